@@ -1,0 +1,3 @@
+//! Free functions on slices, without state: what the layers and losses are made of.
+
+pub mod gemm;

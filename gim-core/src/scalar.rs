@@ -1,0 +1,48 @@
+//! The two number types everything is generic over: `f32` to train, `f64` to check gradients.
+
+use std::fmt::{Debug, Display};
+use std::iter::Sum;
+
+use num_traits::{Float, FromPrimitive, NumAssign};
+
+/// A floating-point number type the kernels support.
+pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Display + Send + Sync + 'static {
+    /// Name of the type in checkpoint files.
+    const DTYPE: safetensors::Dtype;
+    /// Bytes of one number.
+    const BYTES: usize;
+
+    /// Rounds to this type.
+    fn of(x: f64) -> Self;
+    /// Widens to `f64`.
+    fn f64(self) -> f64;
+    /// Appends the little-endian bytes.
+    fn write_le(self, out: &mut Vec<u8>);
+    /// Reads `BYTES` little-endian bytes.
+    fn read_le(bytes: &[u8]) -> Self;
+}
+
+macro_rules! scalar {
+    ($t:ty, $dtype:ident) => {
+        impl Scalar for $t {
+            const DTYPE: safetensors::Dtype = safetensors::Dtype::$dtype;
+            const BYTES: usize = size_of::<$t>();
+            fn of(x: f64) -> Self {
+                x as $t
+            }
+            fn f64(self) -> f64 {
+                f64::from(self)
+            }
+            fn write_le(self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+            fn read_le(bytes: &[u8]) -> Self {
+                let mut b = [0; size_of::<$t>()];
+                b.copy_from_slice(bytes);
+                <$t>::from_le_bytes(b)
+            }
+        }
+    };
+}
+scalar!(f32, F32);
+scalar!(f64, F64);
