@@ -1,4 +1,5 @@
 //! Opening corpora: splits, speakers, labels, and everything that can be wrong with them.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

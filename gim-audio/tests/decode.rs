@@ -1,4 +1,5 @@
 //! Sound and damaged audio files.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
@@ -19,6 +20,25 @@ fn wav_of_every_format_gives_the_same_samples() {
         decode_range(&path, 4900, &mut part).unwrap();
         assert_eq!(part, x[4900..]);
     }
+}
+
+/// A WAV written to a pipe declares no length: it is counted, and its ranges still work.
+#[test]
+fn wav_without_a_length_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pipe.wav");
+    let x = noise(9001, 4);
+    let mut bytes = wav_bytes(&x, 1, 16_000, Pcm::S16);
+    bytes[4..8].fill(0xff);
+    bytes[40..44].fill(0xff);
+    write(&path, bytes);
+    assert_eq!(info(&path).unwrap().len, None);
+    assert_eq!(len(&path).unwrap(), 9001);
+    assert_eq!(decode(&path).unwrap(), x);
+    let mut part = vec![0.0; 500];
+    decode_range(&path, 8501, &mut part).unwrap();
+    assert_eq!(part, x[8501..]);
+    assert!(decode_range(&path, 8502, &mut part).is_err());
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The loader: same content whatever the threads, the cache and the first step; errors and ends that never hang.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
