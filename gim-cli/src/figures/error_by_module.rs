@@ -1,0 +1,245 @@
+//! Probe error of every module on a logarithmic axis, methods overlaid, beside the paper's values.
+
+use std::collections::BTreeMap;
+
+use gim_core::Result;
+
+use super::accuracy_by_module::error_bar;
+use super::axes::{PALETTE, Panel, SHAPES, Sample, Scale, Shape, Sheet};
+use super::picture::{Ink, Picture};
+use super::rows::{Group, ProbeRow};
+use super::{Figure, mean_and_deviation, nothing_to_draw, select, task_word};
+
+const FIGURE: &str = "error by module";
+
+/// Input of [`error_by_module`].
+#[derive(Debug, Clone)]
+pub struct ErrorByModule {
+    /// Title; should name the corpus and the seeds.
+    pub title: String,
+    /// Second line, may be empty.
+    pub subtitle: String,
+    /// Task to show, e.g. `speakers`.
+    pub task: String,
+    /// Protocol to show; needed when the rows hold several.
+    pub protocol: Option<String>,
+    /// The methods to overlay.
+    pub methods: Vec<ErrorCurve>,
+    /// The paper's curves, in grey; may be empty.
+    pub paper: Vec<PaperCurve>,
+}
+
+/// A method and its probe rows.
+#[derive(Debug, Clone)]
+pub struct ErrorCurve {
+    /// Its name in the legend.
+    pub label: String,
+    /// The group of rows that are this method's: [`Group::Trained`], or [`Group::Random`] for a random encoder.
+    pub group: Group,
+    /// Rows of any number of `probe.csv` files: one for each seed.
+    pub rows: Vec<ProbeRow>,
+}
+
+/// A curve of the paper.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PaperCurve {
+    /// Its name in the legend, to which `(paper, read off figure)` is added.
+    pub label: String,
+    /// Error (0 to 1) of modules 1, 2, …
+    pub errors: Vec<f64>,
+}
+
+/// Errors of one method at one module, in per cent.
+struct Point {
+    module: usize,
+    mean: f64,
+    low: f64,
+    high: f64,
+    /// No test item was wrong, with any seed: `mean` is half of one item.
+    none_wrong: bool,
+}
+
+/// Draws error = 1 − accuracy by module. An error of zero has no place on a logarithmic axis: it is drawn, hollow, at half of
+/// one test item.
+pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
+    let mut methods: Vec<Vec<Point>> = Vec::with_capacity(spec.methods.len());
+    for method in &spec.methods {
+        let own: Vec<ProbeRow> = method.rows.iter().filter(|r| r.group == method.group).cloned().collect();
+        let rows = select(FIGURE, &own, &spec.task, spec.protocol.as_deref())?;
+        methods.push(points(&rows));
+    }
+    let paper_errors = || spec.paper.iter().flat_map(|p| &p.errors).filter(|e| e.is_finite() && **e > 0.0);
+    let all = || methods.iter().flatten();
+    if all().next().is_none() && paper_errors().next().is_none() {
+        return Err(nothing_to_draw(FIGURE, "there are no methods", "give at least one run's probe results"));
+    }
+    let n_modules = all().map(|p| p.module).chain(spec.paper.iter().map(|p| p.errors.len())).max().unwrap_or(1);
+    let values = all().flat_map(|p| [p.low, p.mean, p.high]).chain(paper_errors().map(|e| 100.0 * e));
+    let (low, high) = values.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
+    let y_scale = Scale::log(low / 1.35, (high * 1.35).min(100.0).max(low * 3.0));
+
+    let mut legend: Vec<(Sample, String)> = Vec::new();
+    for (i, method) in spec.methods.iter().enumerate() {
+        legend.push((Sample::Marked(ink(i), shape(i)), method.label.clone()));
+    }
+    for (i, curve) in spec.paper.iter().enumerate() {
+        let label = format!("{} (paper, read off figure)", curve.label);
+        legend.push((Sample::MarkedDashed(paper_ink(i), shape(i)), label));
+    }
+    let items: Vec<usize> =
+        spec.methods.iter().flat_map(|m| &m.rows).filter(|r| r.task == spec.task).filter_map(|r| r.test_rows).collect();
+    let mut notes = Vec::new();
+    if all().any(|p| p.none_wrong) {
+        let of = items.iter().max().map_or(String::new(), |n| format!(" of {n}"));
+        notes.push(format!("Hollow: no test item was wrong; drawn at half of one item{of}."));
+    }
+    let several = all().any(|p| p.high > p.low);
+    let sheet = Sheet {
+        title: spec.title.clone(),
+        subtitle: spec.subtitle.clone(),
+        legend,
+        panel_titles: vec![String::new()],
+        columns: 1,
+        panel: (780.0, 430.0),
+        x_title: "Module".into(),
+        y_title: format!("{} error (%), log scale", task_word(&spec.task)),
+        notes,
+        numbers: true,
+    };
+    let (mut picture, panels) = sheet.lay_out(|_| (Scale::modules(n_modules), y_scale.clone()))?;
+    for panel in &panels {
+        for (i, curve) in spec.paper.iter().enumerate() {
+            draw_paper(&mut picture, panel, curve, i);
+        }
+        // Methods step aside a little: at one module their bars would hide each other.
+        for (i, points) in methods.iter().enumerate() {
+            let aside = 0.06 * (i as f64 - (methods.len() - 1) as f64 / 2.0);
+            draw_method(&mut picture, panel, points, i, aside);
+        }
+    }
+
+    let mut caption =
+        format!("Error of a linear probe for {} on the frozen output of each module, logarithmic axis.", spec.task);
+    if several {
+        caption.push_str(" Markers: mean, bars: lowest and highest over seeds.");
+    }
+    if all().any(|p| p.none_wrong) {
+        caption.push_str(" Hollow markers: no test item was wrong; drawn at half of one item.");
+    }
+    if !spec.paper.is_empty() {
+        caption.push_str(" Grey: the paper's values on its own corpus, read off its figure (±3 %).");
+    }
+    Ok(Figure { picture, caption })
+}
+
+fn ink(method: usize) -> Ink {
+    PALETTE[method % PALETTE.len()]
+}
+
+fn shape(method: usize) -> Shape {
+    SHAPES[method % SHAPES.len()]
+}
+
+/// Greys that get lighter: the paper's curves are told apart by their markers.
+fn paper_ink(curve: usize) -> Ink {
+    let level = 120 + 22 * (curve % 4) as u8;
+    Ink(level, level, level)
+}
+
+fn points(rows: &[&ProbeRow]) -> Vec<Point> {
+    let mut by_module: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
+    for row in rows.iter().filter(|r| r.module > 0 && r.accuracy.is_finite()) {
+        // Without a count of test items, a ten-thousandth stands for "less than could be seen".
+        let half_item = row.test_rows.filter(|&n| n > 0).map_or(1e-4, |n| 0.5 / n as f64);
+        by_module.entry(row.module).or_default().push((1.0 - row.accuracy, half_item));
+    }
+    by_module
+        .into_iter()
+        .map(|(module, seeds)| {
+            // Rounding leaves 1 − accuracy a hair from zero; less than half an item is none.
+            let shown: Vec<f64> = seeds.iter().map(|&(error, half)| 100.0 * error.max(half)).collect();
+            Point {
+                module,
+                mean: mean_and_deviation(&shown).0,
+                low: shown.iter().copied().fold(f64::INFINITY, f64::min),
+                high: shown.iter().copied().fold(0.0, f64::max),
+                none_wrong: seeds.iter().all(|&(error, half)| error < half),
+            }
+        })
+        .collect()
+}
+
+fn draw_method(picture: &mut Picture, panel: &Panel, points: &[Point], index: usize, aside: f64) {
+    let at = |p: &Point, value: f64| panel.at(p.module as f64 + aside, value);
+    if points.len() > 1 {
+        picture.line(points.iter().map(|p| at(p, p.mean)).collect(), ink(index), 2.0);
+    }
+    for point in points {
+        if point.high > point.low {
+            error_bar(picture, at(point, point.low), at(point, point.high), ink(index));
+        }
+        shape(index).draw(picture, at(point, point.mean), 5.5, ink(index), point.none_wrong);
+    }
+}
+
+fn draw_paper(picture: &mut Picture, panel: &Panel, curve: &PaperCurve, index: usize) {
+    let (ink, shape) = (paper_ink(index), shape(index));
+    let shown = curve.errors.iter().enumerate().filter(|(_, e)| e.is_finite());
+    let at: Vec<_> = shown.map(|(i, e)| panel.at((i + 1) as f64, (100.0 * e).max(panel.y_scale().low()))).collect();
+    for ends in at.windows(2) {
+        Sample::Dashed(ink).stroke(picture, ends[0], ends[1]);
+    }
+    for &point in &at {
+        shape.draw(picture, point, 4.5, ink, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{check_figure, probe_rows};
+    use super::*;
+
+    fn spec(methods: Vec<ErrorCurve>, paper: Vec<PaperCurve>) -> ErrorByModule {
+        ErrorByModule {
+            title: "Speaker error — toy".into(),
+            subtitle: "seeds 1, 2".into(),
+            task: "speakers".into(),
+            protocol: None,
+            methods,
+            paper,
+        }
+    }
+
+    fn method(label: &str, group: Group, n_modules: usize, seeds: &[u64]) -> ErrorCurve {
+        ErrorCurve { label: label.into(), group, rows: probe_rows("speakers", n_modules, seeds) }
+    }
+
+    #[test]
+    fn overlays_methods_and_the_paper() {
+        let methods = vec![method("GIM", Group::Trained, 6, &[1, 2]), method("random", Group::Random, 6, &[1, 2])];
+        let paper =
+            vec![PaperCurve { label: "GIM".into(), errors: vec![0.736, 0.0995, 0.0203, 0.013, 0.0093, 0.0063] }];
+        let figure = error_by_module(&spec(methods, paper)).unwrap();
+        check_figure(&figure, &["GIM (paper, read off figure)", "random", "Speaker error (%), log scale", "6"]);
+        assert!(figure.caption.contains("over seeds") && figure.caption.contains("read off"), "{}", figure.caption);
+    }
+
+    #[test]
+    fn no_error_is_drawn_at_half_of_one_item() {
+        let mut gim = method("GIM", Group::Trained, 2, &[1]);
+        gim.rows.iter_mut().filter(|r| r.module == 2).for_each(|r| r.accuracy = 1.0);
+        let shown = points(&gim.rows.iter().filter(|r| r.group == Group::Trained).collect::<Vec<_>>());
+        assert!(shown[1].none_wrong && !shown[0].none_wrong);
+        assert_eq!(shown[1].mean, 100.0 * 0.5 / 500.0);
+        let figure = error_by_module(&spec(vec![gim], vec![])).unwrap();
+        check_figure(&figure, &["Hollow: no test item was wrong; drawn at half of one item of 500."]);
+    }
+
+    #[test]
+    fn nothing_to_draw_is_an_error() {
+        assert!(error_by_module(&spec(vec![], vec![])).is_err());
+        let empty = ErrorCurve { label: "GIM".into(), group: Group::Trained, rows: vec![] };
+        let error = error_by_module(&spec(vec![empty], vec![])).unwrap_err().to_string();
+        assert!(error.contains("no module has an accuracy"), "{error}");
+    }
+}

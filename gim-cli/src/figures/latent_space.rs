@@ -1,0 +1,156 @@
+//! t-SNE maps of the same labelled items, a panel per module.
+
+use gim_core::{Error, Result};
+use ndarray::Array2;
+
+use super::axes::{PALETTE, SHAPES, Sample, Scale, Shape, Sheet};
+use super::picture::Ink;
+use super::tsne::{Tsne, tsne};
+use super::{Figure, nothing_to_draw};
+
+const FIGURE: &str = "latent space";
+
+/// Input of [`latent_space`].
+#[derive(Debug, Clone)]
+pub struct LatentSpace {
+    /// Title; should name the corpus and the seed.
+    pub title: String,
+    /// Second line, may be empty.
+    pub subtitle: String,
+    /// The maps, one for each module (or module and epoch).
+    pub panels: Vec<LatentPanel>,
+    /// Class of every item: an index into `names`.
+    pub class: Vec<usize>,
+    /// Names of the classes, e.g. speakers; ten or so can be told apart.
+    pub names: Vec<String>,
+    /// What a class is, for the caption: `speakers`.
+    pub what: String,
+    /// How the maps are made.
+    pub tsne: Tsne,
+}
+
+/// One map.
+#[derive(Debug, Clone)]
+pub struct LatentPanel {
+    /// Its title, e.g. `Module 1`.
+    pub title: String,
+    /// Feature vectors (n_items, D), the same items in every panel.
+    pub features: Array2<f32>,
+}
+
+/// Draws a t-SNE map of the items for every module, coloured by class.
+pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
+    if spec.panels.is_empty() || spec.class.is_empty() {
+        return Err(nothing_to_draw(FIGURE, "there are no features", "extract features first"));
+    }
+    let place = || format!("figure '{FIGURE}'");
+    if let Some(class) = spec.class.iter().find(|&&c| c >= spec.names.len()) {
+        let what = format!("class {class} of an item has no name among {}", spec.names.len());
+        return Err(Error::config(place(), what, "name every class"));
+    }
+    let mut maps = Vec::with_capacity(spec.panels.len());
+    for panel in &spec.panels {
+        if panel.features.nrows() != spec.class.len() {
+            let what = format!("{} has {} items for {} labels", panel.title, panel.features.nrows(), spec.class.len());
+            return Err(Error::config(place(), what, "give features and labels of the same items"));
+        }
+        maps.push(tsne(panel.features.view(), &spec.tsne)?);
+    }
+    let n = maps.len();
+    let sheet = Sheet {
+        title: spec.title.clone(),
+        subtitle: spec.subtitle.clone(),
+        legend: spec.names.iter().enumerate().map(|(c, name)| (marker(c), name.clone())).collect(),
+        panel_titles: spec.panels.iter().map(|p| p.title.clone()).collect(),
+        columns: if n == 2 || n == 4 { 2 } else { 3 },
+        panel: if n == 1 { (620.0, 560.0) } else { (360.0, 330.0) },
+        x_title: String::new(),
+        y_title: String::new(),
+        notes: vec![
+            "t-SNE: only neighbourhoods have a meaning; axes, distances and sizes of clusters have none.".into(),
+        ],
+        numbers: false,
+    };
+    let (mut picture, panels) = sheet.lay_out(|i| (range(&maps[i], 0), range(&maps[i], 1)))?;
+    for (panel, map) in panels.iter().zip(&maps) {
+        for (i, &class) in spec.class.iter().enumerate() {
+            let at = panel.at(map[[i, 0]], map[[i, 1]]);
+            let radius = if spec.class.len() > 300 { 3.4 } else { 4.2 };
+            // A white rim keeps markers apart where they crowd.
+            shape(class).draw(&mut picture, at, radius + 1.0, Ink::WHITE, false);
+            shape(class).draw(&mut picture, at, radius, ink(class), false);
+        }
+    }
+    let perplexity = spec.tsne.perplexity.min(((spec.class.len() - 1) as f64 / 3.0).max(1.0));
+    let caption = format!(
+        "t-SNE maps of {} items of {} {} in the feature space of each module (exact, perplexity {perplexity:.0}, {} steps, started from principal components).",
+        spec.class.len(),
+        spec.names.len(),
+        spec.what,
+        spec.tsne.iterations,
+    );
+    Ok(Figure { picture, caption })
+}
+
+fn marker(class: usize) -> Sample {
+    Sample::Marker(ink(class), shape(class))
+}
+
+/// Seven colours (yellow, the eighth, is too weak for small marks) and five shapes: 35 classes before a pair repeats.
+fn ink(class: usize) -> Ink {
+    PALETTE[class % 7]
+}
+
+fn shape(class: usize) -> Shape {
+    SHAPES[class % SHAPES.len()]
+}
+
+/// The range of one coordinate of a map, with a margin for the markers.
+fn range(map: &Array2<f64>, coordinate: usize) -> Scale {
+    let column = map.column(coordinate);
+    let low = column.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = column.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let margin = 0.06 * (high - low).max(1e-9);
+    Scale::bare(low - margin, high + margin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{blobs, check_figure};
+    use super::*;
+
+    fn spec(n_modules: usize) -> LatentSpace {
+        let (features, class) = blobs(10, 6, 12, 1.0, 5);
+        let panels = (1..=n_modules)
+            .map(|m| LatentPanel { title: format!("Module {m}"), features: features.mapv(|v| v * m as f32) })
+            .collect();
+        LatentSpace {
+            title: "Latent space — toy".into(),
+            subtitle: String::new(),
+            panels,
+            class,
+            names: (0..10).map(|i| format!("speaker {i}")).collect(),
+            what: "speakers".into(),
+            tsne: Tsne { iterations: 50, ..Tsne::default() },
+        }
+    }
+
+    #[test]
+    fn draws_a_panel_per_module() {
+        let figure = latent_space(&spec(4)).unwrap();
+        check_figure(&figure, &["Module 1", "Module 4", "speaker 0", "speaker 9"]);
+        assert!(
+            figure.caption.contains("60 items of 10 speakers") && figure.caption.contains("perplexity 20"),
+            "{}",
+            figure.caption
+        );
+    }
+
+    #[test]
+    fn refuses_inconsistent_input() {
+        assert!(latent_space(&LatentSpace { panels: vec![], ..spec(1) }).is_err());
+        let error = latent_space(&LatentSpace { class: vec![0; 7], ..spec(1) }).unwrap_err().to_string();
+        assert!(error.contains("60 items for 7 labels"), "{error}");
+        assert!(latent_space(&LatentSpace { names: vec![], ..spec(1) }).is_err());
+    }
+}

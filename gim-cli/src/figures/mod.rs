@@ -1,0 +1,98 @@
+//! The figures of a report, one file each: functions from rows of result files to a [`Figure`].
+//!
+//! | figure | function |
+//! |---|---|
+//! | training loss, a panel per module | [`loss_by_module()`] |
+//! | accuracy by module against baselines | [`accuracy_by_module()`] |
+//! | error by module, log axis, methods overlaid | [`error_by_module()`] |
+//! | t-SNE of labelled items, a panel per module | [`latent_space()`] |
+//! | the stack with its gradient blocks | [`architecture()`] |
+//!
+//! The same input gives the same bytes. Nothing is read but what is passed in; the font is part of the program.
+
+mod accuracy_by_module;
+mod architecture;
+mod axes;
+mod error_by_module;
+mod latent_space;
+mod loss_by_module;
+mod picture;
+mod rows;
+#[cfg(test)]
+mod testing;
+mod tsne;
+
+use std::path::{Path, PathBuf};
+
+use gim_core::{Error, Result};
+
+use crate::files::{create_folder, write_atomic};
+
+pub use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
+pub use architecture::{Architecture, ModuleBox, architecture};
+pub use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
+pub use latent_space::{LatentPanel, LatentSpace, latent_space};
+pub use loss_by_module::{LossByModule, LossRun, loss_by_module};
+pub use picture::Picture;
+pub use rows::{Group, ProbeRow, TrainRow, read_rows};
+pub use tsne::{Tsne, tsne};
+
+/// A picture and what to write below it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// What is drawn.
+    pub picture: Picture,
+    /// Caption for a report: what is shown, over what, how errors and smoothing are meant.
+    pub caption: String,
+}
+
+impl Figure {
+    /// Writes `<folder>/<name>.png` and `<folder>/<name>.svg` and returns their paths; makes the folder if need be.
+    pub fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2]> {
+        create_folder(folder)?;
+        let paths = ["png", "svg"].map(|extension| folder.join(format!("{name}.{extension}")));
+        write_atomic(&paths[0], &self.picture.png()?)?;
+        write_atomic(&paths[1], self.picture.svg()?.as_bytes())?;
+        Ok(paths)
+    }
+}
+
+/// There is nothing to draw.
+fn nothing_to_draw(figure: &str, what: &str, remedy: &str) -> Error {
+    Error::config(format_args!("figure '{figure}'"), what, remedy)
+}
+
+/// Mean and sample standard deviation (0 for a single value).
+fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    (mean, if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
+}
+
+/// `1 seed` or `3 seeds`.
+fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Rows of one task and protocol. Mixed protocols would average numbers that cannot be compared: that is an error.
+fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: &str, protocol: Option<&str>) -> Result<Vec<&'a ProbeRow>> {
+    let wanted = |r: &&ProbeRow| r.task == task && protocol.is_none_or(|p| r.protocol == p) && r.group != Group::Other;
+    let chosen: Vec<&ProbeRow> = rows.iter().filter(wanted).collect();
+    if let Some(other) = chosen.iter().find(|r| r.protocol != chosen[0].protocol) {
+        let what = format!("the rows of '{task}' mix the protocols '{}' and '{}'", chosen[0].protocol, other.protocol);
+        return Err(nothing_to_draw(figure, &what, "choose one protocol"));
+    }
+    if !chosen.iter().any(|r| r.module > 0 && r.accuracy.is_finite()) {
+        let what = format!("no module has an accuracy for '{task}'");
+        return Err(nothing_to_draw(figure, &what, "run the probe for this task first"));
+    }
+    Ok(chosen)
+}
+
+/// The task's name at the start of a label: `phones` → `Phone`.
+fn task_word(task: &str) -> String {
+    let singular = task.strip_suffix('s').unwrap_or(task);
+    let mut letters = singular.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

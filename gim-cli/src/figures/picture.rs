@@ -1,0 +1,450 @@
+//! A picture as a list of marks in pixels, drawn to PNG and SVG by the same code.
+//!
+//! Figures are functions from rows to a list of marks, so tests can ask what was drawn and whether texts overlap. Plotters
+//! rasterises the list and writes the SVG. It rounds coordinates to whole pixels and does not smooth thick lines, hence the two
+//! scales below: the bitmap is drawn large and averaged down, the SVG is drawn large and given a smaller nominal size.
+
+use std::sync::OnceLock;
+
+use gim_core::{Error, Result};
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontTransform, register_font};
+
+/// Bitmap pixels per pixel of the finished PNG, per direction.
+const SUPERSAMPLE: u32 = 4;
+/// SVG user units per nominal pixel.
+const SVG_UNITS: u32 = 10;
+/// Registered name of the committed font. As a CSS list it lets an SVG viewer without DejaVu take a relative of equal width.
+const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
+/// (ascent − descent) / em of DejaVu Sans: the unit the glyph rasteriser measures sizes in.
+const LINE_PER_EM: f64 = 1.164;
+/// Plotters divides a font size by this before it writes it into an SVG.
+const SVG_SIZE_RATIO: f64 = 1.24;
+
+/// An opaque colour. Faint ink is mixed with white beforehand: overlapping translucent segments would darken at the joints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ink(pub(super) u8, pub(super) u8, pub(super) u8);
+
+impl Ink {
+    pub(super) const WHITE: Self = Self(255, 255, 255);
+
+    /// This colour mixed with white; `strength` 1 leaves it as it is.
+    pub(super) fn faint(self, strength: f64) -> Self {
+        let mix = |c: u8| (255.0 - (255.0 - f64::from(c)) * strength).round() as u8;
+        Self(mix(self.0), mix(self.1), mix(self.2))
+    }
+
+    fn rgb(self) -> RGBColor {
+        RGBColor(self.0, self.1, self.2)
+    }
+}
+
+/// Which end of a text its position names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Align {
+    Start,
+    Middle,
+    End,
+}
+
+/// How a text looks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Type {
+    pub(super) size: f64,
+    pub(super) bold: bool,
+    pub(super) ink: Ink,
+}
+
+impl Type {
+    pub(super) const fn new(size: f64, ink: Ink) -> Self {
+        Self { size, bold: false, ink }
+    }
+
+    pub(super) const fn bold(size: f64, ink: Ink) -> Self {
+        Self { size, bold: true, ink }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Mark {
+    Polygon { points: Vec<(f64, f64)>, ink: Ink },
+    Line { points: Vec<(f64, f64)>, ink: Ink, width: f64 },
+    Disc { at: (f64, f64), radius: f64, ink: Ink },
+    Text { at: (f64, f64), align: Align, upward: bool, text: String, look: Type },
+}
+
+/// A picture of `width` × `height` pixels, the origin at the top left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Picture {
+    width: u32,
+    height: u32,
+    marks: Vec<Mark>,
+}
+
+impl Picture {
+    pub(super) fn new(width: f64, height: f64) -> Self {
+        Self { width: width.ceil() as u32, height: height.ceil() as u32, marks: Vec::new() }
+    }
+
+    /// Width and height in pixels.
+    pub fn size(&self) -> (u32, u32) {
+        (self.width, self.height)
+    }
+
+    pub(super) fn polygon(&mut self, points: Vec<(f64, f64)>, ink: Ink) {
+        self.marks.push(Mark::Polygon { points, ink });
+    }
+
+    pub(super) fn rect(&mut self, left: f64, top: f64, width: f64, height: f64, ink: Ink) {
+        let (right, bottom) = (left + width, top + height);
+        self.polygon(vec![(left, top), (right, top), (right, bottom), (left, bottom)], ink);
+    }
+
+    /// A filled rectangle with an outline of `stroke` inside its edges.
+    pub(super) fn boxed(&mut self, area: (f64, f64, f64, f64), fill: Ink, edge: Ink, stroke: f64) {
+        let (left, top, width, height) = area;
+        self.rect(left, top, width, height, edge);
+        self.rect(left + stroke, top + stroke, width - 2.0 * stroke, height - 2.0 * stroke, fill);
+    }
+
+    /// A line through `points`; one point is a dot of the line's width.
+    pub(super) fn line(&mut self, points: Vec<(f64, f64)>, ink: Ink, width: f64) {
+        match points[..] {
+            [] => {}
+            [at] => self.disc(at, width / 2.0, ink),
+            _ => self.marks.push(Mark::Line { points, ink, width }),
+        }
+    }
+
+    pub(super) fn dashes(&mut self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64, on: f64, off: f64) {
+        let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+        let length = dx.hypot(dy);
+        let at = |d: f64| (from.0 + dx * d / length, from.1 + dy * d / length);
+        let mut start = 0.0;
+        while start < length {
+            self.line(vec![at(start), at((start + on).min(length))], ink, width);
+            start += on + off;
+        }
+    }
+
+    pub(super) fn disc(&mut self, at: (f64, f64), radius: f64, ink: Ink) {
+        self.marks.push(Mark::Disc { at, radius, ink });
+    }
+
+    /// A horizontal text; `at.1` is its baseline.
+    pub(super) fn text(&mut self, at: (f64, f64), align: Align, text: impl Into<String>, look: Type) {
+        self.marks.push(Mark::Text { at, align, upward: false, text: text.into(), look });
+    }
+
+    /// A text that reads upward; `at.0` is its baseline.
+    pub(super) fn text_upward(&mut self, at: (f64, f64), align: Align, text: impl Into<String>, look: Type) {
+        self.marks.push(Mark::Text { at, align, upward: true, text: text.into(), look });
+    }
+
+    /// The picture as a PNG file, RGB.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        let (w, h) = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE);
+        let mut large = vec![255u8; (w * h * 3) as usize];
+        {
+            let area = BitMapBackend::with_buffer(&mut large, (w, h)).into_drawing_area();
+            self.draw(&area, f64::from(SUPERSAMPLE), Medium::Bitmap)?;
+            area.present().map_err(broken)?;
+        }
+        let small = average_down(&large, w as usize, SUPERSAMPLE as usize);
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header().map_err(broken)?;
+        writer.write_image_data(&small).map_err(broken)?;
+        writer.finish().map_err(broken)?;
+        Ok(bytes)
+    }
+
+    /// The picture as an SVG document.
+    pub fn svg(&self) -> Result<String> {
+        let (w, h) = (self.width * SVG_UNITS, self.height * SVG_UNITS);
+        let mut text = String::new();
+        {
+            let area = SVGBackend::with_string(&mut text, (w, h)).into_drawing_area();
+            area.fill(&plotters::style::WHITE).map_err(broken)?;
+            self.draw(&area, f64::from(SVG_UNITS), Medium::Svg)?;
+            area.present().map_err(broken)?;
+        }
+        let (nominal, real) = (format!("width=\"{w}\" height=\"{h}\""), (self.width, self.height));
+        Ok(text.replacen(&nominal, &format!("width=\"{}\" height=\"{}\"", real.0, real.1), 1))
+    }
+
+    fn draw<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, plotters::coord::Shift>,
+        scale: f64,
+        medium: Medium,
+    ) -> Result<()> {
+        register_fonts()?;
+        let px = |(x, y): (f64, f64)| ((x * scale).round() as i32, (y * scale).round() as i32);
+        for mark in &self.marks {
+            match mark {
+                Mark::Polygon { points, ink } => {
+                    let points: Vec<_> = points.iter().copied().map(px).collect();
+                    area.draw(&plotters::element::Polygon::new(points, ink.rgb().filled())).map_err(broken)?;
+                }
+                Mark::Line { points, ink, width } if medium == Medium::Svg => {
+                    let points: Vec<_> = points.iter().copied().map(px).collect();
+                    let stroke = ink.rgb().stroke_width((width * scale).round() as u32);
+                    area.draw(&PathElement::new(points, stroke)).map_err(broken)?;
+                }
+                Mark::Line { points, ink, width } => {
+                    // Plotters turns a thick path into one polygon, which overlaps itself where a curve jags: draw the
+                    // segments one by one, with discs at the joints.
+                    let half = width * scale / 2.0;
+                    let scaled: Vec<_> = points.iter().map(|&(x, y)| (x * scale, y * scale)).collect();
+                    for ends in scaled.windows(2) {
+                        if let Some(corners) = thick_segment(ends[0], ends[1], half) {
+                            let corners = corners.map(|(x, y)| (x.round() as i32, y.round() as i32)).to_vec();
+                            area.draw(&plotters::element::Polygon::new(corners, ink.rgb().filled())).map_err(broken)?;
+                        }
+                    }
+                    for &(x, y) in &scaled[1..scaled.len() - 1] {
+                        let at = (x.round() as i32, y.round() as i32);
+                        area.draw(&Circle::new(at, half.round() as i32, ink.rgb().filled())).map_err(broken)?;
+                    }
+                }
+                Mark::Disc { at, radius, ink } => {
+                    let radius = (radius * scale).round() as i32;
+                    area.draw(&Circle::new(px(*at), radius, ink.rgb().filled())).map_err(broken)?;
+                }
+                Mark::Text { at, align, upward, text, look } => {
+                    draw_text(area, scale, medium, *at, *align, *upward, text, *look)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Medium {
+    Bitmap,
+    Svg,
+}
+
+/// Draws a text by its baseline. The two back ends of plotters place a text differently, so each gets the offset that puts its
+/// baseline where we want it.
+fn draw_text<B: DrawingBackend>(
+    area: &DrawingArea<B, plotters::coord::Shift>,
+    scale: f64,
+    medium: Medium,
+    at: (f64, f64),
+    align: Align,
+    upward: bool,
+    text: &str,
+    look: Type,
+) -> Result<()> {
+    let em = look.size * scale;
+    let style = if look.bold { FontStyle::Bold } else { FontStyle::Normal };
+    // (font size as plotters counts it, its baseline below the "top" of a text, horizontal anchor, shift along the text)
+    let (size, baseline, anchor, shift) = match medium {
+        Medium::Svg => {
+            let anchor = match align {
+                Align::Start => HPos::Left,
+                Align::Middle => HPos::Center,
+                Align::End => HPos::Right,
+            };
+            (em * SVG_SIZE_RATIO, 0.76 * em, anchor, 0.0)
+        }
+        Medium::Bitmap => {
+            let shift = match align {
+                Align::Start => 0.0,
+                Align::Middle => -text_width(text, look)? * scale / 2.0,
+                Align::End => -text_width(text, look)? * scale,
+            };
+            (em * LINE_PER_EM, em * LINE_PER_EM / 2.0, HPos::Left, shift)
+        }
+    };
+    let (x, y) = (at.0 * scale, at.1 * scale);
+    let (transform, x, y) = match upward {
+        false => (FontTransform::None, x + shift, y - baseline),
+        true => (FontTransform::Rotate270, x - baseline, y - shift),
+    };
+    let font = FontDesc::new(FontFamily::Name(FAMILY), size, style).transform(transform);
+    let ink = look.ink.rgb();
+    let style = TextStyle::from(font).color(&ink).pos(Pos::new(anchor, VPos::Top));
+    area.draw(&Text::new(text, (x.round() as i32, y.round() as i32), style)).map_err(broken)
+}
+
+/// The corners of a segment `2·half` wide; none for a segment without length.
+fn thick_segment(a: (f64, f64), b: (f64, f64), half: f64) -> Option<[(f64, f64); 4]> {
+    let (dx, dy) = (b.0 - a.0, b.1 - a.1);
+    let length = dx.hypot(dy);
+    if length == 0.0 {
+        return None;
+    }
+    let (nx, ny) = (-dy / length * half, dx / length * half);
+    Some([(a.0 + nx, a.1 + ny), (b.0 + nx, b.1 + ny), (b.0 - nx, b.1 - ny), (a.0 - nx, a.1 - ny)])
+}
+
+/// Averages `factor` × `factor` blocks of an RGB image `width` pixels wide.
+fn average_down(large: &[u8], width: usize, factor: usize) -> Vec<u8> {
+    let rows = large.chunks_exact(width * 3 * factor);
+    let mut small = Vec::with_capacity(large.len() / (factor * factor));
+    let mut sums = vec![0u32; width / factor * 3];
+    for block in rows {
+        sums.fill(0);
+        for row in block.chunks_exact(width * 3) {
+            for (i, pixels) in row.chunks_exact(3 * factor).enumerate() {
+                for pixel in pixels.chunks_exact(3) {
+                    for channel in 0..3 {
+                        sums[3 * i + channel] += u32::from(pixel[channel]);
+                    }
+                }
+            }
+        }
+        let n = (factor * factor) as u32;
+        small.extend(sums.iter().map(|&s| ((s + n / 2) / n) as u8));
+    }
+    small
+}
+
+/// Width of a text in pixels.
+pub(super) fn text_width(text: &str, look: Type) -> Result<f64> {
+    register_fonts()?;
+    let style = if look.bold { FontStyle::Bold } else { FontStyle::Normal };
+    // Plotters rounds to whole pixels: measure large.
+    const MEASURE: f64 = 16.0;
+    let font = FontDesc::new(FontFamily::Name(FAMILY), look.size * LINE_PER_EM * MEASURE, style);
+    Ok(f64::from(font.box_size(text).map_err(broken)?.0) / MEASURE)
+}
+
+/// Breaks a text into lines no wider than `width` (a longer word stays whole).
+pub(super) fn wrap(text: &str, look: Type, width: f64) -> Result<Vec<String>> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if text_width(&format!("{line} {word}"), look)? <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    Ok(lines)
+}
+
+/// A text cut to `width` with an ellipsis.
+pub(super) fn shorten(text: &str, look: Type, width: f64) -> Result<String> {
+    if text_width(text, look)? <= width {
+        return Ok(text.to_owned());
+    }
+    let mut kept: Vec<char> = text.chars().collect();
+    while kept.pop().is_some() {
+        let cut = format!("{}…", kept.iter().collect::<String>().trim_end());
+        if text_width(&cut, look)? <= width {
+            return Ok(cut);
+        }
+    }
+    Ok(String::new())
+}
+
+fn register_fonts() -> Result<()> {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    let registered = REGISTERED.get_or_init(|| {
+        let regular = include_bytes!("../../assets/DejaVuSans.subset.ttf");
+        let bold = include_bytes!("../../assets/DejaVuSans-Bold.subset.ttf");
+        register_font(FAMILY, FontStyle::Normal, regular).is_ok()
+            && register_font(FAMILY, FontStyle::Bold, bold).is_ok()
+    });
+    if *registered { Ok(()) } else { Err(broken("the built-in font cannot be read")) }
+}
+
+/// Drawing in memory cannot fail for anything the user did.
+fn broken(cause: impl std::fmt::Display) -> Error {
+    Error::config("figure", cause, "this is a defect of the program; please report it")
+}
+
+#[cfg(test)]
+impl Picture {
+    /// Every text drawn, in order.
+    pub(super) fn texts(&self) -> Vec<&str> {
+        self.marks
+            .iter()
+            .filter_map(|m| if let Mark::Text { text, .. } = m { Some(text.as_str()) } else { None })
+            .collect()
+    }
+
+    /// Panics when two texts overlap, a text leaves the picture or is too small to read.
+    pub(super) fn check_texts(&self) {
+        let mut boxes: Vec<(f64, f64, f64, f64, &str)> = Vec::new();
+        for mark in &self.marks {
+            let Mark::Text { at: (x, y), align, upward, text, look } = mark else { continue };
+            assert!(look.size >= 14.0, "{text} is too small");
+            let width = text_width(text, *look).unwrap();
+            let before = match align {
+                Align::Start => 0.0,
+                Align::Middle => width / 2.0,
+                Align::End => width,
+            };
+            let (up, down) = (0.74 * look.size, 0.2 * look.size);
+            let area = match upward {
+                false => (x - before, y - up, x - before + width, y + down),
+                true => (x - up, y + before - width, x + down, y + before),
+            };
+            let (w, h) = (f64::from(self.width), f64::from(self.height));
+            assert!(area.0 >= 0.0 && area.1 >= 0.0 && area.2 <= w && area.3 <= h, "'{text}' leaves the picture");
+            for other in &boxes {
+                let apart = area.2 <= other.0 || other.2 <= area.0 || area.3 <= other.1 || other.3 <= area.1;
+                assert!(apart, "'{text}' overlaps '{}'", other.4);
+            }
+            boxes.push((area.0, area.1, area.2, area.3, text));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Picture {
+        let mut picture = Picture::new(120.0, 60.0);
+        picture.rect(10.0, 10.0, 20.0, 20.0, Ink(200, 0, 0));
+        picture.line(vec![(40.0, 10.0), (80.0, 50.0), (100.0, 10.0)], Ink(0, 0, 200), 2.0);
+        picture.text((60.0, 30.0), Align::Middle, "a < b", Type::new(14.0, Ink(0, 0, 0)));
+        picture
+    }
+
+    #[test]
+    fn png_has_the_marks_where_they_belong() {
+        let bytes = sample().png().unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height, info.color_type), (120, 60, png::ColorType::Rgb));
+        let at = |x: usize, y: usize| &pixels[3 * (y * 120 + x)..][..3];
+        assert_eq!(at(20, 20), [200, 0, 0]);
+        assert_eq!(at(5, 5), [255, 255, 255]);
+        assert_eq!(at(50, 20), [0, 0, 200]);
+    }
+
+    #[test]
+    fn svg_has_its_nominal_size_and_escapes_text() {
+        let text = sample().svg().unwrap();
+        let document = roxmltree::Document::parse(&text).unwrap();
+        let root = document.root_element();
+        assert_eq!((root.attribute("width"), root.attribute("height")), (Some("120"), Some("60")));
+        assert_eq!(root.attribute("viewBox"), Some("0 0 1200 600"));
+        let texts: Vec<_> = document.descendants().filter(|n| n.has_tag_name("text")).collect();
+        assert_eq!(texts[0].text().unwrap().trim(), "a < b");
+    }
+
+    #[test]
+    fn wrapping_keeps_every_word() {
+        let look = Type::new(14.0, Ink(0, 0, 0));
+        let text = "one two three fourteen fifteen";
+        let lines = wrap(text, look, 100.0).unwrap();
+        assert!(lines.len() > 1);
+        assert_eq!(lines.join(" "), text);
+        assert!(lines.iter().all(|l| text_width(l, look).unwrap() <= 100.0));
+        assert!(shorten(text, look, 80.0).unwrap().ends_with('…'));
+    }
+}
