@@ -55,7 +55,7 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
     let (low, high) =
         panels.iter().flat_map(Content::extremes).fold((100.0, 0.0), |(l, h): (f64, f64), v| (l.min(v), h.max(v)));
     let low = if low < 35.0 { 0.0 } else { low - 4.0 };
-    let y_scale = Scale::linear(low, (high + 3.0).min(100.0), 6, true);
+    let y_scale = Scale::linear(low, (high + 3.0).min(100.0), 8, true);
 
     let legend = LEGEND
         .into_iter()
@@ -181,28 +181,33 @@ impl Content {
             }
         }
         // The two series step aside a little, so that their error bars do not hide each other.
-        let aside = if self.has(Part::Random) && self.has(Part::Trained) { 0.05 } else { 0.0 };
+        let aside = if self.has(Part::Random) && self.has(Part::Trained) { 3.0 } else { 0.0 };
         draw_series(picture, panel, &self.random, GREEN, Shape::Square, aside);
         draw_series(picture, panel, &self.trained, BLUE, Shape::Circle, -aside);
     }
 }
 
+/// Draws a series `aside` pixels right of its modules.
 fn draw_series(picture: &mut Picture, panel: &Panel, series: &Series, ink: Ink, shape: Shape, aside: f64) {
-    let stats: Vec<(f64, f64, f64)> = series
+    let at = |module: usize, value: f64| {
+        let (x, y) = panel.at(module as f64, value);
+        (x + aside, y)
+    };
+    let stats: Vec<(usize, f64, f64)> = series
         .iter()
         .map(|(&m, values)| {
             let (mean, deviation) = mean_and_deviation(values);
-            (m as f64 + aside, mean, deviation)
+            (m, mean, deviation)
         })
         .collect();
     if stats.len() > 1 {
-        picture.line(stats.iter().map(|&(m, mean, _)| panel.at(m, mean)).collect(), ink, 2.0);
+        picture.line(stats.iter().map(|&(m, mean, _)| at(m, mean)).collect(), ink, 2.0);
     }
     for &(m, mean, deviation) in &stats {
         if deviation > 0.0 {
-            error_bar(picture, panel.at(m, mean - deviation), panel.at(m, mean + deviation), ink);
+            error_bar(picture, at(m, mean - deviation), at(m, mean + deviation), ink);
         }
-        shape.draw(picture, panel.at(m, mean), 5.0, ink, false);
+        shape.draw(picture, at(m, mean), 5.0, ink, false);
     }
 }
 

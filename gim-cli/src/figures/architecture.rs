@@ -2,7 +2,7 @@
 
 use gim_core::Result;
 
-use super::axes::{BLUE, LABEL, MUTED, ORANGE, TEXT, VERMILLION};
+use super::axes::{BLUE, LABEL, MUTED, ORANGE, RED, TEXT};
 use super::picture::{Align, Ink, Picture, Type, text_width, wrap};
 use super::{Figure, count, nothing_to_draw};
 
@@ -46,8 +46,10 @@ pub fn architecture(spec: &Architecture) -> Result<Figure> {
     let names = widest(spec.modules.iter().map(|m| &m.name), SMALL_BOLD)?;
     let layers = widest(spec.modules.iter().flat_map(|m| &m.layers), LABEL)?;
     let losses = widest(spec.modules.iter().map(|m| &m.loss), SMALL_BOLD)?;
-    let outputs = widest(spec.modules.iter().map(|m| &m.output), LABEL)?.max(text_width(&spec.input, LABEL)?);
-    let layer_width = layers.max(names).max(2.0 * outputs - 40.0).max(170.0) + 36.0;
+    let outputs = widest(spec.modules.iter().map(|m| &m.output), LABEL)?;
+    let input = text_width(&spec.input, LABEL)?;
+    // Outputs are written right of the middle, and must end before the losses; the input is centred below.
+    let layer_width = (layers + 36.0).max(names).max(2.0 * outputs - 20.0).max(input - 44.0).max(200.0);
     let module_width = layer_width + 44.0;
     let loss_width = losses + 36.0;
     // The key's longest line stands right of the bar's label.
@@ -85,7 +87,7 @@ pub fn architecture(spec: &Architecture) -> Result<Figure> {
         picture.text(at, Align::Middle, module.loss.as_str(), SMALL_BOLD);
         let edge = left + module_width;
         arrow(&mut picture, (edge + 2.0, loss_middle - 10.0), (loss_left - 3.0, loss_middle - 10.0), TEXT);
-        dashed_arrow(&mut picture, (loss_left - 3.0, loss_middle + 10.0), (edge + 2.0, loss_middle + 10.0), VERMILLION);
+        dashed_arrow(&mut picture, (loss_left - 3.0, loss_middle + 10.0), (edge + 2.0, loss_middle + 10.0), RED);
 
         let last = i + 1 == spec.modules.len();
         let up = if last { 38.0 } else { BETWEEN - 2.0 };
@@ -95,11 +97,11 @@ pub fn architecture(spec: &Architecture) -> Result<Figure> {
         if !last {
             // Drawn over the arrow's tail but under its head: activations pass, the bar is for gradients.
             let bar = (middle - module_width / 2.0, top - 46.0);
-            picture.rect(bar.0, bar.1, module_width, 12.0, VERMILLION);
+            picture.rect(bar.0, bar.1, module_width, 12.0, RED);
             picture.line(vec![(middle, bar.1 - 1.0), (middle, bar.1 + 13.0)], Ink::WHITE, 6.0);
             picture.line(vec![(middle, bar.1 - 1.0), (middle, bar.1 + 13.0)], TEXT, 1.8);
             let at = (edge + 12.0, bar.1 + 11.0);
-            picture.text(at, Align::Start, "gradient block", Type::new(14.0, VERMILLION));
+            picture.text(at, Align::Start, "gradient block", Type::new(14.0, RED));
         }
         bottom = top - BETWEEN;
     }
@@ -154,12 +156,12 @@ fn draw_key(picture: &mut Picture, y: f64, blocks: bool) -> Result<()> {
     x += 42.0;
     picture.text((x, y + 5.0), Align::Start, "activations", LABEL);
     x += text_width("activations", LABEL)? + 28.0;
-    dashed_arrow(picture, (x, y), (x + 34.0, y), VERMILLION);
+    dashed_arrow(picture, (x, y), (x + 34.0, y), RED);
     x += 42.0;
     picture.text((x, y + 5.0), Align::Start, "gradients of the module's own loss", LABEL);
     x += text_width("gradients of the module's own loss", LABEL)? + 28.0;
     if blocks {
-        picture.rect(x, y - 6.0, 34.0, 12.0, VERMILLION);
+        picture.rect(x, y - 6.0, 34.0, 12.0, RED);
         picture.text((x + 42.0, y + 5.0), Align::Start, "no gradient passes", LABEL);
     }
     Ok(())

@@ -12,6 +12,8 @@ pub(super) const GREEN: Ink = Ink(0, 158, 115);
 pub(super) const PURPLE: Ink = Ink(204, 121, 167);
 pub(super) const ORANGE: Ink = Ink(230, 159, 0);
 pub(super) const SKY: Ink = Ink(86, 180, 233);
+/// For gradient blocks only: the one thing that must read as "stop"; told apart from the others by its shape, too.
+pub(super) const RED: Ink = Ink(200, 32, 32);
 pub(super) const TEXT: Ink = Ink(34, 34, 34);
 pub(super) const MUTED: Ink = Ink(95, 95, 95);
 const GRID: Ink = Ink(228, 228, 228);
@@ -32,6 +34,11 @@ pub(super) enum Shape {
     Triangle,
     Diamond,
     Down,
+}
+
+/// Columns for so many panels: three, unless two fill the rows better.
+pub(super) fn columns(n_panels: usize) -> usize {
+    if n_panels == 2 || n_panels == 4 { 2 } else { 3 }
 }
 
 pub(super) const SHAPES: [Shape; 5] = [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Diamond, Shape::Down];
@@ -70,15 +77,28 @@ pub(super) struct Scale {
 impl Scale {
     /// A linear axis that covers `low..high`, with at most about `n_ticks` round ticks; its ends are ticks if `to_ticks`.
     pub(super) fn linear(low: f64, high: f64, n_ticks: usize, to_ticks: bool) -> Self {
-        let (mut low, mut high) = if high > low { (low, high) } else { (low - 0.5, low + 0.5) };
-        let step = round_step((high - low) / n_ticks.max(1) as f64);
+        Self::stepped(low, high, round_step((high - low) / n_ticks.max(1) as f64), to_ticks)
+    }
+
+    /// A linear axis of whole numbers.
+    pub(super) fn counts(low: f64, high: f64, n_ticks: usize) -> Self {
+        Self::stepped(low, high, round_step((high - low) / n_ticks.max(1) as f64).max(1.0), false)
+    }
+
+    fn stepped(mut low: f64, mut high: f64, step: f64, to_ticks: bool) -> Self {
+        if high <= low {
+            // A single value: it stands in the middle, and is the only tick.
+            let step = if low.fract() == 0.0 { 1.0 } else { 0.01 };
+            let ticks = vec![(low, number(low, step, low.abs()))];
+            return Self { low: low - 1.0, high: low + 1.0, log: false, ticks, minor: Vec::new() };
+        }
         if to_ticks {
             (low, high) = ((low / step + 1e-9).floor() * step, (high / step - 1e-9).ceil() * step);
         }
         let first = (low / step - 1e-9).ceil() as i64;
         let last = (high / step + 1e-9).floor() as i64;
-        let ticks =
-            (first..=last).map(|i| i as f64 * step).map(|v| (v, number(v, step, low.abs().max(high.abs())))).collect();
+        let largest = low.abs().max(high.abs());
+        let ticks = (first..=last).map(|i| i as f64 * step).map(|v| (v, number(v, step, largest))).collect();
         Self { low, high, log: false, ticks, minor: Vec::new() }
     }
 
@@ -125,6 +145,11 @@ impl Scale {
     pub(super) fn low(&self) -> f64 {
         self.low
     }
+
+    /// Upper end of the axis.
+    pub(super) fn high(&self) -> f64 {
+        self.high
+    }
 }
 
 /// 1, 2 or 5 times a power of ten, not below `step`.
@@ -158,7 +183,6 @@ pub(super) enum Sample {
     Marked(Ink, Shape),
     MarkedDashed(Ink, Shape),
     Marker(Ink, Shape),
-    Hollow(Ink, Shape),
 }
 
 impl Sample {
@@ -168,7 +192,7 @@ impl Sample {
             Self::Line(ink) | Self::Marked(ink, _) => picture.line(vec![from, to], ink, 2.0),
             Self::Dashed(ink) | Self::MarkedDashed(ink, _) => picture.dashes(from, to, ink, 1.8, 7.0, 5.0),
             Self::Dotted(ink) => picture.dashes(from, to, ink, 1.8, 2.0, 4.0),
-            Self::Marker(..) | Self::Hollow(..) => {}
+            Self::Marker(..) => {}
         }
     }
 
@@ -179,7 +203,6 @@ impl Sample {
             Self::Marked(ink, shape) | Self::MarkedDashed(ink, shape) | Self::Marker(ink, shape) => {
                 shape.draw(picture, at, 5.0, ink, false);
             }
-            Self::Hollow(ink, shape) => shape.draw(picture, at, 5.0, ink, true),
             Self::Line(_) | Self::Dashed(_) | Self::Dotted(_) => {}
         }
     }
@@ -187,7 +210,8 @@ impl Sample {
 
 const SAMPLE_WIDTH: f64 = 32.0;
 const MARGIN: f64 = 22.0;
-const GAP: f64 = 22.0;
+/// Between panels: half the widest numbers of two neighbouring axes must fit.
+const GAP: f64 = 36.0;
 
 /// A sheet of equal panels under a title and a legend, above notes. The legend has its own strip: it never lies on data.
 pub(super) struct Sheet {
@@ -223,7 +247,7 @@ impl Sheet {
             false => (MARGIN, 4.0),
         };
         let (pw, ph) = self.panel;
-        let panel_top = 28.0;
+        let panel_top = if self.panel_titles.iter().all(String::is_empty) { 8.0 } else { 28.0 };
         let below_last = if self.x_title.is_empty() { below } else { below + 24.0 };
         let natural = left_axis + columns as f64 * pw + (columns - 1) as f64 * GAP + MARGIN;
         let width = natural.max(640.0);
@@ -395,7 +419,8 @@ mod tests {
         assert_eq!(labels(&Scale::linear(0.0, 30_000.0, 3, false)), ["0", "10k", "20k", "30k"]);
         assert_eq!(labels(&Scale::linear(0.0, 2_500.0, 5, false)), ["0", "500", "1000", "1500", "2000", "2500"]);
         assert_eq!(labels(&Scale::linear(-1.0, 1.0, 2, false)), ["\u{2212}1", "0", "1"]);
-        assert_eq!(labels(&Scale::linear(7.0, 7.0, 4, false)), ["6.5", "7.0", "7.5"]);
+        assert_eq!(labels(&Scale::linear(7.0, 7.0, 4, false)), ["7"]);
+        assert_eq!(labels(&Scale::counts(0.0, 2.0, 4)), ["0", "1", "2"]);
         assert_eq!(labels(&Scale::log(0.5, 100.0)), ["0.5", "1", "2", "5", "10", "20", "50", "100"]);
         assert_eq!(labels(&Scale::log(0.004, 10.0)), ["0.01", "0.1", "1", "10"]);
     }

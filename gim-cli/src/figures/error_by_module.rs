@@ -76,7 +76,9 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let n_modules = all().map(|p| p.module).chain(spec.paper.iter().map(|p| p.errors.len())).max().unwrap_or(1);
     let values = all().flat_map(|p| [p.low, p.mean, p.high]).chain(paper_errors().map(|e| 100.0 * e));
     let (low, high) = values.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
-    let y_scale = Scale::log(low / 1.35, (high * 1.35).min(100.0).max(low * 3.0));
+    // At least a decade, so that small differences look small.
+    let high = (high * 1.35).min(100.0);
+    let y_scale = Scale::log((low / 1.35).min(high / 10.0), high);
 
     let mut legend: Vec<(Sample, String)> = Vec::new();
     for (i, method) in spec.methods.iter().enumerate() {
@@ -113,7 +115,7 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         }
         // Methods step aside a little: at one module their bars would hide each other.
         for (i, points) in methods.iter().enumerate() {
-            let aside = 0.06 * (i as f64 - (methods.len() - 1) as f64 / 2.0);
+            let aside = 7.0 * (i as f64 - (methods.len() - 1) as f64 / 2.0);
             draw_method(&mut picture, panel, points, i, aside);
         }
     }
@@ -169,8 +171,12 @@ fn points(rows: &[&ProbeRow]) -> Vec<Point> {
         .collect()
 }
 
+/// Draws a method `aside` pixels right of its modules.
 fn draw_method(picture: &mut Picture, panel: &Panel, points: &[Point], index: usize, aside: f64) {
-    let at = |p: &Point, value: f64| panel.at(p.module as f64 + aside, value);
+    let at = |p: &Point, value: f64| {
+        let (x, y) = panel.at(p.module as f64, value);
+        (x + aside, y)
+    };
     if points.len() > 1 {
         picture.line(points.iter().map(|p| at(p, p.mean)).collect(), ink(index), 2.0);
     }

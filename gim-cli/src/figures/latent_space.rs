@@ -3,7 +3,7 @@
 use gim_core::{Error, Result};
 use ndarray::Array2;
 
-use super::axes::{PALETTE, SHAPES, Sample, Scale, Shape, Sheet};
+use super::axes::{PALETTE, SHAPES, Sample, Scale, Shape, Sheet, columns};
 use super::picture::Ink;
 use super::tsne::{Tsne, tsne};
 use super::{Figure, nothing_to_draw};
@@ -62,7 +62,7 @@ pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
         subtitle: spec.subtitle.clone(),
         legend: spec.names.iter().enumerate().map(|(c, name)| (marker(c), name.clone())).collect(),
         panel_titles: spec.panels.iter().map(|p| p.title.clone()).collect(),
-        columns: if n == 2 || n == 4 { 2 } else { 3 },
+        columns: columns(n),
         panel: if n == 1 { (620.0, 560.0) } else { (360.0, 330.0) },
         x_title: String::new(),
         y_title: String::new(),

@@ -1,10 +1,10 @@
 //! Training loss against the step, a panel per module, runs overlaid.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::Result;
 
-use super::axes::{MUTED, PALETTE, Panel, Sample, Scale, Sheet};
+use super::axes::{MUTED, PALETTE, Panel, Sample, Scale, Sheet, columns};
 use super::picture::{Ink, Picture};
 use super::rows::TrainRow;
 use super::{Figure, count, nothing_to_draw};
@@ -37,7 +37,7 @@ struct Curve {
     smooth: Vec<(f64, f64)>,
 }
 
-/// The raw curve is drawn as lowest and highest value of so many bins, the smooth one through so many points.
+/// A long raw curve is drawn as the band between lowest and highest value of so many bins, the smooth one through so many points.
 const BINS: usize = 220;
 
 /// Draws the InfoNCE loss of every module: raw values faintly, their moving average over them, chance dashed.
@@ -63,21 +63,16 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
         legend.push((Sample::Dashed(MUTED), format!("chance: ln {} = {chance:.2} nats", n + 1)));
     }
-    let mut notes = Vec::new();
-    for (run, dropped) in spec.runs.iter().map(|run| (run, not_finite(&run.rows))).filter(|(_, d)| d.0 > 0) {
-        let (n, first, which) = dropped;
-        notes.push(format!(
-            "{}: {} without a finite loss left out, first at step {first} in module {which}.",
-            run.label,
-            count(n, "row")
-        ));
+    let mut notes: Vec<String> = spec.runs.iter().filter_map(not_finite).collect();
+    if curves.iter().flatten().flat_map(|c| &c.smooth).any(|p| p.1 > y_scale.high()) {
+        notes.push("Averages above the axis are drawn at its upper edge.".into());
     }
     let sheet = Sheet {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend,
         panel_titles: modules.iter().map(|m| format!("Module {m}")).collect(),
-        columns: 3,
+        columns: columns(modules.len()),
         panel: if modules.len() == 1 { (680.0, 380.0) } else { (350.0, 250.0) },
         x_title: "Training step".into(),
         y_title: "InfoNCE loss (nats)".into(),
@@ -91,7 +86,7 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
 
     let seen = spec.runs.iter().map(|r| r.label.as_str()).collect::<Vec<_>>().join(", ");
     let mut caption = format!(
-        "InfoNCE loss of each module against the training step ({seen}). Faint: range of the raw values; strong: moving average over a twenty-fifth of the run."
+        "InfoNCE loss of each module against the training step ({seen}). Faint: range of the raw values; strong: running line fit over a twentieth of the run."
     );
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
         caption.push_str(&format!(
@@ -112,7 +107,13 @@ fn draw_panel(picture: &mut Picture, panel: &Panel, runs: &[Curve], chance: Opti
     }
     // All raw curves first, so that none hides another run's average.
     for (i, curve) in runs.iter().enumerate() {
-        picture.line(envelope(&curve.raw).into_iter().map(|(x, y)| panel.at(x, y)).collect(), ink(i).faint(0.28), 1.0);
+        let place = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| panel.at(x, y)).collect();
+        if curve.raw.len() > 2 * BINS {
+            // Bands lie over each other: the more runs, the fainter each.
+            picture.veil(place(band(&curve.raw)), ink(i), 0.4 / (1 + runs.len()) as f64);
+        } else {
+            picture.line(place(curve.raw.clone()), ink(i).faint(0.28), 1.0);
+        }
     }
     if let Some(chance) = chance {
         panel.level(picture, chance, Sample::Dashed(MUTED));
@@ -130,54 +131,65 @@ fn curve(rows: &[TrainRow], module: usize) -> Curve {
     let mut raw: Vec<(f64, f64)> =
         rows.iter().filter(|r| r.module == module && r.loss.is_finite()).map(|r| (r.step as f64, r.loss)).collect();
     raw.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let smooth = thin(&moving_average(&raw, raw.len() / 50));
+    let smooth = smoothed(&raw, (raw.len() / 40).max(10).min(raw.len() / 4));
     Curve { raw, smooth }
 }
 
-/// Number of rows without a finite loss, and the first of them: (rows, step, module).
-fn not_finite(rows: &[TrainRow]) -> (usize, u64, usize) {
-    let bad = || rows.iter().filter(|r| !r.loss.is_finite());
-    let first = bad().map(|r| (r.step, r.module)).min().unwrap_or((0, 0));
-    (bad().count(), first.0, first.1)
-}
-
-/// Mean over `half` points on either side; towards the ends over fewer, always as many on both sides.
-fn moving_average(points: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
-    (0..points.len())
-        .map(|i| {
-            let reach = half.min(i).min(points.len() - 1 - i);
-            let window = &points[i - reach..=i + reach];
-            (points[i].0, window.iter().map(|p| p.1).sum::<f64>() / window.len() as f64)
-        })
-        .collect()
-}
-
-/// At most about [`BINS`] of the points, the first and the last among them.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let stride = points.len().div_ceil(BINS).max(1);
-    let mut kept: Vec<_> = points.iter().copied().step_by(stride).collect();
-    if let Some(&last) = points.last().filter(|last| kept.last() != Some(last)) {
-        kept.push(last);
+/// A note on the rows of a run that have no finite loss; none if all have one.
+fn not_finite(run: &LossRun) -> Option<String> {
+    let mut first: BTreeMap<usize, u64> = BTreeMap::new();
+    let mut n = 0;
+    for row in run.rows.iter().filter(|r| !r.loss.is_finite()) {
+        n += 1;
+        let step = first.entry(row.module).or_insert(row.step);
+        *step = row.step.min(*step);
     }
-    kept
+    let places: Vec<String> = first.iter().map(|(m, step)| format!("module {m} from step {step}")).collect();
+    (n > 0)
+        .then(|| format!("{}: {} without a finite loss left out ({}).", run.label, count(n, "row"), places.join(", ")))
 }
 
-/// A zigzag through the lowest and highest value of each of at most [`BINS`] bins; the points themselves when there are few.
-fn envelope(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    if points.len() <= 2 * BINS {
-        return points.to_vec();
-    }
-    let mut line = Vec::with_capacity(2 * BINS + 2);
-    for bin in points.chunks(points.len().div_ceil(BINS)) {
+/// Values of straight lines fitted to windows of `2·half + 1` points, at most about [`BINS`] of them.
+///
+/// A line, not a mean: at an end of the run, where the window lies to one side, a mean would lag behind a falling curve.
+fn smoothed(points: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
+    let n = points.len();
+    let stride = n.div_ceil(BINS).max(1);
+    let last = n.checked_sub(1).filter(|l| l % stride != 0);
+    let width = (2 * half + 1).min(n);
+    let at = (0..n).step_by(stride).chain(last);
+    at.map(|i| {
+        let start = i.saturating_sub(half).min(n - width);
+        (points[i].0, line_at(&points[start..start + width], points[i].0))
+    })
+    .collect()
+}
+
+/// Value at `x` of the least-squares line through `points`.
+fn line_at(points: &[(f64, f64)], x: f64) -> f64 {
+    let n = points.len() as f64;
+    let mean_x = points.iter().map(|p| p.0).sum::<f64>() / n;
+    let mean_y = points.iter().map(|p| p.1).sum::<f64>() / n;
+    let spread: f64 = points.iter().map(|p| (p.0 - mean_x).powi(2)).sum();
+    let slope = points.iter().map(|p| (p.0 - mean_x) * (p.1 - mean_y)).sum::<f64>() / spread;
+    if slope.is_finite() { mean_y + slope * (x - mean_x) } else { mean_y }
+}
+
+/// Outline of the band between the lowest and the highest value of each of at most [`BINS`] bins.
+fn band(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut upper = Vec::with_capacity(2 * BINS);
+    let mut lower = Vec::with_capacity(BINS);
+    for bin in points.chunks(points.len().div_ceil(BINS).max(1)) {
         let middle = bin[bin.len() / 2].0;
-        let low = bin.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
-        let high = bin.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
-        line.extend([(middle, high), (middle, low)]);
+        upper.push((middle, bin.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max)));
+        lower.push((middle, bin.iter().map(|p| p.1).fold(f64::INFINITY, f64::min)));
     }
-    line
+    upper.extend(lower.into_iter().rev());
+    upper
 }
 
-/// Axes common to all panels. The y axis follows the averages and all but the wildest raw values, which are drawn at its edge.
+/// Axes common to all panels. The y axis leaves out the wildest values, which are drawn at its edge: a loss that begins far above
+/// chance for a moment must not flatten the rest.
 fn scales<'a>(curves: impl Iterator<Item = &'a Curve>, chance: Option<f64>) -> (Scale, Scale) {
     let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
     let (mut low, mut high) = chance.map_or((f64::INFINITY, f64::NEG_INFINITY), |c| (c, c));
@@ -187,10 +199,11 @@ fn scales<'a>(curves: impl Iterator<Item = &'a Curve>, chance: Option<f64>) -> (
         let mut values: Vec<f64> = curve.raw.iter().map(|p| p.1).collect();
         values.sort_by(f64::total_cmp);
         let cut = values.len() / 200;
-        let averages = curve.smooth.iter().map(|p| p.1);
-        for value in averages.chain([values[cut], values[values.len() - 1 - cut]]) {
-            (low, high) = (low.min(value), high.max(value));
-        }
+        let mut averages: Vec<f64> = curve.smooth.iter().map(|p| p.1).collect();
+        averages.sort_by(f64::total_cmp);
+        let steep = averages.len() / 25;
+        low = low.min(averages[0]).min(values[cut]);
+        high = high.max(averages[averages.len() - 1 - steep]).max(values[values.len() - 1 - cut.max(steep)]);
     }
     if first > last {
         (first, last) = (0.0, 1.0);
@@ -201,7 +214,7 @@ fn scales<'a>(curves: impl Iterator<Item = &'a Curve>, chance: Option<f64>) -> (
     // A margin, so that no curve lies on the frame; a run that starts at 0 or so has its axis start at 0.
     let first = if first < 0.1 * last { 0.0 } else { first };
     let margin = if high > low { 0.05 * (high - low) } else { 0.0 };
-    (Scale::linear(first, last, 4, false), Scale::linear(low - margin, high + margin, 5, false))
+    (Scale::counts(first, last, 4), Scale::linear(low - margin, high + margin, 5, false))
 }
 
 #[cfg(test)]
@@ -227,6 +240,8 @@ mod tests {
     #[test]
     fn one_module_and_one_step_are_enough() {
         check_figure(&loss_by_module(&spec(vec![run("a", 1, 1, 1)])).unwrap(), &["Module 1", "Training step"]);
+        check_figure(&loss_by_module(&spec(vec![run("a", 3, 1, 1)])).unwrap(), &["Module 3", "0"]);
+        check_figure(&loss_by_module(&spec(vec![run("a", 3, 101, 1)])).unwrap(), &["1000"]);
     }
 
     #[test]
@@ -239,7 +254,10 @@ mod tests {
         let figure = loss_by_module(&spec(vec![run])).unwrap();
         check_figure(
             &figure,
-            &["no finite loss", "a: 41 rows without a finite loss left out, first at step 0 in module 2."],
+            &[
+                "no finite loss",
+                "a: 41 rows without a finite loss left out (module 1 from step 100, module 2 from step 0).",
+            ],
         );
     }
 
@@ -252,12 +270,17 @@ mod tests {
     }
 
     #[test]
-    fn averages_and_envelopes_keep_what_matters() {
+    fn averages_and_bands_keep_what_matters() {
         let line: Vec<_> = (0..5000).map(|i| (i as f64, 3.0 * i as f64)).collect();
-        assert_eq!(moving_average(&line, 30), line, "a straight line is its own moving average, also at the ends");
-        assert!(thin(&line).len() <= BINS + 1);
-        assert_eq!(thin(&line).last(), line.last());
-        let highest = envelope(&line).iter().map(|p| p.1).fold(0.0, f64::max);
+        let smooth = smoothed(&line, 30);
+        assert!(smooth.len() <= BINS + 1);
+        assert_eq!((smooth[0].0, smooth[smooth.len() - 1].0), (0.0, 4999.0));
+        assert!(
+            smooth.iter().all(|(x, y)| (y - 3.0 * x).abs() < 1e-6),
+            "a straight line stays as it is, also at the ends"
+        );
+        let highest = band(&line).iter().map(|p| p.1).fold(0.0, f64::max);
         assert_eq!(highest, line[4999].1);
+        assert!(smoothed(&[], 0).is_empty());
     }
 }

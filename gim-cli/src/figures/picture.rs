@@ -2,23 +2,23 @@
 //!
 //! Figures are functions from rows to a list of marks, so tests can ask what was drawn and whether texts overlap. Plotters
 //! rasterises the list and writes the SVG. It rounds coordinates to whole pixels and does not smooth thick lines, hence the two
-//! scales below: the bitmap is drawn large and averaged down, the SVG is drawn large and given a smaller nominal size.
+//! scales below: the bitmap is drawn large and averaged down, the SVG is drawn large and given a smaller nominal size. Glyphs of
+//! the bitmap are placed here, for plotters ignores their side bearings.
 
 use std::sync::OnceLock;
 
+use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use gim_core::{Error, Result};
 use plotters::prelude::*;
+use plotters::style::FontTransform;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontTransform, register_font};
 
 /// Bitmap pixels per pixel of the finished PNG, per direction.
 const SUPERSAMPLE: u32 = 4;
 /// SVG user units per nominal pixel.
 const SVG_UNITS: u32 = 10;
-/// Registered name of the committed font. As a CSS list it lets an SVG viewer without DejaVu take a relative of equal width.
+/// The committed font, as a CSS list: an SVG viewer without DejaVu takes a relative of nearly equal width.
 const FAMILY: &str = "DejaVu Sans, Verdana, sans-serif";
-/// (ascent − descent) / em of DejaVu Sans: the unit the glyph rasteriser measures sizes in.
-const LINE_PER_EM: f64 = 1.164;
 /// Plotters divides a font size by this before it writes it into an SVG.
 const SVG_SIZE_RATIO: f64 = 1.24;
 
@@ -68,7 +68,7 @@ impl Type {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Mark {
-    Polygon { points: Vec<(f64, f64)>, ink: Ink },
+    Polygon { points: Vec<(f64, f64)>, ink: Ink, opacity: f64 },
     Line { points: Vec<(f64, f64)>, ink: Ink, width: f64 },
     Disc { at: (f64, f64), radius: f64, ink: Ink },
     Text { at: (f64, f64), align: Align, upward: bool, text: String, look: Type },
@@ -93,7 +93,12 @@ impl Picture {
     }
 
     pub(super) fn polygon(&mut self, points: Vec<(f64, f64)>, ink: Ink) {
-        self.marks.push(Mark::Polygon { points, ink });
+        self.veil(points, ink, 1.0);
+    }
+
+    /// A translucent polygon: what is below shows through.
+    pub(super) fn veil(&mut self, points: Vec<(f64, f64)>, ink: Ink, opacity: f64) {
+        self.marks.push(Mark::Polygon { points, ink, opacity });
     }
 
     pub(super) fn rect(&mut self, left: f64, top: f64, width: f64, height: f64, ink: Ink) {
@@ -182,13 +187,13 @@ impl Picture {
         scale: f64,
         medium: Medium,
     ) -> Result<()> {
-        register_fonts()?;
         let px = |(x, y): (f64, f64)| ((x * scale).round() as i32, (y * scale).round() as i32);
         for mark in &self.marks {
             match mark {
-                Mark::Polygon { points, ink } => {
+                Mark::Polygon { points, ink, opacity } => {
                     let points: Vec<_> = points.iter().copied().map(px).collect();
-                    area.draw(&plotters::element::Polygon::new(points, ink.rgb().filled())).map_err(broken)?;
+                    let fill = ink.rgb().mix(*opacity).filled();
+                    area.draw(&plotters::element::Polygon::new(points, fill)).map_err(broken)?;
                 }
                 Mark::Line { points, ink, width } if medium == Medium::Svg => {
                     let points: Vec<_> = points.iter().copied().map(px).collect();
@@ -215,9 +220,10 @@ impl Picture {
                     let radius = (radius * scale).round() as i32;
                     area.draw(&Circle::new(px(*at), radius, ink.rgb().filled())).map_err(broken)?;
                 }
-                Mark::Text { at, align, upward, text, look } => {
-                    draw_text(area, scale, medium, *at, *align, *upward, text, *look)?;
-                }
+                Mark::Text { at, align, upward, text, look } => match medium {
+                    Medium::Bitmap => draw_glyphs(area, scale, *at, *align, *upward, text, *look)?,
+                    Medium::Svg => write_text(area, scale, *at, *align, *upward, text, *look)?,
+                },
             }
         }
         Ok(())
@@ -230,12 +236,49 @@ enum Medium {
     Svg,
 }
 
-/// Draws a text by its baseline. The two back ends of plotters place a text differently, so each gets the offset that puts its
-/// baseline where we want it.
-fn draw_text<B: DrawingBackend>(
+/// Draws a text into a bitmap, glyph by glyph, its baseline through `at`.
+fn draw_glyphs<B: DrawingBackend>(
     area: &DrawingArea<B, plotters::coord::Shift>,
     scale: f64,
-    medium: Medium,
+    at: (f64, f64),
+    align: Align,
+    upward: bool,
+    text: &str,
+    look: Type,
+) -> Result<()> {
+    let font = font(look.bold)?.as_scaled(glyph_scale(look.bold, look.size * scale)?);
+    let mut along = match align {
+        Align::Start => 0.0,
+        Align::Middle => -text_width(text, look)? * scale / 2.0,
+        Align::End => -text_width(text, look)? * scale,
+    } as f32;
+    let (x, y) = ((at.0 * scale) as f32, (at.1 * scale) as f32);
+    for letter in text.chars() {
+        let mut glyph = font.scaled_glyph(letter);
+        let advance = font.h_advance(glyph.id);
+        // An upward text is drawn horizontally from the origin and its pixels are turned.
+        glyph.position = if upward { point(along, 0.0) } else { point(x + along, y) };
+        along += advance;
+        let Some(outline) = font.outline_glyph(glyph) else { continue };
+        let corner = outline.px_bounds().min;
+        let mut result = Ok(());
+        outline.draw(|column, row, coverage| {
+            let (px, py) = (corner.x as i32 + column as i32, corner.y as i32 + row as i32);
+            let (px, py) = if upward { (x.round() as i32 + py, y.round() as i32 - px) } else { (px, py) };
+            let color = look.ink.rgb().mix(f64::from(coverage.min(1.0)));
+            if result.is_ok() {
+                result = area.draw_pixel((px, py), &color).map_err(broken);
+            }
+        });
+        result?;
+    }
+    Ok(())
+}
+
+/// Writes a text into an SVG, its baseline through `at`.
+fn write_text<B: DrawingBackend>(
+    area: &DrawingArea<B, plotters::coord::Shift>,
+    scale: f64,
     at: (f64, f64),
     align: Align,
     upward: bool,
@@ -243,32 +286,20 @@ fn draw_text<B: DrawingBackend>(
     look: Type,
 ) -> Result<()> {
     let em = look.size * scale;
-    let style = if look.bold { FontStyle::Bold } else { FontStyle::Normal };
-    // (font size as plotters counts it, its baseline below the "top" of a text, horizontal anchor, shift along the text)
-    let (size, baseline, anchor, shift) = match medium {
-        Medium::Svg => {
-            let anchor = match align {
-                Align::Start => HPos::Left,
-                Align::Middle => HPos::Center,
-                Align::End => HPos::Right,
-            };
-            (em * SVG_SIZE_RATIO, 0.76 * em, anchor, 0.0)
-        }
-        Medium::Bitmap => {
-            let shift = match align {
-                Align::Start => 0.0,
-                Align::Middle => -text_width(text, look)? * scale / 2.0,
-                Align::End => -text_width(text, look)? * scale,
-            };
-            (em * LINE_PER_EM, em * LINE_PER_EM / 2.0, HPos::Left, shift)
-        }
+    let anchor = match align {
+        Align::Start => HPos::Left,
+        Align::Middle => HPos::Center,
+        Align::End => HPos::Right,
     };
+    // Plotters writes the position of a text's top and shifts the baseline down by this part of an em.
+    let baseline = 0.76 * em;
     let (x, y) = (at.0 * scale, at.1 * scale);
     let (transform, x, y) = match upward {
-        false => (FontTransform::None, x + shift, y - baseline),
-        true => (FontTransform::Rotate270, x - baseline, y - shift),
+        false => (FontTransform::None, x, y - baseline),
+        true => (FontTransform::Rotate270, x - baseline, y),
     };
-    let font = FontDesc::new(FontFamily::Name(FAMILY), size, style).transform(transform);
+    let style = if look.bold { FontStyle::Bold } else { FontStyle::Normal };
+    let font = FontDesc::new(FontFamily::Name(FAMILY), em * SVG_SIZE_RATIO, style).transform(transform);
     let ink = look.ink.rgb();
     let style = TextStyle::from(font).color(&ink).pos(Pos::new(anchor, VPos::Top));
     area.draw(&Text::new(text, (x.round() as i32, y.round() as i32), style)).map_err(broken)
@@ -309,12 +340,8 @@ fn average_down(large: &[u8], width: usize, factor: usize) -> Vec<u8> {
 
 /// Width of a text in pixels.
 pub(super) fn text_width(text: &str, look: Type) -> Result<f64> {
-    register_fonts()?;
-    let style = if look.bold { FontStyle::Bold } else { FontStyle::Normal };
-    // Plotters rounds to whole pixels: measure large.
-    const MEASURE: f64 = 16.0;
-    let font = FontDesc::new(FontFamily::Name(FAMILY), look.size * LINE_PER_EM * MEASURE, style);
-    Ok(f64::from(font.box_size(text).map_err(broken)?.0) / MEASURE)
+    let font = font(look.bold)?.as_scaled(glyph_scale(look.bold, look.size)?);
+    Ok(text.chars().map(|letter| f64::from(font.h_advance(font.glyph_id(letter)))).sum())
 }
 
 /// Breaks a text into lines no wider than `width` (a longer word stays whole).
@@ -347,15 +374,23 @@ pub(super) fn shorten(text: &str, look: Type, width: f64) -> Result<String> {
     Ok(String::new())
 }
 
-fn register_fonts() -> Result<()> {
-    static REGISTERED: OnceLock<bool> = OnceLock::new();
-    let registered = REGISTERED.get_or_init(|| {
-        let regular = include_bytes!("../../assets/DejaVuSans.subset.ttf");
-        let bold = include_bytes!("../../assets/DejaVuSans-Bold.subset.ttf");
-        register_font(FAMILY, FontStyle::Normal, regular).is_ok()
-            && register_font(FAMILY, FontStyle::Bold, bold).is_ok()
+/// The committed font: no figure depends on what a machine has installed.
+fn font(bold: bool) -> Result<&'static FontRef<'static>> {
+    static FONTS: OnceLock<[Option<FontRef<'static>>; 2]> = OnceLock::new();
+    let fonts = FONTS.get_or_init(|| {
+        [
+            FontRef::try_from_slice(include_bytes!("../../assets/DejaVuSans.subset.ttf")).ok(),
+            FontRef::try_from_slice(include_bytes!("../../assets/DejaVuSans-Bold.subset.ttf")).ok(),
+        ]
     });
-    if *registered { Ok(()) } else { Err(broken("the built-in font cannot be read")) }
+    fonts[usize::from(bold)].as_ref().ok_or_else(|| broken("the built-in font cannot be read"))
+}
+
+/// The scale that gives an em of so many pixels: the rasteriser counts ascent to descent.
+fn glyph_scale(bold: bool, em: f64) -> Result<PxScale> {
+    let font = font(bold)?;
+    let per_em = font.height_unscaled() / font.units_per_em().unwrap_or(2048.0);
+    Ok(PxScale::from(em as f32 * per_em))
 }
 
 /// Drawing in memory cannot fail for anything the user did.
