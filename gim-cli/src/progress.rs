@@ -92,7 +92,8 @@ impl Progress {
         self.last_report = Some(now);
         let pace = self.pace(done, now.duration_since(self.started));
         let message = message();
-        self.report(done, &[pace.as_str(), message.as_str()]);
+        // The message first: a narrow terminal cuts off the end.
+        self.report(done, &[message.as_str(), pace.as_str()]);
     }
 
     /// Ends the progress with a last message, which is always shown (but when quiet).
@@ -114,8 +115,8 @@ impl Progress {
         let text = parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join("  ");
         match &mut self.out {
             Out::Bar(bar) => {
-                bar.set_position(done);
                 bar.set_message(format!("{done}/{total} {unit}  {text}"));
+                bar.set_position(done);
                 bar.tick();
             }
             Out::Lines(out) => {
@@ -142,7 +143,7 @@ impl Progress {
 fn bar(done: u64, total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr()).with_position(done);
     // The template is a constant; should the library ever reject it, its own style is good enough.
-    let style = ProgressStyle::with_template("{bar:24.cyan/black.bright} {percent:>3} %  {wide_msg}");
+    let style = ProgressStyle::with_template("{bar:16.cyan/black.bright} {percent:>3} %  {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸━"));
     bar
 }
