@@ -1,1 +1,34 @@
-//! x
+//! How good are the features? Feature files, linear probes, metrics, and the check against a baseline.
+//!
+//! Data flow one way: frozen features → [`features`] file → [`examples`] → [`probe`] → [`metrics`] → [`table`] →
+//! [`regression`]. An *item* is an utterance or an image, a *row* one of its frames (or the only one), a *label* a class
+//! number; nothing here knows sound or pictures.
+//!
+//! ```no_run
+//! use gim_eval::{ConvergedProbe, FeatureFile, Key, Probe, Purpose, Split};
+//! # fn main() -> gim_eval::Result<()> {
+//! let file = FeatureFile::open("features.h5")?;
+//! let examples = file.examples("module_1", "phone")?; // rows are frames, since phones are labelled by frame
+//! let probe = Probe::Converged(ConvergedProbe::default());
+//! let fitted = probe.fit(&examples.part(Split::Train), Key::new(1, Purpose::Probe))?;
+//! let score = fitted.evaluate(&examples.part(Split::Test), None)?;
+//! println!("{:.1} %", 100.0 * score.accuracy);
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod examples;
+pub mod features;
+pub mod items;
+pub mod metrics;
+pub mod probe;
+pub mod regression;
+pub mod table;
+
+pub use examples::{Examples, Part};
+pub use features::{FeatureFile, FeatureWriter, GroupSpec, Item, LabelSpec, Labels, Layout, Per, Provenance};
+pub use gim_core::{Error, Key, Purpose, Result};
+pub use items::{ItemIndex, Split, mean_over_time};
+pub use metrics::{Confusion, Interval, Score};
+pub use probe::{Batch, ConvergedProbe, FittedProbe, PaperProbe, Probe};
+pub use table::ProbeRow;

@@ -1,0 +1,203 @@
+//! Labelled features, and the two parts of them that a probe may see: one to fit, one to be judged.
+
+use gim_core::{Error, Result};
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+
+use crate::items::{ItemIndex, Split};
+
+/// Features with labels, items and a split.
+#[derive(Debug, Clone)]
+pub struct Examples {
+    features: Array2<f32>,
+    labels: Vec<i32>,
+    n_classes: usize,
+    index: ItemIndex,
+    split: Vec<Split>,
+}
+
+impl Examples {
+    /// Rows are frames: `features (N, D)`, `labels (N)` in −1..n_classes (−1 = no label), `split (n_items)`.
+    ///
+    /// # Errors
+    /// When the sizes disagree or a label is out of range.
+    pub fn per_frame(
+        features: Array2<f32>,
+        labels: Vec<i32>,
+        n_classes: usize,
+        index: ItemIndex,
+        split: Vec<Split>,
+    ) -> Result<Self> {
+        let (rows, items) = (features.nrows(), index.n_items());
+        if rows != index.n_rows() || labels.len() != rows || split.len() != items {
+            return Err(Error::config(
+                "examples",
+                format_args!(
+                    "{rows} rows of features, {} labels, an index of {} rows in {items} items, a split of {} items",
+                    labels.len(),
+                    index.n_rows(),
+                    split.len()
+                ),
+                "features, labels, index and split must be about the same items",
+            ));
+        }
+        if n_classes < 2 || features.ncols() == 0 {
+            return Err(Error::config(
+                "examples",
+                format_args!("{n_classes} classes, {} dimensions", features.ncols()),
+                "a probe needs two classes and one dimension at least",
+            ));
+        }
+        if let Some((row, label)) = labels.iter().enumerate().find(|(_, l)| **l < -1 || **l >= n_classes as i32) {
+            return Err(Error::config(
+                "examples",
+                format_args!("label {label} of row {row} is not in -1..{n_classes}"),
+                "number the classes from 0; -1 means no label",
+            ));
+        }
+        let features =
+            if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned() };
+        Ok(Self { features, labels, n_classes, index, split })
+    }
+
+    /// One row an item: `features (n_items, D)`, `labels (n_items)`, `split (n_items)`.
+    ///
+    /// # Errors
+    /// As [`Examples::per_frame`].
+    pub fn per_item(features: Array2<f32>, labels: Vec<i32>, n_classes: usize, split: Vec<Split>) -> Result<Self> {
+        let index = ItemIndex::single(features.nrows());
+        Self::per_frame(features, labels, n_classes, index, split)
+    }
+
+    /// All features (N, D), of both parts.
+    pub fn features(&self) -> ArrayView2<'_, f32> {
+        self.features.view()
+    }
+
+    /// All labels (N), of both parts.
+    pub fn labels(&self) -> &[i32] {
+        &self.labels
+    }
+
+    /// The labelled rows on one side of the split.
+    pub fn part(&self, split: Split) -> Part<'_> {
+        let (mut rows, mut counts) = (Vec::new(), Vec::new());
+        for (item, range) in self.index.iter().enumerate().filter(|(i, _)| self.split[*i] == split) {
+            let before = rows.len();
+            rows.extend(range.filter(|r| self.labels[*r] >= 0));
+            // Items without any label are left out, so that every item of a part has rows.
+            if rows.len() > before {
+                counts.push((item, rows.len() - before));
+            }
+        }
+        Part {
+            features: self.features.as_slice().unwrap_or_default(),
+            dims: self.features.ncols(),
+            n_classes: self.n_classes,
+            split,
+            labels: rows.iter().map(|r| self.labels[*r] as u32).collect(),
+            rows,
+            items: counts.iter().map(|(i, _)| *i).collect(),
+            index: ItemIndex::from_counts(counts.iter().map(|(_, n)| *n)),
+        }
+    }
+}
+
+/// The labelled rows of one side of the split; `n` of them, grouped by item.
+#[derive(Debug, Clone)]
+pub struct Part<'a> {
+    /// All features (N, D), row-major; this part reads the rows in `rows` only.
+    features: &'a [f32],
+    dims: usize,
+    n_classes: usize,
+    split: Split,
+    rows: Vec<usize>,
+    labels: Vec<u32>,
+    items: Vec<usize>,
+    index: ItemIndex,
+}
+
+impl<'a> Part<'a> {
+    /// Number of labelled rows.
+    pub fn n_rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Number of items with at least one labelled row.
+    pub fn n_items(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Dimensions of a row.
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// Number of classes.
+    pub fn n_classes(&self) -> usize {
+        self.n_classes
+    }
+
+    /// The side of the split.
+    pub fn split(&self) -> Split {
+        self.split
+    }
+
+    /// Class of each row.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// Rows, counted within this part, of each item.
+    pub fn index(&self) -> &ItemIndex {
+        &self.index
+    }
+
+    /// Items of this part by their number in the [`Examples`].
+    pub fn items(&self) -> &[usize] {
+        &self.items
+    }
+
+    /// Rows of this part by their number in the [`Examples`].
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// Features of row `i` of this part.
+    pub(crate) fn row(&self, i: usize) -> &'a [f32] {
+        let at = self.rows[i] * self.dims;
+        &self.features[at..at + self.dims]
+    }
+
+    /// The part made of some of its items, given by their position here.
+    pub(crate) fn select_items(&self, items: &[usize]) -> Self {
+        let rows: Vec<usize> = items.iter().flat_map(|i| self.index.rows(*i)).collect();
+        Self {
+            rows: rows.iter().map(|r| self.rows[*r]).collect(),
+            labels: rows.iter().map(|r| self.labels[*r]).collect(),
+            items: items.iter().map(|i| self.items[*i]).collect(),
+            index: ItemIndex::from_counts(items.iter().map(|i| self.index.rows(*i).len())),
+            ..*self
+        }
+    }
+
+    /// Refuses an empty part and rows that are not finite.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.rows.is_empty() {
+            return Err(Error::config(
+                "examples",
+                format_args!("no labelled rows on the {:?} side of the split", self.split),
+                "give the split at least one labelled item on each side",
+            ));
+        }
+        let bad = (0..self.n_rows()).into_par_iter().find_first(|i| self.row(*i).iter().any(|x| !x.is_finite()));
+        match bad {
+            None => Ok(()),
+            Some(i) => Err(Error::config(
+                "examples",
+                format_args!("the features of row {} are not finite", self.rows[i]),
+                "train with a smaller rate, or leave this item out",
+            )),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Which rows belong to which item, and on which side of the split an item stands.
+
+use std::ops::Range;
+
+use ndarray::{Array2, ArrayView2, ArrayViewMut1};
+use rayon::prelude::*;
+
+/// The side of the train/test split an item stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Probes are fitted on it.
+    Train,
+    /// Probes are judged on it.
+    Test,
+}
+
+/// Rows of each item: items follow one another without gaps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemIndex {
+    /// First row of each item, and the number of rows as last entry.
+    starts: Vec<usize>,
+}
+
+impl ItemIndex {
+    /// From the number of rows of each item.
+    pub fn from_counts(counts: impl IntoIterator<Item = usize>) -> Self {
+        let mut starts = vec![0];
+        let mut at = 0;
+        for count in counts {
+            at += count;
+            starts.push(at);
+        }
+        Self { starts }
+    }
+
+    /// One row an item.
+    pub fn single(n_items: usize) -> Self {
+        Self { starts: (0..=n_items).collect() }
+    }
+
+    /// Number of items.
+    pub fn n_items(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Number of rows of all items.
+    pub fn n_rows(&self) -> usize {
+        self.starts[self.n_items()]
+    }
+
+    /// Rows of item `i`.
+    pub fn rows(&self, i: usize) -> Range<usize> {
+        self.starts[i]..self.starts[i + 1]
+    }
+
+    /// Rows of every item, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        self.starts.windows(2).map(|w| w[0]..w[1])
+    }
+}
+
+/// `out (D)` = mean of the rows of `item (n, D)`, summed in double precision.
+pub(crate) fn mean_of_rows(item: ArrayView2<'_, f32>, mut out: ArrayViewMut1<'_, f32>) {
+    let mut sums = vec![0f64; item.ncols()];
+    for row in item.rows() {
+        sums.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
+    }
+    out.iter_mut().zip(&sums).for_each(|(o, s)| *o = (s / item.nrows() as f64) as f32);
+}
+
+/// Features of frames (N, D) → features of items (n_items, D): the mean over each item's frames.
+///
+/// An item without frames becomes NaN, which the probes refuse.
+///
+/// # Panics
+/// When the index is not about N rows.
+pub fn mean_over_time(features: ArrayView2<'_, f32>, index: &ItemIndex) -> Array2<f32> {
+    assert_eq!(features.nrows(), index.n_rows(), "rows of the features and rows of the index");
+    let mut means = Array2::zeros((index.n_items(), features.ncols()));
+    let items: Vec<_> = means.rows_mut().into_iter().zip(index.iter()).collect();
+    items.into_par_iter().for_each(|(out, rows)| mean_of_rows(features.slice(ndarray::s![rows, ..]), out));
+    means
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ndarray::array;
+
+    #[test]
+    fn mean_over_time_by_hand() {
+        let x = array![[1f32, 10.0], [3.0, 20.0], [5.0, 0.0]];
+        let index = ItemIndex::from_counts([2, 1]);
+        assert_eq!(mean_over_time(x.view(), &index), array![[2f32, 15.0], [5.0, 0.0]]);
+        assert_eq!((index.n_items(), index.n_rows(), index.rows(1)), (2, 3, 2..3));
+        assert_eq!(ItemIndex::single(3), ItemIndex::from_counts([1, 1, 1]));
+    }
+}

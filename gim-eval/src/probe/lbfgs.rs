@@ -1,0 +1,212 @@
+//! L-BFGS (Liu & Nocedal 1989) for the penalised loss of a linear probe.
+//!
+//! The scores are linear in the parameters, so a step along p changes them by α·zp with zp = X·p: however many step lengths
+//! the line search tries, an iteration costs one product forward and one back. The loss is convex along the line, which makes
+//! bracketing by the sign of its slope safe.
+
+use std::collections::VecDeque;
+
+use gim_core::kernels::vector::{add_scaled, dot};
+use gim_core::{Buffer, Scalar};
+use rayon::prelude::*;
+
+use super::precondition::Preconditioner;
+use super::softmax::Softmax;
+
+/// Pairs of step and change of gradient that are kept.
+const MEMORY: usize = 10;
+/// Accepted slope, relative to the slope at the start (the second Wolfe condition).
+const SLOPE: f64 = 0.9;
+/// Accepted rise of the loss, relative: rounding, when the step is tiny (Hager & Zhang 2005).
+const NOISE: f64 = 1e-7;
+/// Step lengths tried before the search is given up.
+const TRIALS: usize = 25;
+/// Iterations after which the scores are computed anew, so that rounding of the increments does not add up.
+const REFRESH: usize = 32;
+
+/// When to stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stop {
+    /// Largest entry of the gradient, relative to the largest at zero parameters.
+    pub(super) tolerance: f64,
+    pub(super) max_iterations: usize,
+}
+
+/// Where the search ended.
+#[derive(Debug, Clone)]
+pub(super) struct Solution {
+    /// Weights (d, classes), then bias (classes).
+    pub(super) theta: Vec<f64>,
+    pub(super) iterations: usize,
+    pub(super) converged: bool,
+}
+
+struct State<'a, F: Scalar> {
+    problem: &'a Softmax<'a, F>,
+    l2: f64,
+    /// Scores, scores along the direction, and ∂loss/∂scores; (n, classes).
+    z: Buffer<F>,
+    zp: Buffer<F>,
+    r: Buffer<F>,
+    /// A direction or gradient in working precision.
+    narrow: Buffer<F>,
+}
+
+fn largest(v: &[f64]) -> f64 {
+    v.iter().fold(0.0, |m, x| x.abs().max(m))
+}
+
+impl<F: Scalar> State<'_, F> {
+    fn n_weights(&self) -> usize {
+        self.problem.d * self.problem.classes
+    }
+
+    /// z or zp = scores of `theta`.
+    fn scores(&mut self, theta: &[f64], along: bool) {
+        self.narrow.iter_mut().zip(theta).for_each(|(n, t)| *n = F::of(*t));
+        let (weight, bias) = self.narrow.split_at(self.n_weights());
+        self.problem.scores(weight, bias, if along { &mut self.zp } else { &mut self.z });
+    }
+
+    /// Gradient of the penalised loss at `theta`, from r.
+    fn gradient(&mut self, theta: &[f64], g: &mut [f64]) {
+        let at = self.n_weights();
+        let (dw, db) = self.narrow.split_at_mut(at);
+        self.problem.gradient(&self.r, dw, db);
+        g.iter_mut().zip(self.narrow.iter()).for_each(|(g, n)| *g = n.f64());
+        g[..at].iter_mut().zip(theta).for_each(|(g, t)| *g += self.l2 * t);
+    }
+
+    /// Finds α with a small enough slope along `p`; leaves r at z + α·zp and returns α and the penalised loss.
+    ///
+    /// `f` and `slope` are the loss and its slope at α = 0.
+    fn search(&mut self, theta: &[f64], p: &[f64], f: f64, slope: f64) -> Option<(f64, f64)> {
+        let w = self.n_weights();
+        let (tt, tp, pp) = (dot(&theta[..w], &theta[..w]), dot(&theta[..w], &p[..w]), dot(&p[..w], &p[..w]));
+        let (mut low, mut low_slope, mut high) = (0.0, slope, None::<(f64, f64)>);
+        let mut a = 1.0;
+        for _ in 0..TRIALS {
+            let (loss, s) = self.problem.loss(&self.z, Some((F::of(a), &self.zp)), &mut self.r);
+            let s = s + self.l2 * (tp + a * pp);
+            let value = loss + 0.5 * self.l2 * (tt + 2.0 * a * tp + a * a * pp);
+            if value <= f + NOISE * f.abs() && s.abs() <= SLOPE * slope.abs() {
+                return Some((a, value));
+            }
+            // A loss that is not finite counts as uphill.
+            if s < 0.0 && value.is_finite() {
+                (low, low_slope) = (a, s);
+            } else {
+                high = Some((a, s));
+            }
+            a = match high {
+                None => a * 4.0,
+                Some((b, b_slope)) => {
+                    // Where a straight slope would be zero, kept away from both ends.
+                    let t = -low_slope / (b_slope - low_slope);
+                    let t = if t.is_finite() { t.clamp(0.1, 0.9) } else { 0.5 };
+                    low + t * (b - low)
+                }
+            };
+        }
+        None
+    }
+}
+
+/// Minimises mean loss + λ/2 ‖weights‖² (bias free) from `start`.
+pub(super) fn minimise<F: Scalar>(
+    problem: &Softmax<'_, F>,
+    l2: f64,
+    start: Vec<f64>,
+    gram: Option<&[F]>,
+    stop: Stop,
+) -> Solution {
+    let (n, c, d, pool) = (problem.n(), problem.classes, problem.d, problem.pool);
+    let mut state = State {
+        problem,
+        l2,
+        z: pool.zeros(n * c),
+        zp: pool.take(n * c),
+        r: pool.take(n * c),
+        narrow: pool.take(start.len()),
+    };
+    let mut theta = start;
+    let mut g = vec![0.0; theta.len()];
+    // The gradient at zero parameters, where all scores are zero, is the yardstick, whatever the start.
+    problem.loss(&state.z, None, &mut state.r);
+    state.gradient(&vec![0.0; theta.len()], &mut g);
+    let goal = stop.tolerance * largest(&g).max(f64::MIN_POSITIVE);
+
+    let penalty = |theta: &[f64]| 0.5 * l2 * dot(&theta[..d * c], &theta[..d * c]);
+    state.scores(&theta, false);
+    let mut f = problem.loss(&state.z, None, &mut state.r).0 + penalty(&theta);
+    state.gradient(&theta, &mut g);
+    let guess = Preconditioner::new(gram, d, l2, problem.curvature(&state.r), pool);
+
+    let mut pairs: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(MEMORY);
+    let (mut iterations, mut fresh) = (0, 0);
+    let mut p = vec![0.0; theta.len()];
+    let mut weights = [0.0; MEMORY];
+    loop {
+        let done = largest(&g) <= goal;
+        if (done && fresh > 0) || fresh >= REFRESH {
+            state.scores(&theta, false);
+            f = problem.loss(&state.z, None, &mut state.r).0 + penalty(&theta);
+            state.gradient(&theta, &mut g);
+            fresh = 0;
+            continue;
+        }
+        if done || iterations >= stop.max_iterations {
+            return Solution { theta, iterations, converged: done };
+        }
+        // p = −H g by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4).
+        p.copy_from_slice(&g);
+        for (i, (s, y, rho)) in pairs.iter().enumerate().rev() {
+            weights[i] = rho * dot(s, &p);
+            add_scaled(&mut p, -weights[i], y);
+        }
+        guess.apply(&mut p, c);
+        for (i, (s, y, rho)) in pairs.iter().enumerate() {
+            let b = rho * dot(y, &p);
+            add_scaled(&mut p, weights[i] - b, s);
+        }
+        p.iter_mut().for_each(|v| *v = -*v);
+        let slope = dot(&g, &p);
+        let found = if slope < 0.0 {
+            state.scores(&p, true);
+            state.search(&theta, &p, f, slope)
+        } else {
+            None
+        };
+        let Some((a, value)) = found else {
+            if pairs.is_empty() {
+                // Not even the plain direction leads down: the limit of the precision.
+                return Solution { theta, iterations, converged: false };
+            }
+            pairs.clear();
+            fresh = REFRESH;
+            continue;
+        };
+        iterations += 1;
+        fresh += 1;
+        f = value;
+        let step = F::of(a);
+        state.z.par_chunks_mut(1 << 14).zip(state.zp.par_chunks(1 << 14)).for_each(|(z, p)| {
+            add_scaled(z, step, p);
+        });
+        let (mut s, mut y) = if pairs.len() == MEMORY {
+            pairs.pop_front().map(|(s, y, _)| (s, y)).unwrap_or_default()
+        } else {
+            (vec![0.0; theta.len()], vec![0.0; theta.len()])
+        };
+        s.iter_mut().zip(&p).for_each(|(s, p)| *s = a * p);
+        theta.iter_mut().zip(&s).for_each(|(t, s)| *t += s);
+        y.copy_from_slice(&g);
+        state.gradient(&theta, &mut g);
+        y.iter_mut().zip(&g).for_each(|(y, g)| *y = g - *y);
+        let sy = dot(&s, &y);
+        // Rounding can hide the curvature of a tiny step; such a pair would spoil the estimate.
+        if sy > 1e-10 * (dot(&s, &s) * dot(&y, &y)).sqrt() {
+            pairs.push_back((s, y, 1.0 / sy));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Linear probes: how much of the labels can be read off frozen features by one linear map.
+//!
+//! Two protocols. [`PaperProbe`] does what the paper did: Adam on raw features for a fixed number of epochs. The result depends
+//! on the features' scale and on when one stops. [`ConvergedProbe`] solves the problem instead: standardised features, L-BFGS to
+//! a tolerance, the L2 penalty chosen on held-out items of the training part; it says what the features hold, and is fast.
+//!
+//! A probe sees the training part only and returns a [`FittedProbe`], which predicts.
+
+mod converged;
+mod lbfgs;
+mod paper;
+mod precondition;
+mod softmax;
+
+use std::time::Instant;
+
+use gim_core::{Error, Key, Pool, Purpose, Result};
+use ndarray::Array2;
+use rayon::prelude::*;
+
+pub use converged::ConvergedProbe;
+pub use paper::{Batch, PaperProbe};
+
+use crate::examples::Part;
+use crate::items::Split;
+use crate::metrics::{Confusion, Score, argmax, top_k};
+
+/// A protocol with its settings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Probe {
+    /// The paper's.
+    Paper(PaperProbe),
+    /// Solved to convergence.
+    Converged(ConvergedProbe),
+}
+
+impl Probe {
+    /// Fits the probe on a training part. `key` needs the run's seed; its purpose is set here.
+    ///
+    /// # Errors
+    /// When the part is a test part, is empty, or has features that are not finite; when a setting is out of range.
+    pub fn fit(&self, train: &Part<'_>, key: Key) -> Result<FittedProbe> {
+        if train.split() != Split::Train {
+            return Err(Error::config("probe", "asked to fit a test part", "fit the training part"));
+        }
+        train.check()?;
+        let key = key.with_purpose(Purpose::Probe);
+        let begin = Instant::now();
+        let mut fitted = match self {
+            Self::Paper(p) => p.fit(train, key)?,
+            Self::Converged(p) => p.fit(train, key)?,
+        };
+        fitted.seconds = begin.elapsed().as_secs_f64();
+        if fitted.weights.iter().chain(&fitted.bias).any(|w| !w.is_finite()) {
+            return Err(Error::config("probe.lr", "the probe diverged", "use a smaller rate, or smaller features"));
+        }
+        Ok(fitted)
+    }
+}
+
+/// Moves and scales features to mean 0 and variance 1, by the statistics of the training rows.
+#[derive(Debug, Clone, PartialEq)]
+struct Standardise {
+    mean: Vec<f32>,
+    /// 1/std; 0 for a dimension that does not vary, which takes it out.
+    inverse_std: Vec<f32>,
+}
+
+/// Rows of a partial sum.
+const ROWS: usize = 1024;
+
+impl Standardise {
+    fn of(part: &Part<'_>) -> Self {
+        let (n, d) = (part.n_rows(), part.dims());
+        // Sums of differences from one row: no cancellation when the mean is far from zero.
+        let origin = part.row(0);
+        let sums: Vec<Vec<(f64, f64)>> = (0..n.div_ceil(ROWS))
+            .into_par_iter()
+            .map(|i| {
+                let mut sums = vec![(0f64, 0f64); d];
+                for row in i * ROWS..n.min((i + 1) * ROWS) {
+                    for ((s, x), o) in sums.iter_mut().zip(part.row(row)).zip(origin) {
+                        let x = f64::from(*x) - f64::from(*o);
+                        s.0 += x;
+                        s.1 += x * x;
+                    }
+                }
+                sums
+            })
+            .collect();
+        let (mut mean, mut inverse_std) = (Vec::with_capacity(d), Vec::with_capacity(d));
+        for j in 0..d {
+            let (sum, square) = sums.iter().fold((0.0, 0.0), |(a, b), s| (a + s[j].0, b + s[j].1));
+            let m = sum / n as f64;
+            let std = (square / n as f64 - m * m).max(0.0).sqrt();
+            let centre = f64::from(origin[j]) + m;
+            mean.push(centre as f32);
+            // Less variation than the features' own rounding is none.
+            let varies = std > 1e-6 * centre.abs() && std > f64::from(f32::MIN_POSITIVE);
+            inverse_std.push(if varies { (1.0 / std).min(f64::from(f32::MAX)) as f32 } else { 0.0 });
+        }
+        Self { mean, inverse_std }
+    }
+}
+
+/// `out (rows, D)` = the rows of `part` at these positions, standardised if asked.
+fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardise>, out: &mut [f32]) {
+    let d = part.dims();
+    out.par_chunks_mut(d * 64).zip(rows.par_chunks(64)).for_each(|(out, rows)| {
+        for (out, row) in out.chunks_exact_mut(d).zip(rows) {
+            out.copy_from_slice(part.row(*row));
+            if let Some(by) = by {
+                let scale = by.mean.iter().zip(&by.inverse_std);
+                out.iter_mut().zip(scale).for_each(|(x, (m, s))| *x = (*x - m) * s);
+            }
+        }
+    });
+}
+
+/// A linear classifier, ready to predict.
+#[derive(Debug, Clone)]
+pub struct FittedProbe {
+    protocol: &'static str,
+    /// (D, classes), row-major.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    standardise: Option<Standardise>,
+    /// Most frequent class of the training rows.
+    majority: u32,
+    l2: Option<f64>,
+    iterations: usize,
+    converged: bool,
+    /// Penalty and validation accuracy of each fit that chose the penalty.
+    path: Vec<(f64, f64)>,
+    seconds: f64,
+}
+
+/// Most frequent class; of equally frequent ones the first.
+fn majority(labels: &[u32], n_classes: usize) -> u32 {
+    let mut counts = vec![0usize; n_classes];
+    labels.iter().for_each(|l| counts[*l as usize] += 1);
+    (0..n_classes).rev().max_by_key(|c| counts[*c]).unwrap_or_default() as u32
+}
+
+impl FittedProbe {
+    /// `paper` or `converged`.
+    pub fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+
+    /// Weights (D, classes), row-major; they apply to standardised features under the protocol `converged`.
+    pub fn weights(&self) -> &[f32] {
+        &self.weights
+    }
+
+    /// Bias (classes).
+    pub fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// L2 penalty λ of the final fit (mean loss + λ/2 ‖weights‖²); `None` under the protocol `paper`.
+    pub fn l2(&self) -> Option<f64> {
+        self.l2
+    }
+
+    /// Iterations of the final fit (`converged`) or optimiser steps (`paper`).
+    pub fn iterations(&self) -> usize {
+        self.iterations
+    }
+
+    /// Whether the final fit reached its tolerance.
+    pub fn converged(&self) -> bool {
+        self.converged
+    }
+
+    /// (λ, accuracy on held-out training items) of the fits that chose the penalty, in order.
+    pub fn path(&self) -> &[(f64, f64)] {
+        &self.path
+    }
+
+    /// Wall-clock seconds of the fit.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
+
+    /// Scores (rows, classes) of the rows of a part.
+    ///
+    /// # Errors
+    /// When the part is empty, its features are not finite, or it is of another size than the training part.
+    pub fn logits(&self, part: &Part<'_>) -> Result<Array2<f32>> {
+        let (d, c) = (part.dims(), self.bias.len());
+        if d * c != self.weights.len() || part.n_classes() != c {
+            return Err(Error::config(
+                "examples",
+                format_args!("{d} dimensions and {} classes, unlike those fitted", part.n_classes()),
+                "judge the probe on the examples it was fitted on",
+            ));
+        }
+        part.check()?;
+        let pool = Pool::new();
+        let mut logits = Array2::zeros((part.n_rows(), c));
+        let rows: Vec<usize> = (0..part.n_rows()).collect();
+        let out = logits.as_slice_mut().unwrap_or_default();
+        for (rows, z) in rows.chunks(8192).zip(out.chunks_mut(8192 * c)) {
+            let mut x = pool.take(rows.len() * d);
+            gather(part, rows, self.standardise.as_ref(), &mut x);
+            softmax::scores(&x, rows.len(), d, &self.weights, &self.bias, z, &pool);
+        }
+        Ok(logits)
+    }
+
+    /// Class of each row of a part.
+    ///
+    /// # Errors
+    /// As [`FittedProbe::logits`].
+    pub fn predict(&self, part: &Part<'_>) -> Result<Vec<u32>> {
+        let logits = self.logits(part)?;
+        Ok(logits.as_slice().unwrap_or_default().chunks_exact(self.bias.len()).map(argmax).collect())
+    }
+
+    /// How right the probe is on a part, silence (if named) also left out.
+    ///
+    /// # Errors
+    /// As [`FittedProbe::logits`].
+    pub fn evaluate(&self, part: &Part<'_>, silence: Option<usize>) -> Result<Score> {
+        let logits = self.logits(part)?;
+        let (logits, c, truth) = (logits.as_slice().unwrap_or_default(), self.bias.len(), part.labels());
+        let predicted: Vec<u32> = logits.chunks_exact(c).map(argmax).collect();
+        let confusion = Confusion::new(c, truth, &predicted);
+        // A part that passed its check has rows, so none of the rates below is undefined.
+        Ok(Score {
+            rows: truth.len(),
+            accuracy: confusion.accuracy().unwrap_or(f64::NAN),
+            accuracy_no_silence: silence.and_then(|s| confusion.accuracy_without(s)),
+            macro_accuracy: confusion.macro_accuracy().unwrap_or(f64::NAN),
+            top5: top_k(c, logits, truth, 5).unwrap_or(f64::NAN),
+            majority: truth.iter().filter(|t| **t == self.majority).count() as f64 / truth.len() as f64,
+            confusion,
+        })
+    }
+}
