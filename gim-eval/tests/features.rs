@@ -111,7 +111,7 @@ fn one_row_an_item() {
     for i in 0..5000 {
         let id = format!("{i}");
         let features = [x.slice(s![i..=i, ..])];
-        writer.append(Item { id: &id, split: Split::Train, features: &features, labels: &[&[i as i32 % 10]] }).unwrap();
+        writer.append(Item { id: &id, split: Split::Train, features: &features, labels: &[&[i % 10]] }).unwrap();
     }
     assert_eq!(writer.n_items(), 5000);
     writer.finish().unwrap();
