@@ -1,1 +1,1 @@
-//! x
+//! Pictures for Greedy InfoMax. Nothing is here yet.

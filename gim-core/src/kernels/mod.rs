@@ -1,3 +1,4 @@
 //! Free functions on slices, without state: what the layers and losses are made of.
 
 pub mod gemm;
+pub mod vector;

@@ -1,0 +1,261 @@
+//! Channels-last activations, and the gradient block as a type.
+//!
+//! One shape serves every domain: items × steps × columns × channels. Sound has one column; pictures have rows as steps.
+//! An item's steps are stored between margins of zeros (`before` steps in front, `padded` steps in all), because a
+//! convolution over padded, channels-last rows is a plain matrix product on overlapping rows of the same memory.
+
+use std::sync::Arc;
+
+use ndarray::{ArrayView4, ShapeBuilder};
+
+use crate::{Buffer, Pool, Scalar};
+
+/// Logical shape (N, H, W, C) of activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shape {
+    /// N: utterances, images or patches of a batch.
+    pub items: usize,
+    /// H: time steps, or rows of a picture.
+    pub steps: usize,
+    /// W: columns of a picture; 1 for sound.
+    pub cols: usize,
+    /// C: channels.
+    pub channels: usize,
+}
+
+impl Shape {
+    /// Sequences `(items, steps, channels)`.
+    pub fn sequence(items: usize, steps: usize, channels: usize) -> Self {
+        Self { items, steps, cols: 1, channels }
+    }
+
+    /// Positions of the batch: everything but channels.
+    pub fn positions(&self) -> usize {
+        self.items * self.steps * self.cols
+    }
+
+    /// Numbers of the batch.
+    pub fn len(&self) -> usize {
+        self.positions() * self.channels
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The same grid with another number of channels.
+    pub fn with_channels(self, channels: usize) -> Self {
+        Self { channels, ..self }
+    }
+}
+
+/// A shape and where its steps lie in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// What is stored.
+    pub shape: Shape,
+    /// Zero steps in front of each item.
+    pub before: usize,
+    /// Steps of an item in memory, margins included.
+    pub padded: usize,
+}
+
+impl Layout {
+    /// No margins.
+    pub fn dense(shape: Shape) -> Self {
+        Self { shape, before: 0, padded: shape.steps }
+    }
+
+    /// With margins; `padded ≥ before + steps`.
+    pub fn padded(shape: Shape, before: usize, padded: usize) -> Self {
+        assert!(padded >= before + shape.steps, "{padded} steps cannot hold {before} + {shape:?}");
+        Self { shape, before, padded }
+    }
+
+    /// Numbers in memory, margins included.
+    pub fn len(&self) -> usize {
+        self.shape.items * self.item_len()
+    }
+
+    /// Whether nothing is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Numbers of one step: columns × channels.
+    pub fn step_len(&self) -> usize {
+        self.shape.cols * self.shape.channels
+    }
+
+    /// Numbers of one item, margins included.
+    pub fn item_len(&self) -> usize {
+        self.padded * self.step_len()
+    }
+
+    /// Memory row (a row has C numbers) of a position.
+    pub fn row(&self, item: usize, step: usize, col: usize) -> usize {
+        (item * self.padded + self.before + step) * self.shape.cols + col
+    }
+
+    /// Memory row of position number `index`, counted item by item, step by step, column by column without margins.
+    pub fn row_of(&self, index: usize) -> usize {
+        let per_item = self.shape.steps * self.shape.cols;
+        let (item, rest) = (index / per_item, index % per_item);
+        item * self.padded * self.shape.cols + self.before * self.shape.cols + rest
+    }
+}
+
+/// Activations (N, H, W, C) in a recycled buffer. Margins are zero whenever a layer is called.
+#[derive(Debug)]
+pub struct Activations<F: Scalar> {
+    data: Buffer<F>,
+    layout: Layout,
+}
+
+impl<F: Scalar> Activations<F> {
+    /// Contents unspecified, margins zero.
+    pub fn new(layout: Layout, pool: &Pool<F>) -> Self {
+        let mut a = Self { data: pool.take(layout.len()), layout };
+        a.clear_margins();
+        a
+    }
+
+    /// All zero.
+    pub fn zeros(layout: Layout, pool: &Pool<F>) -> Self {
+        Self { data: pool.zeros(layout.len()), layout }
+    }
+
+    /// A copy of dense numbers, item by item.
+    pub fn from_slice(layout: Layout, values: &[F], pool: &Pool<F>) -> Self {
+        let shape = layout.shape;
+        assert_eq!(values.len(), shape.len(), "{shape:?} needs {} numbers", shape.len());
+        let mut a = Self::new(layout, pool);
+        let item = shape.len() / shape.items.max(1);
+        for (i, from) in values.chunks_exact(item.max(1)).enumerate() {
+            a.item_mut(i).copy_from_slice(from);
+        }
+        a
+    }
+
+    /// A dense copy, item by item, step by step.
+    pub fn to_vec(&self) -> Vec<F> {
+        (0..self.layout.shape.items).flat_map(|i| self.item(i).iter().copied()).collect()
+    }
+
+    /// Sets the margins to zero.
+    pub fn clear_margins(&mut self) {
+        let (item, step) = (self.layout.item_len(), self.layout.step_len());
+        let (from, to) = (self.layout.before * step, (self.layout.before + self.layout.shape.steps) * step);
+        if item > 0 && to - from < item {
+            for chunk in self.data.chunks_exact_mut(item) {
+                chunk[..from].fill(F::zero());
+                chunk[to..].fill(F::zero());
+            }
+        }
+    }
+
+    /// Logical shape.
+    pub fn shape(&self) -> Shape {
+        self.layout.shape
+    }
+
+    /// Shape and margins.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// All memory, margins included.
+    pub fn memory(&self) -> &[F] {
+        &self.data
+    }
+
+    /// All memory, margins included. Whoever writes margins clears them again.
+    pub fn memory_mut(&mut self) -> &mut [F] {
+        &mut self.data
+    }
+
+    /// Channels at a memory row (see [`Layout::row`]).
+    pub fn at(&self, row: usize) -> &[F] {
+        let c = self.layout.shape.channels;
+        &self.data[row * c..][..c]
+    }
+
+    /// Channels at a memory row, to write.
+    pub fn at_mut(&mut self, row: usize) -> &mut [F] {
+        let c = self.layout.shape.channels;
+        &mut self.data[row * c..][..c]
+    }
+
+    /// The steps of one item, without margins: (H·W·C) numbers.
+    pub fn item(&self, item: usize) -> &[F] {
+        let l = self.layout;
+        &self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.steps * l.step_len()]
+    }
+
+    /// The steps of one item, to write.
+    pub fn item_mut(&mut self, item: usize) -> &mut [F] {
+        let l = self.layout;
+        &mut self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.steps * l.step_len()]
+    }
+
+    /// View (N, H, W, C) without margins.
+    pub fn view(&self) -> ArrayView4<'_, F> {
+        let (l, s) = (self.layout, self.layout.shape);
+        let strides = (l.item_len(), l.step_len(), s.channels, 1);
+        let from = (l.before * l.step_len()).min(self.data.len());
+        ArrayView4::from_shape((s.items, s.steps, s.cols, s.channels).strides(strides), &self.data[from..])
+            .unwrap_or_else(|e| unreachable!("a layout always fits its memory: {e}"))
+    }
+
+    /// Puts the gradient block behind these activations: from here on they can only be read.
+    pub fn detach(self) -> Detached<F> {
+        Detached(Arc::new(self))
+    }
+}
+
+/// Activations behind a gradient block.
+///
+/// What one module hands to the next. It can be read and shared, but nothing can be written through it and no gradient is
+/// attached to it: there is no path in the types along which a module could influence the ones below.
+#[derive(Debug)]
+pub struct Detached<F: Scalar>(Arc<Activations<F>>);
+
+impl<F: Scalar> Clone for Detached<F> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<F: Scalar> std::ops::Deref for Detached<F> {
+    type Target = Activations<F>;
+    fn deref(&self) -> &Activations<F> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn margins_are_zero_and_rows_are_found() {
+        let pool = Pool::<f32>::new();
+        drop(pool.take(2 * 8 * 3));
+        pool.soil();
+        let shape = Shape::sequence(2, 4, 3);
+        let layout = Layout::padded(shape, 2, 8);
+        let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
+        let a = Activations::from_slice(layout, &values, &pool);
+        assert_eq!(a.to_vec(), values);
+        assert_eq!(a.memory().iter().filter(|x| **x == 0.0).count(), 48 - 23);
+        for item in 0..2 {
+            for step in 0..4 {
+                let row = layout.row(item, step, 0);
+                assert_eq!(row, layout.row_of(item * 4 + step));
+                assert_eq!(a.at(row)[1], (item * 12 + step * 3 + 1) as f32);
+                assert_eq!(a.view()[[item, step, 0, 2]], a.at(row)[2]);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Short loops over rows: dot products, scaled sums, column sums.
+
+use rayon::prelude::*;
+
+use crate::Scalar;
+
+/// Independent partial sums of a dot product: enough for the widest vector registers.
+const LANES: usize = 16;
+
+/// aᵀb, summed in 16 interleaved partial sums (the order is fixed, so the bits are).
+pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
+    let mut sums = [F::zero(); LANES];
+    let (a16, a_rest) = a.as_chunks::<LANES>();
+    let (b16, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a16.iter().zip(b16) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    let rest: F = a_rest.iter().zip(b_rest).map(|(a, b)| *a * *b).sum();
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            let other = sums[i + width];
+            sums[i] += other;
+        }
+        width /= 2;
+    }
+    sums[0] + rest
+}
+
+/// y += s·x.
+pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += s * *x);
+}
+
+/// Rows of a partial column sum.
+const SUM_ROWS: usize = 512;
+
+/// `sums (cols)` += column sums of `rows (n, cols)`: a bias gradient. Columns are shared out, rows are added in order.
+pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
+    let cols = sums.len();
+    assert!(cols > 0 && rows.len().is_multiple_of(cols), "{} numbers are no rows of {cols}", rows.len());
+    // Partial sums over blocks of rows keep single-precision rounding small when there are tens of thousands of rows.
+    let block = cols.div_ceil(8).max(16);
+    sums.par_chunks_mut(block).enumerate().for_each(|(i, sums)| {
+        let from = i * block;
+        for rows in rows.chunks(SUM_ROWS * cols) {
+            let mut part = [F::zero(); 64];
+            for (j, sums) in sums.chunks_mut(64).enumerate() {
+                let part = &mut part[..sums.len()];
+                part.fill(F::zero());
+                for row in rows.chunks_exact(cols) {
+                    let row = &row[from + j * 64..][..part.len()];
+                    part.iter_mut().zip(row).for_each(|(p, x)| *p += *x);
+                }
+                sums.iter_mut().zip(part.iter()).for_each(|(s, p)| *s += *p);
+            }
+        }
+    });
+}
+
+/// `logits` → log-softmax in place; returns nothing, gives exact zeros no chance to become −∞.
+pub fn log_softmax<F: Scalar>(logits: &mut [F]) {
+    let max = logits.iter().copied().fold(F::neg_infinity(), F::max);
+    let sum: F = logits.iter().map(|x| (*x - max).exp()).sum();
+    let lse = max + sum.ln();
+    logits.iter_mut().for_each(|x| *x -= lse);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn dot_agrees_with_its_definition(n in 0usize..100) {
+            let a: Vec<f64> = (0..n).map(|i| (i as f64 * 0.7).sin()).collect();
+            let b: Vec<f64> = (0..n).map(|i| (i as f64 * 0.3).cos()).collect();
+            let want: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
+            prop_assert!((dot(&a, &b) - want).abs() < 1e-12);
+        }
+
+        #[test]
+        fn column_sums_agree_with_their_definition(n in 0usize..1200, cols in 1usize..150) {
+            let rows: Vec<f64> = (0..n * cols).map(|i| (i as f64 * 0.7).sin()).collect();
+            let mut got = vec![1.0; cols];
+            add_column_sums(&mut got, &rows);
+            for j in 0..cols {
+                let want = 1.0 + (0..n).map(|i| rows[i * cols + j]).sum::<f64>();
+                prop_assert!((got[j] - want).abs() < 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn log_softmax_survives_large_scores() {
+        let mut x = [1e4f32, 0.0, -1e4];
+        log_softmax(&mut x);
+        assert_eq!(x, [0.0, -1e4, -2e4]);
+    }
+}

@@ -1,0 +1,66 @@
+//! What a layer is: forward and backward on activations, with scratch from a pool.
+
+use crate::activations::{Activations, Layout, Shape};
+use crate::param::Params;
+use crate::{Pool, Result, Scalar};
+
+/// Where a layer's input gradient goes.
+#[derive(Debug)]
+pub enum InputGrad<'a, F: Scalar> {
+    /// Nowhere: the input comes from below a gradient block, so it is not even computed.
+    Stop,
+    /// It replaces what is there.
+    Overwrite(&'a mut Activations<F>),
+    /// It is added to what is there: the input also feeds something else.
+    Add(&'a mut Activations<F>),
+}
+
+/// Whether what backward needs is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// A backward pass will follow.
+    ForBackward,
+    /// Features only.
+    Nothing,
+}
+
+/// A differentiable map between activations, object-safe so that networks are put together from configuration.
+///
+/// Parameter gradients accumulate; outputs overwrite; scratch may be dirty. A layer saves what its backward pass needs beyond
+/// `x` and `y` within itself, in buffers that it gives back to the pool when backward is done.
+pub trait Layer<F: Scalar>: Params<F> + Send {
+    /// A short description such as `conv 8/4 → 512`.
+    fn describe(&self) -> String;
+
+    /// Shape of the output for an input of shape `x`.
+    ///
+    /// # Errors
+    /// When the input is too small or has the wrong number of channels.
+    fn output(&self, x: Shape) -> Result<Shape>;
+
+    /// The margins this layer wants around an input of shape `x` when its output is stored as `y`.
+    fn input_layout(&self, x: Shape, _y: Layout) -> Layout {
+        Layout::dense(x)
+    }
+
+    /// `x` → `y`. `y`'s margins are left zero.
+    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>);
+
+    /// `dy` = ∂loss/∂y → parameter gradients (accumulated) and `dx`. May overwrite `dy`; `dy`'s margins are zero on entry.
+    fn backward(
+        &mut self,
+        x: &Activations<F>,
+        y: &Activations<F>,
+        dy: &mut Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    );
+
+    /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
+    fn multiply_adds(&self, x: Shape) -> u64;
+
+    /// How far one output position sees, as `(taps, stride)` along steps; `(1, 1)` for position-wise layers.
+    fn reach(&self) -> (usize, usize) {
+        (1, 1)
+    }
+}

@@ -1,0 +1,5 @@
+//! Layers that know no domain.
+
+mod sequential;
+
+pub use sequential::Sequential;

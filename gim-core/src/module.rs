@@ -1,0 +1,311 @@
+//! Gradient-isolated modules.
+
+use crate::activations::{Activations, Detached, Layout, Shape};
+use crate::layer::{InputGrad, Keep, Layer};
+use crate::layers::Sequential;
+use crate::loss::{LocalLoss, LossReport, StepInfo};
+use crate::optim::Optimizer;
+use crate::param::{Param, Params};
+use crate::{Error, Pool, Result, Scalar};
+
+/// What a module is asked to do with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Forward, then learn from its own loss.
+    Learn,
+    /// Forward only.
+    Frozen,
+}
+
+/// A part of a network that learns by itself.
+///
+/// Isolation is in the signature: input arrives [`Detached`], output leaves [`Detached`], and no gradient is taken or given.
+/// Whatever learns inside can change nothing below and needs nothing above.
+pub trait Module<F: Scalar>: Send {
+    /// Shapes of output and features for an input of this shape, after checking that the loss can be computed.
+    ///
+    /// # Errors
+    /// When the input is too small or does not fit.
+    fn shapes(&self, x: Shape) -> Result<ModuleShapes>;
+
+    /// Margins wanted around the input when the output is stored as `z`.
+    fn input_layout(&self, x: Shape, z: Layout) -> Layout;
+
+    /// Computes the output, stored as `z` (its shape is [`ModuleShapes::output`]), and whatever learning will need.
+    fn forward(&mut self, x: &Detached<F>, z: Layout, mode: Mode);
+
+    /// What the next module gets.
+    fn output(&self) -> Detached<F>;
+
+    /// What a probe is given: the contexts where there is a context network, the (read-out) output elsewhere.
+    fn features(&self) -> &Activations<F>;
+
+    /// One step of learning on the batch that `forward` has just seen.
+    ///
+    /// # Errors
+    /// [`Error::Diverged`] when the loss is not finite; parameters are then untouched.
+    fn learn(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
+
+    /// Gives all activations back to the pool.
+    fn release(&mut self);
+
+    /// Parameters of encoder, context and loss.
+    fn params(&mut self) -> &mut dyn Params<F>;
+
+    /// Parameters and optimiser at once, for checkpoints.
+    fn state(&mut self) -> (&mut dyn Params<F>, &mut dyn Optimizer<F>);
+
+    /// Outputs of the layers inside, with their names, after a forward pass in [`Mode::Learn`]; the last is [`Module::features`].
+    fn layer_outputs(&self) -> Vec<(String, &Activations<F>)>;
+
+    /// What the module is made of.
+    fn describe(&self) -> ModuleDescription;
+
+    /// Multiply-adds of (forward, loss and backward).
+    fn multiply_adds(&self, x: Shape) -> (u64, u64);
+}
+
+/// Shapes that follow from a module's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ModuleShapes {
+    /// What the next module gets.
+    pub output: Shape,
+    /// What a probe gets.
+    pub features: Shape,
+}
+
+/// Descriptions of a module's parts, for schematics and reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleDescription {
+    /// Layers of the encoder, input side first.
+    pub layers: Vec<String>,
+    /// Context network, if any.
+    pub context: Option<String>,
+    /// The local loss.
+    pub loss: String,
+}
+
+/// Everything a [`LocalModule`] is made of.
+pub struct Parts<F: Scalar> {
+    /// z = encoder(x); without layers z = x and the encoder learns nothing.
+    pub encoder: Sequential<F>,
+    /// What the loss and probes see of z (the mean over a patch); `None` for z itself.
+    pub readout: Option<Box<dyn Layer<F>>>,
+    /// c = context(z); `None` for c = z.
+    pub context: Option<Box<dyn Layer<F>>>,
+    /// The loss.
+    pub loss: Box<dyn LocalLoss<F>>,
+    /// The optimiser.
+    pub optimizer: Box<dyn Optimizer<F>>,
+}
+
+struct Learnable<F: Scalar> {
+    encoder: Sequential<F>,
+    readout: Option<Box<dyn Layer<F>>>,
+    context: Option<Box<dyn Layer<F>>>,
+    loss: Box<dyn LocalLoss<F>>,
+}
+
+impl<F: Scalar> Params<F> for Learnable<F> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
+        self.encoder.visit(f);
+        if let Some(r) = &mut self.readout {
+            r.visit(f);
+        }
+        if let Some(c) = &mut self.context {
+            c.visit(f);
+        }
+        self.loss.visit(f);
+    }
+}
+
+/// Encoder → (read-out) → (context) → local loss, with an optimiser of its own.
+pub struct LocalModule<F: Scalar> {
+    number: usize,
+    learnable: Learnable<F>,
+    optimizer: Box<dyn Optimizer<F>>,
+    pool: Pool<F>,
+    z: Option<Detached<F>>,
+    read: Option<Activations<F>>,
+    c: Option<Activations<F>>,
+}
+
+impl<F: Scalar> LocalModule<F> {
+    /// Module `number` (one-based) of its stack.
+    pub fn new(number: usize, mut parts: Parts<F>, pool: Pool<F>) -> Self {
+        parts.encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
+        for (layer, name) in [(&mut parts.readout, "readout"), (&mut parts.context, "context")] {
+            if let Some(layer) = layer {
+                layer.visit(&mut |p| p.name = format!("{name}.{}", p.name));
+            }
+        }
+        let Parts { encoder, readout, context, loss, optimizer } = parts;
+        let learnable = Learnable { encoder, readout, context, loss };
+        Self { number, learnable, optimizer, pool, z: None, read: None, c: None }
+    }
+
+    /// One-based number in its stack.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The loss, for instance to ask for its terms.
+    pub fn loss(&self) -> &dyn LocalLoss<F> {
+        &*self.learnable.loss
+    }
+
+    fn z(&self) -> &Detached<F> {
+        self.z.as_ref().unwrap_or_else(|| panic!("module {} has not seen a batch", self.number))
+    }
+}
+
+impl<F: Scalar> Module<F> for LocalModule<F> {
+    fn shapes(&self, x: Shape) -> Result<ModuleShapes> {
+        let l = &self.learnable;
+        let output = l.encoder.output(x)?;
+        let read = l.readout.as_ref().map_or(Ok(output), |r| r.output(output))?;
+        let c = l.context.as_ref().map(|c| c.output(read)).transpose()?;
+        l.loss.check(read, c)?;
+        Ok(ModuleShapes { output, features: c.unwrap_or(read) })
+    }
+
+    fn input_layout(&self, x: Shape, z: Layout) -> Layout {
+        self.learnable.encoder.input_layout(x, z)
+    }
+
+    fn forward(&mut self, x: &Detached<F>, layout: Layout, mode: Mode) {
+        self.release();
+        let keep = if mode == Mode::Learn { Keep::ForBackward } else { Keep::Nothing };
+        let Learnable { encoder, readout, context, .. } = &mut self.learnable;
+        let z = if encoder.is_empty() {
+            // The identity's output is its input, gradient block included.
+            x.clone()
+        } else {
+            let mut z = Activations::new(layout, &self.pool);
+            encoder.forward(x, &mut z, keep, &self.pool);
+            z.detach()
+        };
+        if let Some(readout) = readout {
+            let shape = readout.output(z.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
+            let mut read = Activations::new(Layout::dense(shape), &self.pool);
+            readout.forward(&z, &mut read, keep, &self.pool);
+            self.read = Some(read);
+        }
+        if let Some(context) = context {
+            let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
+            let shape = context.output(read.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
+            let mut c = Activations::new(Layout::dense(shape), &self.pool);
+            context.forward(read, &mut c, keep, &self.pool);
+            self.c = Some(c);
+        }
+        self.z = Some(z);
+    }
+
+    fn output(&self) -> Detached<F> {
+        self.z().clone()
+    }
+
+    fn features(&self) -> &Activations<F> {
+        self.c.as_ref().or(self.read.as_ref()).unwrap_or_else(|| self.z())
+    }
+
+    fn learn(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport> {
+        let pool = self.pool.clone();
+        let Some(z) = self.z.take() else { panic!("module {} learns before it has seen a batch", self.number) };
+        self.learnable.visit(&mut |p| p.attach_grad(&pool));
+        let Learnable { encoder, readout, context, loss } = &mut self.learnable;
+
+        let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
+        // Without anything to learn below the loss, nobody wants the features' gradient.
+        let mut dread = (!encoder.is_empty() || readout.is_some()).then(|| Activations::new(read.layout(), &pool));
+        let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
+        let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
+        if !report.loss.is_finite() {
+            self.learnable.visit(&mut |p| p.release_grad());
+            self.release();
+            return Err(Error::Diverged {
+                module: self.number,
+                step: step.step,
+                what: format!("the loss is {}", report.loss),
+                remedy: "lower optimizer.lr, or look for damaged input".into(),
+            });
+        }
+        if let (Some(context), Some(c), Some(mut dc)) = (context, self.c.take(), dc) {
+            let into = dread.as_mut().map_or(InputGrad::Stop, InputGrad::Add);
+            context.backward(read, &c, &mut dc, into, &pool);
+        }
+        let dz = match (readout, dread) {
+            (Some(readout), Some(mut dread)) => {
+                let mut dz = (!encoder.is_empty()).then(|| Activations::zeros(z.layout(), &pool));
+                let into = dz.as_mut().map_or(InputGrad::Stop, InputGrad::Overwrite);
+                readout.backward(&z, read, &mut dread, into, &pool);
+                dz
+            }
+            (_, dread) => dread,
+        };
+        self.read = None;
+        if let Some(mut dz) = dz {
+            // The module's input lies below a gradient block: its gradient is never computed.
+            encoder.backward(x, &z, &mut dz, InputGrad::Stop, &pool);
+        }
+        self.optimizer.update(&mut self.learnable);
+        self.learnable.visit(&mut |p| p.release_grad());
+        self.learnable.encoder.release();
+        Ok(report)
+    }
+
+    fn release(&mut self) {
+        (self.z, self.read, self.c) = (None, None, None);
+        self.learnable.encoder.release();
+    }
+
+    fn params(&mut self) -> &mut dyn Params<F> {
+        &mut self.learnable
+    }
+
+    fn state(&mut self) -> (&mut dyn Params<F>, &mut dyn Optimizer<F>) {
+        (&mut self.learnable, &mut *self.optimizer)
+    }
+
+    fn layer_outputs(&self) -> Vec<(String, &Activations<F>)> {
+        let l = &self.learnable;
+        let mut names = l.encoder.layers().iter().map(|l| l.describe());
+        let mut outputs: Vec<_> = l.encoder.hidden().iter().zip(names.by_ref()).map(|(a, n)| (n, a)).collect();
+        if let Some(name) = names.next() {
+            outputs.push((name, self.read.as_ref().unwrap_or_else(|| self.z())));
+        }
+        if let (Some(context), Some(c)) = (&l.context, &self.c) {
+            outputs.push((context.describe(), c));
+        }
+        outputs
+    }
+
+    fn describe(&self) -> ModuleDescription {
+        let l = &self.learnable;
+        ModuleDescription {
+            layers: l.encoder.layers().iter().map(|l| l.describe()).collect(),
+            context: l.context.as_ref().map(|c| c.describe()),
+            loss: l.loss.describe(),
+        }
+    }
+
+    fn multiply_adds(&self, x: Shape) -> (u64, u64) {
+        let l = &self.learnable;
+        let mut forward = l.encoder.multiply_adds(x);
+        // Weight gradients of all layers, input gradients of all but the first.
+        let first = l.encoder.layers().first().map_or(0, |l| l.multiply_adds(x));
+        let mut backward = 2 * forward - first;
+        let Ok(mut shape) = l.encoder.output(x) else { return (forward, backward) };
+        for (layer, below) in [(&l.readout, true), (&l.context, !l.encoder.is_empty())] {
+            if let Some(layer) = layer {
+                let n = layer.multiply_adds(shape);
+                forward += n;
+                backward += if below { 2 * n } else { n };
+            }
+        }
+        if let Some(r) = &l.readout {
+            shape = r.output(shape).unwrap_or(shape);
+        }
+        (forward, backward + l.loss.multiply_adds(shape))
+    }
+}

@@ -1,0 +1,134 @@
+//! Negative samplers: which positions a context must not mistake for its future.
+//!
+//! A sampler only names positions; no features are copied. Positions are numbered over the batch without margins:
+//! `(item · steps + step) · cols + col`.
+
+mod exact;
+mod others;
+mod permuted;
+mod recorded;
+mod targets;
+mod within_sequence;
+
+pub use exact::Exact;
+pub use others::Others;
+pub use permuted::Permuted;
+pub use recorded::Recorded;
+pub use targets::Targets;
+pub use within_sequence::WithinSequence;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+/// What is scored in one step: a window of steps inside the grid of a batch.
+///
+/// At prediction distance `offset`, the context at window step t predicts the position `offset` steps further on. Rows are
+/// numbered step by step, then item, then column, so that the rows of a longer distance are the first rows of a shorter one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scene {
+    /// Items of the batch.
+    pub items: usize,
+    /// Steps of the whole grid.
+    pub steps: usize,
+    /// Columns of the grid.
+    pub cols: usize,
+    /// First step of the window.
+    pub start: usize,
+    /// Steps of the window.
+    pub window: usize,
+    /// Distance of the first prediction: 1 + skipped steps.
+    pub first_offset: usize,
+    /// Number of prediction distances K.
+    pub ahead: usize,
+    /// Negatives for each row.
+    pub negatives: usize,
+}
+
+impl Scene {
+    /// Positions of the whole batch.
+    pub fn positions(&self) -> usize {
+        self.items * self.steps * self.cols
+    }
+
+    /// Steps between context and target for prediction k = 1..=K.
+    pub fn offset(&self, k: usize) -> usize {
+        self.first_offset + k - 1
+    }
+
+    /// Window steps that have a target for prediction k.
+    pub fn context_steps(&self, k: usize) -> usize {
+        self.window.saturating_sub(self.offset(k))
+    }
+
+    /// Rows scored for prediction k.
+    pub fn rows(&self, k: usize) -> usize {
+        self.context_steps(k) * self.items * self.cols
+    }
+
+    /// `(window step, item, column)` of a row.
+    pub fn place(&self, row: usize) -> (usize, usize, usize) {
+        let per_step = self.items * self.cols;
+        (row / per_step, row % per_step / self.cols, row % self.cols)
+    }
+
+    /// Position number of window step `step` of an item and column.
+    pub fn position(&self, step: usize, item: usize, col: usize) -> usize {
+        (item * self.steps + self.start + step) * self.cols + col
+    }
+
+    /// Position number of the target of a row of prediction k.
+    pub fn target(&self, row: usize, k: usize) -> usize {
+        let (step, item, col) = self.place(row);
+        self.position(step + self.offset(k), item, col)
+    }
+}
+
+/// A rule for drawing negatives.
+pub trait NegativeSampler: Send {
+    /// Name in configuration and tables.
+    fn name(&self) -> &'static str;
+
+    /// Makes all random choices of a step.
+    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng);
+
+    /// Negatives of prediction k: `out (rows(k), negatives)` position numbers. Call [`draw`](Self::draw) first.
+    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]);
+}
+
+/// The samplers by their name in a configuration.
+///
+/// # Errors
+/// Lists the names when `name` is none of them.
+pub fn by_name(name: &str) -> crate::Result<Box<dyn NegativeSampler>> {
+    Ok(match name {
+        "permuted" => Box::new(Permuted::default()),
+        "within-sequence" => Box::new(WithinSequence::default()),
+        "exact" => Box::new(Exact::default()),
+        "others" => Box::new(Others::default()),
+        "targets" => Box::new(Targets::default()),
+        _ => {
+            return Err(crate::Error::config(
+                "loss.sampler",
+                format_args!("there is no sampler `{name}`"),
+                "use permuted, within-sequence, exact, others or targets",
+            ));
+        }
+    })
+}
+
+/// The last `keep` entries of a random permutation of `0..n`, into `out`.
+///
+/// Fisher–Yates from the back: only the entries that are used are drawn.
+fn permutation_tail(n: usize, out: &mut [u32], scratch: &mut Vec<u32>, rng: &mut ChaCha8Rng) {
+    let keep = out.len();
+    scratch.clear();
+    scratch.extend(0..n as u32);
+    for i in 0..keep {
+        let last = n - 1 - i;
+        scratch.swap(last, rng.random_range(0..=last));
+        out[keep - 1 - i] = scratch[last];
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Uniform over all positions of the batch but the positive.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::{NegativeSampler, Scene};
+
+/// Uniform, with replacement, over all positions of the batch except the positive itself.
+///
+/// Not in the published code. Negatives belong to a *target*, not to a row: all predictions that aim at a target share its
+/// negatives. So there are as few draws, and as few distinct rows to gather, as with [`Permuted`](super::Permuted).
+#[derive(Debug, Default)]
+pub struct Others {
+    /// (window step of the target − first offset, item, col; negatives).
+    draws: Vec<u32>,
+}
+
+impl NegativeSampler for Others {
+    fn name(&self) -> &'static str {
+        "others"
+    }
+
+    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
+        self.draws.resize(scene.rows(1) * scene.negatives, 0);
+        let n = scene.positions() as u32;
+        for (row, draws) in self.draws.chunks_exact_mut(scene.negatives).enumerate() {
+            let target = scene.target(row, 1) as u32;
+            for out in draws {
+                let other = rng.random_range(0..n - 1);
+                *out = if other < target { other } else { other + 1 };
+            }
+        }
+    }
+
+    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
+        // Row r of prediction k aims at the target of row r + (k − 1)·items·cols of prediction 1.
+        let from = (k - 1) * scene.items * scene.cols * scene.negatives;
+        out.copy_from_slice(&self.draws[from..][..out.len()]);
+    }
+}

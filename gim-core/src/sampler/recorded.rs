@@ -1,0 +1,20 @@
+//! A sampler with fixed choices, for parity with other implementations and for gradient checks.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::{NegativeSampler, Scene};
+
+/// Wraps a sampler whose choices were already made; drawing does nothing.
+pub struct Recorded<S>(pub S);
+
+impl<S: NegativeSampler> NegativeSampler for Recorded<S> {
+    fn name(&self) -> &'static str {
+        "recorded"
+    }
+
+    fn draw(&mut self, _: &Scene, _: &mut ChaCha8Rng) {}
+
+    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
+        self.0.negatives(scene, k, out);
+    }
+}

@@ -1,0 +1,222 @@
+//! Checks that every layer and loss must pass: gradients by finite differences, dirty scratch, accumulation.
+
+use crate::activations::{Activations, Layout, Shape};
+use crate::layer::{InputGrad, Keep, Layer};
+use crate::loss::{LocalLoss, StepInfo};
+use crate::param::Params;
+use crate::{Key, Pool, Purpose};
+use rand::RngExt;
+
+/// Step of the central differences.
+const H: f64 = 1e-5;
+/// Tolerated error of a gradient entry, relative to the largest entry of its tensor.
+const TOLERANCE: f64 = 1e-6;
+
+/// Numbers from U(−1, 1), for tests and benches.
+pub fn uniform(n: usize, seed: u64) -> Vec<f64> {
+    let mut rng = Key::new(seed, Purpose::Synthetic).rng();
+    (0..n).map(|_| rng.random::<f64>() * 2.0 - 1.0).collect()
+}
+
+/// Values and gradients of all parameters, in order.
+fn snapshot(params: &mut dyn Params<f64>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    let (mut values, mut grads) = (Vec::new(), Vec::new());
+    params.visit(&mut |p| {
+        values.push(p.value.clone());
+        grads.push(p.grad().to_vec());
+    });
+    (values, grads)
+}
+
+fn nudge(params: &mut dyn Params<f64>, which: usize, entry: usize, by: f64) {
+    let mut at = 0;
+    params.visit(&mut |p| {
+        if at == which {
+            p.value[entry] += by;
+        }
+        at += 1;
+    });
+}
+
+fn compare(what: &str, got: &[f64], want: &[f64]) {
+    let scale = want.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g - w).abs() <= TOLERANCE * scale, "{what}[{i}]: gradient {g}, finite differences {w}");
+    }
+}
+
+/// Checks a layer on an input of shape `x`: forward with dirty scratch and stable bits, parameter and input gradients against
+/// central differences of Σ r·y, accumulation of parameter gradients, `Add` against `Overwrite`, margins left zero, no new
+/// buffers once warm.
+///
+/// `smooth` keeps inputs away from kinks when the layer has any: inputs are drawn so that a nudge of 1e-5 cannot cross one
+/// with any likelihood, and the seed is fixed.
+///
+/// # Panics
+/// When the layer fails a check.
+pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
+    let pool = Pool::new();
+    let out = layer.output(x).unwrap_or_else(|e| panic!("{}: {e}", layer.describe()));
+    // Odd margins on the output, so that a layer that ignores layouts is found out.
+    let y_layout = Layout::padded(out, 1, out.steps + 3);
+    let x_layout = layer.input_layout(x, y_layout);
+    let mut input = Activations::from_slice(x_layout, &uniform(x.len(), seed), &pool);
+    let weights = uniform(out.len(), seed + 1);
+    layer.visit(&mut |p| p.attach_grad(&pool));
+
+    let forward = |layer: &mut dyn Layer<f64>, input: &Activations<f64>, keep| {
+        pool.soil();
+        let mut y = Activations::new(y_layout, &pool);
+        layer.forward(input, &mut y, keep, &pool);
+        y
+    };
+    let value = |layer: &mut dyn Layer<f64>, input: &Activations<f64>| -> f64 {
+        forward(layer, input, Keep::Nothing).to_vec().iter().zip(&weights).map(|(y, w)| y * w).sum()
+    };
+    let backward = |layer: &mut dyn Layer<f64>, input: &Activations<f64>, dx: InputGrad<'_, f64>| {
+        let y = forward(layer, input, Keep::ForBackward);
+        let margins: f64 = y.memory().iter().sum::<f64>() - y.to_vec().iter().sum::<f64>();
+        assert!(margins.abs() < 1e-9, "{}: margins of the output are not zero", layer.describe());
+        pool.soil();
+        let mut dy = Activations::from_slice(y_layout, &weights, &pool);
+        layer.backward(input, &y, &mut dy, dx, &pool);
+    };
+
+    assert_eq!(
+        forward(layer, &input, Keep::Nothing).to_vec(),
+        forward(layer, &input, Keep::Nothing).to_vec(),
+        "{}: outputs depend on old contents of scratch",
+        layer.describe()
+    );
+    let mut dx = Activations::new(x_layout, &pool);
+    backward(layer, &input, InputGrad::Overwrite(&mut dx));
+    let (values, grads) = snapshot_layer(layer);
+    for (which, (v, grad)) in values.iter().zip(&grads).enumerate() {
+        let want: Vec<f64> = (0..v.len())
+            .map(|i| {
+                nudge_layer(layer, which, i, H);
+                let up = value(layer, &input);
+                nudge_layer(layer, which, i, -2.0 * H);
+                let down = value(layer, &input);
+                nudge_layer(layer, which, i, H);
+                (up - down) / (2.0 * H)
+            })
+            .collect();
+        compare(&format!("{} parameter {which}", layer.describe()), grad, &want);
+    }
+    let mut want = Vec::with_capacity(x.len());
+    for item in 0..x.items {
+        for i in 0..x.len() / x.items {
+            let at = input.item(item)[i];
+            input.item_mut(item)[i] = at + H;
+            let up = value(layer, &input);
+            input.item_mut(item)[i] = at - H;
+            let down = value(layer, &input);
+            input.item_mut(item)[i] = at;
+            want.push((up - down) / (2.0 * H));
+        }
+    }
+    compare(&format!("{} input", layer.describe()), &dx.to_vec(), &want);
+
+    // A second pass doubles the parameter gradients and, with `Add`, the input's.
+    let made = {
+        let mut sum = Activations::from_slice(x_layout, &dx.to_vec(), &pool);
+        backward(layer, &input, InputGrad::Add(&mut sum));
+        compare(
+            &format!("{} input, added", layer.describe()),
+            &sum.to_vec(),
+            &want.iter().map(|w| 2.0 * w).collect::<Vec<_>>(),
+        );
+        pool.made()
+    };
+    let (_, twice) = snapshot_layer(layer);
+    for (once, twice) in grads.iter().zip(&twice) {
+        compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
+    }
+    backward(layer, &input, InputGrad::Stop);
+    assert_eq!(pool.made(), made, "{}: a warm pass allocates", layer.describe());
+    let (_, thrice) = snapshot_layer(layer);
+    for (once, thrice) in grads.iter().zip(&thrice) {
+        compare("without input gradient", thrice, &once.iter().map(|g| 3.0 * g).collect::<Vec<_>>());
+    }
+    layer.visit(&mut |p| p.release_grad());
+}
+
+// `dyn Layer` does not coerce to `dyn Params` behind a shared helper without these two lines each.
+fn snapshot_layer(layer: &mut dyn Layer<f64>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
+    snapshot(layer)
+}
+fn nudge_layer(layer: &mut dyn Layer<f64>, which: usize, entry: usize, by: f64) {
+    nudge(layer, which, entry, by);
+}
+
+/// Checks a loss on features `z` (and contexts `c`): gradients of parameters, features and contexts against central
+/// differences, with dirty scratch and margins around both.
+///
+/// # Panics
+/// When the loss fails a check.
+pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, step: StepInfo<'_>) {
+    loss.check(z, c).unwrap_or_else(|e| panic!("{}: {e}", loss.describe()));
+    let pool = Pool::new();
+    let padded = |s: Shape| Layout::padded(s, 2, s.steps + 3);
+    let mut zs = Activations::from_slice(padded(z), &uniform(z.len(), 11), &pool);
+    let mut cs = c.map(|c| Activations::from_slice(padded(c), &uniform(c.len(), 12), &pool));
+    let value = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| {
+        pool.soil();
+        let mut dc = c.map(|c| Activations::new(c.layout(), &pool));
+        loss.value_and_grad(z, c, step, None, dc.as_mut(), &pool).loss
+    };
+
+    let run = |loss: &mut dyn LocalLoss<f64>| {
+        loss.visit(&mut |p| p.attach_grad(&pool));
+        pool.soil();
+        let mut dz = Activations::new(zs.layout(), &pool);
+        let mut dc = cs.as_ref().map(|c| Activations::new(c.layout(), &pool));
+        loss.value_and_grad(&zs, cs.as_ref(), step, Some(&mut dz), dc.as_mut(), &pool);
+        (dz.to_vec(), dc.map(|d| d.to_vec()))
+    };
+    let (dz, dc) = run(loss);
+    assert_eq!((&dz, &dc), (&run(loss).0, &run(loss).1), "{}: gradients depend on scratch", loss.describe());
+    let (values, grads) = snapshot(&mut *loss);
+    for (which, (v, grad)) in values.iter().zip(&grads).enumerate() {
+        let want: Vec<f64> = (0..v.len())
+            .map(|i| {
+                nudge(&mut *loss, which, i, H);
+                let up = value(loss, &zs, cs.as_ref());
+                nudge(&mut *loss, which, i, -2.0 * H);
+                let down = value(loss, &zs, cs.as_ref());
+                nudge(&mut *loss, which, i, H);
+                (up - down) / (2.0 * H)
+            })
+            .collect();
+        compare(&format!("{} parameter {which}", loss.describe()), grad, &want);
+    }
+    let rows = |s: Shape| (0..s.items).flat_map(move |item| (0..s.len() / s.items).map(move |i| (item, i)));
+    let mut want = Vec::new();
+    for (item, i) in rows(z) {
+        let at = zs.item(item)[i];
+        zs.item_mut(item)[i] = at + H;
+        let up = value(loss, &zs, cs.as_ref());
+        zs.item_mut(item)[i] = at - H;
+        let down = value(loss, &zs, cs.as_ref());
+        zs.item_mut(item)[i] = at;
+        want.push((up - down) / (2.0 * H));
+    }
+    compare(&format!("{} features", loss.describe()), &dz, &want);
+    if let (Some(c), Some(dc)) = (c, dc) {
+        let mut want = Vec::new();
+        for (item, i) in rows(c) {
+            let mut nudged = |by: f64| {
+                if let Some(cs) = &mut cs {
+                    cs.item_mut(item)[i] += by;
+                }
+                value(loss, &zs, cs.as_ref())
+            };
+            let (up, down) = (nudged(H), nudged(-2.0 * H));
+            nudged(H);
+            want.push((up - down) / (2.0 * H));
+        }
+        compare(&format!("{} contexts", loss.describe()), &dc, &want);
+    }
+    loss.visit(&mut |p| p.release_grad());
+}
