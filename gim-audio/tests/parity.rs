@@ -272,7 +272,7 @@ fn audio_modules() {
 }
 
 /// An "optimiser" that keeps the gradients, so that whole modules can be compared.
-struct Keeping(Arc<std::sync::Mutex<Vec<(String, Vec<f64>)>>>);
+struct Keeping(Arc<std::sync::Mutex<Gradients>>);
 
 impl<F: Scalar> Optimizer<F> for Keeping {
     fn describe(&self) -> String {
