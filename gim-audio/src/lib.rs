@@ -1,4 +1,4 @@
-//! Speech for Greedy InfoMax: corpora, training crops, phone labels, and the MFCC baseline.
+//! Speech for Greedy InfoMax: layers and networks, corpora, training crops, phone labels, and the MFCC baseline.
 
 pub mod conv1d;
 pub mod corpus;
@@ -6,5 +6,6 @@ pub mod decode;
 pub mod gru;
 pub mod loader;
 pub mod mfcc;
+pub mod network;
 pub mod phones;
 pub mod standardize;

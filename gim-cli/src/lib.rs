@@ -1,6 +1,10 @@
 //! The parts of the `gim` program that the command line only wires together: files, progress, environment and figures.
 
+pub mod config;
 pub mod environment;
+pub mod extract;
 pub mod figures;
 pub mod files;
+pub mod probes;
 pub mod progress;
+pub mod run;

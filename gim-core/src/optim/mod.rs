@@ -6,8 +6,10 @@ mod sgd;
 pub use adam::{Adam, AdamConfig};
 pub use sgd::{Sgd, SgdConfig};
 
-use crate::Scalar;
+use serde::{Deserialize, Serialize};
+
 use crate::param::Params;
+use crate::{Error, Result, Scalar};
 
 /// Numbers handed to a thread at once when parameters are updated.
 const CHUNK: usize = 1 << 14;
@@ -32,6 +34,48 @@ pub trait Optimizer<F: Scalar>: Send {
 
     /// Sets the number of steps taken, when a checkpoint is loaded.
     fn set_steps(&mut self, steps: u64);
+}
+
+/// Which optimiser every module gets, as configuration; the default is the paper's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimizerConfig {
+    /// `adam` or `sgd`.
+    pub kind: String,
+    /// Step size.
+    pub lr: f64,
+    /// Adam's β₁.
+    pub beta1: f64,
+    /// Adam's β₂.
+    pub beta2: f64,
+    /// Adam's ε.
+    pub eps: f64,
+    /// Momentum of SGD.
+    pub momentum: f64,
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        let AdamConfig { lr, beta1, beta2, eps } = AdamConfig::default();
+        Self { kind: "adam".into(), lr, beta1, beta2, eps, momentum: SgdConfig::default().momentum }
+    }
+}
+
+impl OptimizerConfig {
+    /// An optimiser that has not taken a step.
+    ///
+    /// # Errors
+    /// When the kind is unknown or a setting is out of range.
+    pub fn build<F: Scalar>(&self) -> Result<Box<dyn Optimizer<F>>> {
+        let Self { lr, beta1, beta2, eps, momentum, .. } = *self;
+        match self.kind.as_str() {
+            "adam" => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps })?)),
+            "sgd" => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum })?)),
+            other => {
+                Err(Error::config("optimizer.kind", format_args!("there is no optimiser `{other}`"), "use adam or sgd"))
+            }
+        }
+    }
 }
 
 /// State of the shape of the parameters, made at the first use.

@@ -1,0 +1,170 @@
+//! The paper's networks for sound, from configuration.
+
+use gim_core::layer::Layer;
+use gim_core::layers::Sequential;
+use gim_core::loss::{InfoNce, InfoNceConfig};
+use gim_core::module::{LocalModule, Module, Parts};
+use gim_core::optim::OptimizerConfig;
+use gim_core::schedule::Stack;
+use gim_core::{Error, Key, Pool, Purpose, Result, Scalar, sampler};
+use serde::{Deserialize, Serialize};
+
+use crate::conv1d::{Conv1d, Conv1dConfig};
+use crate::gru::{Gru, GruConfig};
+use crate::phones::{ConvSpec, PAPER_STACK};
+
+/// How the stack is cut into modules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkKind {
+    /// Every convolution a module, and the context network another.
+    Gim6,
+    /// The context network together with the last convolution.
+    Gim5,
+    /// One module, trained end to end: contrastive predictive coding.
+    Cpc,
+}
+
+/// Shape of the network; the default is the paper's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkConfig {
+    /// How it is cut.
+    pub kind: NetworkKind,
+    /// Channels of every convolution.
+    pub width: usize,
+    /// Width of the GRU; 0 for no context network.
+    pub context: usize,
+    /// Kernel of each convolution.
+    pub kernels: Vec<usize>,
+    /// Stride of each convolution.
+    pub strides: Vec<usize>,
+    /// Padding of each convolution.
+    pub paddings: Vec<usize>,
+    /// Back-propagation through time in the GRU.
+    pub through_time: bool,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        let of = |f: fn(&ConvSpec) -> usize| PAPER_STACK.iter().map(f).collect();
+        Self {
+            kind: NetworkKind::Gim6,
+            width: 512,
+            context: 256,
+            kernels: of(|s| s.kernel),
+            strides: of(|s| s.stride),
+            paddings: of(|s| s.padding),
+            through_time: true,
+        }
+    }
+}
+
+/// The loss of every module; the default is the paper's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossConfig {
+    /// Prediction distances K.
+    pub ahead: usize,
+    /// Negatives N.
+    pub negatives: usize,
+    /// Negative sampler, by name.
+    pub sampler: String,
+    /// Steps of the scored window; 0 scores everything.
+    pub window: usize,
+    /// ε inside the published logarithm; 0 for the exact log-softmax.
+    pub epsilon: f64,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self { ahead: 12, negatives: 10, sampler: "permuted".into(), window: 128, epsilon: 0.0 }
+    }
+}
+
+impl NetworkConfig {
+    /// The convolutions.
+    ///
+    /// # Errors
+    /// When the three lists differ in length or are empty.
+    pub fn convs(&self) -> Result<Vec<ConvSpec>> {
+        let n = self.kernels.len();
+        if n == 0 || n != self.strides.len() || n != self.paddings.len() {
+            return Err(Error::config(
+                "network.kernels",
+                format_args!("{n} kernels, {} strides, {} paddings", self.strides.len(), self.paddings.len()),
+                "give one of each for every convolution",
+            ));
+        }
+        let lists = self.kernels.iter().zip(&self.strides).zip(&self.paddings);
+        Ok(lists
+            .map(|((kernel, stride), padding)| ConvSpec { kernel: *kernel, stride: *stride, padding: *padding })
+            .collect())
+    }
+
+    /// Which convolutions, and whether the GRU, each module has.
+    fn cuts(&self) -> Result<Vec<(std::ops::Range<usize>, bool)>> {
+        let n = self.convs()?.len();
+        let gru = self.context > 0;
+        Ok(match self.kind {
+            NetworkKind::Cpc => vec![(0..n, gru)],
+            NetworkKind::Gim5 => (0..n).map(|i| (i..i + 1, gru && i + 1 == n)).collect(),
+            NetworkKind::Gim6 => {
+                let mut cuts: Vec<_> = (0..n).map(|i| (i..i + 1, false)).collect();
+                if gru {
+                    cuts.push((n..n, true));
+                }
+                cuts
+            }
+        })
+    }
+
+    /// The stack at its initial weights: what is trained, and, untrained, the random encoder.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    pub fn build<F: Scalar>(
+        &self,
+        loss: &LossConfig,
+        optimizer: &OptimizerConfig,
+        seed: u64,
+        pool: &Pool<F>,
+    ) -> Result<Stack<F>> {
+        let convs = self.convs()?;
+        let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
+        for (m, (layers, gru)) in self.cuts()?.into_iter().enumerate() {
+            let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
+            let mut encoder: Vec<Box<dyn Layer<F>>> = Vec::new();
+            for i in layers {
+                let ConvSpec { kernel, stride, padding } = convs[i];
+                let c_in = if i == 0 { 1 } else { self.width };
+                let config = Conv1dConfig { c_in, c_out: self.width, taps: kernel, stride, padding };
+                encoder.push(Box::new(Conv1d::new(config, key.with_item(10 * i as u32))?));
+            }
+            let mut context: Option<Box<dyn Layer<F>>> = None;
+            if gru {
+                let config = GruConfig { c_in: self.width, hidden: self.context, through_time: self.through_time };
+                context = Some(Box::new(Gru::new(config, key.with_item(1000))?));
+            }
+            let config = InfoNceConfig {
+                channels: self.width,
+                context: if gru { self.context } else { self.width },
+                ahead: loss.ahead,
+                negatives: loss.negatives,
+                skip: 0,
+                window: (loss.window > 0).then_some(loss.window),
+                epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
+            };
+            let loss = InfoNce::new(config, sampler::by_name(&loss.sampler)?, key.with_item(2000))?;
+            let parts = Parts {
+                encoder: Sequential::new(encoder),
+                readout: None,
+                context,
+                loss: Box::new(loss),
+                optimizer: optimizer.build()?,
+            };
+            modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
+        }
+        Ok(Stack::new(modules))
+    }
+}

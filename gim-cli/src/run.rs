@@ -1,0 +1,250 @@
+//! A training run and its folder: config.toml, environment.json, train.csv, checkpoints/.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use gim_audio::corpus::{Corpus, CorpusOptions, MissingPolicy};
+use gim_audio::loader::{CropConfig, CropLoader, ShortPolicy};
+use gim_audio::standardize::Standardize;
+use gim_core::activations::{Activations, Shape};
+use gim_core::checkpoint::{self, CheckpointMeta};
+use gim_core::module::Mode;
+use gim_core::schedule::{Packet, Stack, iterative_modes, step_in_turn};
+use gim_core::{Error, Pool, Result};
+
+use crate::config::{Config, corpus_folder};
+use crate::environment::Environment;
+use crate::figures::{TrainRow, read_rows};
+use crate::files::{create_folder, write_atomic};
+use crate::progress::{Mode as Show, Progress};
+
+/// Checkpoints kept: the newest, and the one before in case the newest is damaged on disk.
+const KEEP: usize = 2;
+
+/// Set by Ctrl-C; the run then saves and stops.
+pub static STOP: AtomicBool = AtomicBool::new(false);
+
+/// The corpus of a configuration, with its standardisation.
+///
+/// # Errors
+/// When the corpus cannot be used.
+pub fn open_corpus(config: &Config) -> Result<(Arc<Corpus>, Standardize)> {
+    let missing = if config.data.missing == "ignore" { MissingPolicy::Ignore } else { MissingPolicy::Error };
+    let options = CorpusOptions { missing, ..CorpusOptions::default() };
+    let corpus = Corpus::open(&corpus_folder(&config.data)?, &options)?;
+    let standardize = Standardize::measure(&corpus, gim_audio::corpus::Split::Train)?;
+    Ok((Arc::new(corpus), standardize))
+}
+
+/// Folders of complete checkpoints, oldest first, with the steps they hold.
+fn checkpoints(run: &Path) -> Vec<(u64, PathBuf)> {
+    let Ok(entries) = std::fs::read_dir(run.join("checkpoints")) else { return Vec::new() };
+    let mut found: Vec<(u64, PathBuf)> = entries
+        .flatten()
+        .filter_map(|e| Some((e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?, e.path())))
+        .collect();
+    found.sort();
+    found
+}
+
+fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str) -> Result<()> {
+    let folder = run.join("checkpoints");
+    let partial = folder.join("partial.tmp");
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, "remove an unfinished checkpoint", &e))?;
+    }
+    create_folder(&partial)?;
+    for (i, module) in stack.modules_mut().iter_mut().enumerate() {
+        let meta = CheckpointMeta {
+            format: checkpoint::FORMAT,
+            module: i + 1,
+            step,
+            optimizer_steps: 0,
+            configuration: fingerprint.to_owned(),
+        };
+        write_atomic(
+            &partial.join(format!("module_{}.safetensors", i + 1)),
+            &checkpoint::to_bytes(&mut **module, &meta)?,
+        )?;
+    }
+    let done = folder.join(format!("step-{step:08}"));
+    if done.exists() {
+        std::fs::remove_dir_all(&done).map_err(|e| Error::io(&done, "replace a checkpoint", &e))?;
+    }
+    std::fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", &e))?;
+    let all = checkpoints(run);
+    for (_, old) in &all[..all.len().saturating_sub(KEEP)] {
+        std::fs::remove_dir_all(old).map_err(|e| Error::io(old, "remove an old checkpoint", &e))?;
+    }
+    Ok(())
+}
+
+fn load(folder: &Path, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> {
+    for (i, module) in stack.modules_mut().iter_mut().enumerate() {
+        let path = folder.join(format!("module_{}.safetensors", i + 1));
+        let meta = checkpoint::load(&path, &mut **module)?;
+        if meta.configuration != fingerprint || meta.module != i + 1 {
+            return Err(Error::file(&path, "belongs to another configuration", "use the config.toml it was made with"));
+        }
+    }
+    Ok(())
+}
+
+/// A run's configuration and its trained stack.
+///
+/// # Errors
+/// When the folder is no run, or has no intact checkpoint.
+pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
+    let file = run.join("config.toml");
+    if !file.is_file() {
+        return Err(Error::file(
+            run,
+            "is not the folder of a run: it has no config.toml",
+            "give the folder that gim train made",
+        ));
+    }
+    let config = Config::load(&file.to_string_lossy(), &[])?;
+    let mut stack = config.network.build(&config.loss, &config.optimizer, config.train.seed, pool)?;
+    let Some((step, folder)) = checkpoints(run).pop() else {
+        return Err(Error::file(run, "has no checkpoint", "train it first"));
+    };
+    load(&folder, &mut stack, &config.fingerprint())?;
+    Ok((config, stack, step))
+}
+
+/// Trains, or goes on with, the run in `run`. Gives the steps done.
+///
+/// # Errors
+/// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
+pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u64> {
+    let started = Instant::now();
+    let pool = Pool::new();
+    let seed = config.train.seed;
+    let fingerprint = config.fingerprint();
+    let mut stack = config.network.build(&config.loss, &config.optimizer, seed, &pool)?;
+    let modules = stack.modules().len();
+    let shape = Shape::sequence(config.train.batch, config.data.crop, 1);
+    let layouts = stack.layouts(shape)?;
+
+    let mut first = 0;
+    let csv = run.join("train.csv");
+    if resume {
+        if let Some((step, folder)) = checkpoints(run).pop() {
+            load(&folder, &mut stack, &fingerprint)?;
+            first = step;
+        }
+    } else if run.join("config.toml").exists() {
+        return Err(Error::file(run, "already holds a run", "go on with --resume, or choose another --out"));
+    }
+    let (corpus, standardize) = open_corpus(config)?;
+    let short = if config.data.short == "pad" { ShortPolicy::Pad } else { ShortPolicy::Skip };
+    let crops = CropConfig {
+        batch: config.train.batch,
+        len: config.data.crop,
+        seed,
+        short,
+        cache_mb: config.data.cache_mb,
+        ..CropConfig::default()
+    };
+    let mut loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
+    create_folder(run)?;
+    write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
+    let mut environment = Environment::capture(seed, rayon::current_num_threads());
+    write_environment(run, &environment)?;
+    if show != Show::Quiet {
+        for note in corpus.notes().iter().chain(loader.notes()) {
+            eprintln!("note: {note}");
+        }
+    }
+    let iterative = config.train.schedule == "iterative";
+    let each = if config.train.steps > 0 { config.train.steps } else { config.train.epochs * loader.epoch_len() };
+    let total = if iterative { each * modules as u64 } else { each };
+
+    // Rows behind the checkpoint belong to steps that will be done again.
+    let mut rows: Vec<TrainRow> = if first > 0 && csv.is_file() { read_rows(&csv)? } else { Vec::new() };
+    rows.retain(|r| r.step <= first);
+    let before = rows.last().and_then(|r| r.seconds).unwrap_or(0.0);
+    write_rows(&csv, &rows)?;
+    let mut log =
+        std::fs::OpenOptions::new().append(true).open(&csv).map_err(|e| Error::io(&csv, "open the log", &e))?;
+
+    let mut progress = Progress::resumed(first, total, "step", show);
+    let (mut sums, mut latest) = (vec![(0.0, 0.0, 0u64); modules], vec![f64::NAN; modules]);
+    let all = vec![Mode::Learn; modules];
+    for step in first..total {
+        let batch = loader.next_batch()?;
+        let x = Activations::from_slice(layouts[0], &batch.data, &pool).detach();
+        drop(batch);
+        let modes = if iterative { iterative_modes(step, each, modules) } else { all.clone() };
+        let packet = Packet { x, step, labels: Arc::from([]) };
+        step_in_turn(&mut stack, &layouts, packet, seed, &modes, &mut |r| {
+            let sum = &mut sums[r.module - 1];
+            *sum = (sum.0 + r.loss.loss, sum.1 + r.loss.accuracy, sum.2 + 1);
+        })
+        .map_err(|e| name_last_checkpoint(e, run))?;
+        let done = step + 1;
+        if done.is_multiple_of(config.train.log_every) || done == total {
+            let mut text = String::new();
+            for (m, sum) in sums.iter_mut().enumerate().filter(|s| s.1.2 > 0) {
+                let n = sum.2 as f64;
+                latest[m] = sum.0 / n;
+                let seconds = before + started.elapsed().as_secs_f64();
+                let epoch = step / loader.epoch_len();
+                text += &format!("{done},{epoch},{},{:.6},{:.6},{seconds:.3}\n", m + 1, sum.0 / n, sum.1 / n);
+                *sum = (0.0, 0.0, 0);
+            }
+            log.write_all(text.as_bytes()).map_err(|e| Error::io(&csv, "write the log", &e))?;
+            let stop = STOP.load(Ordering::Relaxed);
+            if done.is_multiple_of(config.train.checkpoint_every) || done == total || stop {
+                save(run, &mut stack, done, &fingerprint)?;
+            }
+            if stop && done < total {
+                return Err(Error::Interrupted {
+                    step: done,
+                    remedy: format!("everything is saved; go on with `gim train --resume {}`", run.display()),
+                });
+            }
+        }
+        progress.tick(done, || latest.iter().map(|l| format!("{l:.3}")).collect::<Vec<_>>().join(" "));
+    }
+    environment.note_peak_memory();
+    write_environment(run, &environment)?;
+    let waited = loader.stats();
+    progress.finish(&format!(
+        "{} steps in {:.0} s; waited {:.2} s for data ({:.2} s of it at the start)",
+        total - first,
+        started.elapsed().as_secs_f64(),
+        waited.wait_seconds,
+        waited.first_wait_seconds
+    ));
+    Ok(total)
+}
+
+fn name_last_checkpoint(e: Error, run: &Path) -> Error {
+    match e {
+        Error::Diverged { module, step, what, remedy } => {
+            let last = checkpoints(run).pop().map_or("there is no checkpoint yet".to_owned(), |c| {
+                format!("the last good checkpoint is {}", c.1.display())
+            });
+            Error::Diverged { module, step, what, remedy: format!("{remedy}; {last}") }
+        }
+        other => other,
+    }
+}
+
+fn write_environment(run: &Path, environment: &Environment) -> Result<()> {
+    let text = serde_json::to_string_pretty(environment).unwrap_or_default();
+    write_atomic(&run.join("environment.json"), text.as_bytes())
+}
+
+fn write_rows(path: &Path, rows: &[TrainRow]) -> Result<()> {
+    let mut text = String::from("step,epoch,module,loss,accuracy,seconds\n");
+    for r in rows {
+        let (a, s) = (r.accuracy.unwrap_or(f64::NAN), r.seconds.unwrap_or(f64::NAN));
+        text += &format!("{},{},{},{:.6},{a:.6},{s:.3}\n", r.step, r.epoch, r.module, r.loss);
+    }
+    write_atomic(path, text.as_bytes())
+}
