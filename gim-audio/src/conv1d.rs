@@ -212,9 +212,15 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         }
         let bias = &self.bias.value;
         y.memory_mut().par_chunks_mut(ROWS * c_out).for_each(|rows| {
-            for row in rows.chunks_exact_mut(c_out) {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y = (*y + *b).max(F::zero()));
-            }
+            {
+                for row in rows.chunks_exact_mut(c_out) {
+                    row.iter_mut().zip(bias).for_each(|(y, b)| {
+                        let sum = *y + *b;
+                        // Not `max`: a NaN has to stay one, so that a diverged module is found out.
+                        *y = if sum <= F::zero() { F::zero() } else { sum };
+                    });
+                }
+            };
         });
         y.clear_margins();
     }

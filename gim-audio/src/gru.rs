@@ -67,8 +67,16 @@ impl<F: Scalar> Gru<F> {
     }
 }
 
+#[inline(always)]
 fn sigmoid<F: Scalar>(x: F) -> F {
-    F::one() / (F::one() + (-x).exp())
+    F::one() / (F::one() + (-x).fast_exp())
+}
+
+/// 1 − 2/(e²ˣ + 1): absolute error of a few roundings, and vectorisable.
+#[inline(always)]
+fn tanh<F: Scalar>(x: F) -> F {
+    let two = F::one() + F::one();
+    F::one() - two / ((two * x).fast_exp() + F::one())
 }
 
 impl<F: Scalar> Params<F> for Gru<F> {
@@ -118,17 +126,19 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                 let at = ly.row(item, t, 0) * h;
                 let (past, now) = y.memory_mut().split_at_mut(at);
                 let past = if t > 0 { &past[at - h..] } else { &[] };
-                for j in 0..h {
-                    let r = sigmoid(a[j] + b[j]);
-                    let u = sigmoid(a[h + j] + b[h + j]);
-                    let n = (a[2 * h + j] + r * b[2 * h + j]).tanh();
-                    let before = past.get(j).copied().unwrap_or(F::zero());
-                    now[j] = (F::one() - u) * n + u * before;
-                    if keep == Keep::ForBackward {
-                        let saved = &mut self.saved[(item * steps + t) * 4 * h..][..4 * h];
-                        (saved[j], saved[h + j], saved[2 * h + j], saved[3 * h + j]) = (r, u, n, b[2 * h + j]);
+                {
+                    for j in 0..h {
+                        let r = sigmoid(a[j] + b[j]);
+                        let u = sigmoid(a[h + j] + b[h + j]);
+                        let n = tanh(a[2 * h + j] + r * b[2 * h + j]);
+                        let before = past.get(j).copied().unwrap_or(F::zero());
+                        now[j] = (F::one() - u) * n + u * before;
+                        if keep == Keep::ForBackward {
+                            let saved = &mut self.saved[(item * steps + t) * 4 * h..][..4 * h];
+                            (saved[j], saved[h + j], saved[2 * h + j], saved[3 * h + j]) = (r, u, n, b[2 * h + j]);
+                        }
                     }
-                }
+                };
             }
         }
     }
@@ -166,17 +176,19 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                     states.copy_from_slice(&y.item(item)[(t - 1) * h..][..h]);
                 }
                 let (da, db) = (&mut da[row * 3 * h..][..3 * h], &mut db[row * 3 * h..][..3 * h]);
-                for j in 0..h {
-                    let (r, u, n, b) = (s[j], s[h + j], s[2 * h + j], s[3 * h + j]);
-                    let d = dh[j] + dy[j];
-                    let dn = d * (F::one() - u) * (F::one() - n * n);
-                    let dr = dn * b * r * (F::one() - r);
-                    let du = d * (states[j] - n) * u * (F::one() - u);
-                    (da[j], da[h + j], da[2 * h + j]) = (dr, du, dn);
-                    (db[j], db[h + j], db[2 * h + j]) = (dr, du, dn * r);
-                    // What the previous state gets past the gates; without back-propagation through time, nothing.
-                    dh[j] = if through_time { d * u } else { F::zero() };
-                }
+                {
+                    for j in 0..h {
+                        let (r, u, n, b) = (s[j], s[h + j], s[2 * h + j], s[3 * h + j]);
+                        let d = dh[j] + dy[j];
+                        let dn = d * (F::one() - u) * (F::one() - n * n);
+                        let dr = dn * b * r * (F::one() - r);
+                        let du = d * (states[j] - n) * u * (F::one() - u);
+                        (da[j], da[h + j], da[2 * h + j]) = (dr, du, dn);
+                        (db[j], db[h + j], db[2 * h + j]) = (dr, du, dn * r);
+                        // What the previous state gets past the gates; without back-propagation through time, nothing.
+                        dh[j] = if through_time { d * u } else { F::zero() };
+                    }
+                };
             }
             if through_time && t > 0 {
                 let db = Mat::strided(&db[(lx.before + t) * 3 * h..], items, 3 * h, lx.padded * 3 * h);

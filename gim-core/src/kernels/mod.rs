@@ -1,4 +1,5 @@
 //! Free functions on slices, without state: what the layers and losses are made of.
 
+pub mod exp;
 pub mod gemm;
 pub mod vector;

@@ -8,6 +8,7 @@ use crate::Scalar;
 const LANES: usize = 16;
 
 /// aᵀb, summed in 16 interleaved partial sums (the order is fixed, so the bits are).
+#[inline(always)]
 pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
     let mut sums = [F::zero(); LANES];
     let (a16, a_rest) = a.as_chunks::<LANES>();
@@ -29,7 +30,45 @@ pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
     sums[0] + rest
 }
 
+/// Largest number, −∞ for none. NaN is passed over unless it comes first in its lane.
+#[inline(always)]
+pub fn max<F: Scalar>(x: &[F]) -> F {
+    const LANES: usize = 8;
+    let larger = |a: F, b: F| if b > a { b } else { a };
+    let mut best = [F::neg_infinity(); LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for c in chunks {
+        for i in 0..LANES {
+            best[i] = larger(best[i], c[i]);
+        }
+    }
+    best.iter().chain(rest).copied().fold(F::neg_infinity(), larger)
+}
+
+/// Sum in 8 interleaved partial sums (a fixed order).
+#[inline(always)]
+pub fn sum<F: Scalar>(x: &[F]) -> F {
+    const LANES: usize = 8;
+    let mut sums = [F::zero(); LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for c in chunks {
+        for i in 0..LANES {
+            sums[i] += c[i];
+        }
+    }
+    sums.iter().chain(rest).copied().sum()
+}
+
+/// x → exp(x − max x) in place; gives (max, sum of the results).
+#[inline(always)]
+pub fn exp_shifted<F: Scalar>(x: &mut [F]) -> (F, F) {
+    let top = max(x);
+    x.iter_mut().for_each(|x| *x = (*x - top).fast_exp());
+    (top, sum(x))
+}
+
 /// y += s·x.
+#[inline(always)]
 pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += s * *x);
 }
@@ -63,7 +102,7 @@ pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
 /// `logits` → log-softmax in place; returns nothing, gives exact zeros no chance to become −∞.
 pub fn log_softmax<F: Scalar>(logits: &mut [F]) {
     let max = logits.iter().copied().fold(F::neg_infinity(), F::max);
-    let sum: F = logits.iter().map(|x| (*x - max).exp()).sum();
+    let sum: F = logits.iter().map(|x| (*x - max).fast_exp()).sum();
     let lse = max + sum.ln();
     logits.iter_mut().for_each(|x| *x -= lse);
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::{LocalLoss, LossReport, StepInfo};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
-use crate::kernels::vector::{add_scaled, dot};
+use crate::kernels::vector::{add_scaled, dot, exp_shifted};
 use crate::param::{Param, Params};
 use crate::sampler::{NegativeSampler, Scene};
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
@@ -270,15 +270,11 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
 ///
 /// ∂L/∂s_j = p_j − 1[j=0] (van den Oord 2018, eq. 4). With ε the loss is −log(p_0 + ε), whose gradient has the factor
 /// p_0/(p_0 + ε). A negative that is the positive itself never beats it.
+#[inline(always)]
 fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Option<f64>, scale: F) -> (f64, bool) {
     let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s <= scores[0] || *c == candidates[0]);
-    let max = scores.iter().copied().fold(F::neg_infinity(), F::max);
     let positive = scores[0];
-    let mut sum = F::zero();
-    for s in scores.iter_mut() {
-        *s = (*s - max).exp();
-        sum += *s;
-    }
+    let (max, sum) = exp_shifted(scores);
     let (loss, factor) = match epsilon {
         None => ((max - positive + sum.ln()).f64(), F::one()),
         Some(e) => {
@@ -301,13 +297,15 @@ fn scatter<F: Scalar>(dz: &mut Activations<F>, candidates: &[u32], dscores: &[F]
     (0..channels.div_ceil(SCATTER_CHANNELS)).into_par_iter().for_each(|block| {
         let from = block * SCATTER_CHANNELS;
         let n = SCATTER_CHANNELS.min(channels - from);
-        for ((q, candidates), dscores) in
-            q.chunks_exact(channels).zip(candidates.chunks(width)).zip(dscores.chunks(width))
         {
-            for (row, s) in candidates.iter().zip(dscores) {
-                // SAFETY: tasks own disjoint channel ranges, and this task holds one such slice at a time.
-                let to = unsafe { memory.part(*row as usize, from, n) };
-                add_scaled(to, *s, &q[from..from + n]);
+            for ((q, candidates), dscores) in
+                q.chunks_exact(channels).zip(candidates.chunks(width)).zip(dscores.chunks(width))
+            {
+                for (row, s) in candidates.iter().zip(dscores) {
+                    // SAFETY: tasks own disjoint channel ranges, and this task holds one such slice at a time.
+                    let to = unsafe { memory.part(*row as usize, from, n) };
+                    add_scaled(to, *s, &q[from..from + n]);
+                }
             }
         }
     });
@@ -328,6 +326,7 @@ impl<F> Columns<F> {
     /// # Safety
     /// No other reference to these numbers may be alive.
     #[allow(clippy::mut_from_ref)] // Exclusive access is what the caller promises.
+    #[inline(always)]
     unsafe fn part(&self, row: usize, from: usize, n: usize) -> &mut [F] {
         let at = row * self.channels + from;
         assert!(at + n <= self.len, "row {row} is outside the activations");

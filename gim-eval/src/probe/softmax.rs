@@ -1,7 +1,7 @@
 //! The loss of a linear probe, multinomial logistic loss, and its gradient.
 
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
-use gim_core::kernels::vector::add_column_sums;
+use gim_core::kernels::vector::{add_column_sums, dot, exp_shifted};
 use gim_core::{Pool, Scalar};
 use rayon::prelude::*;
 
@@ -49,20 +49,15 @@ impl<F: Scalar> Softmax<'_, F> {
                 let (mut loss, mut slope) = (0.0, 0.0);
                 for (j, (row, label)) in r.chunks_exact_mut(c).zip(labels).enumerate() {
                     let y = *label as usize;
-                    let max = row.iter().copied().fold(F::neg_infinity(), F::max);
-                    let own = row[y] - max;
-                    let mut sum = F::zero();
-                    for v in row.iter_mut() {
-                        *v = (*v - max).exp();
-                        sum += *v;
-                    }
-                    loss += sum.f64().ln() - own.f64();
+                    let own = row[y];
+                    let (max, sum) = exp_shifted(row);
+                    loss += sum.f64().ln() - (own - max).f64();
                     let scale = share / sum;
                     row.iter_mut().for_each(|v| *v *= scale);
                     row[y] -= share;
                     if let Some((_, zp)) = along {
                         let zp = &zp[j * c..][..c];
-                        slope += row.iter().zip(zp).map(|(r, p)| *r * *p).sum::<F>().f64();
+                        slope += dot(row, zp).f64();
                     }
                 }
                 (loss, slope)
