@@ -1,10 +1,13 @@
 //! The parts of the `gim` program that the command line only wires together: files, progress, environment and figures.
 
 pub mod config;
+pub mod draw;
 pub mod environment;
+pub mod estimate;
 pub mod extract;
 pub mod figures;
 pub mod files;
 pub mod probes;
 pub mod progress;
+pub mod reproduce;
 pub mod run;

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use clap::{Parser, Subcommand};
 use gim_cli::config::{Config, PRESETS};
 use gim_cli::progress::Mode;
-use gim_cli::{extract, probes, run};
+use gim_cli::{draw, estimate, extract, probes, reproduce, run};
 use gim_core::{Error, Result};
 
 /// Greedy InfoMax: gradient-isolated self-supervised learning.
@@ -72,6 +72,46 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Draw the figures of one or more runs (seeds).
+    Figures {
+        /// Folders of runs.
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// Folder for the figures [default: RUN/figures of the first run].
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Train, extract, probe and draw; goes on where it was stopped.
+    Reproduce {
+        /// quick (embedded corpus) or small (a real corpus, see GIM_DATA).
+        what: String,
+        /// Only this domain (audio is the only one so far).
+        #[arg(long)]
+        only: Option<String>,
+        /// Number of seeds.
+        #[arg(long)]
+        seeds: Option<u64>,
+        /// Folder for runs, tables and figures [default: runs/WHAT].
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Override a setting.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// Parameters, arithmetic, memory and measured seconds of a training step.
+    Estimate {
+        /// Preset or TOML file.
+        config: String,
+        /// Steps to time.
+        #[arg(long, default_value_t = 5)]
+        steps: usize,
+        /// Override a setting.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Presets and their settings.
     Config {
         #[command(subcommand)]
@@ -120,14 +160,7 @@ fn execute(args: Args) -> Result<()> {
                 (None, Some(config)) => (Config::load(&config, &set)?, out),
                 (None, None) => return Err(Error::config("CONFIG", "is missing", "give a preset or a file")),
             };
-            ctrlc::set_handler(|| {
-                if run::STOP.swap(true, Ordering::Relaxed) {
-                    // The second time the user means it: nothing is lost but the steps since the last checkpoint.
-                    std::process::exit(130);
-                }
-                eprintln!("saving; press Ctrl-C again to stop at once");
-            })
-            .map_err(|e| Error::config("Ctrl-C", e, "run again"))?;
+            save_on_interrupt()?;
             run::train(&config, &folder, resume.is_some(), show)?;
             println!("{}", folder.display());
         }
@@ -156,8 +189,59 @@ fn execute(args: Args) -> Result<()> {
                 print!("{}", probes::print(&rows));
             }
         }
+        Command::Figures { runs, out } => {
+            let out = out.unwrap_or_else(|| runs[0].join("figures"));
+            draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
+        }
+        Command::Reproduce { what, only, seeds, out, set } => {
+            if only.as_deref().is_some_and(|o| o != "audio") {
+                return Err(Error::config("--only", "the only domain so far is audio", "use --only audio"));
+            }
+            let (preset, default_seeds) = match what.as_str() {
+                "quick" => ("audio-quick", 1),
+                "small" => ("audio-small", 3),
+                other => {
+                    return Err(Error::config(
+                        "reproduce",
+                        format_args!("there is no `{other}`"),
+                        "use quick or small",
+                    ));
+                }
+            };
+            save_on_interrupt()?;
+            let plan = reproduce::Plan {
+                config: Config::load(preset, &set)?,
+                out: out.unwrap_or_else(|| PathBuf::from("runs").join(&what)),
+                seeds: seeds.unwrap_or(default_seeds),
+                protocol: "converged".into(),
+            };
+            let (summary, figures) = reproduce::reproduce(&plan, show)?;
+            print!("{}", reproduce::print(&summary));
+            println!("table: {}", reproduce::table_path(&plan.out).display());
+            figures.iter().for_each(|f| println!("figure: {}", f.display()));
+        }
+        Command::Estimate { config, steps, set, json } => {
+            let estimate = estimate::estimate(&Config::load(&config, &set)?, steps.max(1))?;
+            if json {
+                println!("{}", serde_json::to_string(&estimate).unwrap_or_default());
+            } else {
+                print!("{}", estimate::print(&estimate));
+            }
+        }
         Command::Config { what: ConfigCommand::List } => PRESETS.iter().for_each(|p| println!("{}", p.0)),
         Command::Config { what: ConfigCommand::Show { name } } => print!("{}", Config::load(&name, &[])?.to_toml()),
     }
     Ok(())
+}
+
+/// The first Ctrl-C saves and stops, the second stops at once.
+fn save_on_interrupt() -> Result<()> {
+    ctrlc::set_handler(|| {
+        if run::STOP.swap(true, Ordering::Relaxed) {
+            // Nothing is lost but the steps since the last checkpoint.
+            std::process::exit(130);
+        }
+        eprintln!("saving; press Ctrl-C again to stop at once");
+    })
+    .map_err(|e| Error::config("Ctrl-C", e, "run again"))
 }

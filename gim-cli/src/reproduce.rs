@@ -1,0 +1,155 @@
+//! The whole experiment by one command: train, extract, probe and draw, for several seeds. What is done is not done again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gim_core::Result;
+use gim_eval::{Interval, table};
+use serde::Serialize;
+
+use crate::config::Config;
+use crate::figures::Group;
+use crate::files::create_folder;
+use crate::probes::Row;
+use crate::progress::Mode as Show;
+use crate::{draw, extract, probes, run};
+
+/// Mean and spread of one probe over seeds, in percent.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    /// What was probed.
+    pub group: Group,
+    /// Module number; 0 for MFCC.
+    pub module: usize,
+    /// Task.
+    pub task: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Seeds.
+    pub seeds: usize,
+    /// Mean accuracy, %.
+    pub accuracy: f64,
+    /// Half-width of its 95 % interval over seeds; empty for one seed.
+    pub accuracy_ci95: Option<f64>,
+    /// Mean accuracy without silence, %.
+    pub no_silence: Option<f64>,
+    /// Half-width of its 95 % interval.
+    pub no_silence_ci95: Option<f64>,
+    /// Mean macro-averaged accuracy, %.
+    pub macro_accuracy: f64,
+    /// `accuracy` (without silence for phones) minus that of the random encoder at the same module.
+    pub over_random: Option<f64>,
+}
+
+/// What one invocation does.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Preset.
+    pub config: Config,
+    /// Folder for runs, tables and figures.
+    pub out: PathBuf,
+    /// Number of seeds, from the configuration's seed on.
+    pub seeds: u64,
+    /// Protocol of the probes.
+    pub protocol: String,
+}
+
+/// Runs what is missing and summarises. Gives the summary and the figures.
+///
+/// # Errors
+/// Whatever stops a run; calling again goes on from there.
+pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)> {
+    create_folder(&plan.out)?;
+    let mut runs = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
+    for seed in plan.config.train.seed..plan.config.train.seed + plan.seeds {
+        let mut config = plan.config.clone();
+        config.train.seed = seed;
+        let folder = plan.out.join(format!("seed-{seed}"));
+        let started = folder.join("config.toml").is_file();
+        run::train(&config, &folder, started, show)?;
+        let features = folder.join("features.h5");
+        if !features.is_file() {
+            extract::extract(&folder, &features, show)?;
+        }
+        for task in ["phones", "speakers"] {
+            let csv = folder.join("probe.csv");
+            let done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+            if !done.iter().any(|r| r.task == task && r.protocol == plan.protocol) {
+                probes::merge(&csv, &probes::probe(&features, task, &plan.protocol, None, show)?)?;
+            }
+        }
+        rows.extend(table::read_rows::<Row>(&folder.join("probe.csv"))?);
+        runs.push(folder);
+    }
+    let summary = summarise(&rows);
+    table::write_rows(&plan.out.join("table_audio.csv"), &summary)?;
+    let figures = draw::draw(&runs, &plan.out.join("figures"))?;
+    Ok((summary, figures))
+}
+
+fn summarise(rows: &[Row]) -> Vec<Summary> {
+    type Key = (String, String, Group, usize);
+    let mut by: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
+    for r in rows {
+        by.entry((r.task.clone(), r.protocol.clone(), r.group, r.module)).or_default().push(r);
+    }
+    let mean = |rows: &[&Row], f: &dyn Fn(&Row) -> Option<f64>| -> Option<Interval> {
+        Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
+    };
+    let judged = |r: &Row| r.accuracy_no_silence.or(Some(r.accuracy));
+    let mut out = Vec::new();
+    for ((task, protocol, group, module), rows) in &by {
+        let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
+        let no_silence = mean(rows, &|r| r.accuracy_no_silence);
+        let random =
+            by.get(&(task.clone(), protocol.clone(), Group::Random, *module)).filter(|_| *group == Group::Trained);
+        let over = random.and_then(|r| Some(mean(rows, &judged)?.mean - mean(r, &judged)?.mean));
+        let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
+        out.push(Summary {
+            group: *group,
+            module: *module,
+            task: task.clone(),
+            protocol: protocol.clone(),
+            seeds: rows.len(),
+            accuracy: accuracy.mean,
+            accuracy_ci95: half(&accuracy),
+            no_silence: no_silence.as_ref().map(|i| i.mean),
+            no_silence_ci95: no_silence.as_ref().and_then(half),
+            macro_accuracy: mean(rows, &|r| Some(r.macro_accuracy)).map_or(f64::NAN, |i| i.mean),
+            over_random: over,
+        });
+    }
+    out
+}
+
+/// The summary for people.
+pub fn print(summary: &[Summary]) -> String {
+    let mut out = format!(
+        "{:<10} {:<11} {:>14} {:>14} {:>7} {:>12}\n",
+        "task", "features", "all %", "no silence %", "macro", "over random"
+    );
+    let with = |mean: f64, half: Option<f64>| half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"));
+    for s in summary {
+        let name = match s.group {
+            Group::Trained => format!("module {}", s.module),
+            Group::Random => format!("random {}", s.module),
+            Group::Mfcc => "MFCC".into(),
+            _ => continue,
+        };
+        out += &format!(
+            "{:<10} {name:<11} {:>14} {:>14} {:>7.1} {:>12}\n",
+            s.task,
+            with(s.accuracy, s.accuracy_ci95),
+            s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
+            s.macro_accuracy,
+            s.over_random.map_or(String::new(), |d| format!("{d:+.1}"))
+        );
+    }
+    out
+}
+
+/// Where the files of a plan are, for the last line of the command.
+pub fn table_path(out: &Path) -> PathBuf {
+    out.join("table_audio.csv")
+}

@@ -1,0 +1,120 @@
+//! Every loss against finite differences, with every sampler; products against their definition; threads and bits.
+
+use gim_core::activations::Shape;
+use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_naive};
+use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
+use gim_core::sampler::by_name;
+use gim_core::testing::{check_loss, uniform};
+use gim_core::{Key, Pool, Purpose};
+use proptest::prelude::*;
+
+fn step(labels: &[i32]) -> StepInfo<'_> {
+    StepInfo { seed: 5, step: 3, module: 2, labels }
+}
+
+#[test]
+fn infonce() {
+    for (i, name) in ["permuted", "within-sequence", "exact", "others", "targets"].into_iter().enumerate() {
+        for (context, skip, epsilon, window) in
+            [(None, 0, None, Some(6)), (Some(3), 1, None, None), (None, 0, Some(1e-3), Some(7))]
+        {
+            let config = InfoNceConfig {
+                channels: 4,
+                context: context.unwrap_or(4),
+                ahead: 3,
+                negatives: 3,
+                skip,
+                window,
+                epsilon,
+            };
+            let key = Key::new(i as u64, Purpose::Init);
+            let mut loss = InfoNce::new(config, by_name(name).unwrap(), key).unwrap();
+            let z = Shape { items: 2, steps: 8, cols: 2, channels: 4 };
+            check_loss(&mut loss, z, context.map(|c| z.with_channels(c)), step(&[]));
+        }
+    }
+}
+
+#[test]
+fn cross_entropy() {
+    for (bins, labels) in [(1, vec![2, 0]), (3, vec![1, -1, 0, 2, 2, 1])] {
+        let config = CrossEntropyConfig { channels: 4, classes: 3, bins };
+        let mut loss = CrossEntropy::new(config, Key::new(1, Purpose::Init)).unwrap();
+        let z = Shape { items: 2, steps: 7, cols: 1, channels: 4 };
+        check_loss(&mut loss, z, None, step(&labels));
+    }
+}
+
+/// The check itself must be able to fail: a loss with a wrong gradient is found out.
+#[test]
+#[should_panic(expected = "finite differences")]
+fn a_wrong_gradient_is_found() {
+    struct Wrong(CrossEntropy<f64>);
+    impl gim_core::param::Params<f64> for Wrong {
+        fn visit(&mut self, f: &mut dyn FnMut(&mut gim_core::param::Param<f64>)) {
+            self.0.visit(f);
+        }
+    }
+    impl LocalLoss<f64> for Wrong {
+        fn describe(&self) -> String {
+            "wrong".into()
+        }
+        fn check(&self, z: Shape, c: Option<Shape>) -> gim_core::Result<()> {
+            self.0.check(z, c)
+        }
+        fn value_and_grad(
+            &mut self,
+            z: &gim_core::activations::Activations<f64>,
+            c: Option<&gim_core::activations::Activations<f64>>,
+            step: StepInfo<'_>,
+            dz: Option<&mut gim_core::activations::Activations<f64>>,
+            dc: Option<&mut gim_core::activations::Activations<f64>>,
+            pool: &Pool<f64>,
+        ) -> gim_core::loss::LossReport {
+            let r = self.0.value_and_grad(z, c, step, dz, dc, pool);
+            gim_core::loss::LossReport { loss: 1.01 * r.loss, ..r }
+        }
+        fn multiply_adds(&self, _: Shape) -> u64 {
+            0
+        }
+    }
+    let config = CrossEntropyConfig { channels: 4, classes: 3, bins: 1 };
+    let mut loss = Wrong(CrossEntropy::new(config, Key::new(1, Purpose::Init)).unwrap());
+    check_loss(&mut loss, Shape { items: 2, steps: 7, cols: 1, channels: 4 }, None, step(&[2, 0]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn products_agree_with_their_definition(m in 1usize..200, k in 1usize..300, n in 1usize..200, overlap in 0usize..2, add: bool) {
+        let stride = if overlap == 1 { k.div_ceil(2) } else { k + 3 };
+        let a = uniform(m * stride + k, 1);
+        let b = uniform(k * n, 2);
+        let (a, b) = (Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
+        let mut c = vec![if add { 1.0 } else { f64::NAN }; m * n];
+        gemm(a, b, MatMut::new(&mut c, m, n), if add { Store::Add } else { Store::Overwrite }, &Pool::new());
+        for (c, want) in c.iter().zip(gemm_naive(a, b)) {
+            prop_assert!((c - want - f64::from(u8::from(add))).abs() < 1e-9);
+        }
+    }
+}
+
+/// Deep products are cut along their depth: same value, and the same bits for any number of threads.
+#[test]
+fn deep_products_and_threads() {
+    let (m, k, n) = (70, 9000, 40);
+    let (a, b) = (uniform(k * m, 1), uniform(k * n, 2));
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut c = vec![f64::NAN; m * n];
+        pool.install(|| {
+            gemm(Mat::new(&a, k, m).t(), Mat::new(&b, k, n), MatMut::new(&mut c, m, n), Store::Overwrite, &Pool::new());
+        });
+        c
+    };
+    let one = run(1);
+    assert_eq!(one, run(2));
+    assert_eq!(one, run(3));
+    let want = gemm_naive(Mat::new(&a, k, m).t(), Mat::new(&b, k, n));
+    assert!(one.iter().zip(&want).all(|(c, w)| (c - w).abs() < 1e-9));
+}
