@@ -1,0 +1,127 @@
+//! Gradient isolation, and that a bridge across a gradient block does not go unseen.
+#![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
+
+use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind};
+use gim_core::Pool;
+use gim_core::activations::{Activations, Shape};
+use gim_core::module::Mode;
+use gim_core::optim::OptimizerConfig;
+use gim_core::schedule::{Packet, Turn, run_module, step_in_turn};
+use gim_core::testing::uniform;
+
+const SOUND: usize = 5120;
+
+fn network(kind: NetworkKind) -> NetworkConfig {
+    NetworkConfig { kind, width: 8, context: 6, ..NetworkConfig::default() }
+}
+
+fn weights(stack: &mut gim_core::schedule::Stack<f32>) -> Vec<Vec<Vec<f32>>> {
+    let of = |m: &mut Box<dyn gim_core::module::Module<f32>>| {
+        let mut v = Vec::new();
+        m.params().visit(&mut |p| v.push(p.value.clone()));
+        v
+    };
+    stack.modules_mut().iter_mut().map(of).collect()
+}
+
+/// Weights of the last convolution after three steps, with the GRU's initial weights scaled.
+fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
+    let pool = Pool::new();
+    let mut stack = network(kind).build(&LossConfig::default(), &OptimizerConfig::default(), 1, &pool).unwrap();
+    let modules = stack.modules().len();
+    let last = stack.modules_mut().last_mut().unwrap();
+    last.params().visit(&mut |p| {
+        if p.name.starts_with("context") {
+            p.value.iter_mut().for_each(|v| *v *= scale);
+        }
+    });
+    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    for step in 0..3 {
+        let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let packet = Packet { x, step, labels: [].into() };
+        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Learn; modules], &mut |_| {}).unwrap();
+    }
+    let mut found = Vec::new();
+    stack.modules_mut()[4].params().visit(&mut |p| {
+        if p.name == "encoder.0.weight" {
+            found.clone_from(&p.value);
+        }
+    });
+    found
+}
+
+/// With a gradient block between them, the convolution does not feel the GRU; in `gim5` the two form one module, the block is
+/// bridged, and the same comparison finds the difference.
+#[test]
+fn a_bridge_is_found_out() {
+    assert_eq!(last_convolution(NetworkKind::Gim6, 1.0), last_convolution(NetworkKind::Gim6, 1.5));
+    assert_ne!(last_convolution(NetworkKind::Gim5, 1.0), last_convolution(NetworkKind::Gim5, 1.5));
+}
+
+/// A thread a module, linked by bounded channels: the same bits as one after the other.
+#[test]
+fn pipelined_modules_learn_the_same_bits() {
+    let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SOUND, s).iter().map(|x| *x as f32).collect()).collect();
+    let run = |pipelined: bool| {
+        let pool = Pool::new();
+        let config = network(NetworkKind::Gim6);
+        let mut stack = config.build(&LossConfig::default(), &OptimizerConfig::default(), 1, &pool).unwrap();
+        let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+        let packet = |step: usize| Packet {
+            x: Activations::from_slice(layouts[0], &batches[step], &pool).detach(),
+            step: step as u64,
+            labels: [].into(),
+        };
+        let mut losses = Vec::new();
+        if pipelined {
+            let layouts = &layouts;
+            let (report, reports) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                let (first, mut source) = std::sync::mpsc::sync_channel(2);
+                for (i, module) in stack.modules_mut().iter_mut().enumerate() {
+                    let (mut sink, next) = std::sync::mpsc::sync_channel(2);
+                    let mut from = std::mem::replace(&mut source, next);
+                    let report = report.clone();
+                    scope.spawn(move || {
+                        let turn = Turn { seed: 1, module: i + 1, mode: Mode::Learn, output: layouts[i + 1] };
+                        let mut observe = |r| report.send(r).unwrap();
+                        run_module(&mut **module, &mut from, &mut sink, turn, &mut observe).unwrap();
+                    });
+                }
+                drop(report);
+                // Nobody is above the last module: without a receiver its outputs are dropped.
+                drop(source);
+                (0..batches.len()).for_each(|s| first.send(packet(s)).unwrap());
+                drop(first);
+            });
+            losses.extend(reports.iter());
+        } else {
+            for step in 0..batches.len() {
+                step_in_turn(&mut stack, &layouts, packet(step), 1, &[Mode::Learn; 6], &mut |r| losses.push(r))
+                    .unwrap();
+            }
+        }
+        losses.sort_by_key(|r| (r.step, r.module));
+        (weights(&mut stack), losses)
+    };
+    assert_eq!(run(false), run(true));
+}
+
+/// After the first steps, a step makes no buffer.
+#[test]
+fn a_warm_step_makes_no_buffers() {
+    let pool = Pool::new();
+    let mut stack =
+        network(NetworkKind::Gim6).build(&LossConfig::default(), &OptimizerConfig::default(), 1, &pool).unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let mut made = Vec::new();
+    for step in 0..5 {
+        let sound = vec![0.1f32; 4 * SOUND];
+        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let packet = Packet { x, step, labels: [].into() };
+        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
+        made.push(pool.made());
+    }
+    assert_eq!(made[1], made[4], "{made:?}");
+}
