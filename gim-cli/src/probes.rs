@@ -74,9 +74,12 @@ pub fn probe(file: &Path, task: &str, protocol: &str, module: Option<usize>, sho
     };
     let probe = match protocol {
         "paper" => Probe::Paper(paper),
-        "converged" => {
-            Probe::Converged(ConvergedProbe { path_rows: 10_000, max_iterations: 400, ..ConvergedProbe::default() })
-        }
+        "converged" => Probe::Converged(ConvergedProbe {
+            path_rows: 10_000,
+            max_iterations: 300,
+            tolerance: 1e-3,
+            ..ConvergedProbe::default()
+        }),
         other => {
             return Err(Error::config(
                 "--protocol",

@@ -83,7 +83,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)
         runs.push(folder);
     }
     let summary = summarise(&rows);
-    table::write_rows(&plan.out.join("table_audio.csv"), &summary)?;
+    table::write_rows(plan.out.join("table_audio.csv"), &summary)?;
     let figures = draw::draw(&runs, &plan.out.join("figures"))?;
     Ok((summary, figures))
 }
