@@ -114,7 +114,7 @@ impl<F> Shared<F> {
 /// Multiply-adds below which a product is not worth handing out.
 const SMALL: usize = 1 << 18;
 /// Blocks a large product is cut into. More would balance more threads, but each packs its operands again.
-const BLOCKS: usize = 8;
+const BLOCKS: usize = 4;
 /// Least rows or columns of a block.
 const LEAST: usize = 64;
 /// Depth from which a product with a small result is cut along its depth.
