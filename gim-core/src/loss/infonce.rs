@@ -4,7 +4,7 @@ use rand::RngExt;
 use rayon::prelude::*;
 
 use super::{LocalLoss, LossReport, StepInfo};
-use crate::activations::{Activations, Shape};
+use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
 use crate::kernels::vector::{add_scaled, dot, exp_shifted};
 use crate::param::{Param, Params};
@@ -48,15 +48,21 @@ pub struct InfoNce<F: Scalar> {
     predictor: Param<F>,
     fixed_start: Option<usize>,
     per_ahead: Vec<f64>,
-    /// Candidates of the rows of one distance, as memory rows: (rows, 1 + negatives), the positive first.
+    /// Candidates of the rows of a group of distances, as memory rows: (rows, distances, 1 + negatives), the positive first.
     candidates: Vec<u32>,
+    index: Index,
     negatives: Vec<u32>,
     losses: Vec<(f64, bool)>,
 }
 
-/// Rows of a scoring task, and channels of a scatter task. Constants, so that results do not depend on threads.
-const SCORE_ROWS: usize = 64;
-const SCATTER_CHANNELS: usize = 64;
+/// Rows of a scoring task, and of a task that adds up gradients. Constants, so that results do not depend on threads.
+const SCORE_ROWS: usize = 32;
+const TARGET_ROWS: usize = 64;
+/// Predictions of as many distances as give about this many columns are one product: wide enough to be fast, small enough to
+/// stay in cache.
+const GROUP_COLUMNS: usize = 2048;
+/// Candidate of a row that has no target at its distance.
+const NOBODY: u32 = u32::MAX;
 
 impl<F: Scalar> InfoNce<F> {
     /// A loss with a predictor drawn from U(±1/√D).
@@ -91,6 +97,7 @@ impl<F: Scalar> InfoNce<F> {
             fixed_start: None,
             per_ahead,
             candidates: Vec::new(),
+            index: Index::default(),
             negatives: Vec::new(),
             losses: Vec::new(),
         })
@@ -105,6 +112,23 @@ impl<F: Scalar> InfoNce<F> {
     /// Loss of each distance k = 1..=K in the last step.
     pub fn per_ahead(&self) -> &[f64] {
         &self.per_ahead
+    }
+
+    /// Fills `candidates` for `count` distances from `first` on.
+    fn name_candidates(&mut self, scene: &Scene, first: usize, count: usize, z: Layout) {
+        let width = 1 + scene.negatives;
+        self.candidates.clear();
+        self.candidates.resize(scene.rows(first) * count * width, NOBODY);
+        for i in 0..count {
+            let rows = scene.rows(first + i);
+            self.negatives.resize(rows * scene.negatives, 0);
+            self.sampler.negatives(scene, first + i, &mut self.negatives);
+            for (row, negatives) in self.negatives.chunks_exact(scene.negatives).enumerate() {
+                let to = &mut self.candidates[(row * count + i) * width..][..width];
+                to[0] = z.row_of(scene.target(row, first + i)) as u32;
+                to[1..].iter_mut().zip(negatives).for_each(|(to, n)| *to = z.row_of(*n as usize) as u32);
+            }
+        }
     }
 
     fn scene(&self, shape: Shape, step: StepInfo<'_>) -> Scene {
@@ -180,69 +204,74 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
             to.copy_from_slice(contexts.at(memory_row(contexts, row)));
         }
         let mut dcw = pool.zeros(all * context);
-        if let Some(dz) = dz.as_deref_mut() {
-            dz.memory_mut().fill(F::zero());
-        }
 
         let width = 1 + scene.negatives;
+        let group = (GROUP_COLUMNS / channels).clamp(1, scene.ahead);
         let mut hits = 0.0;
-        for k in 1..=scene.ahead {
-            let rows = scene.rows(k);
-            self.negatives.resize(rows * scene.negatives, 0);
-            self.sampler.negatives(&scene, k, &mut self.negatives);
-            self.candidates.clear();
-            for (row, negatives) in self.negatives.chunks_exact(scene.negatives).enumerate() {
-                let positions = std::iter::once(scene.target(row, k)).chain(negatives.iter().map(|n| *n as usize));
-                self.candidates.extend(positions.map(|p| z.layout().row_of(p) as u32));
-            }
+        for first in (1..=scene.ahead).step_by(group) {
+            let count = group.min(scene.ahead + 1 - first);
+            let (rows, cols) = (scene.rows(first), count * channels);
+            self.name_candidates(&scene, first, count, z.layout());
 
-            // q = c W_kᵀ: what distance k expects, (rows, C).
-            let weights = (k - 1) * channels * context..k * channels * context;
-            let mut q = pool.take(rows * channels);
-            let cw_k = Mat::new(&cw, rows, context);
-            let w_k = Mat::new(&self.predictor.value[weights.clone()], channels, context);
-            gemm(cw_k, w_k.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool);
+            // q = c Wᵀ: what these distances expect, (rows, distances · C).
+            let weights = (first - 1) * channels * context..(first - 1 + count) * channels * context;
+            let mut q = pool.take(rows * cols);
+            let cw = Mat::new(&cw, rows, context);
+            let w = Mat::new(&self.predictor.value[weights.clone()], cols, context);
+            gemm(cw, w.t(), MatMut::new(&mut q, rows, cols), Store::Overwrite, pool);
 
             // Scores, their gradients, and dq, while a row's candidates are in cache.
-            let scale = F::of(1.0 / (rows as f64 * scene.ahead as f64));
-            let mut dq = pool.take(rows * channels);
-            let mut dscores = pool.take(rows * width);
-            self.losses.resize(rows, (0.0, false));
+            let mut dq = pool.take(rows * cols);
+            let mut dscores = pool.take(rows * count * width);
+            self.losses.resize(rows * count, (0.0, false));
             let epsilon = self.config.epsilon;
             (
-                q.par_chunks(SCORE_ROWS * channels),
-                dq.par_chunks_mut(SCORE_ROWS * channels),
-                dscores.par_chunks_mut(SCORE_ROWS * width),
-                self.candidates.par_chunks(SCORE_ROWS * width),
-                self.losses.par_chunks_mut(SCORE_ROWS),
+                q.par_chunks(SCORE_ROWS * cols),
+                dq.par_chunks_mut(SCORE_ROWS * cols),
+                dscores.par_chunks_mut(SCORE_ROWS * count * width),
+                self.candidates.par_chunks(SCORE_ROWS * count * width),
+                self.losses.par_chunks_mut(SCORE_ROWS * count),
             )
                 .into_par_iter()
                 .for_each(|(q, dq, dscores, candidates, losses)| {
                     let rows = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
                     let rows = rows.zip(dscores.chunks_exact_mut(width)).zip(candidates.chunks_exact(width));
-                    for ((((q, dq), dscores), candidates), loss) in rows.zip(losses) {
+                    for (i, ((((q, dq), dscores), candidates), loss)) in rows.zip(losses).enumerate() {
+                        dq.fill(F::zero());
+                        *loss = (0.0, false);
+                        if candidates[0] == NOBODY {
+                            continue;
+                        }
                         for (s, row) in dscores.iter_mut().zip(candidates) {
                             *s = dot(q, z.at(*row as usize));
                         }
-                        *loss = score_gradient(dscores, candidates, epsilon, scale);
-                        dq.fill(F::zero());
+                        let scored = scene.rows(first + i % count) * scene.ahead;
+                        *loss = score_gradient(dscores, candidates, epsilon, F::of(1.0 / scored as f64));
                         for (s, row) in dscores.iter().zip(candidates) {
                             add_scaled(dq, *s, z.at(*row as usize));
                         }
                     }
                 });
-            self.per_ahead[k - 1] = self.losses.iter().map(|l| l.0).sum::<f64>() / rows as f64;
-            hits += self.losses.iter().filter(|l| l.1).count() as f64 / rows as f64;
+            for i in 0..count {
+                let n = scene.rows(first + i) as f64;
+                let (mut loss, mut won) = (0.0, 0usize);
+                for l in self.losses.iter().skip(i).step_by(count) {
+                    loss += l.0;
+                    won += usize::from(l.1);
+                }
+                self.per_ahead[first - 1 + i] = loss / n;
+                hits += won as f64 / n;
+            }
 
             if let Some(dz) = dz.as_deref_mut() {
-                scatter(dz, &self.candidates, &dscores, &q, width);
+                self.index.build(&self.candidates, dz.layout().len() / channels);
+                self.index.add_gradients(dz, &dscores, &q, width, first == 1);
             }
-            // ∂/∂W_k = dqᵀ c and ∂/∂c = dq W_k.
-            let dq = Mat::new(&dq, rows, channels);
-            let w_k = Mat::new(&self.predictor.value[weights.clone()], channels, context);
-            gemm(dq, w_k, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
-            let dw = MatMut::new(&mut self.predictor.grad_mut()[weights], channels, context);
-            gemm(dq.t(), cw_k, dw, Store::Add, pool);
+            // ∂/∂W = dqᵀ c and ∂/∂c = dq W.
+            let dq = Mat::new(&dq, rows, cols);
+            gemm(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
+            let dw = MatMut::new(&mut self.predictor.grad_mut()[weights], cols, context);
+            gemm(dq.t(), cw, dw, Store::Add, pool);
         }
 
         if let Some(into) = if c.is_some() { dc } else { dz } {
@@ -290,47 +319,72 @@ fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Opti
     (loss, won)
 }
 
-/// `dz[candidate]` += dscore · q for all rows and candidates, in row order; tasks share out the channels.
-fn scatter<F: Scalar>(dz: &mut Activations<F>, candidates: &[u32], dscores: &[F], q: &[F], width: usize) {
-    let channels = dz.shape().channels;
-    let memory = Columns { data: dz.memory_mut().as_mut_ptr(), len: dz.memory().len(), channels };
-    (0..channels.div_ceil(SCATTER_CHANNELS)).into_par_iter().for_each(|block| {
-        let from = block * SCATTER_CHANNELS;
-        let n = SCATTER_CHANNELS.min(channels - from);
-        {
-            for ((q, candidates), dscores) in
-                q.chunks_exact(channels).zip(candidates.chunks(width)).zip(dscores.chunks(width))
-            {
-                for (row, s) in candidates.iter().zip(dscores) {
-                    // SAFETY: tasks own disjoint channel ranges, and this task holds one such slice at a time.
-                    let to = unsafe { memory.part(*row as usize, from, n) };
-                    add_scaled(to, *s, &q[from..from + n]);
+/// Candidates sorted by the row they name: which scores each row of features took part in.
+#[derive(Debug, Default)]
+struct Index {
+    /// Where each memory row's entries begin; one more than there are rows.
+    begins: Vec<u32>,
+    /// Places in the table of candidates, row by row, in the table's order.
+    places: Vec<u32>,
+}
+
+impl Index {
+    /// Counting sort: stable, so that every row's gradients are added in the same order for any number of threads.
+    fn build(&mut self, candidates: &[u32], rows: usize) {
+        self.begins.clear();
+        self.begins.resize(rows + 1, 0);
+        for row in candidates.iter().filter(|r| **r != NOBODY) {
+            self.begins[*row as usize + 1] += 1;
+        }
+        for row in 0..rows {
+            self.begins[row + 1] += self.begins[row];
+        }
+        self.places.resize(self.begins[rows] as usize, 0);
+        // Fill from the back, which turns each end into the beginning it should be.
+        for (place, row) in candidates.iter().enumerate().rev().filter(|c| *c.1 != NOBODY) {
+            let end = &mut self.begins[*row as usize + 1];
+            *end -= 1;
+            self.places[*end as usize] = place as u32;
+        }
+        self.begins.rotate_left(1);
+        self.begins[rows] = self.places.len() as u32;
+    }
+
+    /// `dz[row]` = (or +=) Σ dscore · q over the scores the row took part in. Every row is written once, by one task.
+    fn add_gradients<F: Scalar>(&self, dz: &mut Activations<F>, dscores: &[F], q: &[F], width: usize, overwrite: bool) {
+        let channels = dz.shape().channels;
+        dz.memory_mut().par_chunks_mut(TARGET_ROWS * channels).enumerate().for_each(|(chunk, rows)| {
+            for (row, to) in rows.chunks_exact_mut(channels).enumerate() {
+                if overwrite {
+                    to.fill(F::zero());
+                }
+                let row = chunk * TARGET_ROWS + row;
+                for place in &self.places[self.begins[row] as usize..self.begins[row + 1] as usize] {
+                    let place = *place as usize;
+                    add_scaled(to, dscores[place], &q[place / width * channels..][..channels]);
                 }
             }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_lists_every_place_in_order() {
+        let mut index = Index::default();
+        for candidates in [&[3, 0, 3, NOBODY, 1, 3][..], &[2, 2][..]] {
+            index.build(candidates, 5);
+            for row in 0..5 {
+                let want: Vec<u32> = (0..).zip(candidates).filter(|c| *c.1 == row as u32).map(|c| c.0).collect();
+                assert_eq!(
+                    index.places[index.begins[row] as usize..index.begins[row + 1] as usize],
+                    want[..],
+                    "row {row}"
+                );
+            }
         }
-    });
-}
-
-/// A (rows, channels) matrix whose column blocks are written by different threads.
-struct Columns<F> {
-    data: *mut F,
-    len: usize,
-    channels: usize,
-}
-// SAFETY: only used inside `scatter`, which gives every thread columns of its own and outlives the threads' work.
-unsafe impl<F: Send> Sync for Columns<F> {}
-
-impl<F> Columns<F> {
-    /// Channels `from..from + n` of a row.
-    ///
-    /// # Safety
-    /// No other reference to these numbers may be alive.
-    #[allow(clippy::mut_from_ref)] // Exclusive access is what the caller promises.
-    #[inline(always)]
-    unsafe fn part(&self, row: usize, from: usize, n: usize) -> &mut [F] {
-        let at = row * self.channels + from;
-        assert!(at + n <= self.len, "row {row} is outside the activations");
-        // SAFETY: inside the buffer as just checked; exclusive by the caller's promise.
-        unsafe { std::slice::from_raw_parts_mut(self.data.add(at), n) }
     }
 }
