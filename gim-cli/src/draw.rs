@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gim_audio::network::NetworkKind;
 use gim_core::{Error, Pool, Result};
 use gim_eval::FeatureFile;
 use ndarray::Axis;
@@ -9,8 +10,8 @@ use ndarray::Axis;
 use crate::config::Config;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
-    ModuleBox, ProbeRow, Tsne, accuracy_by_module, architecture, error_by_module, latent_space, loss_by_module,
-    read_rows,
+    ModuleBox, PaperCurve, ProbeRow, Tsne, accuracy_by_module, architecture, error_by_module, latent_space,
+    loss_by_module, read_rows,
 };
 use crate::files::create_folder;
 
@@ -98,8 +99,11 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
                     subtitle: subtitle.clone(),
                     task: task.into(),
                     protocol: Some(protocol.into()),
-                    methods: vec![method("GIM", Group::Trained), method("Random encoder", Group::Random)],
-                    paper: Vec::new(),
+                    methods: vec![
+                        method(&name_of(config.network.kind), Group::Trained),
+                        method("Random encoder", Group::Random),
+                    ],
+                    paper: paper_errors(),
                 };
                 keep(error_by_module(&spec)?, &format!("error-{name}"))?;
             }
@@ -110,6 +114,33 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         keep(latent(&features, subtitle)?, "latent-space")?;
     }
     Ok(saved)
+}
+
+/// What the method is called in figures.
+fn name_of(kind: NetworkKind) -> String {
+    match kind {
+        NetworkKind::Gim6 => "GIM".into(),
+        NetworkKind::Gim5 => "GIM, five modules".into(),
+        NetworkKind::Cpc => "CPC, end to end".into(),
+    }
+}
+
+/// The paper's speaker errors by module, from the table of reported values.
+fn paper_errors() -> Vec<PaperCurve> {
+    let mut curves: Vec<PaperCurve> = Vec::new();
+    for line in include_str!("../../results/paper.csv").lines() {
+        let cells: Vec<&str> = line.split(',').collect();
+        if let ["error by module", _, _, method @ ("gim" | "cpc"), _, value, _, _] = cells[..]
+            && let Ok(value) = value.parse()
+        {
+            let label = format!("{}, LibriSpeech", method.to_uppercase());
+            match curves.iter_mut().find(|c| c.label == label) {
+                Some(curve) => curve.errors.push(value),
+                None => curves.push(PaperCurve { label, errors: vec![value] }),
+            }
+        }
+    }
+    curves
 }
 
 /// t-SNE of the utterances (means over time) of the speakers with most utterances, a panel for each module.

@@ -1,6 +1,6 @@
 //! Features of whole utterances, of every module, the random encoder and MFCC, on the 10 ms grid of the phone labels.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gim_audio::mfcc::{Mfcc, MfccConfig};
 use gim_audio::network::NetworkKind;
@@ -65,6 +65,20 @@ fn features(
         module.release();
     }
     Ok(out)
+}
+
+/// The feature file of a run, written anew when the run has been trained since.
+///
+/// # Errors
+/// As [`extract`].
+pub fn features_of(run_folder: &Path, show: Show) -> Result<PathBuf> {
+    let file = run_folder.join("features.h5");
+    let changed = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
+    let trained = run::newest_checkpoint(run_folder).and_then(|c| changed(&c));
+    if !file.is_file() || changed(&file) < trained {
+        extract(run_folder, &file, show)?;
+    }
+    Ok(file)
 }
 
 /// Writes the feature file of a run: groups `module_k`, `random_k`, `baseline_mfcc`.

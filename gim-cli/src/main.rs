@@ -173,10 +173,7 @@ fn execute(args: Args) -> Result<()> {
                 })?),
             };
             let (file, csv) = if source.is_dir() {
-                let file = source.join("features.h5");
-                if !file.is_file() {
-                    extract::extract(&source, &file, show)?;
-                }
+                let file = extract::features_of(&source, show)?;
                 (file, source.join("probe.csv"))
             } else {
                 (source.clone(), source.with_extension("probe.csv"))

@@ -68,10 +68,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)
         let folder = plan.out.join(format!("seed-{seed}"));
         let started = folder.join("config.toml").is_file();
         run::train(&config, &folder, started, show)?;
-        let features = folder.join("features.h5");
-        if !features.is_file() {
-            extract::extract(&folder, &features, show)?;
-        }
+        let features = extract::features_of(&folder, show)?;
         for task in ["phones", "speakers"] {
             let csv = folder.join("probe.csv");
             let done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };

@@ -50,6 +50,11 @@ fn checkpoints(run: &Path) -> Vec<(u64, PathBuf)> {
     found
 }
 
+/// Folder of the newest complete checkpoint of a run.
+pub fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
+    checkpoints(run).pop().map(|c| c.1)
+}
+
 fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str) -> Result<()> {
     let folder = run.join("checkpoints");
     let partial = folder.join("partial.tmp");
