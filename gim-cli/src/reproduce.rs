@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gim_core::Result;
+use gim_core::{Error, Result};
 use gim_eval::{Interval, table};
 use serde::Serialize;
 
 use crate::config::Config;
-use crate::figures::Group;
-use crate::files::create_folder;
+use crate::environment::Environment;
+use crate::figures::{Group, TrainRow, read_rows};
+use crate::files::{create_folder, write_atomic};
 use crate::probes::Row;
 use crate::progress::Mode as Show;
 use crate::{draw, extract, probes, run};
@@ -82,7 +83,65 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)
     let summary = summarise(&rows);
     table::write_rows(plan.out.join("table_audio.csv"), &summary)?;
     let figures = draw::draw(&runs, &plan.out.join("figures"))?;
+    write_atomic(&plan.out.join("README.md"), readme(&runs, &summary)?.as_bytes())?;
     Ok((summary, figures))
+}
+
+/// What was run, where, and what came out, in Markdown.
+fn readme(runs: &[PathBuf], summary: &[Summary]) -> Result<String> {
+    let mut out = String::from(
+        "# Results\n\n| run | command | commit | CPU, threads | started | training, s | peak memory, MB |\n|---|---|---|---|---|---|---|\n",
+    );
+    for run in runs {
+        let file = run.join("environment.json");
+        let text = std::fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
+        let e: Environment = serde_json::from_slice(&text)
+            .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))?;
+        let seconds = read_rows::<TrainRow>(&run.join("train.csv"))?.last().and_then(|r| r.seconds);
+        let commit = e.git_commit.map_or("unknown".into(), |c| c.chars().take(10).collect::<String>());
+        let changed = if e.git_dirty == Some(true) { " with changes" } else { "" };
+        out += &format!(
+            "| {} | `{}` | {commit}{changed} | {}, {} | {} | {} | {} |\n",
+            run.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+            e.command.join(" "),
+            e.cpu.unwrap_or_else(|| "unknown".into()),
+            e.threads,
+            e.started,
+            seconds.map_or("–".into(), |s| format!("{s:.0}")),
+            e.peak_resident_bytes.map_or("–".into(), |b| format!("{:.0}", b as f64 / 1e6)),
+        );
+    }
+    out += "\nAccuracy in percent, mean ± half-width of the 95 % interval over seeds. *Over random* compares with the random encoder at the same\n\
+            module (phones: without silence).\n\n\
+            | task | protocol | features | all | without silence | macro | over random |\n|---|---|---|---|---|---|---|\n";
+    for s in summary {
+        let Some(name) = s.name() else { continue };
+        out += &format!(
+            "| {} | {} | {name} | {} | {} | {:.1} | {} |\n",
+            s.task,
+            s.protocol,
+            with(s.accuracy, s.accuracy_ci95),
+            s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
+            s.macro_accuracy,
+            s.over_random.map_or(String::new(), |d| format!("{d:+.1}"))
+        );
+    }
+    Ok(out)
+}
+
+fn with(mean: f64, half: Option<f64>) -> String {
+    half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))
+}
+
+impl Summary {
+    fn name(&self) -> Option<String> {
+        match self.group {
+            Group::Trained => Some(format!("module {}", self.module)),
+            Group::Random => Some(format!("random {}", self.module)),
+            Group::Mfcc => Some("MFCC".into()),
+            _ => None,
+        }
+    }
 }
 
 fn summarise(rows: &[Row]) -> Vec<Summary> {
@@ -126,14 +185,8 @@ pub fn print(summary: &[Summary]) -> String {
         "{:<10} {:<11} {:>14} {:>14} {:>7} {:>12}\n",
         "task", "features", "all %", "no silence %", "macro", "over random"
     );
-    let with = |mean: f64, half: Option<f64>| half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"));
     for s in summary {
-        let name = match s.group {
-            Group::Trained => format!("module {}", s.module),
-            Group::Random => format!("random {}", s.module),
-            Group::Mfcc => "MFCC".into(),
-            _ => continue,
-        };
+        let Some(name) = s.name() else { continue };
         out += &format!(
             "{:<10} {name:<11} {:>14} {:>14} {:>7.1} {:>12}\n",
             s.task,
