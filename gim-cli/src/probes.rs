@@ -76,7 +76,7 @@ pub fn probe(file: &Path, task: &str, protocol: &str, module: Option<usize>, sho
         "paper" => Probe::Paper(paper),
         "converged" => Probe::Converged(ConvergedProbe {
             path_rows: 10_000,
-            max_iterations: 300,
+            max_iterations: 150,
             tolerance: 1e-3,
             ..ConvergedProbe::default()
         }),

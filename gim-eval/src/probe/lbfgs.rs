@@ -21,6 +21,8 @@ const SLOPE: f64 = 0.9;
 const NOISE: f64 = 1e-7;
 /// Step lengths tried before the search is given up.
 const TRIALS: usize = 25;
+/// Iterations that together must lower the loss by more than [`NOISE`]; a search that does not is at its precision's limit.
+const PATIENCE: usize = 20;
 /// Iterations after which the scores are computed anew, so that rounding of the increments does not add up.
 const REFRESH: usize = 32;
 
@@ -85,6 +87,7 @@ impl<F: Scalar> State<'_, F> {
         let (tt, tp, pp) = (dot(&theta[..w], &theta[..w]), dot(&theta[..w], &p[..w]), dot(&p[..w], &p[..w]));
         let (mut low, mut low_slope, mut high) = (0.0, slope, None::<(f64, f64)>);
         let mut a = 1.0;
+        let mut too_far = 0;
         for _ in 0..TRIALS {
             let (loss, s) = self.problem.loss(&self.z, Some((F::of(a), &self.zp)), &mut self.r);
             let s = s + self.l2 * (tp + a * pp);
@@ -95,8 +98,10 @@ impl<F: Scalar> State<'_, F> {
             // A loss that is not finite counts as uphill.
             if s < 0.0 && value.is_finite() {
                 (low, low_slope) = (a, s);
+                too_far = 0;
             } else {
                 high = Some((a, s));
+                too_far += 1;
             }
             a = match high {
                 None => a * 4.0,
@@ -104,6 +109,9 @@ impl<F: Scalar> State<'_, F> {
                     // Where a straight slope would be zero, kept away from both ends.
                     let t = -low_slope / (b_slope - low_slope);
                     let t = if t.is_finite() { t.clamp(0.1, 0.9) } else { 0.5 };
+                    // The slope turns sharply close to the start where a feature is active in few rows: the straight line
+                    // then creeps, so after two misses on the same side the step shrinks faster each time.
+                    let t = if too_far > 2 { t * 0.5f64.powi(too_far - 2) } else { t };
                     low + t * (b - low)
                 }
             };
@@ -144,6 +152,7 @@ pub(super) fn minimise<F: Scalar>(
 
     let mut pairs: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(MEMORY);
     let (mut iterations, mut fresh) = (0, 0);
+    let mut milestone = f64::INFINITY;
     let mut p = vec![0.0; theta.len()];
     let mut weights = [0.0; MEMORY];
     loop {
@@ -188,6 +197,13 @@ pub(super) fn minimise<F: Scalar>(
         };
         iterations += 1;
         fresh += 1;
+        if iterations.is_multiple_of(PATIENCE) {
+            if milestone - value <= NOISE * value.abs() {
+                add_scaled(&mut theta, a, &p);
+                return Solution { theta, iterations, converged: false };
+            }
+            milestone = value;
+        }
         f = value;
         let step = F::of(a);
         state.z.par_chunks_mut(1 << 14).zip(state.zp.par_chunks(1 << 14)).for_each(|(z, p)| {

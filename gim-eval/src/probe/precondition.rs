@@ -40,7 +40,7 @@ impl<'a, F: Scalar> Preconditioner<'a, F> {
     pub(super) fn new(gram: Option<&[F]>, d: usize, l2: f64, h: f64, pool: &'a Pool<F>) -> Self {
         let h = h.max(1e-4);
         // Directions without variance have curvature λ alone; the floor only keeps rounding from making A indefinite.
-        let ridge = l2.max(1e-5 * h);
+        let ridge = l2.max(1e-3 * h);
         let inverse = gram.map(|g| {
             let scratch = Pool::new();
             let mut a: Vec<f64> = g.iter().map(|v| v.f64() * h).collect();
