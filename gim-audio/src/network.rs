@@ -151,9 +151,9 @@ impl NetworkConfig {
                 context: if gru { self.context } else { self.width },
                 ahead: loss.ahead,
                 negatives: loss.negatives,
-                skip: 0,
                 window: (loss.window > 0).then_some(loss.window),
                 epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
+                ..InfoNceConfig::default()
             };
             let loss = InfoNce::new(config, sampler::by_name(&loss.sampler)?, key.with_item(2000))?;
             let parts = Parts {

@@ -14,7 +14,7 @@ use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, L
 use gim_core::module::{LocalModule, Mode, Parts};
 use gim_core::optim::{Adam, AdamConfig, Optimizer};
 use gim_core::param::{Param, Params};
-use gim_core::sampler::{Exact, NegativeSampler, Permuted, Recorded, Scene, WithinSequence};
+use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, Recorded, Scene, WithinSequence};
 use gim_core::schedule::{Packet, Stack, step_in_turn};
 use gim_core::{Key, Pool, Purpose, Scalar};
 use safetensors::SafeTensors;
@@ -177,6 +177,7 @@ fn module_case<F: Scalar>(name: &str) {
         items: batch,
         steps: case.n("L_full"),
         cols: 1,
+        direction: Direction::Down,
         start: case.n("start"),
         window: case.n("L"),
         first_offset: 1,
@@ -190,9 +191,8 @@ fn module_case<F: Scalar>(name: &str) {
         context: if recurrent { case.n("H") } else { 8 },
         ahead: scene.ahead,
         negatives: scene.negatives,
-        skip: 0,
         window: Some(scene.window),
-        epsilon: None,
+        ..InfoNceConfig::default()
     };
     let mut loss = InfoNce::<F>::new(config, sampler, key()).unwrap().with_fixed_start(scene.start);
     set(&case, "param.", &mut encoder);
@@ -310,6 +310,7 @@ fn run_chain<F: Scalar>(case: &Case, scale_last: f64) -> (Vec<LossReport>, Vec<G
                 items: batch,
                 steps: lengths[i],
                 cols: 1,
+                direction: Direction::Down,
                 start: starts[i],
                 window,
                 first_offset: 1,
@@ -323,9 +324,8 @@ fn run_chain<F: Scalar>(case: &Case, scale_last: f64) -> (Vec<LossReport>, Vec<G
                 context: if i == 5 { case.n("H") } else { 8 },
                 ahead,
                 negatives,
-                skip: 0,
                 window: Some(window),
-                epsilon: None,
+                ..InfoNceConfig::default()
             };
             let loss = InfoNce::new(config, Box::new(Recorded(draws)), key()).unwrap().with_fixed_start(starts[i]);
             let layers = if i == 5 { vec![] } else { vec![conv(if i == 0 { 1 } else { 8 }, CONVS[i])] };

@@ -30,6 +30,7 @@ mod error;
 pub mod kernels;
 pub mod layer;
 pub mod layers;
+pub mod linalg;
 pub mod loss;
 pub mod module;
 pub mod optim;

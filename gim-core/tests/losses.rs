@@ -1,9 +1,10 @@
 //! Every loss against finite differences, with every sampler; products against their definition; threads and bits.
 
-use gim_core::activations::Shape;
+use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_naive};
-use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
-use gim_core::sampler::by_name;
+use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
+use gim_core::param::Params;
+use gim_core::sampler::{Direction, Recorded, Targets, by_name};
 use gim_core::testing::{check_loss, uniform};
 use gim_core::{Key, Pool, Purpose};
 use proptest::prelude::*;
@@ -18,6 +19,7 @@ fn infonce() {
         for (context, skip, epsilon, window) in
             [(None, 0, None, Some(6)), (Some(3), 1, None, None), (None, 0, Some(1e-3), Some(7))]
         {
+            let way = Direction::ALL[i % 4];
             let config = InfoNceConfig {
                 channels: 4,
                 context: context.unwrap_or(4),
@@ -26,12 +28,70 @@ fn infonce() {
                 skip,
                 window,
                 epsilon,
+                direction: way,
+                ..InfoNceConfig::default()
             };
             let key = Key::new(i as u64, Purpose::Init);
             let mut loss = InfoNce::new(config, by_name(name).unwrap(), key).unwrap();
-            let z = Shape { items: 2, steps: 8, cols: 2, channels: 4 };
+            let z = if way.sideways() { (2, 8) } else { (8, 2) };
+            let z = Shape { items: 2, steps: z.0, cols: z.1, channels: 4 };
             check_loss(&mut loss, z, context.map(|c| z.with_channels(c)), step(&[]));
         }
+    }
+}
+
+fn small() -> InfoNceConfig {
+    InfoNceConfig { channels: 3, context: 3, ahead: 2, negatives: 4, skip: 1, window: None, ..InfoNceConfig::default() }
+}
+
+#[test]
+fn several_directions() {
+    let key = Key::new(2, Purpose::Init);
+    let mut loss = Directions::new(&small(), &Direction::ALL, || by_name("targets"), key).unwrap();
+    let z = Shape { items: 2, steps: 5, cols: 4, channels: 3 };
+    check_loss(&mut loss, z, None, step(&[]));
+    check_loss(&mut loss, z, Some(z), step(&[]));
+}
+
+/// Predicting another way is predicting downwards in a grid that was turned or mirrored.
+#[test]
+fn directions_are_those_of_a_turned_grid() {
+    let (items, steps, cols, c) = (2, 6, 5, 3);
+    let pool = Pool::new();
+    let value = |direction, steps, cols, data: &[f64]| {
+        let config = InfoNceConfig { direction, negatives: 1, ..small() };
+        // The only negative is the target of the first row, wherever the draws fall.
+        let first = vec![vec![0; 400]; 2];
+        let sampler = Box::new(Recorded(Targets::from_rows(first)));
+        let mut loss = InfoNce::<f64>::new(config, sampler, Key::new(1, Purpose::Init)).unwrap();
+        loss.visit(&mut |p| p.attach_grad(&pool));
+        let layout = Layout::dense(Shape { items, steps, cols, channels: c });
+        let z = Activations::from_slice(layout, data, &pool);
+        loss.value_and_grad(&z, None, step(&[]), None, None, &pool).loss
+    };
+    let x = uniform(items * steps * cols * c, 8);
+    let turn = |rows: usize, width: usize, from: &dyn Fn(usize, usize) -> (usize, usize)| -> Vec<f64> {
+        let mut out = Vec::new();
+        for b in 0..items {
+            for i in 0..rows {
+                for j in 0..width {
+                    let (y, x_) = from(i, j);
+                    let at = ((b * steps + y) * cols + x_) * c;
+                    out.extend_from_slice(&x[at..at + c]);
+                }
+            }
+        }
+        out
+    };
+    let down = |rows, width, data: Vec<f64>| value(Direction::Down, rows, width, &data);
+    let pairs = [
+        (Direction::Up, down(steps, cols, turn(steps, cols, &|i, j| (steps - 1 - i, j)))),
+        (Direction::Right, down(cols, steps, turn(cols, steps, &|i, j| (j, i)))),
+        (Direction::Left, down(cols, steps, turn(cols, steps, &|i, j| (j, cols - 1 - i)))),
+    ];
+    for (direction, want) in pairs {
+        let got = value(direction, steps, cols, &x);
+        assert!((got - want).abs() < 1e-12, "{direction:?}: {got}, turned {want}");
     }
 }
 

@@ -1,1 +1,6 @@
-//! Pictures for Greedy InfoMax. Nothing is here yet.
+//! Pictures for Greedy InfoMax: layers and networks, patches, corpora, and training views.
+
+pub mod conv2d;
+pub mod patches;
+pub mod pixelcnn;
+pub mod resnet;

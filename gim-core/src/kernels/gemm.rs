@@ -160,6 +160,24 @@ pub fn gemm<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Sto
     }
 }
 
+/// As [`gemm`], on this thread alone: for callers that are parallel themselves.
+pub fn gemm_here<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store) {
+    assert_eq!(a.cols, b.rows, "inner sizes differ: a {:?}, b {:?}", a.dim(), b.dim());
+    assert_eq!(
+        (a.rows, b.cols),
+        (c.rows, c.cols),
+        "result ({}, {}) for a {:?}, b {:?}",
+        c.rows,
+        c.cols,
+        a.dim(),
+        b.dim()
+    );
+    if c.rows > 0 && c.cols > 0 {
+        // SAFETY: `c` is exclusively borrowed and holds its rows at its stride, as `MatMut` checked.
+        unsafe { block(a, b, c.data.as_mut_ptr(), c.row_stride, into) };
+    }
+}
+
 /// Cut along the depth: block `i` sums its part into a buffer of its own, then the buffers are added in order.
 fn deep<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, dst: Shared<F>, stride: usize, into: Store, pool: &Pool<F>) {
     let (m, k, n) = (a.rows, a.cols, b.cols);

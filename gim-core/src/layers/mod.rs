@@ -1,5 +1,7 @@
 //! Layers that know no domain.
 
+mod itemwise;
 mod sequential;
 
+pub use itemwise::{ItemLayer, Itemwise, Work};
 pub use sequential::Sequential;

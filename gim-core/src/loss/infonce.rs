@@ -8,7 +8,7 @@ use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
 use crate::kernels::vector::{add_scaled, dot, exp_shifted};
 use crate::param::{Param, Params};
-use crate::sampler::{NegativeSampler, Scene};
+use crate::sampler::{Direction, NegativeSampler, Scene};
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 /// Settings of [`InfoNce`]; the default is the paper's for sound.
@@ -24,6 +24,10 @@ pub struct InfoNceConfig {
     pub negatives: usize,
     /// Steps skipped before the first prediction (neighbouring patches overlap).
     pub skip: usize,
+    /// Which way the grid is predicted.
+    pub direction: Direction,
+    /// Factor of all gradients, for a loss that is one of several; the reported loss is without it.
+    pub weight: f64,
     /// Contexts and positives come from a random window of this many steps; `None` scores the whole grid.
     pub window: Option<usize>,
     /// Adds ε to the probability inside the logarithm, as the published code does (1e-11). Its gradient vanishes where the
@@ -33,7 +37,17 @@ pub struct InfoNceConfig {
 
 impl Default for InfoNceConfig {
     fn default() -> Self {
-        Self { channels: 512, context: 512, ahead: 12, negatives: 10, skip: 0, window: Some(128), epsilon: None }
+        Self {
+            channels: 512,
+            context: 512,
+            ahead: 12,
+            negatives: 10,
+            skip: 0,
+            direction: Direction::Down,
+            weight: 1.0,
+            window: Some(128),
+            epsilon: None,
+        }
     }
 }
 
@@ -131,15 +145,27 @@ impl<F: Scalar> InfoNce<F> {
         }
     }
 
+    /// (steps along the direction, columns across it).
+    fn along(&self, shape: Shape) -> (usize, usize) {
+        if self.config.direction.sideways() { (shape.cols, shape.steps) } else { (shape.steps, shape.cols) }
+    }
+
+    /// The key of a draw; every direction has draws of its own.
+    fn key(&self, step: StepInfo<'_>, purpose: Purpose) -> Key {
+        step.key(purpose).with_item(self.config.direction as u32)
+    }
+
     fn scene(&self, shape: Shape, step: StepInfo<'_>) -> Scene {
-        let window = self.config.window.map_or(shape.steps, |w| w.min(shape.steps));
+        let (steps, cols) = self.along(shape);
+        let window = self.config.window.map_or(steps, |w| w.min(steps));
         // Differs from the published code: the last window can be drawn too.
-        let start =
-            self.fixed_start.unwrap_or_else(|| step.key(Purpose::Window).rng().random_range(0..=shape.steps - window));
+        let draw = || self.key(step, Purpose::Window).rng().random_range(0..=steps - window);
+        let start = self.fixed_start.unwrap_or_else(draw);
         Scene {
             items: shape.items,
-            steps: shape.steps,
-            cols: shape.cols,
+            steps,
+            cols,
+            direction: self.config.direction,
             start,
             window,
             first_offset: 1 + self.config.skip,
@@ -166,14 +192,15 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         assert_eq!(z.channels, config.channels, "features do not fit the predictor");
         assert_eq!(c.map_or(z.channels, |c| c.channels), config.context, "contexts do not fit the predictor");
         let need = config.ahead + config.skip + 1;
-        if z.steps < need {
+        let (steps, cols) = self.along(z);
+        if steps < need {
             return Err(Error::config(
                 "loss.ahead",
-                format_args!("{} steps cannot be predicted {} ahead (skipping {})", z.steps, config.ahead, config.skip),
+                format_args!("{} steps cannot be predicted {} ahead (skipping {})", steps, config.ahead, config.skip),
                 format_args!("use inputs that give {need} steps or more, or predict fewer"),
             ));
         }
-        if z.positions() < 2 || z.items * z.cols * (z.steps - need + 1) < 2 {
+        if z.positions() < 2 || z.items * cols * (steps - need + 1) < 2 {
             return Err(Error::config("batch", "a single row has no negatives", "use a larger batch"));
         }
         Ok(())
@@ -190,14 +217,14 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
     ) -> LossReport {
         let (channels, context) = (self.config.channels, self.config.context);
         let scene = self.scene(z.shape(), step);
-        self.sampler.draw(&scene, &mut step.key(Purpose::Negatives).rng());
+        self.sampler.draw(&scene, &mut self.key(step, Purpose::Negatives).rng());
         let contexts = c.unwrap_or(z);
 
         // Contexts of the window as one matrix, step by step, so that distance k uses its first rows.
         let all = scene.window * scene.items * scene.cols;
         let memory_row = |a: &Activations<F>, row: usize| {
             let (step, item, col) = scene.place(row);
-            a.layout().row(item, scene.start + step, col)
+            a.layout().row_of(scene.position(step, item, col))
         };
         let mut cw = pool.take(all * context);
         for (row, to) in cw.chunks_exact_mut(context).enumerate() {
@@ -224,7 +251,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
             let mut dq = pool.take(rows * cols);
             let mut dscores = pool.take(rows * count * width);
             self.losses.resize(rows * count, (0.0, false));
-            let epsilon = self.config.epsilon;
+            let (epsilon, weight) = (self.config.epsilon, self.config.weight);
             (
                 q.par_chunks(SCORE_ROWS * cols),
                 dq.par_chunks_mut(SCORE_ROWS * cols),
@@ -246,7 +273,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                             *s = dot(q, z.at(*row as usize));
                         }
                         let scored = scene.rows(first + i % count) * scene.ahead;
-                        *loss = score_gradient(dscores, candidates, epsilon, F::of(1.0 / scored as f64));
+                        *loss = score_gradient(dscores, candidates, epsilon, F::of(weight / scored as f64));
                         for (s, row) in dscores.iter().zip(candidates) {
                             add_scaled(dq, *s, z.at(*row as usize));
                         }
@@ -289,9 +316,10 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
 
     fn multiply_adds(&self, z: Shape) -> u64 {
         let c = &self.config;
-        let window = c.window.map_or(z.steps, |w| w.min(z.steps));
+        let (steps, cols) = self.along(z);
+        let window = c.window.map_or(steps, |w| w.min(steps));
         let per_row = c.channels * c.context * 3 + c.channels * (c.negatives + 1) * 3;
-        (1..=c.ahead).map(|k| (window.saturating_sub(k + c.skip) * z.items * z.cols * per_row) as u64).sum()
+        (1..=c.ahead).map(|k| (window.saturating_sub(k + c.skip) * z.items * cols * per_row) as u64).sum()
     }
 }
 

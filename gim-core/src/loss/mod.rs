@@ -1,9 +1,11 @@
 //! Local losses: what a module learns from, without anything from above.
 
 mod cross_entropy;
+mod directions;
 mod infonce;
 
 pub use cross_entropy::{CrossEntropy, CrossEntropyConfig};
+pub use directions::Directions;
 pub use infonce::{InfoNce, InfoNceConfig};
 
 use crate::activations::{Activations, Shape};

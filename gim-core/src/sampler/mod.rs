@@ -20,18 +20,56 @@ pub use within_sequence::WithinSequence;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
+/// Which way a grid is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub enum Direction {
+    /// Along the steps: forward in time, downwards in a picture. The paper's.
+    #[default]
+    Down,
+    /// Against the steps.
+    Up,
+    /// Along the columns.
+    Right,
+    /// Against the columns.
+    Left,
+}
+
+impl Direction {
+    /// All of them, the paper's first.
+    pub const ALL: [Self; 4] = [Self::Down, Self::Up, Self::Right, Self::Left];
+
+    /// Name in configuration and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Right => "right",
+            Self::Left => "left",
+        }
+    }
+
+    /// Steps run along the columns of the grid.
+    pub fn sideways(self) -> bool {
+        matches!(self, Self::Right | Self::Left)
+    }
+}
+
 /// What is scored in one step: a window of steps inside the grid of a batch.
 ///
 /// At prediction distance `offset`, the context at window step t predicts the position `offset` steps further on. Rows are
 /// numbered step by step, then item, then column, so that the rows of a longer distance are the first rows of a shorter one.
+///
+/// Steps and columns are those of the prediction: with a sideways [`Direction`] a step is a column of the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scene {
     /// Items of the batch.
     pub items: usize,
-    /// Steps of the whole grid.
+    /// Steps of the whole grid, along the direction.
     pub steps: usize,
-    /// Columns of the grid.
+    /// Columns of the grid, across the direction.
     pub cols: usize,
+    /// Which way is predicted.
+    pub direction: Direction,
     /// First step of the window.
     pub start: usize,
     /// Steps of the window.
@@ -73,7 +111,16 @@ impl Scene {
 
     /// Position number of window step `step` of an item and column.
     pub fn position(&self, step: usize, item: usize, col: usize) -> usize {
-        (item * self.steps + self.start + step) * self.cols + col
+        let along = self.start + step;
+        let (along, across) = match self.direction {
+            Direction::Down | Direction::Right => (along, col),
+            Direction::Up | Direction::Left => (self.steps - 1 - along, col),
+        };
+        if self.direction.sideways() {
+            (item * self.cols + across) * self.steps + along
+        } else {
+            (item * self.steps + along) * self.cols + across
+        }
     }
 
     /// Position number of the target of a row of prediction k.

@@ -3,13 +3,14 @@ use crate::{Key, Purpose};
 use proptest::prelude::*;
 
 fn scene() -> impl Strategy<Value = Scene> {
-    (1usize..4, 1usize..3, 1usize..4, 1usize..5, 0usize..3, 2usize..20, 0usize..10).prop_map(
-        |(items, cols, ahead, negatives, skip, extra, beyond)| {
+    (1usize..4, 1usize..3, 1usize..4, 1usize..5, 0usize..3, 2usize..20, 0usize..10, 0usize..4).prop_map(
+        |(items, cols, ahead, negatives, skip, extra, beyond, way)| {
             let window = ahead + skip + extra;
             Scene {
                 items,
                 steps: window + beyond,
                 cols,
+                direction: Direction::ALL[way],
                 start: beyond / 2,
                 window,
                 first_offset: 1 + skip,
@@ -57,7 +58,17 @@ proptest! {
 /// Every position but the positive is drawn equally often, within five standard deviations.
 #[test]
 fn others_is_uniform() {
-    let scene = Scene { items: 2, steps: 6, cols: 1, start: 0, window: 6, first_offset: 1, ahead: 2, negatives: 200 };
+    let scene = Scene {
+        items: 2,
+        steps: 6,
+        cols: 1,
+        direction: Direction::Down,
+        start: 0,
+        window: 6,
+        first_offset: 1,
+        ahead: 2,
+        negatives: 200,
+    };
     let mut s = Others::default();
     let mut counts = vec![0u32; scene.positions()];
     for seed in 0..100 {

@@ -1,0 +1,349 @@
+//! Layers that treat every item by itself, run over chunks of items.
+//!
+//! Patches of a picture meet each other only in the loss. A chunk of them goes through all layers of a module on one thread
+//! while its activations are hot, instead of the whole batch going through one layer after the other by way of main memory.
+//! Chunks and their grouping depend on shapes alone, and groups add up their gradients in order: results do not depend on
+//! the number of threads.
+
+use rayon::prelude::*;
+
+use crate::activations::{Activations, Shape};
+use crate::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_here};
+use crate::kernels::vector::add_scaled;
+use crate::layer::{InputGrad, Keep, Layer};
+use crate::param::{Param, Params};
+use crate::{Buffer, Pool, Result, Scalar};
+
+/// Numbers of a chunk in its widest layer: 2 MB in single precision, small enough to stay near its core.
+const CHUNK: usize = 1 << 19;
+/// Numbers that partial sums of weight gradients may take in all.
+const PARTIAL_SUMS: usize = 1 << 25;
+/// Most partial sums.
+const GROUPS: usize = 16;
+
+/// What a chunk computes with.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a, F: Scalar> {
+    /// Scratch.
+    pub pool: &'a Pool<F>,
+    /// Products may use other threads: chunks are too few to occupy them.
+    share: bool,
+}
+
+impl<'a, F: Scalar> Work<'a, F> {
+    /// Work of which every product may use all threads.
+    pub fn shared(pool: &'a Pool<F>) -> Self {
+        Self { pool, share: true }
+    }
+
+    /// `c = a·b` or `c += a·b`.
+    pub fn gemm(&self, a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store) {
+        if self.share {
+            gemm(a, b, c, into, self.pool);
+        } else {
+            gemm_here(a, b, c, into);
+        }
+    }
+}
+
+/// A layer whose output for an item depends on that item alone. Activations are dense: items × steps × cols × channels.
+pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
+    /// A short description.
+    fn describe(&self) -> String;
+
+    /// Shape of the output for an input of shape `x`.
+    ///
+    /// # Errors
+    /// When the input is too small or has the wrong number of channels.
+    fn output(&self, x: Shape) -> Result<Shape>;
+
+    /// Numbers that backward needs of every item beyond `x`.
+    fn kept(&self, x: Shape) -> usize;
+
+    /// `x` (of shape `shape`) → `y`, and `kept` for backward; both are overwritten.
+    fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>);
+
+    /// `dy` → `dx` (overwritten) and `grads`, the gradients of all parameters one after the other (added to). May change `dy`.
+    fn backward(
+        &self,
+        x: &[F],
+        shape: Shape,
+        kept: &[F],
+        dy: &mut [F],
+        dx: Option<&mut [F]>,
+        grads: &mut [F],
+        work: Work<'_, F>,
+    );
+
+    /// Number of learnable numbers.
+    fn n_params(&self) -> usize;
+
+    /// Multiply-adds of one forward pass.
+    fn multiply_adds(&self, x: Shape) -> u64;
+}
+
+/// A chain of layers that treat every item by itself: one [`Layer`].
+pub struct Itemwise<F: Scalar> {
+    layers: Vec<Box<dyn ItemLayer<F>>>,
+    /// Items of a chunk; `None` to choose by size.
+    chunk: Option<usize>,
+    saved: Option<Saved<F>>,
+}
+
+/// What backward needs of a batch: outputs of all layers but the last, and what the layers keep.
+struct Saved<F: Scalar> {
+    hidden: Vec<Buffer<F>>,
+    kept: Vec<Buffer<F>>,
+}
+
+/// Sizes that follow from an input's shape.
+struct Plan {
+    /// Shape of every layer's input, and of the output.
+    shapes: Vec<Shape>,
+    /// Items of a chunk.
+    chunk: usize,
+    /// Chunks of a group whose gradients are summed on the way.
+    group: usize,
+    share: bool,
+}
+
+impl Plan {
+    /// Numbers of an item of layer `i`'s input.
+    fn item(&self, i: usize) -> usize {
+        self.shapes[i].len() / self.shapes[i].items.max(1)
+    }
+
+    fn last(&self) -> usize {
+        self.shapes.len() - 1
+    }
+}
+
+/// The part of a whole-batch buffer that belongs to each chunk.
+fn split<F>(buffer: &mut [F], per_item: usize, chunk: usize) -> impl Iterator<Item = &mut [F]> {
+    // Layers that keep nothing still take part.
+    let size = (per_item * chunk).max(1);
+    buffer.chunks_mut(size).chain(std::iter::repeat_with(|| &mut [][..]))
+}
+
+impl<F: Scalar> Itemwise<F> {
+    /// The chain of these layers; parameters are prefixed with their layer's number.
+    pub fn new(mut layers: Vec<Box<dyn ItemLayer<F>>>) -> Self {
+        assert!(!layers.is_empty(), "a chain without layers has no output");
+        for (i, layer) in layers.iter_mut().enumerate() {
+            layer.visit(&mut |p| p.name = format!("{i}.{}", p.name));
+        }
+        Self { layers, chunk: None, saved: None }
+    }
+
+    /// Fixes the number of items of a chunk. Results depend on it in the last bits.
+    pub fn with_chunk(mut self, items: usize) -> Self {
+        self.chunk = Some(items.max(1));
+        self
+    }
+
+    fn plan(&self, x: Shape) -> Result<Plan> {
+        let mut shapes = vec![x];
+        for layer in &self.layers {
+            shapes.push(layer.output(shapes[shapes.len() - 1])?);
+        }
+        let widest = shapes.iter().map(|s| s.len() / s.items.max(1)).max().unwrap_or(1).max(1);
+        let chunk = self.chunk.unwrap_or(CHUNK / widest).clamp(1, x.items.max(1));
+        let chunks = x.items.div_ceil(chunk);
+        let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
+        let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, GROUPS).min(chunks.max(1));
+        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), share: groups <= 2 })
+    }
+
+    fn planned(&self, x: &Activations<F>) -> Plan {
+        assert_eq!(x.layout().padded, x.shape().steps, "items are stored without margins");
+        self.plan(x.shape()).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
+    }
+}
+
+/// Scratch that may be of no length: the pool's buffers are not for that.
+fn scratch<F: Scalar>(pool: &Pool<F>, len: usize) -> Buffer<F> {
+    if len == 0 { Buffer::default() } else { pool.take(len) }
+}
+
+impl<F: Scalar> Params<F> for Itemwise<F> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
+        self.layers.iter_mut().for_each(|l| l.visit(f));
+    }
+}
+
+impl<F: Scalar> Layer<F> for Itemwise<F> {
+    fn describe(&self) -> String {
+        self.layers.iter().map(|l| l.describe()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn output(&self, x: Shape) -> Result<Shape> {
+        self.layers.iter().try_fold(x, |x, l| l.output(x))
+    }
+
+    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
+        self.saved = None;
+        let plan = self.planned(x);
+        let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
+        let keeps = keep == Keep::ForBackward;
+        let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
+        let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(plan.item(i))).collect();
+        let kept_sizes: Vec<usize> = self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s)).collect();
+        let mut kept: Vec<Buffer<F>> = kept_sizes.iter().map(|k| whole(*k)).collect();
+
+        // Each chunk's part of every buffer.
+        let mut hidden_parts: Vec<_> =
+            hidden.iter_mut().enumerate().map(|(i, b)| split(b, plan.item(i + 1), plan.chunk)).collect();
+        let mut kept_parts: Vec<_> = kept.iter_mut().zip(&kept_sizes).map(|(b, k)| split(b, *k, plan.chunk)).collect();
+        let dense = y.layout().padded == y.shape().steps;
+        let mut outside = scratch(pool, if dense { 0 } else { plan.item(last) * items });
+        let out: &mut [F] = if dense { y.memory_mut() } else { &mut outside };
+        let tasks: Vec<_> = out
+            .chunks_mut((plan.item(last) * plan.chunk).max(1))
+            .enumerate()
+            .map(|(c, y)| {
+                let hidden: Vec<&mut [F]> = hidden_parts.iter_mut().filter_map(Iterator::next).collect();
+                let kept: Vec<&mut [F]> = kept_parts.iter_mut().filter_map(Iterator::next).collect();
+                (c, y, hidden, kept)
+            })
+            .collect();
+        let work = Work { pool, share: plan.share };
+        let layers = &self.layers;
+        tasks.into_par_iter().for_each(|(c, y, mut hidden, mut kept)| {
+            let from = c * plan.chunk;
+            let items = plan.chunk.min(items - from);
+            let x = &x.memory()[from * plan.item(0)..(from + items) * plan.item(0)];
+            // Without a backward pass, hidden activations live as long as the next layer needs them.
+            let mut before: Option<Buffer<F>> = None;
+            let inner = hidden.len();
+            for i in 0..n {
+                let shape = Shape { items, ..plan.shapes[i] };
+                let mut own_kept = scratch(pool, if keeps { 0 } else { kept_sizes[i] * items });
+                let kept: &mut [F] = if keeps { kept[i] } else { &mut own_kept };
+                let mut own = scratch(pool, if keeps || i + 1 == n { 0 } else { plan.item(i + 1) * items });
+                let (done, rest) = hidden.split_at_mut(i.min(inner));
+                let input: &[F] = match (i, &before) {
+                    (0, _) => x,
+                    (_, Some(before)) => before,
+                    _ => done[i - 1],
+                };
+                let output: &mut [F] = if i + 1 == n {
+                    y
+                } else if keeps {
+                    rest[0]
+                } else {
+                    &mut own
+                };
+                layers[i].forward(input, shape, output, kept, work);
+                before = (!keeps).then_some(own);
+            }
+        });
+        drop((hidden_parts, kept_parts));
+        if !dense {
+            let item = plan.item(last).max(1);
+            for (i, from) in outside.chunks_exact(item).enumerate() {
+                y.item_mut(i).copy_from_slice(from);
+            }
+        }
+        if keeps {
+            self.saved = Some(Saved { hidden, kept });
+        }
+    }
+
+    fn backward(
+        &mut self,
+        x: &Activations<F>,
+        _: &Activations<F>,
+        dy: &mut Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        let Some(saved) = self.saved.take() else {
+            panic!("backward without a forward pass that kept its activations")
+        };
+        let plan = self.planned(x);
+        let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
+        let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
+        let per_group = plan.group * plan.chunk;
+        let groups = items.div_ceil(per_group);
+        let mut sums = pool.zeros(groups * n_params);
+        let (mut dxs, add) = match dx {
+            InputGrad::Stop => (None, false),
+            InputGrad::Overwrite(dx) => (Some(dx), false),
+            InputGrad::Add(dx) => (Some(dx), true),
+        };
+        let no_dx = dxs.is_none();
+        let dx_memory: &mut [F] = dxs.as_mut().map_or(&mut [], |dx| dx.memory_mut());
+        let dx_parts = split(dx_memory, plan.item(0), per_group);
+        let mut copied;
+        let dy: &mut [F] = if dy.layout().padded == dy.shape().steps {
+            dy.memory_mut()
+        } else {
+            copied = scratch(pool, dy.shape().len());
+            let item = plan.item(last).max(1);
+            copied.chunks_exact_mut(item).enumerate().for_each(|(i, to)| to.copy_from_slice(dy.item(i)));
+            &mut copied
+        };
+        let dy_parts = split(dy, plan.item(last), per_group);
+        let tasks: Vec<_> =
+            sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
+        let work = Work { pool, share: plan.share };
+        let layers = &self.layers;
+        tasks.into_par_iter().for_each(|(g, ((sums, dx), dy))| {
+            let to = items.min((g + 1) * per_group);
+            for from in (g * per_group..to).step_by(plan.chunk) {
+                let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
+                let part = |buffer: &[F], per_item: usize| -> std::ops::Range<usize> {
+                    debug_assert!(buffer.len() >= (from + items) * per_item);
+                    from * per_item..(from + items) * per_item
+                };
+                let size = plan.item(last);
+                let mut above: Option<Buffer<F>> = None;
+                let mut grads_end = n_params;
+                for i in (0..n).rev() {
+                    let shape = Shape { items, ..plan.shapes[i] };
+                    let (hidden, kept) = (i.checked_sub(1).map(|i| &saved.hidden[i]), &saved.kept[i]);
+                    let input = match hidden {
+                        Some(h) => &h[part(h, plan.item(i))],
+                        None => &x.memory()[part(x.memory(), plan.item(0))],
+                    };
+                    let kept = &kept[part(kept, layers[i].kept(shape))];
+                    let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
+                    grads_end -= layers[i].n_params();
+                    let dy: &mut [F] = match &mut above {
+                        Some(above) => above,
+                        None => &mut dy[at * size..(at + items) * size],
+                    };
+                    // The input gradient of the whole chain goes straight to where it belongs, unless it is to be added there.
+                    let goes_out = i == 0 && !no_dx && !add;
+                    let mut own = scratch(pool, if i == 0 && (no_dx || goes_out) { 0 } else { plan.item(i) * items });
+                    let into: Option<&mut [F]> = if i == 0 && no_dx {
+                        None
+                    } else if goes_out {
+                        Some(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)])
+                    } else {
+                        Some(&mut own)
+                    };
+                    layers[i].backward(input, shape, kept, dy, into, grads, work);
+                    if i == 0 && add && !no_dx {
+                        add_scaled(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)], F::one(), &own);
+                    }
+                    above = Some(own);
+                }
+            }
+        });
+        let sums = &sums;
+        let mut at = 0;
+        self.visit(&mut |p| {
+            let len = p.value.len();
+            for group in 0..groups {
+                add_scaled(p.grad_mut(), F::one(), &sums[group * n_params + at..][..len]);
+            }
+            at += len;
+        });
+    }
+
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let shapes = self.plan(x).map(|p| p.shapes).unwrap_or_default();
+        self.layers.iter().zip(shapes).map(|(l, s)| l.multiply_adds(s)).sum()
+    }
+}

@@ -1,0 +1,96 @@
+//! Every layer for pictures by finite differences.
+
+#![allow(clippy::unwrap_used)]
+
+use gim_core::activations::Shape;
+use gim_core::layers::{ItemLayer, Itemwise};
+use gim_core::testing::check_layer;
+use gim_core::{Key, Purpose};
+use gim_vision::conv2d::{Conv2d, Conv2dConfig};
+use gim_vision::patches::PatchMean;
+use gim_vision::pixelcnn::PixelCnn;
+use gim_vision::resnet::{BlockKind, Residual};
+
+fn key() -> Key {
+    Key::new(3, Purpose::Init)
+}
+
+/// Chunks of two items, so that sums over chunks and groups are checked too; one thread, so that scratch is counted exactly.
+fn check(layers: Vec<Box<dyn ItemLayer<f64>>>, x: Shape, seed: u64) {
+    let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    one.install(|| check_layer(&mut Itemwise::new(layers).with_chunk(2), x, seed));
+}
+
+fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
+    Shape { items, steps, cols, channels }
+}
+
+#[test]
+fn convolutions() {
+    let cases = [
+        (Conv2dConfig::square(3, 4, 1, 1), grid(3, 3, 2, 3)),
+        (Conv2dConfig::square(3, 4, 1, 2), grid(3, 5, 4, 3)),
+        (Conv2dConfig::square(2, 3, 3, 1), grid(3, 4, 5, 2)),
+        (Conv2dConfig::square(2, 3, 3, 2), grid(3, 4, 4, 2)),
+        (Conv2dConfig::square(2, 3, 3, 2), grid(2, 5, 3, 2)),
+        (Conv2dConfig::square(1, 3, 5, 1), grid(3, 6, 6, 1)),
+        (Conv2dConfig { padding: [0; 4], ..Conv2dConfig::square(2, 3, 3, 1) }, grid(3, 4, 3, 2)),
+        (Conv2dConfig { kernel: [2, 3], padding: [1, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) }, grid(3, 4, 3, 2)),
+        (Conv2dConfig { kernel: [1, 3], padding: [0, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) }, grid(3, 2, 1, 2)),
+    ];
+    for (i, (config, x)) in cases.into_iter().enumerate() {
+        for config in [config, config.after_relu()] {
+            println!("{config:?} {x:?}");
+            check(vec![Box::new(Conv2d::new(config, key()).unwrap())], x, 70 + i as u64);
+        }
+    }
+}
+
+#[test]
+fn blocks_and_chains() {
+    for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
+        let block = |c_in, stride| -> Box<dyn ItemLayer<f64>> {
+            Box::new(Residual::new(kind, c_in, 2, stride, key().with_item(c_in as u32)).unwrap())
+        };
+        let c = kind.channels(2);
+        check(vec![block(c, 1)], grid(3, 4, 4, c), 15);
+        check(vec![block(3, 1)], grid(3, 3, 3, 3), 6);
+        check(vec![block(3, 2), block(c, 1)], grid(3, 4, 4, 3), 7);
+        let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();
+        check(vec![Box::new(stem), block(3, 1), block(c, 2)], grid(5, 4, 4, 1), 8);
+    }
+}
+
+#[test]
+fn context_network() {
+    check(vec![Box::new(PixelCnn::new(3, 3, key()).unwrap())], grid(3, 4, 3, 3), 9);
+}
+
+#[test]
+fn patch_mean() {
+    check_layer(&mut PatchMean { grid: [2, 3] }, grid(12, 2, 2, 3), 10);
+}
+
+/// The context of a row may depend on rows above and on its own row, and on nothing below.
+#[test]
+fn context_sees_only_rows_above() {
+    let net = PixelCnn::<f64>::new(2, 4, key()).unwrap();
+    let shape = grid(1, 6, 5, 2);
+    let pool = gim_core::Pool::new();
+    let run = |x: &[f64]| {
+        let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape)]);
+        net.forward(x, shape, &mut y, &mut kept, gim_core::layers::Work::shared(&pool));
+        y
+    };
+    let x = gim_core::testing::uniform(shape.len(), 4);
+    let before = run(&x);
+    for row in 0..6 {
+        let mut changed = x.clone();
+        changed[row * 10..(row + 1) * 10].iter_mut().for_each(|v| *v += 1.0);
+        let after = run(&changed);
+        assert_eq!(before[..row * 10], after[..row * 10], "rows above {row} see it");
+        for seen in row..6.min(row + 4) {
+            assert_ne!(before[seen * 10..][..10], after[seen * 10..][..10], "row {seen} does not see row {row}");
+        }
+    }
+}
