@@ -201,6 +201,11 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         Layout::padded(x, self.config.padding, if whole_batch >= need { whole_batch } else { need })
     }
 
+    fn output_layout(&self, y: Shape) -> Layout {
+        // One zero step on either side is what the layers below need to run the batch as one product.
+        Layout::padded(y, 1, y.steps + 2)
+    }
+
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
         let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
         let layout = y.layout();

@@ -43,6 +43,11 @@ pub trait Layer<F: Scalar>: Params<F> + Send {
         Layout::dense(x)
     }
 
+    /// The margins that suit this layer best around an output that nothing above asks for.
+    fn output_layout(&self, y: Shape) -> Layout {
+        Layout::dense(y)
+    }
+
     /// `x` → `y`. `y`'s margins are left zero.
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>);
 

@@ -31,6 +31,9 @@ pub trait Module<F: Scalar>: Send {
     /// Margins wanted around the input when the output is stored as `z`.
     fn input_layout(&self, x: Shape, z: Layout) -> Layout;
 
+    /// Margins that suit the module best around an output of shape `z`; `None` when its output is its input.
+    fn output_layout(&self, z: Shape) -> Option<Layout>;
+
     /// Computes the output, stored as `z` (its shape is [`ModuleShapes::output`]), and whatever learning will need.
     fn forward(&mut self, x: &Detached<F>, z: Layout, mode: Mode);
 
@@ -173,6 +176,11 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         self.learnable.encoder.input_layout(x, z)
     }
 
+    fn output_layout(&self, z: Shape) -> Option<Layout> {
+        let encoder = &self.learnable.encoder;
+        (!encoder.is_empty()).then(|| encoder.output_layout(z))
+    }
+
     fn forward(&mut self, x: &Detached<F>, layout: Layout, mode: Mode) {
         self.release();
         let keep = if mode == Mode::Learn { Keep::ForBackward } else { Keep::Nothing };
@@ -236,7 +244,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         }
         let dz = match (readout, dread) {
             (Some(readout), Some(mut dread)) => {
-                let mut dz = (!encoder.is_empty()).then(|| Activations::zeros(z.layout(), &pool));
+                let mut dz = (!encoder.is_empty()).then(|| Activations::new(z.layout(), &pool));
                 let into = dz.as_mut().map_or(InputGrad::Stop, InputGrad::Overwrite);
                 readout.backward(&z, read, &mut dread, into, &pool);
                 dz

@@ -111,9 +111,9 @@ impl<F: Scalar> Stack<F> {
         for m in &self.modules {
             shapes.push(m.shapes(shapes[shapes.len() - 1])?.output);
         }
-        // One zero step on either side of the topmost output is what the layers below need to run the batch as one product.
         let top = shapes[shapes.len() - 1];
-        let mut layouts = vec![Layout::padded(top, 1, top.steps + 2)];
+        let wanted = self.modules.iter().rev().find_map(|m| m.output_layout(top));
+        let mut layouts = vec![wanted.unwrap_or(Layout::dense(top))];
         for (m, shape) in self.modules.iter().zip(&shapes).rev() {
             layouts.push(m.input_layout(*shape, layouts[layouts.len() - 1]));
         }

@@ -4,6 +4,7 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Pool, Result, Scalar};
+use rayon::prelude::*;
 
 /// How pictures are cut into patches; the default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,17 +115,19 @@ impl<F: Scalar> Layer<F> for PatchMean {
         Ok(Shape { items: x.items / (rows * cols), steps: rows, cols, channels: x.channels })
     }
 
-    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, _: &Pool<F>) {
+    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
         let c = x.shape().channels;
         let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
-        for patch in 0..x.shape().items {
-            let to = y.layout().row_of(patch);
-            let to = y.at_mut(to);
-            to.fill(F::zero());
+        let mut means = pool.zeros(x.shape().items * c);
+        means.par_chunks_mut(c).enumerate().for_each(|(patch, to)| {
             for pixel in x.item(patch).chunks_exact(c) {
                 to.iter_mut().zip(pixel).for_each(|(t, p)| *t += *p);
             }
             to.iter_mut().for_each(|t| *t *= share);
+        });
+        for (patch, mean) in means.chunks_exact(c).enumerate() {
+            let row = y.layout().row_of(patch);
+            y.at_mut(row).copy_from_slice(mean);
         }
     }
 
@@ -138,21 +141,23 @@ impl<F: Scalar> Layer<F> for PatchMean {
     ) {
         let c = x.shape().channels;
         let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
-        let (dx, keep) = match dx {
+        let (dx, add) = match dx {
             InputGrad::Stop => return,
-            InputGrad::Overwrite(dx) => (dx, F::zero()),
-            InputGrad::Add(dx) => (dx, F::one()),
+            InputGrad::Overwrite(dx) => (dx, false),
+            InputGrad::Add(dx) => (dx, true),
         };
-        for patch in 0..x.shape().items {
+        assert_eq!(dx.layout().padded, dx.shape().steps, "patches are stored without margins");
+        let item = dx.layout().item_len();
+        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each(|(patch, dx)| {
             let from = dy.at(dy.layout().row_of(patch));
-            for pixel in dx.item_mut(patch).chunks_exact_mut(c) {
-                if keep == F::zero() {
-                    pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
-                } else {
+            for pixel in dx.chunks_exact_mut(c) {
+                if add {
                     pixel.iter_mut().zip(from).for_each(|(p, f)| *p += share * *f);
+                } else {
+                    pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
                 }
             }
-        }
+        });
     }
 
     fn multiply_adds(&self, _: Shape) -> u64 {

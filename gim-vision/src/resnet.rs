@@ -5,11 +5,13 @@ use gim_core::kernels::vector::add_scaled;
 use gim_core::layers::{ItemLayer, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Key, Result, Scalar};
+use serde::{Deserialize, Serialize};
 
 use crate::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
 
 /// What a block is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum BlockKind {
     /// 1×1, 3×3 (with the stride), 1×1 to four times the width: ResNet-50.
     Bottleneck,

@@ -94,6 +94,10 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
         if self.is_empty() { y } else { self.layout_at(0, x, y) }
     }
 
+    fn output_layout(&self, y: Shape) -> Layout {
+        self.layers.last().map_or(Layout::dense(y), |l| l.output_layout(y))
+    }
+
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         assert!(!self.is_empty(), "the identity has no output of its own");
         self.hidden.clear();
