@@ -51,6 +51,13 @@ pub struct Neighbour {
     pub label: String,
 }
 
+impl Neighbour {
+    /// What is written below it.
+    fn name(&self) -> Option<&str> {
+        (!self.same_class && !self.label.is_empty()).then_some(self.label.as_str())
+    }
+}
+
 const MARGIN: f64 = 22.0;
 const ROW_TITLE: Type = Type::bold(15.0, TEXT);
 const NAME: Type = Type::bold(14.0, TEXT);
@@ -86,7 +93,7 @@ pub fn neighbours(spec: &Neighbours) -> Result<Figure> {
     let left = MARGIN + QUERY + 24.0 + title_width + 16.0;
     let score_width = 12.0 + text_width(&format!("{most} of {most}"), COUNT)?;
     // Names want room below the images; without them the images may be smaller.
-    let named = all().any(|n| !n.same_class && !n.label.is_empty());
+    let named = all().any(|n| n.name().is_some());
     let room = (WIDEST - MARGIN - left - score_width) / most as f64 - GAP;
     let framed = room.clamp(24.0, if named { 88.0 } else { 72.0 });
     // So many neighbours that even small images do not fit: the nearest are shown.
@@ -94,7 +101,11 @@ pub fn neighbours(spec: &Neighbours) -> Result<Figure> {
     let width = (left + shown as f64 * (framed + GAP) - GAP + score_width + MARGIN).max(640.0);
 
     let heading = Heading::new(&spec.title, &spec.subtitle, width - 2.0 * MARGIN)?;
-    let name_height = if named { 20.0 } else { 0.0 };
+    let mut name_lines = 0;
+    for name in all().filter_map(Neighbour::name) {
+        name_lines = name_lines.max(name_below(name, framed)?.len());
+    }
+    let name_height = if named { 2.0 + 17.0 * name_lines as f64 } else { 0.0 };
     let row_height = framed + name_height + ROW_GAP;
     let block_height = |q: &QueryBlock| {
         let lines = wrap(&q.label, NAME, QUERY).map_or(0, |lines| lines.len());
@@ -125,9 +136,9 @@ pub fn neighbours(spec: &Neighbours) -> Result<Figure> {
                 draw_frame(&mut picture, (x, y), framed, neighbour.same_class);
                 let inset = FRAME + RIM;
                 picture.tile(x + inset, y + inset, framed - 2.0 * inset, &neighbour.tile);
-                if !neighbour.same_class && !neighbour.label.is_empty() {
-                    let name = shorten(&neighbour.label, OTHER, framed + GAP - 4.0)?;
-                    picture.text((x + framed / 2.0, y + framed + 15.0), Align::Middle, name, OTHER);
+                for (l, line) in name_below(neighbour.name().unwrap_or_default(), framed)?.into_iter().enumerate() {
+                    let baseline = y + framed + 15.0 + 17.0 * l as f64;
+                    picture.text((x + framed / 2.0, baseline), Align::Middle, line, OTHER);
                 }
             }
             let (same, of) = tally(row);
@@ -143,6 +154,16 @@ pub fn neighbours(spec: &Neighbours) -> Result<Figure> {
         count(spec.queries.len(), "query image"),
     );
     Ok(Figure { picture, caption })
+}
+
+/// A name below an image `side` wide, in two lines at most.
+fn name_below(name: &str, side: f64) -> Result<Vec<String>> {
+    let width = side + GAP - 4.0;
+    let mut lines = wrap(name, OTHER, width)?;
+    if lines.len() > 2 {
+        lines = vec![lines[0].clone(), lines[1..].join(" ")];
+    }
+    lines.iter().map(|line| shorten(line, OTHER, width)).collect()
 }
 
 /// Neighbours of the query's class, and all.
