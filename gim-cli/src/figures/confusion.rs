@@ -163,7 +163,8 @@ fn draw_bar(picture: &mut Picture, (left, top): (f64, f64), height: f64) {
     let step = height / STEPS as f64;
     for i in 0..STEPS {
         let share = 1.0 - (i as f64 + 0.5) / STEPS as f64;
-        picture.rect(left, top + step * i as f64, BAR, step, heat(share));
+        // Each down to the bottom: between strips that only meet, viewers let the white through.
+        picture.rect(left, top + step * i as f64, BAR, height - step * i as f64, heat(share));
     }
     outline(picture, (left, top, BAR, height));
     for percent in [0.0, 25.0, 50.0, 75.0, 100.0] {
