@@ -20,6 +20,7 @@
 pub mod examples;
 pub mod features;
 pub mod items;
+pub mod knn;
 pub mod metrics;
 pub mod probe;
 pub mod regression;
@@ -29,6 +30,7 @@ pub use examples::{Examples, Part};
 pub use features::{FeatureFile, FeatureWriter, GroupSpec, Item, LabelSpec, Labels, Layout, Per, Provenance};
 pub use gim_core::{Error, Key, Purpose, Result};
 pub use items::{ItemIndex, Split, mean_over_time};
+pub use knn::{Knn, nearest};
 pub use metrics::{Confusion, Interval, Score};
 pub use probe::{Batch, ConvergedProbe, FittedProbe, PaperProbe, Probe};
 pub use table::ProbeRow;

@@ -7,15 +7,21 @@
 //! | error by module, log axis, methods overlaid | [`error_by_module()`] |
 //! | t-SNE of labelled items, a panel per module | [`latent_space()`] |
 //! | the stack with its gradient blocks | [`architecture()`] |
+//! | image patches that excite neurons most, a row per module | [`patches()`] |
+//! | nearest neighbours of images, a row per module | [`neighbours()`] |
+//! | which classes a probe takes for which | [`confusion()`] |
 //!
 //! The same input gives the same bytes. Nothing is read but what is passed in; the font is part of the program.
 
 mod accuracy_by_module;
 mod architecture;
 mod axes;
+mod confusion;
 mod error_by_module;
 mod latent_space;
 mod loss_by_module;
+mod neighbours;
+mod patches;
 mod picture;
 mod rows;
 #[cfg(test)]
@@ -28,12 +34,18 @@ use gim_core::{Error, Result};
 
 use crate::files::{create_folder, write_atomic};
 
+use axes::{MUTED, TEXT};
+use picture::{Align, Type, wrap};
+
 pub use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
 pub use architecture::{Architecture, ModuleBox, architecture};
+pub use confusion::{ConfusionMap, confusion};
 pub use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
 pub use latent_space::{LatentPanel, LatentSpace, latent_space};
 pub use loss_by_module::{LossByModule, LossRun, loss_by_module};
-pub use picture::Picture;
+pub use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
+pub use patches::{Neuron, PatchFigure, PatchRow, patches};
+pub use picture::{Picture, Tile};
 pub use rows::{Group, ProbeRow, TrainRow, read_rows};
 pub use tsne::{Tsne, tsne};
 
@@ -54,6 +66,38 @@ impl Figure {
         write_atomic(&paths[0], &self.picture.png()?)?;
         write_atomic(&paths[1], self.picture.svg()?.as_bytes())?;
         Ok(paths)
+    }
+}
+
+/// Title and subtitle of a figure without axes, broken into lines: measured first, for the picture's height depends on them.
+struct Heading {
+    title: Vec<String>,
+    subtitle: Vec<String>,
+}
+
+impl Heading {
+    const TITLE: Type = Type::bold(19.0, TEXT);
+    const SUBTITLE: Type = Type::new(15.0, MUTED);
+
+    fn new(title: &str, subtitle: &str, width: f64) -> Result<Self> {
+        Ok(Self { title: wrap(title, Self::TITLE, width)?, subtitle: wrap(subtitle, Self::SUBTITLE, width)? })
+    }
+
+    /// From the picture's top to where the figure begins.
+    fn height(&self) -> f64 {
+        16.0 + 25.0 * self.title.len() as f64 + 21.0 * self.subtitle.len() as f64 + 10.0
+    }
+
+    fn draw(&self, picture: &mut Picture, left: f64) {
+        let mut y = 16.0;
+        for line in &self.title {
+            picture.text((left, y + 18.0), Align::Start, line.as_str(), Self::TITLE);
+            y += 25.0;
+        }
+        for line in &self.subtitle {
+            picture.text((left, y + 14.0), Align::Start, line.as_str(), Self::SUBTITLE);
+            y += 21.0;
+        }
     }
 }
 

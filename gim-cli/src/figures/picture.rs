@@ -3,7 +3,8 @@
 //! Figures are functions from rows to a list of marks, so tests can ask what was drawn and whether texts overlap. Plotters
 //! rasterises the list and writes the SVG. It rounds coordinates to whole pixels and does not smooth thick lines, hence the two
 //! scales below: the bitmap is drawn large and averaged down, the SVG is drawn large and given a smaller nominal size. Glyphs of
-//! the bitmap are placed here, for plotters ignores their side bearings.
+//! the bitmap are placed here, for plotters ignores their side bearings. Small images ([`Tile`]) become `<image>` elements of the
+//! SVG, each with its pixels as a PNG.
 
 use std::sync::OnceLock;
 
@@ -74,17 +75,71 @@ enum Mark {
     Text { at: (f64, f64), align: Align, upward: bool, text: String, look: Type },
 }
 
+/// A small image to be shown enlarged, its pixels as squares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of pixels.
+    pub height: usize,
+    /// Columns of pixels.
+    pub width: usize,
+    /// 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// Rows from the top, pixels from the left, channels of a pixel side by side: height·width·channels numbers.
+    pub pixels: Vec<u8>,
+}
+
+impl Tile {
+    /// Refuses a tile without pixels, with other channels than it can have, or with too few or too many numbers.
+    pub(super) fn check(&self, figure: &str) -> Result<()> {
+        let right = self.height.checked_mul(self.width).and_then(|n| n.checked_mul(self.channels));
+        if !self.pixels.is_empty() && matches!(self.channels, 1 | 3) && right == Some(self.pixels.len()) {
+            return Ok(());
+        }
+        let what = format_args!(
+            "a tile has {} numbers for {} × {} pixels of {} channels",
+            self.pixels.len(),
+            self.height,
+            self.width,
+            self.channels
+        );
+        Err(Error::config(format_args!("figure '{figure}'"), what, "give whole tiles of 1 or 3 channels"))
+    }
+
+    fn rgb(&self, row: usize, column: usize) -> RGBColor {
+        let pixel = &self.pixels[(row * self.width + column) * self.channels..][..self.channels];
+        let last = self.channels - 1;
+        RGBColor(pixel[0], pixel[last.min(1)], pixel[last])
+    }
+
+    fn png(&self) -> Result<Vec<u8>> {
+        let color = if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb };
+        encode_png(self.width as u32, self.height as u32, color, &self.pixels)
+    }
+}
+
+/// A tile and the area it fills.
+#[derive(Debug, Clone, PartialEq)]
+struct Placed {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+    tile: Tile,
+}
+
 /// A picture of `width` × `height` pixels, the origin at the top left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     width: u32,
     height: u32,
     marks: Vec<Mark>,
+    /// Above all marks: plotters writes no image into an SVG, so they are added at its end.
+    tiles: Vec<Placed>,
 }
 
 impl Picture {
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Self { width: width.ceil() as u32, height: height.ceil() as u32, marks: Vec::new() }
+        Self { width: width.ceil() as u32, height: height.ceil() as u32, marks: Vec::new(), tiles: Vec::new() }
     }
 
     /// Width and height in pixels.
@@ -147,6 +202,14 @@ impl Picture {
         self.marks.push(Mark::Text { at, align, upward: true, text: text.into(), look });
     }
 
+    /// Shows a tile as large as fits into a square of this side, in its middle; tiles lie above everything else.
+    pub(super) fn tile(&mut self, left: f64, top: f64, side: f64, tile: &Tile) {
+        let (h, w) = (tile.height as f64, tile.width as f64);
+        let (width, height) = (side * (w / h).min(1.0), side * (h / w).min(1.0));
+        let (left, top) = (left + (side - width) / 2.0, top + (side - height) / 2.0);
+        self.tiles.push(Placed { left, top, width, height, tile: tile.clone() });
+    }
+
     /// The picture as a PNG file, RGB.
     pub fn png(&self) -> Result<Vec<u8>> {
         let (w, h) = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE);
@@ -154,17 +217,13 @@ impl Picture {
         {
             let area = BitMapBackend::with_buffer(&mut large, (w, h)).into_drawing_area();
             self.draw(&area, f64::from(SUPERSAMPLE), Medium::Bitmap)?;
+            for placed in &self.tiles {
+                placed.draw(&area, f64::from(SUPERSAMPLE))?;
+            }
             area.present().map_err(broken)?;
         }
         let small = average_down(&large, w as usize, SUPERSAMPLE as usize);
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, self.width, self.height);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.set_depth(png::BitDepth::Eight);
-        let mut writer = encoder.write_header().map_err(broken)?;
-        writer.write_image_data(&small).map_err(broken)?;
-        writer.finish().map_err(broken)?;
-        Ok(bytes)
+        encode_png(self.width, self.height, png::ColorType::Rgb, &small)
     }
 
     /// The picture as an SVG document.
@@ -178,7 +237,13 @@ impl Picture {
             area.present().map_err(broken)?;
         }
         let (nominal, real) = (format!("width=\"{w}\" height=\"{h}\""), (self.width, self.height));
-        Ok(text.replacen(&nominal, &format!("width=\"{}\" height=\"{}\"", real.0, real.1), 1))
+        let mut text = text.replacen(&nominal, &format!("width=\"{}\" height=\"{}\"", real.0, real.1), 1);
+        if !self.tiles.is_empty() {
+            let end = text.rfind("</svg>").ok_or_else(|| broken("the SVG has no end"))?;
+            let images = self.tiles.iter().map(|p| p.svg(f64::from(SVG_UNITS))).collect::<Result<String>>()?;
+            text.insert_str(end, &images);
+        }
+        Ok(text)
     }
 
     fn draw<B: DrawingBackend>(
@@ -228,6 +293,61 @@ impl Picture {
         }
         Ok(())
     }
+}
+
+impl Placed {
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, plotters::coord::Shift>, scale: f64) -> Result<()> {
+        let edge = |start: f64, length: f64, part: usize, of: usize| {
+            ((start + length * part as f64 / of as f64) * scale).round() as i32
+        };
+        for row in 0..self.tile.height {
+            for column in 0..self.tile.width {
+                let x = |c| edge(self.left, self.width, c, self.tile.width);
+                let y = |r| edge(self.top, self.height, r, self.tile.height);
+                // In bitmaps the far edges are outside: squares meet without overlap or gap.
+                let corners = [(x(column), y(row)), (x(column + 1), y(row + 1))];
+                let square = Rectangle::new(corners, self.tile.rgb(row, column).filled());
+                area.draw(&square).map_err(broken)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn svg(&self, scale: f64) -> Result<String> {
+        let [x, y, width, height] = [self.left, self.top, self.width, self.height].map(|v| (v * scale).round());
+        let data = base64(&self.tile.png()?);
+        // Older viewers know `optimizeSpeed` only; later declarations win where they are understood.
+        let style = "image-rendering:optimizeSpeed;image-rendering:pixelated";
+        Ok(format!(
+            "<image x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" preserveAspectRatio=\"none\" \
+             style=\"{style}\" href=\"data:image/png;base64,{data}\"/>\n"
+        ))
+    }
+}
+
+fn encode_png(width: u32, height: u32, color: png::ColorType, pixels: &[u8]) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(color);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(broken)?;
+    writer.write_image_data(pixels).map_err(broken)?;
+    writer.finish().map_err(broken)?;
+    Ok(bytes)
+}
+
+/// RFC 4648, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let bits = three.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b)) << (8 * (3 - three.len()));
+        for i in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * i)) as usize & 63];
+            text.push(if i <= three.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -408,7 +528,7 @@ impl Picture {
             .collect()
     }
 
-    /// Panics when two texts overlap, a text leaves the picture or is too small to read.
+    /// Panics when two texts overlap, a text leaves the picture or is too small to read, a tile hides a text or another tile.
     pub(super) fn check_texts(&self) {
         let mut boxes: Vec<(f64, f64, f64, f64, &str)> = Vec::new();
         for mark in &self.marks {
@@ -433,6 +553,26 @@ impl Picture {
             }
             boxes.push((area.0, area.1, area.2, area.3, text));
         }
+        for (i, tile) in self.tiles.iter().enumerate() {
+            let (right, bottom) = (tile.left + tile.width, tile.top + tile.height);
+            let (w, h) = (f64::from(self.width), f64::from(self.height));
+            assert!(tile.left >= 0.0 && tile.top >= 0.0 && right <= w && bottom <= h, "tile {i} leaves the picture");
+            let over = |area: (f64, f64, f64, f64)| {
+                area.0 < right && tile.left < area.2 && area.1 < bottom && tile.top < area.3
+            };
+            for other in &boxes {
+                assert!(!over((other.0, other.1, other.2, other.3)), "tile {i} hides '{}'", other.4);
+            }
+            for other in &self.tiles[..i] {
+                let area = (other.left, other.top, other.left + other.width, other.top + other.height);
+                assert!(!over(area), "tile {i} hides another");
+            }
+        }
+    }
+
+    /// Number of tiles shown.
+    pub(super) fn n_tiles(&self) -> usize {
+        self.tiles.len()
     }
 }
 
@@ -470,6 +610,57 @@ mod tests {
         assert_eq!(root.attribute("viewBox"), Some("0 0 1200 600"));
         let texts: Vec<_> = document.descendants().filter(|n| n.has_tag_name("text")).collect();
         assert_eq!(texts[0].text().unwrap().trim(), "a < b");
+    }
+
+    fn at(bytes: &[u8], x: usize, y: usize) -> [u8; 3] {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        let start = 3 * (y * info.width as usize + x);
+        [pixels[start], pixels[start + 1], pixels[start + 2]]
+    }
+
+    #[test]
+    fn tiles_keep_their_pixels_and_shape() {
+        let mut picture = Picture::new(60.0, 30.0);
+        let colour = Tile { height: 1, width: 2, channels: 3, pixels: vec![250, 0, 0, 0, 0, 250] };
+        let grey = Tile { height: 2, width: 2, channels: 1, pixels: vec![0, 80, 160, 240] };
+        picture.tile(5.0, 5.0, 20.0, &colour);
+        picture.tile(35.0, 5.0, 20.0, &grey);
+        let png = picture.png().unwrap();
+        // Twice as wide as high: white above and below.
+        let seen =
+            [(8, 8), (8, 12), (14, 18), (16, 12), (37, 7), (53, 7), (37, 23), (53, 23)].map(|(x, y)| at(&png, x, y));
+        let white = [255; 3];
+        let (red, blue) = ([250, 0, 0], [0, 0, 250]);
+        assert_eq!(seen, [white, red, red, blue, [0; 3], [80; 3], [160; 3], [240; 3]]);
+
+        let svg = picture.svg().unwrap();
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        let images: Vec<_> = document.descendants().filter(|n| n.has_tag_name("image")).collect();
+        assert_eq!(images.len(), 2);
+        let place = ["x", "y", "width", "height"].map(|name| images[0].attribute(name).unwrap());
+        assert_eq!(place, ["50", "100", "200", "100"]);
+        let data = format!("data:image/png;base64,{}", base64(&colour.png().unwrap()));
+        assert_eq!(images[0].attribute("href"), Some(data.as_str()));
+    }
+
+    #[test]
+    fn tiles_must_be_whole() {
+        let tile = Tile { height: 2, width: 2, channels: 1, pixels: vec![0; 4] };
+        tile.check("f").unwrap();
+        let error = Tile { channels: 3, ..tile.clone() }.check("f").unwrap_err().to_string();
+        assert!(error.contains("4 numbers for 2 × 2 pixels of 3 channels"), "{error}");
+        assert!(Tile { width: 1, channels: 2, ..tile.clone() }.check("f").is_err());
+        assert!(Tile { height: 0, pixels: vec![], ..tile }.check("f").is_err());
+    }
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        // RFC 4648, section 10.
+        let cases = ["", "f", "fo", "foo", "foob", "fooba", "foobar"].map(|t| base64(t.as_bytes()));
+        assert_eq!(cases, ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy"]);
+        assert_eq!(base64(&[255, 239, 190]), "/+++");
     }
 
     #[test]

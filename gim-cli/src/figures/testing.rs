@@ -1,11 +1,12 @@
 //! Synthetic results, and the checks every figure must pass.
 
 use gim_core::{Key, Purpose};
+use gim_eval::Confusion;
 use ndarray::Array2;
 use rand::RngExt;
 
-use super::Figure;
 use super::rows::{Group, ProbeRow, TrainRow};
+use super::{Figure, Tile};
 
 /// Checks the PNG's size, the SVG's texts, that texts are readable and apart, and that drawing is deterministic.
 pub(super) fn check_figure(figure: &Figure, expected: &[&str]) {
@@ -92,6 +93,35 @@ pub(super) fn blobs(n_classes: usize, each: usize, dims: usize, scale: f32, seed
         scale * (centres[[class[i], d]] + noise)
     });
     (x, class)
+}
+
+/// A smooth random image.
+pub(super) fn tile(height: usize, width: usize, channels: usize, seed: u64) -> Tile {
+    let mut rng = Key::new(seed, Purpose::Synthetic).with_item(3).rng();
+    let waves: Vec<[f64; 3]> = (0..channels).map(|_| [0; 3].map(|_: i32| rng.random_range(-0.5..0.5))).collect();
+    let mut pixels = Vec::new();
+    for y in 0..height {
+        for x in 0..width {
+            pixels.extend(waves.iter().map(|w| {
+                let phase = w[0] * y as f64 + w[1] * x as f64 + 6.0 * w[2];
+                (127.5 + 120.0 * phase.sin()) as u8
+            }));
+        }
+    }
+    Tile { height, width, channels, pixels }
+}
+
+/// `rows` judgements about `n` classes, right more often than not, the wrong ones mostly at the next class.
+pub(super) fn confused(n: usize, rows: usize) -> Confusion {
+    let mut rng = Key::new(1, Purpose::Synthetic).with_item(4).rng();
+    let truth: Vec<u32> = (0..rows).map(|i| (i % n) as u32).collect();
+    let mut guess = |t: u32| match rng.random_range(0..10) {
+        0..6 => t,
+        6..8 => (t + 1) % n as u32,
+        _ => rng.random_range(0..n as u32),
+    };
+    let predicted: Vec<u32> = truth.iter().map(|&t| guess(t)).collect();
+    Confusion::new(n, &truth, &predicted)
 }
 
 #[test]
@@ -235,4 +265,52 @@ fn gallery() {
         "architecture_1",
         architecture(&Architecture { title: "CPC, audio".into(), ..stack(vec![module(1, &all, "c: 128 × 256")]) }),
     );
+
+    let neuron = |m: u64, i: u64| Neuron {
+        index: (211 * i + 7 * m) as usize,
+        patches: (0..4).map(|p| tile(16, 16, 3, 100 * m + 10 * i + p / 2)).collect(),
+    };
+    let patch_rows = |n: u64, each: u64| PatchFigure {
+        title: "Patches that excite a neuron most".into(),
+        subtitle: "toy images, seed 1".into(),
+        rows: (1..=n)
+            .map(|m| PatchRow { title: format!("Module {m}"), neurons: (0..each).map(|i| neuron(m, i)).collect() })
+            .collect(),
+    };
+    save("patches_3x6", patches(&patch_rows(3, 6)));
+    save("patches_1x1", patches(&patch_rows(1, 1)));
+
+    let class_names = ["tench", "English springer", "cassette player", "chain saw", "church"];
+    let neighbour = |c: usize, m: usize, i: usize| {
+        let class = if (i * 3 + c) % 6 <= m { c } else { (c + i) % 5 };
+        Neighbour {
+            tile: tile(32, 32, 3, (class * 50 + i) as u64),
+            same_class: class == c,
+            label: class_names[class].into(),
+        }
+    };
+    let nearest_row = |c: usize, m: usize| NeighbourRow {
+        title: if m == 0 { "raw pixels".into() } else { format!("Module {m}") },
+        neighbours: (0..8).map(|i| neighbour(c, m, i)).collect(),
+    };
+    let nearest = |n: usize, m: usize| Neighbours {
+        title: "Nearest neighbours by module".into(),
+        subtitle: "toy images, seed 1".into(),
+        queries: (0..n)
+            .map(|c| QueryBlock {
+                tile: tile(32, 32, 3, 7 + c as u64),
+                label: class_names[c].into(),
+                rows: (0..=m).map(|m| nearest_row(c, m)).collect(),
+            })
+            .collect(),
+    };
+    save("neighbours_3x4", neighbours(&nearest(3, 3)));
+    save("neighbours_1x1", neighbours(&nearest(1, 0)));
+
+    for n in [2, 10, 22, 41] {
+        let names = (0..n).map(|c| if n > 10 { format!("AH{c}") } else { class_names[c % 5].into() }).collect();
+        let title = "What a linear probe takes for what".into();
+        let map = ConfusionMap { title, subtitle: "module 3".into(), names, confusion: confused(n, 4000) };
+        save(&format!("confusion_{n}"), confusion(&map));
+    }
 }

@@ -1,0 +1,227 @@
+//! The k nearest neighbours by cosine similarity: a second opinion beside linear probes, which needs no fit at all.
+//!
+//! A linear probe may weigh a few telling dimensions and ignore the rest; neighbours see all dimensions as they are. Rows are
+//! neither centred nor standardised: the similarity is that of the features as the encoder gives them.
+
+use std::cmp::Ordering;
+
+use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::{Error, Pool, Result};
+use ndarray::ArrayView2;
+use rayon::prelude::*;
+
+use crate::examples::Part;
+use crate::items::Split;
+use crate::metrics::{Confusion, Score};
+
+/// Rows of queries and of candidates whose similarities are held at a time: 4 MB of them, whatever the size of the parts.
+const BLOCK: usize = 1024;
+/// Rows or queries handled by one thread at a time.
+const ROWS: usize = 16;
+
+/// A classifier that asks the `k` training rows of greatest cosine similarity; each has one vote.
+///
+/// Of classes with as many votes the one with the greater sum of similarities wins, then the lower class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Knn {
+    /// Neighbours that vote; all training rows when there are fewer.
+    pub k: usize,
+}
+
+impl Default for Knn {
+    fn default() -> Self {
+        Self { k: 20 }
+    }
+}
+
+impl Knn {
+    /// Class of each row of `test`.
+    ///
+    /// # Errors
+    /// When `k` is 0; when `train` is a test part; when a part is empty, has features that are not finite, or the two differ in
+    /// dimensions or classes.
+    pub fn predict(&self, train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u32>> {
+        Ok(self.vote(train, test)?.iter().map(|ranking| ranking[0]).collect())
+    }
+
+    /// How right the votes are on `test`, silence (if named) also left out.
+    ///
+    /// `top5` counts the rows whose class is among the five with most votes; a class without a vote is not among them.
+    ///
+    /// # Errors
+    /// As [`Knn::predict`].
+    pub fn evaluate(&self, train: &Part<'_>, test: &Part<'_>, silence: Option<usize>) -> Result<Score> {
+        let rankings = self.vote(train, test)?;
+        let (truth, n) = (test.labels(), test.n_rows() as f64);
+        let predicted: Vec<u32> = rankings.iter().map(|ranking| ranking[0]).collect();
+        let confusion = Confusion::new(test.n_classes(), truth, &predicted);
+        let in_five = rankings.iter().zip(truth).filter(|(ranking, t)| ranking.iter().take(5).any(|c| c == *t)).count();
+        let frequent = most_frequent(train.labels(), train.n_classes());
+        // A part that passed its check has rows, so none of the rates below is undefined.
+        Ok(Score {
+            rows: truth.len(),
+            accuracy: confusion.accuracy().unwrap_or(f64::NAN),
+            accuracy_no_silence: silence.and_then(|s| confusion.accuracy_without(s)),
+            macro_accuracy: confusion.macro_accuracy().unwrap_or(f64::NAN),
+            top5: in_five as f64 / n,
+            majority: truth.iter().filter(|t| **t == frequent).count() as f64 / n,
+            confusion,
+        })
+    }
+
+    /// The classes that got votes, best first, for each row of `test`.
+    fn vote(&self, train: &Part<'_>, test: &Part<'_>) -> Result<Vec<Vec<u32>>> {
+        self.check(train, test)?;
+        let candidates: Vec<&[f32]> = (0..train.n_rows()).map(|i| train.row(i)).collect();
+        let queries: Vec<&[f32]> = (0..test.n_rows()).map(|i| test.row(i)).collect();
+        let near = search(&candidates, &queries, self.k, |_, _| false);
+        Ok(near.into_par_iter().map(|near| rank(&near, train.labels())).collect())
+    }
+
+    fn check(&self, train: &Part<'_>, test: &Part<'_>) -> Result<()> {
+        if self.k == 0 {
+            return Err(Error::config("knn.k", "no neighbour may vote", "use k = 1 or more"));
+        }
+        if train.split() != Split::Train {
+            return Err(Error::config("knn", "asked to take neighbours from a test part", "give the training part"));
+        }
+        if (train.dims(), train.n_classes()) != (test.dims(), test.n_classes()) {
+            return Err(Error::config(
+                "examples",
+                format_args!(
+                    "{} dimensions and {} classes to train, {} and {} to test",
+                    train.dims(),
+                    train.n_classes(),
+                    test.dims(),
+                    test.n_classes()
+                ),
+                "give two parts of the same examples",
+            ));
+        }
+        train.check()?;
+        test.check()
+    }
+}
+
+/// For each of the rows `queries` of `features (N, D)`, the `k` other rows of greatest cosine similarity, nearest first.
+///
+/// Of equally near rows the lower one comes first; there are fewer than `k` when `features` has no more. The query itself is
+/// not among its neighbours, but a copy of it is.
+///
+/// # Errors
+/// When a query is not a row of `features`, or features are not finite.
+pub fn nearest(features: ArrayView2<'_, f32>, queries: &[usize], k: usize) -> Result<Vec<Vec<usize>>> {
+    let n = features.nrows();
+    if let Some(query) = queries.iter().find(|q| **q >= n) {
+        let what = format_args!("row {query} is asked for, there are {n}");
+        return Err(Error::config("neighbours", what, "ask for rows that exist"));
+    }
+    let features = features.as_standard_layout();
+    let rows: Vec<&[f32]> = features.as_slice().unwrap_or_default().chunks(features.ncols().max(1)).collect();
+    if let Some(row) = rows.par_iter().position_first(|row| row.iter().any(|x| !x.is_finite())) {
+        let what = format_args!("the features of row {row} are not finite");
+        return Err(Error::config("neighbours", what, "train with a smaller rate, or leave this row out"));
+    }
+    let asked: Vec<&[f32]> = queries.iter().map(|q| rows[*q]).collect();
+    let near = search(&rows, &asked, k, |query, row| queries[query] == row);
+    Ok(near.into_iter().map(|near| near.into_iter().map(|n| n.row).collect()).collect())
+}
+
+/// A candidate and how near it is.
+#[derive(Debug, Clone, Copy)]
+struct Near {
+    similarity: f32,
+    row: usize,
+}
+
+/// The `k` nearest candidates of each query, nearest first, of equals the lower row; pairs (query, candidate) that `skip` names
+/// are left out.
+///
+/// Similarities are computed block by block, and of each block only what is nearer than all before is kept.
+fn search(
+    candidates: &[&[f32]],
+    queries: &[&[f32]],
+    k: usize,
+    skip: impl Fn(usize, usize) -> bool + Sync,
+) -> Vec<Vec<Near>> {
+    let d = candidates.first().map_or(0, |row| row.len());
+    let k = k.min(candidates.len());
+    let mut best: Vec<Vec<Near>> = queries.iter().map(|_| Vec::with_capacity(k + 1)).collect();
+    if k == 0 || d == 0 {
+        return best;
+    }
+    let pool = Pool::new();
+    for ((q, queries), best) in queries.chunks(BLOCK).enumerate().zip(best.chunks_mut(BLOCK)) {
+        let unit_queries = normalised(queries, d, pool.take(queries.len() * d));
+        for (c, candidates) in candidates.chunks(BLOCK).enumerate() {
+            let unit_candidates = normalised(candidates, d, pool.take(candidates.len() * d));
+            let mut similarities = pool.take(queries.len() * candidates.len());
+            gemm(
+                Mat::new(&unit_queries, queries.len(), d),
+                Mat::new(&unit_candidates, candidates.len(), d).t(),
+                MatMut::new(&mut similarities, queries.len(), candidates.len()),
+                Store::Overwrite,
+                &pool,
+            );
+            let rows = similarities.par_chunks(candidates.len());
+            best.par_iter_mut().zip(rows).with_min_len(ROWS).enumerate().for_each(|(i, (best, similarities))| {
+                for (j, &similarity) in similarities.iter().enumerate() {
+                    let row = c * BLOCK + j;
+                    if !skip(q * BLOCK + i, row) {
+                        keep(best, k, Near { similarity, row });
+                    }
+                }
+            });
+        }
+    }
+    best
+}
+
+/// Puts a candidate where it belongs among the `k` best, unless all of them are as near. Candidates come in order of their rows,
+/// so an equal one goes behind.
+fn keep(best: &mut Vec<Near>, k: usize, new: Near) {
+    if best.len() == k && best[k - 1].similarity >= new.similarity {
+        return;
+    }
+    let at = best.partition_point(|old| old.similarity >= new.similarity);
+    best.insert(at, new);
+    best.truncate(k);
+}
+
+/// `out (rows, D)` = the rows, each divided by its length; a row of zeros stays, and is as near to all.
+fn normalised<B: std::ops::DerefMut<Target = [f32]>>(rows: &[&[f32]], d: usize, mut out: B) -> B {
+    out.par_chunks_mut(d).zip(rows).with_min_len(ROWS).for_each(|(out, row)| {
+        // In double precision: squares of large features would overflow in single.
+        let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+        let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+        out.iter_mut().zip(*row).for_each(|(out, x)| *out = (f64::from(*x) * scale) as f32);
+    });
+    out
+}
+
+/// The classes of the neighbours: most votes first, then the greater sum of similarities, then the lower class.
+fn rank(near: &[Near], labels: &[u32]) -> Vec<u32> {
+    let mut votes: Vec<(u32, usize, f64)> = Vec::new();
+    for near in near {
+        let (class, similarity) = (labels[near.row], f64::from(near.similarity));
+        match votes.iter_mut().find(|v| v.0 == class) {
+            Some(vote) => {
+                vote.1 += 1;
+                vote.2 += similarity;
+            }
+            None => votes.push((class, 1, similarity)),
+        }
+    }
+    votes.sort_by(|a, b| {
+        let by_sum = || b.2.partial_cmp(&a.2).unwrap_or(Ordering::Equal);
+        b.1.cmp(&a.1).then_with(by_sum).then(a.0.cmp(&b.0))
+    });
+    votes.into_iter().map(|v| v.0).collect()
+}
+
+/// Most frequent class; of equally frequent ones the first.
+fn most_frequent(labels: &[u32], n_classes: usize) -> u32 {
+    let mut counts = vec![0usize; n_classes];
+    labels.iter().for_each(|l| counts[*l as usize] += 1);
+    (0..n_classes).rev().max_by_key(|c| counts[*c]).unwrap_or_default() as u32
+}
