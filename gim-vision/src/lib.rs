@@ -1,1 +1,6 @@
-//! Pictures for Greedy InfoMax. Nothing is here yet.
+//! Pictures for Greedy InfoMax: corpora and training views.
+
+pub mod corpus;
+pub mod loader;
+pub mod picture;
+pub mod standardize;
