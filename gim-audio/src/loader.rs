@@ -1,16 +1,12 @@
 //! Training batches made beside training.
 //!
 //! What is in a batch is a function of seed, epoch, step and place in the batch alone ([`CropPlan`]): not of the number of
-//! loader threads, the cache, or the step at which the loader was started. Worker w of n makes steps w, w + n, w + 2n … and
-//! has a bounded queue of its own, so that batches come in order without sorting, and nobody can wait for anybody in a circle.
+//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::loader`]'s.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
+use gim_core::loader::{Cache, EpochOrder, Loader, below};
+pub use gim_core::loader::{LoaderStats, shuffle};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
@@ -67,58 +63,36 @@ pub struct Crop {
     pub len: usize,
 }
 
-/// Permutes `items`: Fisher–Yates on the key's stream. Written out so that the order outlives changes of library.
-pub fn shuffle<T>(items: &mut [T], key: Key) {
-    let mut rng = key.rng();
-    for i in (1..items.len()).rev() {
-        items.swap(i, below(rng.random(), i + 1));
-    }
-}
-
-/// 0 .. n from 64 random bits; the bias, n/2⁶⁴, is beyond measuring.
-fn below(bits: u64, n: usize) -> usize {
-    ((u128::from(bits) * n as u128) >> 64) as usize
-}
-
 /// Which crops are in which batch.
 #[derive(Debug, Clone)]
 pub struct CropPlan {
     /// Utterance and length of each item.
     items: Arc<[(usize, usize)]>,
-    batch: usize,
     len: usize,
     seed: u64,
-    /// The order of the epoch looked at last.
-    order: Vec<u32>,
-    epoch: Option<u32>,
+    order: EpochOrder,
 }
 
 impl CropPlan {
     /// Over `items` = (utterance, its length). At least `batch` of them, `batch` and `len` positive.
     pub fn new(items: impl Into<Arc<[(usize, usize)]>>, batch: usize, len: usize, seed: u64) -> Self {
         let items = items.into();
-        assert!(batch > 0 && len > 0 && items.len() >= batch, "{} items, batch {batch}, crop {len}", items.len());
-        let order = Vec::with_capacity(items.len());
-        Self { items, batch, len, seed, order, epoch: None }
+        assert!(len > 0, "crops of no samples");
+        let order = EpochOrder::new(items.len(), batch, seed);
+        Self { items, len, seed, order }
     }
 
     /// Steps in an epoch: an incomplete last batch is left out.
     pub fn epoch_len(&self) -> u64 {
-        (self.items.len() / self.batch) as u64
+        self.order.epoch_len()
     }
 
     /// Overwrites `crops` with the crops of a step (counted from 0 over the whole run).
     pub fn fill(&mut self, step: u64, crops: &mut Vec<Crop>) {
-        let (epoch, within) = ((step / self.epoch_len()) as u32, (step % self.epoch_len()) as usize);
-        if self.epoch != Some(epoch) {
-            self.order.clear();
-            self.order.extend(0..self.items.len() as u32);
-            shuffle(&mut self.order, Key::new(self.seed, Purpose::Shuffle).with_epoch(epoch));
-            self.epoch = Some(epoch);
-        }
+        let (epoch, items) = self.order.batch(step);
         crops.clear();
         let place = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
-        for (i, &item) in self.order[within * self.batch..][..self.batch].iter().enumerate() {
+        for (i, &item) in items.iter().enumerate() {
             let (utterance, total) = self.items[item as usize];
             let starts = total.saturating_sub(self.len) / CROP_GRID + 1;
             let start = CROP_GRID * below(place.with_item(i as u32).rng().random(), starts);
@@ -136,33 +110,13 @@ pub struct Batch {
     pub data: Buffer<f32>,
 }
 
-/// How the loader is doing.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoaderStats {
-    /// Batches handed out.
-    pub batches: u64,
-    /// Time the consumer waited for them, all together.
-    pub wait_seconds: f64,
-    /// Of that, the wait for the first batch, which nothing can hide.
-    pub first_wait_seconds: f64,
-    /// Bytes of decoded audio in the cache.
-    pub cached_bytes: usize,
-    /// Batch buffers ever made.
-    pub buffers: usize,
-}
-
 /// Makes batches on its own threads; see the [module](self).
 #[derive(Debug)]
 pub struct CropLoader {
-    queues: Vec<Receiver<Result<Batch>>>,
-    workers: Vec<JoinHandle<()>>,
+    loader: Loader<Batch>,
     shared: Arc<Shared>,
     plan: CropPlan,
     crops: Vec<Crop>,
-    next: u64,
-    first: u64,
-    wait: Duration,
-    first_wait: Duration,
     notes: Vec<String>,
 }
 
@@ -204,40 +158,17 @@ impl CropLoader {
             return Err(Error::file(corpus.root(), what, "use a smaller batch, shorter crops or more audio"));
         }
         let plan = CropPlan::new(items, config.batch, config.len, config.seed);
-        let n = corpus.utterances().len();
         let shared = Arc::new(Shared {
+            clips: Cache::new(corpus.utterances().len(), config.cache_mb.saturating_mul(1_000_000)),
             corpus,
             standardize,
-            clips: (0..n).map(|_| OnceLock::new()).collect(),
-            free: AtomicUsize::new(config.cache_mb.saturating_mul(1_000_000)),
-            cached: AtomicUsize::new(0),
             pool: Pool::new(),
-            stop: AtomicBool::new(false),
         });
-        let (mut queues, mut workers) = (Vec::new(), Vec::new());
-        for worker in 0..config.threads as u64 {
-            let (send, receive) = sync_channel(config.ahead.max(1));
-            let (shared, plan) = (Arc::clone(&shared), plan.clone());
-            let steps = (first_step + worker..).step_by(config.threads);
-            let spawned = std::thread::Builder::new()
-                .name(format!("gim-loader-{worker}"))
-                .spawn(move || shared.work(plan, steps, &send))
-                .map_err(|e| Error::config("loader threads", e, "use fewer threads"))?;
-            queues.push(receive);
-            workers.push(spawned);
-        }
-        Ok(Self {
-            queues,
-            workers,
-            shared,
-            plan,
-            crops: Vec::with_capacity(config.batch),
-            next: first_step,
-            first: first_step,
-            wait: Duration::ZERO,
-            first_wait: Duration::ZERO,
-            notes,
-        })
+        let loader = Loader::start(config.threads, config.ahead, first_step, shared.corpus.root(), || {
+            let (shared, mut plan, mut crops) = (Arc::clone(&shared), plan.clone(), Vec::with_capacity(config.batch));
+            move |step| shared.make(&mut plan, step, &mut crops)
+        })?;
+        Ok(Self { loader, shared, plan, crops: Vec::with_capacity(config.batch), notes })
     }
 
     /// The next batch, waiting for it if need be.
@@ -245,21 +176,9 @@ impl CropLoader {
     /// # Errors
     /// A file of this batch cannot be decoded. The batches after it can still be asked for.
     pub fn next_batch(&mut self) -> Result<Batch> {
-        let began = Instant::now();
-        let queue = ((self.next - self.first) % self.queues.len() as u64) as usize;
-        let batch = self.queues[queue].recv();
-        let waited = began.elapsed();
-        self.wait += waited;
-        if self.next == self.first {
-            self.first_wait = waited;
-        }
-        let Ok(batch) = batch else {
-            // Only a worker that is gone closes its queue.
-            let what = format!("the loader thread has ended before step {}", self.next);
-            return Err(Error::file(self.shared.corpus.root(), what, "start the run again"));
-        };
-        self.plan.fill(self.next, &mut self.crops);
-        self.next += 1;
+        let step = self.loader.next_step();
+        let batch = self.loader.next_batch();
+        self.plan.fill(step, &mut self.crops);
         batch
     }
 
@@ -270,7 +189,7 @@ impl CropLoader {
 
     /// Step of the next batch.
     pub fn next_step(&self) -> u64 {
-        self.next
+        self.loader.next_step()
     }
 
     /// Steps in an epoch.
@@ -285,25 +204,7 @@ impl CropLoader {
 
     /// Waits and memory so far.
     pub fn stats(&self) -> LoaderStats {
-        LoaderStats {
-            batches: self.next - self.first,
-            wait_seconds: self.wait.as_secs_f64(),
-            first_wait_seconds: self.first_wait.as_secs_f64(),
-            cached_bytes: self.shared.cached.load(Ordering::Relaxed),
-            buffers: self.shared.pool.made(),
-        }
-    }
-}
-
-impl Drop for CropLoader {
-    fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        // A worker that waits for room in its queue wakes up, because nobody can receive any more.
-        self.queues.clear();
-        for worker in self.workers.drain(..) {
-            // A worker catches its panics and says so in its queue; there is nothing left to report here.
-            let _ = worker.join();
-        }
+        self.loader.stats(self.shared.clips.bytes(), self.shared.pool.made())
     }
 }
 
@@ -351,35 +252,14 @@ impl Clip {
 struct Shared {
     corpus: Arc<Corpus>,
     standardize: Standardize,
-    clips: Vec<OnceLock<Clip>>,
-    /// Bytes the cache may still take.
-    free: AtomicUsize,
-    cached: AtomicUsize,
+    clips: Cache<Clip>,
     pool: Pool<f32>,
-    stop: AtomicBool,
 }
 
 impl Shared {
-    fn work(&self, mut plan: CropPlan, steps: impl Iterator<Item = u64>, queue: &SyncSender<Result<Batch>>) {
-        let mut crops = Vec::with_capacity(plan.batch);
-        for step in steps {
-            if self.stop.load(Ordering::Relaxed) {
-                return;
-            }
-            let made = catch_unwind(AssertUnwindSafe(|| self.make(&mut plan, step, &mut crops)));
-            let batch = made.unwrap_or_else(|_| {
-                let what = format!("the loader failed at step {step}");
-                Err(Error::file(self.corpus.root(), what, "this is a defect of the program; please report it"))
-            });
-            if queue.send(batch).is_err() {
-                return;
-            }
-        }
-    }
-
     fn make(&self, plan: &mut CropPlan, step: u64, crops: &mut Vec<Crop>) -> Result<Batch> {
         plan.fill(step, crops);
-        let mut data = self.pool.take(plan.batch * plan.len);
+        let mut data = self.pool.take(crops.len() * plan.len);
         for (crop, row) in crops.iter().zip(data.chunks_exact_mut(plan.len)) {
             let (audio, padding) = row.split_at_mut(crop.len);
             self.fetch(crop, audio)?;
@@ -390,35 +270,21 @@ impl Shared {
     }
 
     fn fetch(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
-        let (clip, utterance) = (&self.clips[crop.utterance], &self.corpus.utterances()[crop.utterance]);
-        if let Some(clip) = clip.get() {
+        if let Some(clip) = self.clips.get(crop.utterance) {
             clip.copy(crop.start, out);
             return Ok(());
         }
         // Reserved at 16 bits a sample before decoding; settled when the true size is known.
+        let utterance = &self.corpus.utterances()[crop.utterance];
         let guess = utterance.len.saturating_mul(2);
-        if !self.reserve(guess) {
+        if !self.clips.reserve(guess) {
             return decode::decode_range(&utterance.path, crop.start, out);
         }
         let made = self.corpus.decode(crop.utterance).map(Clip::of);
-        let made = made.inspect_err(|_| self.release(guess))?;
+        let made = made.inspect_err(|_| self.clips.release(guess))?;
         made.copy(crop.start, out);
         let bytes = made.bytes();
-        let fits = bytes <= guess || self.reserve(bytes - guess);
-        if fits && clip.set(made).is_ok() {
-            self.cached.fetch_add(bytes, Ordering::Relaxed);
-        } else {
-            // Too large after all, or another worker was faster.
-            self.release(if fits { bytes.max(guess) } else { guess });
-        }
+        self.clips.keep(crop.utterance, made, guess, bytes);
         Ok(())
-    }
-
-    fn reserve(&self, bytes: usize) -> bool {
-        self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes)).is_ok()
-    }
-
-    fn release(&self, bytes: usize) {
-        self.free.fetch_add(bytes, Ordering::Relaxed);
     }
 }

@@ -19,6 +19,7 @@
 //! | [`optim`], [`param`] | Adam, SGD; parameters |
 //! | [`schedule`] | the one loop behind all schedules, and its links |
 //! | [`checkpoint`] | one file a module |
+//! | [`loader`] | batches made beside training, in order |
 //! | [`kernels`], [`pool`], [`rng`], [`scalar`] | matrix products, recycled buffers, counter-based randomness, f32 and f64 |
 //! | [`testing`] | gradient checks for layers and losses |
 //!
@@ -30,7 +31,11 @@ mod error;
 pub mod kernels;
 pub mod layer;
 pub mod layers;
+<<<<<<< HEAD
 pub mod linalg;
+=======
+pub mod loader;
+>>>>>>> corpora
 pub mod loss;
 pub mod module;
 pub mod optim;

@@ -1,0 +1,69 @@
+//! Files the tests write and find.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gim_vision::corpus::{self, CorpusOptions, ImageCorpus};
+use gim_vision::picture::Picture;
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+
+/// Opens a corpus, or says what is wrong.
+pub(crate) fn open(root: &Path) -> Result<Arc<dyn ImageCorpus>, String> {
+    corpus::open(root, &CorpusOptions::default()).map_err(|e| e.to_string())
+}
+
+/// Writes a file, making its folders.
+pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// A picture that differs in every pixel from its neighbours, and with `kind`.
+pub(crate) fn scene(height: usize, width: usize, channels: usize, kind: usize) -> Picture {
+    let mut state = (kind as u32 + 1).wrapping_mul(2_654_435_761);
+    let pixels = (0..height * width * channels)
+        .map(|i| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            ((i * 200 / (height * width * channels)) as u32 + (state >> 24) % 50) as u8
+        })
+        .collect();
+    Picture::new(height, width, channels, pixels)
+}
+
+fn kind(p: &Picture) -> ExtendedColorType {
+    if p.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 }
+}
+
+/// The bytes of a PNG file.
+pub(crate) fn png(p: &Picture) -> Vec<u8> {
+    let mut out = Vec::new();
+    PngEncoder::new(&mut out).write_image(&p.pixels, p.width as u32, p.height as u32, kind(p)).unwrap();
+    out
+}
+
+/// The bytes of a JPEG file.
+pub(crate) fn jpeg(p: &Picture) -> Vec<u8> {
+    let mut out = Vec::new();
+    JpegEncoder::new(&mut out).write_image(&p.pixels, p.width as u32, p.height as u32, kind(p)).unwrap();
+    out
+}
+
+/// The embedded corpus.
+pub(crate) fn fashion_mini() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/fashion-mini")
+}
+
+/// A large corpus that is not part of the project, if it is there; says so if not.
+pub(crate) fn big(name: &str) -> Option<PathBuf> {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let root = std::env::var_os("GIM_DATA").map_or(shared, PathBuf::from).join(name);
+    if root.is_dir() {
+        return Some(root);
+    }
+    println!("skipped: there is no {}; GIM_DATA names the folder it is in", root.display());
+    None
+}

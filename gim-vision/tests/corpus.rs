@@ -1,0 +1,562 @@
+//! Opening picture corpora: every format, and everything that can be wrong with it.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use common::{big, fashion_mini, jpeg, open, png, scene, write};
+use gim_core::Error;
+use gim_vision::corpus::{self, CorpusOptions, ImageCorpus, Split};
+use gim_vision::picture::{Colour, Picture};
+use gim_vision::standardize::Standardize;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+fn says(root: &Path, parts: &[&str]) {
+    let e = open(root).unwrap_err();
+    for part in parts {
+        assert!(e.contains(part), "{e:?} should say {part:?}");
+    }
+}
+
+fn temp() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Puts a part of a file's bytes back in place of the whole.
+fn change(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = std::fs::read(path).unwrap();
+    f(&mut bytes);
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Value of channel c at row y, column x of a picture unlike its mirror images and its transpose.
+fn value(i: usize, c: usize, y: usize, x: usize) -> u8 {
+    (i * 31 + c * 85 + y * 2 + x / 2 + usize::from(x < 10 && y > 50) * 40) as u8
+}
+
+/// A record (C, H, W), or (C, W, H) by columns.
+fn planes(i: usize, side: usize, columns: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    for c in 0..3 {
+        for a in 0..side {
+            for b in 0..side {
+                out.push(if columns { value(i, c, b, a) } else { value(i, c, a, b) });
+            }
+        }
+    }
+    out
+}
+
+fn check_pixels(picture: &Picture, i: usize, side: usize) {
+    assert_eq!((picture.height, picture.width, picture.channels), (side, side, 3));
+    for (y, x, c) in [(0, 0, 0), (0, side - 1, 0), (side - 1, 0, 1), (3, 7, 2), (20, 5, 1), (side - 1, side - 1, 2)] {
+        assert_eq!(picture.pixels[(y * side + x) * 3 + c], value(i, c, y, x), "row {y}, column {x}, channel {c}");
+    }
+}
+
+/// 12 to train on, 5 to test on, 4 without labels.
+fn stl10() -> TempDir {
+    let dir = temp();
+    let records = |first: usize, n: usize| (first..first + n).flat_map(|i| planes(i, 96, true)).collect::<Vec<_>>();
+    write(&dir.path().join("train_X.bin"), records(0, 12));
+    write(&dir.path().join("train_y.bin"), (0..12).map(|i| i % 10 + 1).collect::<Vec<u8>>());
+    write(&dir.path().join("test_X.bin"), records(12, 5));
+    write(&dir.path().join("test_y.bin"), [10, 1, 2, 3, 4]);
+    write(&dir.path().join("unlabeled_X.bin"), records(17, 4));
+    write(&dir.path().join("class_names.txt"), "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n");
+    write(&dir.path().join("fold_indices.txt"), "0 3 5\n1 2 11\n");
+    dir
+}
+
+#[test]
+fn stl10_is_read() {
+    let dir = stl10();
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.format(), corpus.len(), corpus.classes().len()), ("STL-10", 21, 10));
+    assert_eq!(corpus.split(Split::Train), (0..12).collect::<Vec<_>>());
+    assert_eq!(corpus.split(Split::Test), [12, 13, 14, 15, 16]);
+    assert_eq!(corpus.split(Split::Unlabelled), [17, 18, 19, 20]);
+    assert_eq!(
+        (corpus.label(0), corpus.label(11), corpus.label(12), corpus.label(17)),
+        (Some(0), Some(1), Some(9), None)
+    );
+    assert_eq!(corpus.folds(), [vec![0, 3, 5], vec![1, 2, 11]]);
+    assert_eq!((corpus.id(12), corpus.size(3)), ("test/0".to_owned(), (96, 96)));
+    assert!(corpus.file(20).ends_with("unlabeled_X.bin"));
+    assert!(corpus.notes().is_empty(), "{:?}", corpus.notes());
+    for i in [0, 11, 12, 16, 17, 20] {
+        check_pixels(&corpus.read(i).unwrap(), i, 96);
+    }
+    let digest = corpus.digest().to_owned();
+    change(&dir.path().join("test_X.bin"), |b| b[7] ^= 1);
+    assert_ne!(open(dir.path()).unwrap().digest(), digest);
+    std::fs::remove_file(dir.path().join("unlabeled_X.bin")).unwrap();
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!(corpus.split(Split::Unlabelled), corpus.split(Split::Train));
+    assert!(corpus.notes()[0].contains("unlabeled_X.bin"));
+    // The archive's own folder is found, too.
+    let outer = temp();
+    std::fs::rename(dir.path(), outer.path().join("stl10_binary")).unwrap();
+    assert_eq!(open(outer.path()).unwrap().format(), "STL-10");
+}
+
+#[test]
+fn damaged_stl10() {
+    let file = |name: &str, f: fn(&mut Vec<u8>), parts: &[&str]| {
+        let dir = stl10();
+        change(&dir.path().join(name), f);
+        says(dir.path(), &[&[name], parts].concat());
+    };
+    file("train_X.bin", |b| b.truncate(b.len() - 1), &["no multiple of the 27648"]);
+    file("unlabeled_X.bin", Vec::clear, &["the file is empty"]);
+    file("train_X.bin", |b| b.truncate(27_648 * 11), &["12 labels for the 11 pictures"]);
+    file("train_y.bin", |b| b[3] = 0, &["label 0 of picture 3 is outside 1 to 10"]);
+    file("test_y.bin", |b| b[4] = 11, &["label 11 of picture 4"]);
+    file("class_names.txt", |b| b.truncate(8), &["4 classes, but there are 10"]);
+    file("fold_indices.txt", |b| b.extend(b"12\n"), &["line 3", "\"12\""]);
+    let dir = stl10();
+    std::fs::remove_file(dir.path().join("test_y.bin")).unwrap();
+    says(dir.path(), &["test_y.bin", "No such file"]);
+    let dir = stl10();
+    let corpus = open(dir.path()).unwrap();
+    change(&dir.path().join("unlabeled_X.bin"), |b| b.truncate(100));
+    assert!(corpus.read(20).unwrap_err().to_string().contains("unlabeled_X.bin"));
+    let large = CorpusOptions { min_side: 97, ..Default::default() };
+    assert!(corpus::open(dir.path(), &large).is_err());
+}
+
+fn cifar(before: usize, parts: &[(&str, usize)]) -> TempDir {
+    let dir = temp();
+    let mut i = 0;
+    for &(name, n) in parts {
+        let mut bytes = Vec::new();
+        for _ in 0..n {
+            bytes.extend(if before == 1 { vec![(i % 10) as u8] } else { vec![(i % 20) as u8, (99 - i) as u8] });
+            bytes.extend(planes(i, 32, false));
+            i += 1;
+        }
+        write(&dir.path().join(format!("{name}.bin")), bytes);
+    }
+    dir
+}
+
+fn cifar10() -> TempDir {
+    let names = ["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"];
+    cifar(1, &names.map(|name| (name, 3)))
+}
+
+#[test]
+fn cifar_is_read() {
+    let dir = cifar10();
+    assert!(open(dir.path()).unwrap().notes()[0].contains("batches.meta.txt"));
+    write(&dir.path().join("batches.meta.txt"), "p\nq\nr\ns\nt\nu\nv\nw\nx\ny\n\n");
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.format(), corpus.len()), ("CIFAR-10", 18));
+    assert_eq!((corpus.classes()[9].as_str(), corpus.label(9), corpus.label(17)), ("y", Some(9), Some(7)));
+    assert_eq!((corpus.split(Split::Unlabelled).len(), corpus.split(Split::Test)), (15, &[15, 16, 17][..]));
+    for i in [0, 4, 17] {
+        check_pixels(&corpus.read(i).unwrap(), i, 32);
+    }
+
+    let dir = cifar(2, &[("train", 6), ("test", 2)]);
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.format(), corpus.len(), corpus.classes().len()), ("CIFAR-100", 8, 100));
+    assert_eq!((corpus.label(0), corpus.label(7)), (Some(99), Some(92)));
+    check_pixels(&corpus.read(7).unwrap(), 7, 32);
+}
+
+#[test]
+fn damaged_cifar() {
+    let dir = cifar10();
+    change(&dir.path().join("data_batch_3.bin"), |b| b.truncate(5000));
+    says(dir.path(), &["data_batch_3.bin", "5000 bytes", "3073"]);
+    change(&dir.path().join("data_batch_3.bin"), |b| b.truncate(3073));
+    says(dir.path(), &["data_batch_3.bin", "1 pictures", "has 3"]);
+    std::fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
+    says(dir.path(), &["data_batch_3.bin", "No such file"]);
+    let dir = cifar10();
+    change(&dir.path().join("test_batch.bin"), |b| b[3073] = 10);
+    says(dir.path(), &["test_batch.bin", "label 10 of picture 1 is outside 0 to 9"]);
+    let dir = cifar(2, &[("train", 6), ("test", 2)]);
+    change(&dir.path().join("train.bin"), |b| b[1] = 100);
+    says(dir.path(), &["train.bin", "label 100"]);
+}
+
+fn idx_file(dims: &[u32], data: &[u8]) -> Vec<u8> {
+    let mut out = vec![0, 0, 8, dims.len() as u8];
+    out.extend(dims.iter().flat_map(|d| d.to_be_bytes()));
+    out.extend(data);
+    out
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gz.write_all(bytes).unwrap();
+    gz.finish().unwrap()
+}
+
+/// 6 and 3 pictures of 4 × 5, plain and packed, in different spellings.
+fn idx() -> TempDir {
+    let dir = temp();
+    let pixels = |first: usize, n: usize| (0..n * 20).map(|i| (first + i) as u8).collect::<Vec<_>>();
+    write(&dir.path().join("train-images-idx3-ubyte"), idx_file(&[6, 4, 5], &pixels(0, 6)));
+    write(&dir.path().join("train-labels.idx1-ubyte"), idx_file(&[6], &[0, 1, 2, 2, 1, 0]));
+    write(&dir.path().join("t10k-images-idx3-ubyte.gz"), gzip(&idx_file(&[3, 4, 5], &pixels(7, 3))));
+    write(&dir.path().join("t10k-labels-idx1-ubyte.gz"), gzip(&idx_file(&[3], &[1, 0, 2])));
+    dir
+}
+
+#[test]
+fn idx_is_read() {
+    let dir = idx();
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.format(), corpus.len(), corpus.size(0)), ("IDX", 9, (4, 5)));
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test)), (6, &[6, 7, 8][..]));
+    assert_eq!(
+        (corpus.classes(), corpus.label(3), corpus.label(6)),
+        (&["0", "1", "2"].map(String::from)[..], Some(2), Some(1))
+    );
+    assert_eq!(corpus.read(1).unwrap(), Picture::new(4, 5, 1, (20..40).collect()));
+    assert_eq!(corpus.read(8).unwrap(), Picture::new(4, 5, 1, (47..67).collect()));
+    // Packed or not, it is the same corpus.
+    let bytes = std::fs::read(dir.path().join("train-images-idx3-ubyte")).unwrap();
+    std::fs::remove_file(dir.path().join("train-images-idx3-ubyte")).unwrap();
+    write(&dir.path().join("train-images.idx3-ubyte.gz"), gzip(&bytes));
+    assert_eq!(open(dir.path()).unwrap().digest(), corpus.digest());
+    write(&dir.path().join("classes.txt"), "x\ny\nz\nnever seen\n");
+    assert_eq!(open(dir.path()).unwrap().classes()[3], "never seen");
+    write(&dir.path().join("classes.txt"), "x\ny\n");
+    says(dir.path(), &["train-labels", "label 2 of picture 2 is outside 0 to 1"]);
+    write(&dir.path().join("classes.txt"), "\n");
+    says(dir.path(), &["classes.txt", "names no class"]);
+}
+
+#[test]
+fn damaged_idx() {
+    let file = |name: &str, bytes: Vec<u8>, parts: &[&str]| {
+        let dir = idx();
+        write(&dir.path().join(name), bytes);
+        says(dir.path(), &[&[name], parts].concat());
+    };
+    file("train-images-idx3-ubyte", idx_file(&[6, 4, 5], &[0; 119]), &["fewer data"]);
+    file("train-images-idx3-ubyte", idx_file(&[6, 4, 5], &[0; 121]), &["more data"]);
+    file("train-images-idx3-ubyte", idx_file(&[u32::MAX; 3], &[0; 121]), &["fewer data"]);
+    file("train-images-idx3-ubyte", idx_file(&[0, 4, 5], &[]), &["empty"]);
+    file("train-images-idx3-ubyte", idx_file(&[6], &[0; 16]), &["does not begin as an IDX file of pictures"]);
+    file("train-images-idx3-ubyte", vec![0, 0, 8], &["cut short"]);
+    file("train-labels.idx1-ubyte", idx_file(&[6, 4, 5], &[0; 120]), &["does not begin as an IDX file of labels"]);
+    file("train-labels.idx1-ubyte", idx_file(&[5], &[0; 5]), &["5 labels for the 6 pictures"]);
+    file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[3, 5, 4], &[0; 60])), &["5 x 4", "4 x 5"]);
+    file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[3, 4, 5], &[0; 61])), &["more data"]);
+    file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[u32::MAX; 3], &[0; 61])), &["fewer data"]);
+    file("t10k-images-idx3-ubyte.gz", b"no gzip at all".to_vec(), &["cannot be unpacked"]);
+    let cut = gzip(&idx_file(&[3, 4, 5], &[9; 60]));
+    file("t10k-images-idx3-ubyte.gz", cut[..cut.len() - 12].to_vec(), &["cannot be unpacked"]);
+    let dir = idx();
+    std::fs::remove_file(dir.path().join("t10k-labels-idx1-ubyte.gz")).unwrap();
+    says(dir.path(), &["t10k-labels-idx1-ubyte", "no such file"]);
+}
+
+/// Two classes with three pictures to train and one to test on.
+fn folders() -> TempDir {
+    let dir = temp();
+    for (c, class) in ["cat", "dog"].iter().enumerate() {
+        for k in 0..3 {
+            write(&dir.path().join(format!("train/{class}/{k}.png")), png(&scene(20 + k, 30, 3, c)));
+        }
+        write(&dir.path().join(format!("val/{class}/x.JPEG")), jpeg(&scene(25, 16, 1, c)));
+    }
+    dir
+}
+
+#[test]
+fn class_folders_are_read() {
+    let dir = folders();
+    write(&dir.path().join("train/cat/Thumbs.db"), "not a picture");
+    write(&dir.path().join("train/cat/.hidden.png"), "not a picture");
+    write(&dir.path().join("train/loose.png"), "in no class");
+    write(&dir.path().join("extra/a/b.png"), "beside train");
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!(
+        (corpus.format(), corpus.len(), corpus.classes()),
+        ("class folders", 8, &["cat", "dog"].map(String::from)[..])
+    );
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test)), (6, &[6, 7][..]));
+    assert_eq!(corpus.split(Split::Unlabelled), corpus.split(Split::Train));
+    assert_eq!((corpus.id(1), corpus.size(1), corpus.label(1)), ("train/cat/1.png".to_owned(), (21, 30), Some(0)));
+    assert_eq!((corpus.id(7), corpus.label(7)), ("val/dog/x.JPEG".to_owned(), Some(1)));
+    assert_eq!(corpus.read(1).unwrap(), scene(21, 30, 3, 0));
+    assert_eq!(corpus.read(6).unwrap().channels, 1);
+    let notes = corpus.notes().join("\n");
+    assert!(notes.contains("folder extra") && notes.contains("Thumbs.db") && notes.contains("loose.png"), "{notes}");
+    assert!(!notes.contains("hidden"), "{notes}");
+
+    write(&dir.path().join("unlabeled/any/where/u.jpg"), jpeg(&scene(9, 9, 3, 5)));
+    let more = open(dir.path()).unwrap();
+    assert_eq!(
+        more.split(Split::Unlabelled).iter().map(|&i| more.id(i)).collect::<Vec<_>>(),
+        ["unlabeled/any/where/u.jpg"]
+    );
+    assert_eq!(more.label(more.split(Split::Unlabelled)[0]), None);
+    assert_ne!(more.digest(), corpus.digest());
+
+    // Where it lies does not matter, what is in it does.
+    let moved = temp();
+    let there = moved.path().join("there");
+    std::fs::rename(dir.path(), &there).unwrap();
+    assert_eq!(open(&there).unwrap().digest(), more.digest());
+    write(&there.join("val/cat/x.JPEG"), jpeg(&scene(25, 17, 1, 0)));
+    assert_ne!(open(&there).unwrap().digest(), more.digest());
+    assert!(more.read(0).is_err(), "the files are elsewhere");
+}
+
+#[test]
+fn classes_without_a_split_are_divided() {
+    let dir = temp();
+    for class in ["a", "b", "c"] {
+        for k in 0..10 {
+            write(&dir.path().join(format!("{class}/{k}.png")), png(&scene(8, 8, 1, k)));
+        }
+    }
+    write(&dir.path().join("d/only.png"), png(&scene(8, 8, 1, 0)));
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test).len()), (25, 6));
+    for class in 0..3 {
+        assert_eq!(corpus.split(Split::Test).iter().filter(|&&i| corpus.label(i) == Some(class)).count(), 2);
+    }
+    let notes = corpus.notes().join("\n");
+    assert!(notes.contains("a fifth of each class (seed 0)") && notes.contains("class d"), "{notes}");
+    assert_eq!(open(dir.path()).unwrap().split(Split::Test), corpus.split(Split::Test));
+    let other = corpus::open(dir.path(), &CorpusOptions { seed: 1, ..Default::default() }).unwrap();
+    assert_ne!(other.split(Split::Test), corpus.split(Split::Test));
+    assert_ne!(other.digest(), corpus.digest());
+}
+
+#[test]
+fn bad_class_folders() {
+    let dir = temp();
+    says(dir.path(), &["no class folders"]);
+    says(&dir.path().join("absent"), &["absent", "no such folder"]);
+    write(&dir.path().join("f"), "");
+    says(&dir.path().join("f"), &["not a folder"]);
+    let dir = folders();
+    std::fs::create_dir(dir.path().join("train/empty")).unwrap();
+    says(dir.path(), &["train/empty", "no JPEG or PNG"]);
+    write(&dir.path().join("train/empty/now.png"), png(&scene(8, 8, 1, 0)));
+    assert!(open(dir.path()).unwrap().notes().iter().any(|n| n.contains("class empty")));
+    write(&dir.path().join("val/strange/x.png"), png(&scene(8, 8, 1, 0)));
+    says(dir.path(), &["val/strange", "no folder in the training set"]);
+    std::fs::rename(dir.path().join("train"), dir.path().join("old")).unwrap();
+    says(dir.path(), &["train", "no such folder"]);
+}
+
+/// A bad file is one clear error that names it and the remedy, or, if wanted, left out and listed.
+#[test]
+fn bad_pictures_are_errors_or_left_out() {
+    let good = jpeg(&scene(40, 30, 3, 1));
+    let whole = png(&scene(40, 30, 3, 1));
+    let cases: [(&str, Vec<u8>, &str, bool); 8] = [
+        ("bad.jpg", b"GIF89a, no JPEG".to_vec(), "neither JPEG nor PNG", true),
+        ("bad.jpg", Vec::new(), "empty", true),
+        ("bad.jpg", good[..20].to_vec(), "damaged", true),
+        ("bad.jpg", good[..good.len() / 2 + 200].to_vec(), "cut short", false),
+        ("bad.png", whole[..whole.len() / 2].to_vec(), "damaged", false),
+        ("bad.png", whole[..10].to_vec(), "damaged", true),
+        ("bad.png", png(&scene(1, 1, 3, 0)), "1 x 1, smaller than the 8 x 8", true),
+        ("bad.png", png(&scene(9, 7, 3, 0)), "9 x 7, smaller than the 8 x 8", true),
+    ];
+    for (name, bytes, what, at_opening) in cases {
+        let dir = folders();
+        write(&dir.path().join("train/dog").join(name), bytes);
+        let options = CorpusOptions { min_side: 8, ..Default::default() };
+        let e = match corpus::open(dir.path(), &options) {
+            Err(e) => {
+                assert!(at_opening, "{e}");
+                e
+            }
+            Ok(corpus) => {
+                assert!(!at_opening, "{what} was not seen");
+                let i = (0..corpus.len()).find(|&i| corpus.file(i).ends_with(name)).unwrap();
+                corpus.read(i).unwrap_err()
+            }
+        };
+        assert!(matches!(&e, Error::File { path, .. } if path.ends_with(name)), "{e}");
+        assert!(e.to_string().contains(what) && e.to_string().contains("--skip-bad"), "{e} should say {what}");
+
+        let skip = CorpusOptions { skip_bad: true, ..options };
+        let corpus = corpus::open(dir.path(), &skip).unwrap();
+        assert_eq!(corpus.len(), 8);
+        let note = corpus.notes().iter().find(|n| n.contains("1 pictures are bad")).unwrap();
+        assert!(note.contains(&format!("train/dog/{name}")) && note.contains(what), "{note}");
+    }
+    // A class of bad pictures alone is an error even then.
+    let dir = folders();
+    write(&dir.path().join("train/worst/a.jpg"), "no picture");
+    let skip = CorpusOptions { skip_bad: true, ..Default::default() };
+    assert!(corpus::open(dir.path(), &skip).unwrap_err().to_string().contains("train/worst"));
+}
+
+/// The EXIF segment of an orientation, put behind the first marker.
+fn with_orientation(mut jpeg: Vec<u8>, orientation: u8) -> Vec<u8> {
+    let mut exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+    exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+    exif[3] = (exif.len() - 2) as u8;
+    jpeg.splice(2..2, exif);
+    jpeg
+}
+
+/// The colours of the four corners' squares, left to right and down.
+fn corners(p: &Picture) -> [u8; 4] {
+    assert_eq!((p.height, p.width, p.channels), (16, 16, 3));
+    [(4, 4), (4, 11), (11, 4), (11, 11)].map(|(y, x)| {
+        let pixel = &p.pixels[(y * 16 + x) * 3..][..3];
+        let on = |v: u8| v > 128;
+        match (on(pixel[0]), on(pixel[1]), on(pixel[2])) {
+            (true, false, false) => b'r',
+            (false, true, false) => b'g',
+            (false, false, true) => b'b',
+            (true, true, true) => b'w',
+            _ => b'?',
+        }
+    })
+}
+
+#[test]
+fn odd_jpegs_and_pngs() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for name in ["cmyk.jpg", "palette.png", "progressive.jpg"] {
+        let picture = Picture::open(&fixtures.join(name)).unwrap();
+        assert_eq!(corners(&picture).escape_ascii().to_string(), "rgbw", "{name}");
+        assert_eq!(Picture::size_of(&fixtures.join(name)).unwrap(), (16, 16));
+    }
+    let dir = temp();
+    let path = dir.path().join("x");
+    let upright = std::fs::read(fixtures.join("progressive.jpg")).unwrap();
+    for (orientation, want) in
+        [(1, "rgbw"), (2, "grwb"), (3, "wbgr"), (4, "bwrg"), (5, "rbgw"), (6, "brwg"), (8, "gwrb")]
+    {
+        write(&path, with_orientation(upright.clone(), orientation));
+        assert_eq!(corners(&Picture::open(&path).unwrap()).escape_ascii().to_string(), want, "{orientation}");
+    }
+    write(&path, with_orientation(jpeg(&scene(10, 20, 3, 0)), 6));
+    let picture = Picture::open(&path).unwrap();
+    assert_eq!((picture.height, picture.width), (20, 10));
+    assert_eq!(Picture::size_of(&path).unwrap(), (20, 10));
+
+    // 16 bits, transparency, and a header beyond the first 64 KiB.
+    let mut bytes = Vec::new();
+    let deep: Vec<u8> = [0u16, 128 * 257, 65_535, 7 * 257].iter().flat_map(|v| v.to_ne_bytes()).collect();
+    PngEncoder::new(&mut bytes).write_image(&deep, 2, 2, ExtendedColorType::L16).unwrap();
+    write(&path, &bytes);
+    assert_eq!(Picture::open(&path).unwrap(), Picture::new(2, 2, 1, vec![0, 128, 255, 7]));
+    bytes.clear();
+    PngEncoder::new(&mut bytes).write_image(&[1, 2, 3, 0], 1, 1, ExtendedColorType::Rgba8).unwrap();
+    write(&path, &bytes);
+    assert_eq!(Picture::open(&path).unwrap(), Picture::new(1, 1, 3, vec![1, 2, 3]));
+    let mut long = upright.clone();
+    for _ in 0..2 {
+        long.splice(2..2, [&[0xff, 0xed, 0xff, 0xff][..], &[7; 65_533]].concat());
+    }
+    write(&path, &long);
+    assert_eq!(Picture::size_of(&path).unwrap(), (16, 16));
+    assert_eq!(corners(&Picture::open(&path).unwrap()), *b"rgbw");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is done to a file, it is a picture or an error; cut anywhere, an error.
+    #[test]
+    fn damaged_pictures_never_panic(kind in 0usize..2, cut in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)) {
+        let dir = temp();
+        let path = dir.path().join("x");
+        let picture = scene(24, 20, 3, 3);
+        let bytes = if kind == 0 { jpeg(&picture) } else { png(&picture) };
+        write(&path, &bytes[..cut.index(bytes.len() - 12)]);
+        prop_assert!(Picture::open(&path).is_err());
+        let mut bytes = bytes;
+        for (at, x) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] ^= x;
+        }
+        write(&path, &bytes);
+        if let Ok(p) = Picture::open(&path) {
+            prop_assert_eq!(p.pixels.len(), p.height * p.width * p.channels);
+        }
+        let _ = Picture::size_of(&path);
+    }
+}
+
+#[test]
+fn standardisation() {
+    let dir = folders();
+    let corpus = open(dir.path()).unwrap();
+    for colour in [Colour::Grey, Colour::Rgb] {
+        let std = Standardize::measure(&*corpus, colour).unwrap();
+        let n = colour.channels();
+        let (mut all, mut out) = (vec![Vec::new(); n], Vec::new());
+        for &i in corpus.split(Split::Unlabelled) {
+            let pixels = corpus.read(i).unwrap().in_colour(colour).pixels;
+            out.resize(pixels.len(), f32::NAN);
+            std.apply(&pixels, &mut out);
+            out.chunks(n).for_each(|p| (0..n).for_each(|c| all[c].push(f64::from(p[c]))));
+        }
+        for x in all {
+            let mean = x.iter().sum::<f64>() / x.len() as f64;
+            let var = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / x.len() as f64;
+            assert!(mean.abs() < 1e-5 && (var - 1.0).abs() < 1e-5, "{mean} {var}");
+        }
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        assert_eq!(one.install(|| Standardize::measure(&*corpus, colour).unwrap()), std);
+        assert_eq!(Standardize::given(colour, std.mean(), std.std()).unwrap(), std);
+    }
+    assert!(Standardize::given(Colour::Rgb, &[0.5], &[0.2]).is_err());
+    assert!(Standardize::given(Colour::Grey, &[0.5], &[0.0]).is_err());
+    assert!(Standardize::given(Colour::Grey, &[f64::NAN], &[1.0]).is_err());
+    let flat = temp();
+    write(&flat.path().join("a/0.png"), png(&Picture::new(4, 4, 1, vec![9; 16])));
+    let corpus = open(flat.path()).unwrap();
+    assert!(Standardize::measure(&*corpus, Colour::Grey).unwrap_err().to_string().contains("equal"));
+}
+
+#[test]
+fn the_embedded_corpus() {
+    let corpus: Arc<dyn ImageCorpus> = open(&fashion_mini()).unwrap();
+    assert_eq!((corpus.classes().len(), corpus.classes()[9].as_str()), (10, "Ankle boot"));
+    for (split, each) in [(Split::Train, 600), (Split::Test, 200)] {
+        let mut counts = [0; 10];
+        corpus.split(split).iter().for_each(|&i| counts[corpus.label(i).unwrap()] += 1);
+        assert_eq!(counts, [each; 10]);
+    }
+    assert_eq!((corpus.size(0), corpus.read(7999).unwrap().pixels.len()), ((28, 28), 784));
+    assert!(corpus.notes().is_empty());
+    assert_eq!(corpus.digest(), DIGEST);
+}
+const DIGEST: &str = "4c88ec6236304fd8bc3a6cfc93ae82fb968fced88a90ed690d1e3fcea7ca1487";
+
+#[test]
+fn a_large_corpus() {
+    let Some(root) = big("imagenette96") else { return };
+    let began = std::time::Instant::now();
+    let corpus = open(&root).unwrap();
+    println!("open: {} pictures in {:.2} s", corpus.len(), began.elapsed().as_secs_f64());
+    assert_eq!(
+        (corpus.classes().len(), corpus.split(Split::Train).len(), corpus.split(Split::Test).len()),
+        (10, 9469, 3925)
+    );
+    let began = std::time::Instant::now();
+    for colour in [Colour::Grey, Colour::Rgb] {
+        let std = Standardize::measure(&*corpus, colour).unwrap();
+        println!("{colour:?}: mean {:?} std {:?} in {:.2} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
+    }
+    let began = std::time::Instant::now();
+    let all = corpus::open(&root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap();
+    println!("open, all decoded: {:.2} s", began.elapsed().as_secs_f64());
+    assert_eq!(all.digest(), corpus.digest());
+}
