@@ -31,11 +31,8 @@ mod error;
 pub mod kernels;
 pub mod layer;
 pub mod layers;
-<<<<<<< HEAD
 pub mod linalg;
-=======
 pub mod loader;
->>>>>>> corpora
 pub mod loss;
 pub mod module;
 pub mod optim;

@@ -8,6 +8,7 @@ use gim_core::{Error, Result};
 use image::imageops::{FilterType, resize};
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
+use serde::{Deserialize, Serialize};
 
 /// A picture whose pixels take more bytes than this is refused: a damaged header may declare anything.
 const MAX_BYTES: u64 = 1 << 30;
@@ -16,7 +17,8 @@ const MAX_BYTES: u64 = 1 << 30;
 const HEAD: usize = 1 << 16;
 
 /// What a channel is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Colour {
     /// One channel, the luma.
     #[default]
