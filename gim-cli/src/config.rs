@@ -1,40 +1,20 @@
 //! What a run is made from: TOML, presets, and `key=value` overrides.
 
-use std::path::{Path, PathBuf};
-
-use gim_audio::network::{LossConfig, NetworkConfig};
 use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::domain::{AudioConfig, Domain, VisionConfig, text};
+
 /// The presets by name.
-pub const PRESETS: [(&str, &str); 3] = [
+pub const PRESETS: [(&str, &str); 6] = [
     ("audio-paper", include_str!("../presets/audio-paper.toml")),
     ("audio-small", include_str!("../presets/audio-small.toml")),
     ("audio-quick", include_str!("../presets/audio-quick.toml")),
+    ("vision-paper", include_str!("../presets/vision-paper.toml")),
+    ("vision-small", include_str!("../presets/vision-small.toml")),
+    ("vision-quick", include_str!("../presets/vision-quick.toml")),
 ];
-
-/// Where the sound comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DataConfig {
-    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus.
-    pub path: String,
-    /// Samples of a crop.
-    pub crop: usize,
-    /// Utterances shorter than a crop: `skip` or `pad`.
-    pub short: String,
-    /// Split files that name absent utterances: `error` or `ignore`.
-    pub missing: String,
-    /// Decoded sound kept in memory, MB.
-    pub cache_mb: usize,
-}
-
-impl Default for DataConfig {
-    fn default() -> Self {
-        Self { path: String::new(), crop: 20_480, short: "skip".into(), missing: "error".into(), cache_mb: 512 }
-    }
-}
 
 /// How long and in which order modules learn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,15 +51,10 @@ impl Default for TrainConfig {
 }
 
 /// A run's whole configuration. Defaults are the paper's.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// The corpus.
-    pub data: DataConfig,
-    /// The network.
-    pub network: NetworkConfig,
-    /// The loss of every module.
-    pub loss: LossConfig,
+    /// Corpus, network and loss, which differ between sound and pictures.
+    pub domain: Domain,
     /// The optimiser of every module.
     pub optimizer: OptimizerConfig,
     /// The schedule.
@@ -92,7 +67,7 @@ impl Config {
     /// # Errors
     /// When neither exists, or a key or value is wrong.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
-        let text = match PRESETS.iter().find(|p| p.0 == source) {
+        let source_text = match PRESETS.iter().find(|p| p.0 == source) {
             Some(preset) => preset.1.to_owned(),
             None => std::fs::read_to_string(source).map_err(|e| {
                 let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
@@ -106,25 +81,52 @@ impl Config {
         let wrong = |e: &dyn std::fmt::Display| {
             Error::file(source, format_args!("is no valid configuration: {e}"), "mend the file")
         };
-        let mut table: toml::Table = text.parse().map_err(|e| wrong(&e))?;
-        let known = toml::Table::try_from(Self::default()).map_err(|e| wrong(&e))?;
+        let mut table: toml::Table = source_text.parse().map_err(|e| wrong(&e))?;
         for o in overrides {
             set(&mut table, o)?;
         }
+        let name = match table.remove("domain") {
+            None => "audio".to_owned(),
+            Some(toml::Value::String(name)) => name,
+            Some(other) => {
+                return Err(Error::config("domain", format_args!("{other} is no name"), "use audio or vision"));
+            }
+        };
+        let defaults = Self { domain: Domain::named(&name)?, ..Self::default() };
+        let known = defaults.to_toml().parse().map_err(|e| wrong(&e))?;
         check_keys(&table, &known, "")?;
-        let config: Self = table.try_into().map_err(|e| Error::config(source, e, "mend the value"))?;
+        let domain = match defaults.domain {
+            Domain::Audio(_) => Domain::Audio(AudioConfig {
+                data: section(&mut table, "data")?,
+                network: section(&mut table, "network")?,
+                loss: section(&mut table, "loss")?,
+            }),
+            Domain::Vision(_) => Domain::Vision(VisionConfig {
+                data: section(&mut table, "data")?,
+                network: section(&mut table, "network")?,
+                loss: section(&mut table, "loss")?,
+            }),
+        };
+        let config =
+            Self { domain, optimizer: section(&mut table, "optimizer")?, train: section(&mut table, "train")? };
         config.check()?;
         Ok(config)
     }
 
     /// The configuration as TOML, every key written out.
     pub fn to_toml(&self) -> String {
-        text(self)
+        let experiment = self.domain.experiment();
+        let [data, network, loss] = experiment.sections();
+        let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
+        let sections = [data, network, loss].into_iter().chain(rest);
+        let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
+        format!("domain = \"{}\"\n\n{}", experiment.name(), body.join("\n"))
     }
 
     /// What a checkpoint must agree with.
     pub fn fingerprint(&self) -> String {
-        format!("{}{}{}", text(&self.network), text(&self.loss), text(&self.optimizer))
+        let [_, network, loss] = self.domain.experiment().sections();
+        format!("{}{}{}", network.1, loss.1, text(&self.optimizer))
     }
 
     fn check(&self) -> Result<()> {
@@ -140,27 +142,20 @@ impl Config {
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
         }
-        let choices = [
-            ("train.schedule", &t.schedule, ["simultaneous", "iterative"]),
-            ("data.short", &self.data.short, ["skip", "pad"]),
-            ("data.missing", &self.data.missing, ["error", "ignore"]),
-        ];
-        for (key, value, allowed) in choices {
-            if !allowed.contains(&value.as_str()) {
-                return Err(Error::config(
-                    key,
-                    format_args!("`{value}` is not known"),
-                    format_args!("use {}", allowed.join(" or ")),
-                ));
-            }
+        if !["simultaneous", "iterative"].contains(&t.schedule.as_str()) {
+            let what = format_args!("`{}` is not known", t.schedule).to_string();
+            return Err(Error::config("train.schedule", what, "use simultaneous or iterative"));
         }
         Ok(())
     }
 }
 
-/// Any part of a configuration as TOML.
-fn text(part: &impl Serialize) -> String {
-    toml::to_string(part).unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"))
+/// A section, taken out of the table; its defaults when it is not there.
+fn section<T: serde::de::DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
+    let Some(value) = table.remove(name) else { return Ok(T::default()) };
+    value
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "mend the value"))
 }
 
 /// `section.key=value`; the value is TOML, or a bare word.
@@ -198,26 +193,6 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
     Ok(())
 }
 
-/// The corpus folder: as configured, else `GIM_DATA`, else the embedded one.
-///
-/// # Errors
-/// When none of them exists.
-pub fn corpus_folder(config: &DataConfig) -> Result<PathBuf> {
-    if !config.path.is_empty() {
-        return Ok(PathBuf::from(&config.path));
-    }
-    if let Some(folder) = std::env::var_os("GIM_DATA") {
-        let folder = PathBuf::from(folder);
-        let speech = folder.join("speech");
-        return Ok(if speech.is_dir() { speech } else { folder });
-    }
-    let embedded =
-        [Path::new("data/speech-mini").to_owned(), Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini")];
-    embedded.into_iter().find(|p| p.is_dir()).ok_or_else(|| {
-        Error::config("data.path", "no corpus is given and the embedded one is not here", "set data.path or GIM_DATA")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,14 +201,19 @@ mod tests {
     fn presets_load_and_the_paper_is_the_default() {
         for (name, _) in PRESETS {
             let config = Config::load(name, &[]).unwrap();
-            let again: Config = toml::from_str(&config.to_toml()).unwrap();
-            assert_eq!(config, again);
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("config.toml");
+            std::fs::write(&file, config.to_toml()).unwrap();
+            assert_eq!(config, Config::load(&file.to_string_lossy(), &[]).unwrap(), "{name}");
         }
         let paper = Config::load("audio-paper", &[]).unwrap();
-        assert_eq!(
-            (paper.network.width, paper.network.context, paper.loss.ahead, paper.train.epochs),
-            (512, 256, 12, 1000)
-        );
+        let Domain::Audio(audio) = paper.domain else { panic!("audio-paper is of sound") };
+        let got = (audio.network.width, audio.network.context, audio.loss.ahead, paper.train.epochs);
+        assert_eq!(got, (512, 256, 12, 1000));
+        let paper = Config::load("vision-paper", &[]).unwrap();
+        let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of pictures") };
+        let got = (vision.network.blocks, vision.network.widths, vision.loss.ahead, paper.train.epochs);
+        assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
     }
 
     #[test]
@@ -243,6 +223,9 @@ mod tests {
         assert!(Config::load("audio-quick", &["train.schedule=both".into()]).is_err());
         assert!(Config::load("nowhere.toml", &[]).unwrap_err().to_string().contains("audio-small"));
         let c = Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernels=[10,8]".into()]).unwrap();
-        assert_eq!((c.loss.sampler.as_str(), c.network.kernels.len()), ("others", 2));
+        let Domain::Audio(audio) = c.domain else { panic!("audio-quick is of sound") };
+        assert_eq!((audio.loss.sampler.as_str(), audio.network.kernels.len()), ("others", 2));
+        assert!(Config::load("vision-quick", &["loss.window=1".into()]).is_err());
+        assert!(Config::load("audio-quick", &["data.short=both".into()]).is_err());
     }
 }

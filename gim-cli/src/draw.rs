@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use gim_audio::network::NetworkKind;
 use gim_core::{Error, Pool, Result};
 use gim_eval::FeatureFile;
 use ndarray::Axis;
 
 use crate::config::Config;
+use crate::domain::Domain;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
     ModuleBox, PaperCurve, ProbeRow, Tsne, accuracy_by_module, architecture, error_by_module, latent_space,
     loss_by_module, read_rows,
 };
 use crate::files::create_folder;
+use crate::pictures;
 
 /// Speakers in the latent-space figure.
 const SPEAKERS: usize = 10;
@@ -28,10 +29,11 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     };
     create_folder(out)?;
     let config = Config::load(&first.join("config.toml").to_string_lossy(), &[])?;
-    let corpus = crate::config::corpus_folder(&config.data)?;
+    let experiment = config.domain.experiment();
+    let corpus = experiment.folder()?;
     let corpus = corpus.file_name().map_or("corpus".into(), |n| n.to_string_lossy().into_owned());
     let seeds = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
-    let subtitle = format!("{corpus}, {seeds}, {} channels", config.network.width);
+    let subtitle = format!("{corpus}, {seeds}, {}", experiment.size_name());
     let mut saved = Vec::new();
     let mut keep = |figure: crate::figures::Figure, name: &str| -> Result<()> {
         let [png, _svg] = figure.save(out, name)?;
@@ -39,7 +41,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         Ok(())
     };
 
-    let stack = config.network.build::<f32>(&config.loss, &config.optimizer, config.train.seed, &Pool::new())?;
+    let stack = experiment.build(&config.optimizer, config.train.seed, &Pool::new())?;
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
         let last = i + 1 == stack.modules().len();
@@ -51,41 +53,40 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
             output: if last { "c".into() } else { format!("z{}", i + 1) },
         }
     });
-    let input = format!("sound, {} samples", config.data.crop);
+    let input = experiment.input_name();
     keep(architecture(&Architecture { title: "Network".into(), input, modules: modules.collect() })?, "architecture")?;
 
     let mut losses = Vec::new();
-    let (mut phones, mut speakers): (Vec<ProbeRow>, Vec<ProbeRow>) = (Vec::new(), Vec::new());
+    let mut probed: Vec<ProbeRow> = Vec::new();
     for run in runs {
         let seed = Config::load(&run.join("config.toml").to_string_lossy(), &[])?.train.seed;
         losses.push(LossRun { label: format!("seed {seed}"), rows: read_rows(&run.join("train.csv"))? });
         let probes = run.join("probe.csv");
         if probes.is_file() {
-            for row in read_rows::<ProbeRow>(&probes)? {
-                match row.task.as_str() {
-                    "phones" => phones.push(row),
-                    "speakers" => speakers.push(row),
-                    _ => {}
-                }
-            }
+            probed.extend(read_rows::<ProbeRow>(&probes)?);
         }
     }
     let spec = LossByModule {
         title: "Training loss by module".into(),
         subtitle: subtitle.clone(),
         runs: losses,
-        negatives: Some(config.loss.negatives),
+        negatives: Some(experiment.negatives()),
     };
     keep(loss_by_module(&spec)?, "loss")?;
-    for (task, rows) in [("phones", &phones), ("speakers", &speakers)] {
-        for protocol in ["converged", "paper"] {
-            let rows: Vec<ProbeRow> = rows.iter().filter(|r| r.protocol == protocol).cloned().collect();
+    for task in experiment.tasks().iter().copied() {
+        for protocol in ["converged", "paper", "knn"] {
+            let rows: Vec<ProbeRow> =
+                probed.iter().filter(|r| r.task == task && r.protocol == protocol).cloned().collect();
             if rows.is_empty() {
                 continue;
             }
-            let name = if protocol == "paper" { format!("{task}-paper-protocol") } else { task.to_owned() };
+            let (judge, name) = match protocol {
+                "paper" => ("Linear probe (paper's protocol)", format!("{task}-paper-protocol")),
+                "knn" => ("20 nearest neighbours", format!("{task}-knn")),
+                _ => ("Linear probe", task.to_owned()),
+            };
             let spec = AccuracyByModule {
-                title: format!("Linear probe for {task}, by module"),
+                title: format!("{judge} for {task}, by module"),
                 subtitle: subtitle.clone(),
                 task: task.into(),
                 protocol: Some(protocol.into()),
@@ -100,7 +101,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
                     task: task.into(),
                     protocol: Some(protocol.into()),
                     methods: vec![
-                        method(&name_of(config.network.kind), Group::Trained),
+                        method(&experiment.method(), Group::Trained),
                         method("Random encoder", Group::Random),
                     ],
                     paper: paper_errors(),
@@ -111,18 +112,16 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     }
     let features = first.join("features.h5");
     if features.is_file() {
-        keep(latent(&features, subtitle)?, "latent-space")?;
+        match &config.domain {
+            Domain::Audio(_) => keep(latent(&features, subtitle)?, "latent-space")?,
+            Domain::Vision(vision) => {
+                for (figure, name) in pictures::draw(first, vision, &features, &subtitle)? {
+                    keep(figure, name)?;
+                }
+            }
+        }
     }
     Ok(saved)
-}
-
-/// What the method is called in figures.
-fn name_of(kind: NetworkKind) -> String {
-    match kind {
-        NetworkKind::Gim6 => "GIM".into(),
-        NetworkKind::Gim5 => "GIM, five modules".into(),
-        NetworkKind::Cpc => "CPC, end to end".into(),
-    }
 }
 
 /// The paper's speaker errors by module, from the table of reported values.

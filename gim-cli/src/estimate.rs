@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use gim_core::activations::{Activations, Shape};
+use gim_core::activations::Activations;
 use gim_core::module::Mode;
 use gim_core::schedule::{Packet, step_in_turn};
 use gim_core::{Key, Pool, Purpose, Result};
@@ -56,9 +56,10 @@ pub struct Estimate {
 /// When the configuration cannot be built.
 pub fn estimate(config: &Config, steps: usize) -> Result<Estimate> {
     let pool = Pool::<f32>::new();
-    let mut stack = config.network.build(&config.loss, &config.optimizer, config.train.seed, &pool)?;
+    let experiment = config.domain.experiment();
+    let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
     let n = stack.modules().len();
-    let layouts = stack.layouts(Shape::sequence(config.train.batch, config.data.crop, 1))?;
+    let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
     let mut rng = Key::new(0, Purpose::Synthetic).rng();
     let sound: Vec<f32> = (0..layouts[0].shape.len()).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
     let mut turns = vec![Vec::new(); n];

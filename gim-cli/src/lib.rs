@@ -1,12 +1,14 @@
 //! The parts of the `gim` program that the command line only wires together: files, progress, environment and figures.
 
 pub mod config;
+pub mod domain;
 pub mod draw;
 pub mod environment;
 pub mod estimate;
 pub mod extract;
 pub mod figures;
 pub mod files;
+pub mod pictures;
 pub mod probes;
 pub mod progress;
 pub mod reproduce;

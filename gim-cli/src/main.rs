@@ -37,6 +37,9 @@ enum Command {
         /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
+        /// Go on without pictures that cannot be read, and list them (short for --set data.skip_bad=true).
+        #[arg(long)]
+        skip_bad: bool,
         /// Seed (short for --set train.seed=N).
         #[arg(long)]
         seed: Option<u64>,
@@ -44,10 +47,10 @@ enum Command {
         #[arg(long)]
         schedule: Option<String>,
         /// Go on with the run in this folder.
-        #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "seed", "schedule", "set"])]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "seed", "schedule", "set", "skip_bad"])]
         resume: Option<PathBuf>,
     },
-    /// Write the features of all modules, the random encoder and MFCC to an HDF5 file.
+    /// Write the features of all modules, the random encoder and the input itself to an HDF5 file.
     Extract {
         /// Folder of a run.
         run: PathBuf,
@@ -59,10 +62,10 @@ enum Command {
     Probe {
         /// Folder of a run, or a feature file.
         source: PathBuf,
-        /// phones or speakers.
+        /// phones, speakers or classes.
         #[arg(long)]
         task: String,
-        /// converged or paper.
+        /// converged, paper or knn (20 nearest neighbours).
         #[arg(long, default_value = "converged")]
         protocol: String,
         /// all, or the number of a module.
@@ -83,9 +86,9 @@ enum Command {
     },
     /// Train, extract, probe and draw; goes on where it was stopped.
     Reproduce {
-        /// quick (embedded corpus) or small (a real corpus, see GIM_DATA).
+        /// quick (embedded corpora) or small (real corpora, see GIM_DATA).
         what: String,
-        /// Only this domain (audio is the only one so far).
+        /// Only this domain: audio or vision.
         #[arg(long)]
         only: Option<String>,
         /// Number of seeds.
@@ -150,7 +153,8 @@ fn execute(args: Args) -> Result<()> {
         }
     }
     match args.command {
-        Command::Train { config, out, mut set, seed, schedule, resume } => {
+        Command::Train { config, out, mut set, skip_bad, seed, schedule, resume } => {
+            set.extend(skip_bad.then(|| "data.skip_bad=true".to_owned()));
             set.extend(seed.map(|s| format!("train.seed={s}")));
             set.extend(schedule.map(|s| format!("train.schedule={s}")));
             let (config, folder) = match (&resume, config) {
@@ -191,31 +195,36 @@ fn execute(args: Args) -> Result<()> {
             draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
         }
         Command::Reproduce { what, only, seeds, out, set } => {
-            if only.as_deref().is_some_and(|o| o != "audio") {
-                return Err(Error::config("--only", "the only domain so far is audio", "use --only audio"));
-            }
-            let (preset, default_seeds) = match what.as_str() {
-                "quick" => ("audio-quick", 1),
-                "small" => ("audio-small", 3),
+            let default_seeds = match what.as_str() {
+                "quick" => 1,
+                "small" => 3,
                 other => {
-                    return Err(Error::config(
-                        "reproduce",
-                        format_args!("there is no `{other}`"),
-                        "use quick or small",
-                    ));
+                    let what = format!("there is no `{other}`");
+                    return Err(Error::config("reproduce", what, "use quick or small"));
+                }
+            };
+            let domains = match only.as_deref() {
+                None => vec!["audio", "vision"],
+                Some("audio") => vec!["audio"],
+                Some("vision") => vec!["vision"],
+                Some(other) => {
+                    let what = format!("there is no domain `{other}`");
+                    return Err(Error::config("--only", what, "use audio or vision"));
                 }
             };
             save_on_interrupt()?;
-            let plan = reproduce::Plan {
-                config: Config::load(preset, &set)?,
-                out: out.unwrap_or_else(|| PathBuf::from("runs").join(&what)),
-                seeds: seeds.unwrap_or(default_seeds),
-                protocol: "converged".into(),
-            };
-            let (summary, figures) = reproduce::reproduce(&plan, show)?;
-            print!("{}", reproduce::print(&summary));
-            println!("table: {}", reproduce::table_path(&plan.out).display());
-            figures.iter().for_each(|f| println!("figure: {}", f.display()));
+            let out = out.unwrap_or_else(|| PathBuf::from("runs").join(&what));
+            for domain in domains {
+                let plan = reproduce::Plan {
+                    config: Config::load(&format!("{domain}-{what}"), &set)?,
+                    out: out.join(domain),
+                    seeds: seeds.unwrap_or(default_seeds),
+                };
+                let (summary, figures) = reproduce::reproduce(&plan, show)?;
+                print!("{}", reproduce::print(&summary));
+                println!("table: {}", reproduce::table_path(&plan).display());
+                figures.iter().for_each(|f| println!("figure: {}", f.display()));
+            }
         }
         Command::Estimate { config, steps, set, json } => {
             let estimate = estimate::estimate(&Config::load(&config, &set)?, steps.max(1))?;

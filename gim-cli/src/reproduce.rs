@@ -1,7 +1,7 @@
 //! The whole experiment by one command: train, extract, probe and draw, for several seeds. What is done is not done again.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gim_core::{Error, Result};
 use gim_eval::{Interval, table};
@@ -20,7 +20,7 @@ use crate::{draw, extract, probes, run};
 pub struct Summary {
     /// What was probed.
     pub group: Group,
-    /// Module number; 0 for MFCC.
+    /// Module number; 0 for the input itself.
     pub module: usize,
     /// Task.
     pub task: String,
@@ -51,8 +51,11 @@ pub struct Plan {
     pub out: PathBuf,
     /// Number of seeds, from the configuration's seed on.
     pub seeds: u64,
-    /// Protocol of the probes.
-    pub protocol: String,
+}
+
+/// Protocols of a task's probes: pictures get a second opinion.
+fn protocols(task: &str) -> &'static [&'static str] {
+    if task == "classes" { &["converged", "knn"] } else { &["converged"] }
 }
 
 /// Runs what is missing and summarises. Gives the summary and the figures.
@@ -61,6 +64,7 @@ pub struct Plan {
 /// Whatever stops a run; calling again goes on from there.
 pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)> {
     create_folder(&plan.out)?;
+    let experiment = plan.config.domain.experiment();
     let mut runs = Vec::new();
     let mut rows: Vec<Row> = Vec::new();
     for seed in plan.config.train.seed..plan.config.train.seed + plan.seeds {
@@ -70,18 +74,20 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)
         let started = folder.join("config.toml").is_file();
         run::train(&config, &folder, started, show)?;
         let features = extract::features_of(&folder, show)?;
-        for task in ["phones", "speakers"] {
-            let csv = folder.join("probe.csv");
-            let done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
-            if !done.iter().any(|r| r.task == task && r.protocol == plan.protocol) {
-                probes::merge(&csv, &probes::probe(&features, task, &plan.protocol, None, show)?)?;
+        for task in experiment.tasks() {
+            for protocol in protocols(task) {
+                let csv = folder.join("probe.csv");
+                let done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+                if !done.iter().any(|r| r.task == *task && r.protocol == *protocol) {
+                    probes::merge(&csv, &probes::probe(&features, task, protocol, None, show)?)?;
+                }
             }
         }
         rows.extend(table::read_rows::<Row>(&folder.join("probe.csv"))?);
         runs.push(folder);
     }
     let summary = summarise(&rows);
-    table::write_rows(plan.out.join("table_audio.csv"), &summary)?;
+    table::write_rows(table_path(plan), &summary)?;
     let figures = draw::draw(&runs, &plan.out.join("figures"))?;
     write_atomic(&plan.out.join("README.md"), readme(&runs, &summary)?.as_bytes())?;
     Ok((summary, figures))
@@ -135,12 +141,7 @@ fn with(mean: f64, half: Option<f64>) -> String {
 
 impl Summary {
     fn name(&self) -> Option<String> {
-        match self.group {
-            Group::Trained => Some(format!("module {}", self.module)),
-            Group::Random => Some(format!("random {}", self.module)),
-            Group::Mfcc => Some("MFCC".into()),
-            _ => None,
-        }
+        probes::name(self.group, self.module)
     }
 }
 
@@ -182,14 +183,15 @@ fn summarise(rows: &[Row]) -> Vec<Summary> {
 /// The summary for people.
 pub fn print(summary: &[Summary]) -> String {
     let mut out = format!(
-        "{:<10} {:<11} {:>14} {:>14} {:>7} {:>12}\n",
-        "task", "features", "all %", "no silence %", "macro", "over random"
+        "{:<10} {:<10} {:<11} {:>14} {:>14} {:>7} {:>12}\n",
+        "task", "protocol", "features", "all %", "no silence %", "macro", "over random"
     );
     for s in summary {
         let Some(name) = s.name() else { continue };
         out += &format!(
-            "{:<10} {name:<11} {:>14} {:>14} {:>7.1} {:>12}\n",
+            "{:<10} {:<10} {name:<11} {:>14} {:>14} {:>7.1} {:>12}\n",
             s.task,
+            s.protocol,
             with(s.accuracy, s.accuracy_ci95),
             s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
             s.macro_accuracy,
@@ -199,7 +201,7 @@ pub fn print(summary: &[Summary]) -> String {
     out
 }
 
-/// Where the files of a plan are, for the last line of the command.
-pub fn table_path(out: &Path) -> PathBuf {
-    out.join("table_audio.csv")
+/// The table of a plan.
+pub fn table_path(plan: &Plan) -> PathBuf {
+    plan.out.join(format!("table_{}.csv", plan.config.domain.experiment().name()))
 }

@@ -2,20 +2,15 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use gim_audio::corpus::{Corpus, CorpusOptions, MissingPolicy};
-use gim_audio::loader::{CropConfig, CropLoader, ShortPolicy};
-use gim_audio::standardize::Standardize;
-use gim_core::activations::{Activations, Shape};
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::module::Mode;
 use gim_core::schedule::{Packet, Stack, iterative_modes, step_in_turn};
 use gim_core::{Error, Pool, Result};
 
-use crate::config::{Config, corpus_folder};
+use crate::config::Config;
 use crate::environment::Environment;
 use crate::figures::{TrainRow, read_rows};
 use crate::files::{create_folder, write_atomic};
@@ -26,18 +21,6 @@ const KEEP: usize = 2;
 
 /// Set by Ctrl-C; the run then saves and stops.
 pub static STOP: AtomicBool = AtomicBool::new(false);
-
-/// The corpus of a configuration, with its standardisation.
-///
-/// # Errors
-/// When the corpus cannot be used.
-pub fn open_corpus(config: &Config) -> Result<(Arc<Corpus>, Standardize)> {
-    let missing = if config.data.missing == "ignore" { MissingPolicy::Ignore } else { MissingPolicy::Error };
-    let options = CorpusOptions { missing, ..CorpusOptions::default() };
-    let corpus = Corpus::open(&corpus_folder(&config.data)?, &options)?;
-    let standardize = Standardize::measure(&corpus, gim_audio::corpus::Split::Train)?;
-    Ok((Arc::new(corpus), standardize))
-}
 
 /// Folders of complete checkpoints, oldest first, with the steps they hold.
 fn checkpoints(run: &Path) -> Vec<(u64, PathBuf)> {
@@ -112,7 +95,7 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
         ));
     }
     let config = Config::load(&file.to_string_lossy(), &[])?;
-    let mut stack = config.network.build(&config.loss, &config.optimizer, config.train.seed, pool)?;
+    let mut stack = config.domain.experiment().build(&config.optimizer, config.train.seed, pool)?;
     let Some((step, folder)) = checkpoints(run).pop() else {
         return Err(Error::file(run, "has no checkpoint", "train it first"));
     };
@@ -129,10 +112,10 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     let pool = Pool::new();
     let seed = config.train.seed;
     let fingerprint = config.fingerprint();
-    let mut stack = config.network.build(&config.loss, &config.optimizer, seed, &pool)?;
+    let experiment = config.domain.experiment();
+    let mut stack = experiment.build(&config.optimizer, seed, &pool)?;
     let modules = stack.modules().len();
-    let shape = Shape::sequence(config.train.batch, config.data.crop, 1);
-    let layouts = stack.layouts(shape)?;
+    let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
 
     let mut first = 0;
     let csv = run.join("train.csv");
@@ -144,28 +127,18 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     } else if run.join("config.toml").exists() {
         return Err(Error::file(run, "already holds a run", "go on with --resume, or choose another --out"));
     }
-    let (corpus, standardize) = open_corpus(config)?;
-    let short = if config.data.short == "pad" { ShortPolicy::Pad } else { ShortPolicy::Skip };
-    let crops = CropConfig {
-        batch: config.train.batch,
-        len: config.data.crop,
-        seed,
-        short,
-        cache_mb: config.data.cache_mb,
-        ..CropConfig::default()
-    };
-    let mut loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
+    let mut feed = experiment.feed(&config.train, first)?;
     create_folder(run)?;
     write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
     let mut environment = Environment::capture(seed, rayon::current_num_threads());
     write_environment(run, &environment)?;
     if show != Show::Quiet {
-        for note in corpus.notes().iter().chain(loader.notes()) {
+        for note in feed.notes() {
             eprintln!("note: {note}");
         }
     }
     let iterative = config.train.schedule == "iterative";
-    let each = if config.train.steps > 0 { config.train.steps } else { config.train.epochs * loader.epoch_len() };
+    let each = if config.train.steps > 0 { config.train.steps } else { config.train.epochs * feed.epoch_len() };
     let total = if iterative { each * modules as u64 } else { each };
 
     // Rows behind the checkpoint belong to steps that will be done again.
@@ -180,11 +153,9 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     let (mut sums, mut latest) = (vec![(0.0, 0.0, 0u64); modules], vec![f64::NAN; modules]);
     let all = vec![Mode::Learn; modules];
     for step in first..total {
-        let batch = loader.next_batch()?;
-        let x = Activations::from_slice(layouts[0], &batch.data, &pool).detach();
-        drop(batch);
+        let (x, labels) = feed.next(layouts[0], &pool)?;
         let modes = if iterative { iterative_modes(step, each, modules) } else { all.clone() };
-        let packet = Packet { x, step, labels: Arc::from([]) };
+        let packet = Packet { x: x.detach(), step, labels };
         step_in_turn(&mut stack, &layouts, packet, seed, &modes, &mut |r| {
             let sum = &mut sums[r.module - 1];
             *sum = (sum.0 + r.loss.loss, sum.1 + r.loss.accuracy, sum.2 + 1);
@@ -197,7 +168,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
                 let n = sum.2 as f64;
                 latest[m] = sum.0 / n;
                 let seconds = before + started.elapsed().as_secs_f64();
-                let epoch = step / loader.epoch_len();
+                let epoch = step / feed.epoch_len();
                 text += &format!("{done},{epoch},{},{:.6},{:.6},{seconds:.3}\n", m + 1, sum.0 / n, sum.1 / n);
                 *sum = (0.0, 0.0, 0);
             }
@@ -217,7 +188,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     }
     environment.note_peak_memory();
     write_environment(run, &environment)?;
-    let waited = loader.stats();
+    let waited = feed.stats();
     progress.finish(&format!(
         "{} steps in {:.0} s; waited {:.2} s for data ({:.2} s of it at the start)",
         total - first,

@@ -165,7 +165,7 @@ impl Picture {
     }
 
     /// The `side` × `side` pixels in the middle; `side` at most the shorter side.
-    pub(crate) fn centre(&self, side: usize) -> Self {
+    pub fn centre(&self, side: usize) -> Self {
         let (top, left) = ((self.height - side) / 2, (self.width - side) / 2);
         let mut pixels = Vec::with_capacity(side * side * self.channels);
         for y in top..top + side {

@@ -1,0 +1,306 @@
+//! Speech: crops of utterances; features on the 10 ms grid of the phone labels.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gim_audio::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
+use gim_audio::loader::{CropConfig, CropLoader, ShortPolicy};
+use gim_audio::mfcc::{Mfcc, MfccConfig};
+use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind};
+use gim_audio::phones::{Alignment, PhoneLabels, Receptive, label_frames};
+use gim_audio::standardize::Standardize;
+use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::loader::LoaderStats;
+use gim_core::module::Mode;
+use gim_core::optim::OptimizerConfig;
+use gim_core::schedule::{Packet, Stack};
+use gim_core::{Pool, Result};
+use gim_eval::{LabelSpec, Per, Split};
+use ndarray::Array2;
+use serde::{Deserialize, Serialize};
+
+use super::{Experiment, Extracted, Extractor, Feed, folder, text};
+use crate::config::TrainConfig;
+
+/// Where the sound comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AudioData {
+    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus.
+    pub path: String,
+    /// Samples of a crop.
+    pub crop: usize,
+    /// Utterances shorter than a crop: `skip` or `pad`.
+    pub short: Short,
+    /// Split files that name absent utterances: `error` or `ignore`.
+    pub missing: Missing,
+    /// Decoded sound kept in memory, MB.
+    pub cache_mb: usize,
+}
+
+/// What to do with utterances shorter than a crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Short {
+    /// Leave them out.
+    Skip,
+    /// Pad them with zeros.
+    Pad,
+}
+
+/// What to do with split files that name absent utterances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// Stop.
+    Error,
+    /// Go on without them.
+    Ignore,
+}
+
+impl Default for AudioData {
+    fn default() -> Self {
+        Self { path: String::new(), crop: 20_480, short: Short::Skip, missing: Missing::Error, cache_mb: 512 }
+    }
+}
+
+/// The configuration of sound; the default is the paper's.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AudioConfig {
+    /// The corpus.
+    pub data: AudioData,
+    /// The network.
+    pub network: NetworkConfig,
+    /// The loss of every module.
+    pub loss: LossConfig,
+}
+
+impl AudioConfig {
+    fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
+        let missing = if self.data.missing == Missing::Ignore { MissingPolicy::Ignore } else { MissingPolicy::Error };
+        let options = CorpusOptions { missing, ..CorpusOptions::default() };
+        let corpus = Corpus::open(&self.folder()?, &options)?;
+        let standardize = Standardize::measure(&corpus, corpus::Split::Train)?;
+        Ok((Arc::new(corpus), standardize))
+    }
+}
+
+struct SoundFeed {
+    corpus: Arc<Corpus>,
+    loader: CropLoader,
+}
+
+impl Feed for SoundFeed {
+    fn notes(&self) -> Vec<String> {
+        self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
+    }
+
+    fn epoch_len(&self) -> u64 {
+        self.loader.epoch_len()
+    }
+
+    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
+        let batch = self.loader.next_batch()?;
+        Ok((Activations::from_slice(layout, &batch.data, pool), Arc::from([])))
+    }
+
+    fn stats(&self) -> LoaderStats {
+        self.loader.stats()
+    }
+}
+
+impl Experiment for AudioConfig {
+    fn name(&self) -> &'static str {
+        "audio"
+    }
+
+    fn tasks(&self) -> &'static [&'static str] {
+        &["phones", "speakers"]
+    }
+
+    fn baseline(&self) -> &'static str {
+        "baseline_mfcc"
+    }
+
+    fn input(&self, batch: usize) -> Result<Shape> {
+        Ok(Shape::sequence(batch, self.data.crop, 1))
+    }
+
+    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
+        self.network.build(&self.loss, optimizer, seed, pool)
+    }
+
+    fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
+        let (corpus, standardize) = self.open()?;
+        let short = if self.data.short == Short::Pad { ShortPolicy::Pad } else { ShortPolicy::Skip };
+        let crops = CropConfig {
+            batch: train.batch,
+            len: self.data.crop,
+            seed: train.seed,
+            short,
+            cache_mb: self.data.cache_mb,
+            ..CropConfig::default()
+        };
+        let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
+        Ok(Box::new(SoundFeed { corpus, loader }))
+    }
+
+    fn extractor(&self) -> Result<Box<dyn Extractor>> {
+        let (corpus, standardize) = self.open()?;
+        let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
+        let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
+        let mut items: Vec<(usize, Split)> = train.chain(test).collect();
+        items.sort_by_key(|i| i.0);
+        let convs = self.network.convs()?;
+        Ok(Box::new(SoundExtractor {
+            items,
+            standardize,
+            fields: (1..=convs.len()).map(|n| Receptive::of(&convs[..n])).collect(),
+            inside: self.network.kind == NetworkKind::Cpc,
+            mfcc: Mfcc::new(MfccConfig::default())?,
+            corpus,
+        }))
+    }
+
+    fn folder(&self) -> Result<PathBuf> {
+        folder(&self.data.path, "speech", "speech-mini")
+    }
+
+    fn negatives(&self) -> usize {
+        self.loss.negatives
+    }
+
+    fn input_name(&self) -> String {
+        format!("sound, {} samples", self.data.crop)
+    }
+
+    fn size_name(&self) -> String {
+        format!("{} channels", self.network.width)
+    }
+
+    fn method(&self) -> String {
+        if self.network.kind == NetworkKind::Cpc { "CPC" } else { "Greedy InfoMax" }.into()
+    }
+
+    fn sections(&self) -> [(&'static str, String); 3] {
+        [("data", text(&self.data)), ("network", text(&self.network)), ("loss", text(&self.loss))]
+    }
+}
+
+struct SoundExtractor {
+    corpus: Arc<Corpus>,
+    standardize: Standardize,
+    items: Vec<(usize, Split)>,
+    /// Where the frames of each convolution look.
+    fields: Vec<Receptive>,
+    /// The layers inside an end-to-end module are looked at too, so that depths can be compared.
+    inside: bool,
+    mfcc: Mfcc,
+}
+
+/// Samples of the shortest utterance that has a phone label.
+const SHORTEST: usize = 400;
+
+impl SoundExtractor {
+    /// Features of one utterance, a matrix for each module or, inside an end-to-end module, layer.
+    fn features(&self, stack: &mut Stack<f32>, sound: &[f32], pool: &Pool<f32>) -> Result<Vec<Array2<f32>>> {
+        let layouts = stack.layouts(Shape::sequence(1, sound.len(), 1))?;
+        let slots = label_frames(sound.len());
+        let mut packet =
+            Packet { x: Activations::from_slice(layouts[0], sound, pool).detach(), step: 0, labels: [].into() };
+        let mut out = Vec::new();
+        let fields = &self.fields;
+        for (i, module) in stack.modules_mut().iter_mut().enumerate() {
+            module.forward(&packet.x, layouts[i + 1], if self.inside { Mode::Learn } else { Mode::Frozen });
+            if self.inside {
+                for (_, a) in module.layer_outputs() {
+                    out.push(on_label_grid(a, &fields[out.len().min(fields.len() - 1)], slots));
+                }
+            } else {
+                out.push(on_label_grid(module.features(), &fields[i.min(fields.len() - 1)], slots));
+            }
+            packet.x = module.output();
+            module.release();
+        }
+        Ok(out)
+    }
+}
+
+impl Extractor for SoundExtractor {
+    fn items(&self) -> &[(usize, Split)] {
+        &self.items
+    }
+
+    fn labels(&self) -> Vec<LabelSpec> {
+        let mut labels =
+            vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: self.corpus.speakers().len() }];
+        if let Some(phones) = self.corpus.labels() {
+            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes: PhoneLabels::n_classes(phones) });
+        }
+        labels
+    }
+
+    fn digest(&self) -> &str {
+        self.corpus.digest()
+    }
+
+    fn root(&self) -> &Path {
+        self.corpus.root()
+    }
+
+    fn noun(&self) -> &'static str {
+        "utterance"
+    }
+
+    fn extract(
+        &mut self,
+        items: &[usize],
+        [trained, random]: [&mut Stack<f32>; 2],
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let mut out = Vec::new();
+        for u in items {
+            let utterance = &self.corpus.utterances()[*u];
+            let sound = self.corpus.whole(*u, &self.standardize)?;
+            if sound.len() < SHORTEST {
+                out.push(None);
+                continue;
+            }
+            let mut groups = self.features(trained, &sound, pool)?;
+            groups.extend(self.features(random, &sound, pool)?);
+            groups.push(self.mfcc.compute(&sound));
+            let rows = groups[0].nrows();
+            let mut labels = vec![vec![utterance.speaker as i32]];
+            if self.corpus.labels().is_some() {
+                let mut phones = vec![-1; rows];
+                // Features are on the labels' own grid already: label n belongs to row n.
+                let aligned = self.corpus.labels_for(*u, rows, Alignment::Centre { shift: 0 })?;
+                let from = aligned.first_feature;
+                phones[from..].iter_mut().zip(aligned.labels).for_each(|(p, l)| *p = i32::from(*l));
+                labels.push(phones);
+            }
+            out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
+        }
+        Ok(out)
+    }
+}
+
+/// Frames of a tap averaged into each slot of the label grid; a slot without a frame takes the nearest one.
+///
+/// Label n covers samples 160 n + 119.5 .. 160 n + 279.5 around its centre, frame f is centred at hop·f + centre.
+fn on_label_grid(a: &Activations<f32>, receptive: &Receptive, slots: usize) -> Array2<f32> {
+    let (frames, channels) = (a.shape().steps, a.shape().channels);
+    let (hop, values) = (receptive.hop as f64, a.item(0));
+    let first = |sample: f64| ((sample - receptive.centre) / hop).ceil().max(0.0) as usize;
+    let mut out = Array2::zeros((slots, channels));
+    for (n, mut row) in out.outer_iter_mut().enumerate() {
+        let (from, to) = (first(160.0 * n as f64 + 119.5), first(160.0 * n as f64 + 279.5));
+        let from = from.min(frames - 1);
+        let to = to.clamp(from + 1, frames);
+        for f in from..to {
+            row.iter_mut().zip(&values[f * channels..]).for_each(|(r, v)| *r += *v);
+        }
+        row /= (to - from) as f32;
+    }
+    out
+}
