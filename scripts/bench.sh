@@ -7,7 +7,16 @@ for preset in audio-paper audio-small; do
   echo "== gim, $preset (batch 8, 20,480 samples)"
   "$gim" estimate "$preset" --steps 7
 done
+for preset in vision-paper vision-small; do
+  echo "== gim, $preset (batch 16, 64 × 64 pixels)"
+  "$gim" estimate "$preset" --set train.batch=16 --steps 3
+done
 if [ -n "${TORCH_PYTHON:-}" ] && [ -n "${TORCH_BENCH:-}" ]; then
+  for options in "--channels-last --compile" "--channels-last --compile --scale 0.25"; do
+    echo "== PyTorch, vision $options"
+    # shellcheck disable=SC2086 # options are words
+    "$TORCH_PYTHON" "$TORCH_BENCH" vision $options --steps 3
+  done
   for options in "--compile" "--compile --scale 0.25" "--negatives permute"; do
     echo "== PyTorch, audio $options"
     # shellcheck disable=SC2086 # options are words

@@ -13,7 +13,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`activations`] | channels-last activations; [`Detached`](activations::Detached), the gradient block as a type |
-//! | [`layer`], [`layers`] | the layer trait; chains |
+//! | [`layer`], [`layers`] | the layer trait; chains; chunks of items |
 //! | [`module`] | [`Module`](module::Module): takes no gradient, gives none |
 //! | [`loss`], [`sampler`] | InfoNCE, cross-entropy; negative samplers |
 //! | [`optim`], [`param`] | Adam, SGD; parameters |
@@ -21,6 +21,7 @@
 //! | [`checkpoint`] | one file a module |
 //! | [`loader`] | batches made beside training, in order |
 //! | [`kernels`], [`pool`], [`rng`], [`scalar`] | matrix products, recycled buffers, counter-based randomness, f32 and f64 |
+//! | [`linalg`] | decompositions, never in a training step |
 //! | [`testing`] | gradient checks for layers and losses |
 //!
 //! The core knows no sound, no picture and no command line.

@@ -139,13 +139,13 @@ impl<F: Scalar> Conv2d<F> {
         let relu = self.config.relu;
         for (window, row) in out.chunks_exact_mut(self.config.window()).zip(rows) {
             let x = &x[row / per_item * item..][..item];
-            let (mut copied, at) = (window, row % per_item);
+            let at = row % per_item;
             if self.config.pointwise() {
-                copy(&mut copied, 0, &x[at * shape.channels..][..shape.channels], relu);
+                copy(window, 0, &x[at * shape.channels..][..shape.channels], relu);
                 continue;
             }
             // Two closures write to the window in turn; a cell lets them share it.
-            let cell = std::cell::RefCell::new(&mut copied);
+            let cell = std::cell::RefCell::new(window);
             self.runs(
                 shape,
                 at / y.cols,

@@ -29,11 +29,13 @@ pub struct AccuracyByModule {
 /// A panel: its title and which number of a row it shows.
 type Metric = (&'static str, fn(&ProbeRow) -> Option<f64>);
 
-const METRICS: [Metric; 3] = [
-    ("All frames", |r| Some(r.accuracy)),
-    ("Without silence", |r| r.accuracy_no_silence),
-    ("Mean over classes", |r| r.macro_accuracy),
-];
+/// Title of the first panel; where every row is an item of its own there are no frames.
+const ALL: &str = "All frames";
+const ALL_ITEMS: &str = "All items";
+const SILENT: &str = "Without silence";
+
+const METRICS: [Metric; 3] =
+    [(ALL, |r| Some(r.accuracy)), (SILENT, |r| r.accuracy_no_silence), ("Mean over classes", |r| r.macro_accuracy)];
 
 /// Values of one series: by module, one for each seed.
 type Series = BTreeMap<usize, Vec<f64>>;
@@ -68,6 +70,9 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
         legend,
         panel_titles: match metrics[..] {
             [_] => vec![String::new()],
+            [(ALL, _), (second, _), ..] if second != SILENT => {
+                metrics.iter().map(|m| if m.0 == ALL { ALL_ITEMS } else { m.0 }.to_owned()).collect()
+            }
             _ => metrics.iter().map(|m| m.0.to_owned()).collect(),
         },
         columns: 3,
@@ -87,7 +92,8 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
 
     let n_seeds = seeds.len().max(1);
     let mut caption = format!(
-        "Accuracy of a linear probe for {} on the frozen output of each module ({}",
+        "{}: accuracy for {} on the frozen output of each module ({}",
+        spec.title,
         spec.task,
         count(n_seeds, "seed")
     );

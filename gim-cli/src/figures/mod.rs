@@ -136,7 +136,7 @@ fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: &str, protocol: Option<&
 
 /// The task's name at the start of a label: `phones` → `Phone`.
 fn task_word(task: &str) -> String {
-    let singular = task.strip_suffix('s').unwrap_or(task);
+    let singular = if task == "classes" { "class" } else { task.strip_suffix('s').unwrap_or(task) };
     let mut letters = singular.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

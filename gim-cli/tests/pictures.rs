@@ -1,0 +1,134 @@
+//! The program on pictures: determinism, resume, every network, figures, and one clear error for bad input.
+#![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
+
+mod common;
+
+use std::path::Path;
+
+use common::{fails, ok, result};
+
+const TINY: [&str; 14] = [
+    "--set",
+    "network.widths=[4,8]",
+    "--set",
+    "network.blocks=[1,2]",
+    "--set",
+    "train.batch=8",
+    "--set",
+    "train.log_every=2",
+    "--set",
+    "train.checkpoint_every=4",
+    "--set",
+    "train.steps=8",
+    "--set",
+    "data.cache_mb=8",
+];
+
+fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    ["train", "vision-quick", "--out", out].into_iter().chain(TINY).chain(more.iter().copied()).collect()
+}
+
+/// A corpus of class folders, 20 pictures of 20 × 20 pixels in each of two classes, some of them damaged.
+fn folders(root: &Path, bad: bool) {
+    for (c, class) in ["bright", "dark"].iter().enumerate() {
+        for part in ["train", "val"] {
+            let folder = root.join(part).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for n in 0..20 {
+                let image = png(20, |x, y| ((x * 7 + y * 3 + n * 11) % 64 + 190 * (1 - c)) as u8);
+                std::fs::write(folder.join(format!("{n:02}.png")), image).unwrap();
+            }
+        }
+    }
+    if bad {
+        std::fs::write(root.join("train/dark/broken.jpg"), b"this is no picture").unwrap();
+        std::fs::write(root.join("train/dark/one.png"), png(1, |_, _| 0)).unwrap();
+    }
+}
+
+fn png(side: u32, pixel: impl Fn(usize, usize) -> u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let pixels: Vec<u8> = (0..(side * side) as usize).map(|i| pixel(i % side as usize, i / side as usize)).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    out
+}
+
+#[test]
+fn threads_and_resume_do_not_change_a_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("one", &["--threads", "1"]));
+    ok(d, &train("two", &["--threads", "2"]));
+    assert_eq!(result(&d.join("one")), result(&d.join("two")));
+    // As if killed after four steps: the last checkpoint is gone, the log has rows that will be done again.
+    ok(d, &train("cut", &[]));
+    std::fs::remove_dir_all(d.join("cut/checkpoints/step-00000008")).unwrap();
+    ok(d, &["train", "--resume", "cut"]);
+    assert_eq!(result(&d.join("one")), result(&d.join("cut")));
+}
+
+#[test]
+fn every_network_trains_and_is_probed() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("corpus"), false);
+    let settings: [(&str, &[&str], usize); 5] = [
+        ("stages", &[], 2),
+        ("cut-anywhere", &["--set", "network.cuts=[1,2]"], 3),
+        ("basic-colour", &["--set", "network.block=basic", "--set", "data.colour=rgb"], 2),
+        ("cpc", &["--set", "network.kind=cpc"], 3),
+        (
+            "all-ways",
+            &["--set", "loss.directions=['down','up','left','right']", "--set", "network.init=delta-orthogonal"],
+            2,
+        ),
+    ];
+    for (name, more, modules) in settings {
+        let small = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.ahead=2"];
+        ok(d, &train(name, &[&small[..], more].concat()));
+        for protocol in ["converged", "knn"] {
+            let out = ok(d, &["probe", name, "--task", "classes", "--protocol", protocol, "--json"]);
+            let rows: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+            let rows = rows.as_array().unwrap();
+            // Raw pixels, and every module (or depth of the end-to-end network) beside its random twin.
+            assert_eq!(rows.len(), 1 + 2 * modules, "{name}");
+            assert!(
+                rows.iter().all(|r| r["accuracy"].as_f64().unwrap() > 0.9),
+                "{name}: bright and dark differ: {rows:?}"
+            );
+        }
+    }
+    let out = ok(d, &["figures", "stages"]);
+    let figures = String::from_utf8_lossy(&out.stdout).into_owned();
+    for name in ["patches", "neighbours", "confusion", "accuracy-classes", "loss"] {
+        assert!(figures.contains(&format!("{name}.png")), "{name} is missing: {figures}");
+    }
+    for figure in figures.lines() {
+        assert!(d.join(figure).metadata().unwrap().len() > 2000, "{figure}");
+    }
+}
+
+#[test]
+fn bad_input_is_one_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    assert!(fails(d, &train("a", &["--set", "loss.ahead=9"])).contains("48 × 48"));
+    assert!(fails(d, &train("a", &["--set", "network.cuts=[3,1]"])).contains("network.cuts"));
+    assert!(fails(d, &train("a", &["--set", "network.overlap=8"])).contains("network.overlap"));
+    assert!(fails(d, &train("a", &["--set", "loss.directions=['sideways']"])).contains("loss.directions"));
+    assert!(fails(d, &train("a", &["--set", "data.path=nowhere"])).contains("nowhere"));
+    assert!(fails(d, &train("a", &["--set", "data.color=rgb"])).contains("`data.colour`"));
+
+    folders(&d.join("corpus"), true);
+    let more = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.ahead=2"];
+    let e = fails(d, &train("a", &more));
+    assert!(e.contains("train/dark/broken.jpg") && e.contains("--skip-bad"), "{e}");
+    assert!(!d.join("a").exists(), "a run that cannot start leaves nothing");
+    ok(d, &train("skipped", &[&more[..], &["--skip-bad"]].concat()));
+
+    std::fs::create_dir(d.join("corpus/train/empty")).unwrap();
+    assert!(fails(d, &train("b", &[&more[..], &["--skip-bad"]].concat())).contains("empty"));
+}
