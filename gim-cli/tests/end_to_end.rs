@@ -112,6 +112,75 @@ fn bad_input_is_one_clear_error() {
     assert!(fails(d, &["train", "--resume", "run"]).contains("configuration"));
 }
 
+/// A mono WAV file of 32-bit floats at 16 kHz.
+fn float_wav(x: &[f32]) -> Vec<u8> {
+    let data: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let mut out = b"RIFF".to_vec();
+    out.extend((36 + data.len() as u32).to_le_bytes());
+    out.extend(b"WAVEfmt ");
+    out.extend(16u32.to_le_bytes());
+    out.extend([3u16, 1].iter().flat_map(|v| v.to_le_bytes()));
+    out.extend([16_000u32, 64_000].iter().flat_map(|v| v.to_le_bytes()));
+    out.extend([4u16, 32].iter().flat_map(|v| v.to_le_bytes()));
+    out.extend(b"data");
+    out.extend((data.len() as u32).to_le_bytes());
+    out.extend(data);
+    out
+}
+
+#[test]
+fn damaged_corpora_are_one_clear_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let corpus = d.join("corpus");
+    std::fs::create_dir(&corpus).unwrap();
+    for speaker in 1..=4 {
+        for n in 0..5 {
+            let sound: Vec<f32> = (0..24_000).map(|i| ((i * speaker + n * 7) as f32 * 0.013).sin() * 0.3).collect();
+            std::fs::write(corpus.join(format!("{speaker}-1-{n:04}.wav")), float_wav(&sound)).unwrap();
+        }
+    }
+    let more = ["--set", "data.path=corpus", "--set", "train.steps=4"];
+    ok(d, &train("fine", &more));
+
+    std::fs::write(corpus.join("train_split.txt"), "1-1-0000\n9-9-9999\n").unwrap();
+    assert!(fails(d, &train("a", &more)).contains("9-9-9999"));
+    std::fs::remove_file(corpus.join("train_split.txt")).unwrap();
+
+    let mut sound = vec![0.1f32; 24_000];
+    sound[12_000] = f32::NAN;
+    std::fs::write(corpus.join("2-1-0001.wav"), float_wav(&sound)).unwrap();
+    let e = fails(d, &train("a", &more));
+    assert!(e.contains("2-1-0001.wav"), "{e}");
+
+    let whole = float_wav(&vec![0.1f32; 24_000]);
+    std::fs::write(corpus.join("2-1-0001.wav"), &whole[..whole.len() / 2]).unwrap();
+    assert!(fails(d, &train("a", &more)).contains("2-1-0001.wav"));
+    assert!(!d.join("a").exists(), "a run that cannot start leaves nothing");
+}
+
+/// A folder that cannot be made, and a disk that takes no more: nothing is lost, and the run goes on where there is room.
+#[test]
+fn places_that_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    std::fs::write(d.join("file"), b"").unwrap();
+    assert!(fails(d, &train("file/run", &["--set", "train.steps=4"])).contains("file/run"));
+
+    ok(d, &train("whole", &["--set", "train.steps=8"]));
+    ok(d, &train("run", &["--set", "train.steps=4"]));
+    let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap();
+    std::fs::write(d.join("run/config.toml"), config.replace("steps = 4", "steps = 8")).unwrap();
+    // Files of 4 KiB at most, as if the disk were full; the signal that would end the program is ignored.
+    let limited = format!("trap '' XFSZ; ulimit -f 4; exec {} --quiet train --resume run", env!("CARGO_BIN_EXE_gim"));
+    let out = std::process::Command::new("bash").current_dir(d).args(["-c", &limited]).output().unwrap();
+    let e = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{e}");
+    assert!(e.starts_with("gim: ") && e.contains("run/"), "{e}");
+    ok(d, &["train", "--resume", "run"]);
+    assert_eq!(result(&d.join("whole")), result(&d.join("run")));
+}
+
 #[test]
 fn a_diverging_module_stops_with_its_step() {
     let dir = tempfile::tempdir().unwrap();
