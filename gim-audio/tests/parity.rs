@@ -16,43 +16,11 @@ use gim_core::optim::{Adam, AdamConfig, Optimizer};
 use gim_core::param::{Param, Params};
 use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, Recorded, Scene, WithinSequence};
 use gim_core::schedule::{Packet, Stack, step_in_turn};
+use gim_core::testing::vectors::{Vectors, close, of, tolerance};
 use gim_core::{Key, Pool, Purpose, Scalar};
-use safetensors::SafeTensors;
-use serde_json::Value;
 
-struct Case {
-    bytes: Vec<u8>,
-    meta: Value,
-}
-
-impl Case {
-    fn open(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.safetensors"));
-        let bytes = std::fs::read(path).unwrap();
-        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let meta = serde_json::from_str(&header.metadata().as_ref().unwrap()["gim"]).unwrap();
-        Self { bytes, meta }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).is_ok()
-    }
-
-    fn floats(&self, name: &str) -> Vec<f64> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let t = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        t.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
-    }
-
-    fn ints(&self, name: &str) -> Vec<u32> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let t = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        t.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
-    }
-
-    fn n(&self, key: &str) -> usize {
-        self.meta[key].as_u64().unwrap_or_else(|| panic!("no number {key}")) as usize
-    }
+fn open(name: &str) -> Vectors {
+    Vectors::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.safetensors")))
 }
 
 /// (N, C, L) → (N, L, C); its own inverse with `rows` and `cols` exchanged.
@@ -66,24 +34,8 @@ fn transpose(x: &[f64], n: usize, rows: usize, cols: usize) -> Vec<f64> {
     out
 }
 
-fn close<F: Scalar>(what: &str, got: &[F], want: &[f64], relative: f64) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let scale = want.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g.f64() - w).abs()).fold(0.0, f64::max);
-    assert!(worst <= relative * scale, "{what}: off by {worst:.2e}, allowed {:.2e}", relative * scale);
-}
-
-/// (outputs and losses, gradients). Expected values are rounded to f32, which bounds what f64 can show.
-fn tolerance<F: Scalar>() -> (f64, f64) {
-    if F::BYTES == 4 { (1e-5, 1e-4) } else { (1e-6, 1e-6) }
-}
-
 fn key() -> Key {
     Key::new(0, Purpose::Init)
-}
-
-fn of<F: Scalar>(x: &[f64]) -> Vec<F> {
-    x.iter().map(|x| F::of(*x)).collect()
 }
 
 const CONVS: [(usize, usize, usize); 5] = [(10, 5, 2), (8, 4, 2), (4, 2, 2), (4, 2, 2), (4, 2, 1)];
@@ -99,26 +51,25 @@ fn published(name: &str) -> (String, usize) {
     }
 }
 
-fn find(case: &Case, prefix: &str, name: &str) -> (String, bool) {
+fn find(case: &Vectors, prefix: &str, name: &str) -> (String, bool) {
     let (n, conv) = published(name);
     let n = format!("{prefix}{n}");
     if case.has(&n) { (n, conv == 1) } else { (format!("{n}_l0"), conv == 1) }
 }
 
 /// The values of a parameter in our layout.
-fn values<F: Scalar>(case: &Case, prefix: &str, p: &Param<F>) -> Vec<f64> {
+fn values<F: Scalar>(case: &Vectors, prefix: &str, p: &Param<F>) -> Vec<f64> {
     let (name, conv) = find(case, prefix, &p.name);
     let v = case.floats(&name);
     if conv {
-        let file = SafeTensors::deserialize(&case.bytes).unwrap();
-        let s = file.tensor(&name).unwrap().shape().to_vec();
+        let s = case.shape(&name);
         transpose(&v, s[0], s[1], s[2])
     } else {
         v
     }
 }
 
-fn set<F: Scalar>(case: &Case, prefix: &str, params: &mut dyn Params<F>) {
+fn set<F: Scalar>(case: &Vectors, prefix: &str, params: &mut dyn Params<F>) {
     params.visit(&mut |p| p.value = of(&values(case, prefix, p)));
 }
 
@@ -130,7 +81,7 @@ fn conv<F: Scalar>(c_in: usize, (taps, stride, padding): (usize, usize, usize)) 
     Box::new(Conv1d::new(Conv1dConfig { c_in, c_out: 8, taps, stride, padding }, key()).unwrap())
 }
 
-fn sampler(case: &Case, scene: &Scene) -> Box<dyn NegativeSampler> {
+fn sampler(case: &Vectors, scene: &Scene) -> Box<dyn NegativeSampler> {
     match case.n("method") {
         0 => {
             let offsets = (1..=scene.ahead).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
@@ -142,7 +93,7 @@ fn sampler(case: &Case, scene: &Scene) -> Box<dyn NegativeSampler> {
 }
 
 /// The recorded frames of the negatives, which pin the samplers' arithmetic by themselves.
-fn check_rows(case: &Case, scene: &Scene, sampler: &dyn NegativeSampler) {
+fn check_rows(case: &Vectors, scene: &Scene, sampler: &dyn NegativeSampler) {
     for k in [1, scene.ahead] {
         let want = case.ints(&format!("draw.resolved_rows.k{k}"));
         let mut got = vec![0; want.len()];
@@ -156,9 +107,9 @@ fn check_rows(case: &Case, scene: &Scene, sampler: &dyn NegativeSampler) {
 }
 
 fn module_case<F: Scalar>(name: &str) {
-    let case = Case::open(name);
+    let case = open(name);
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
-    let specs: Vec<(usize, usize, usize)> = case.meta["specs"]
+    let specs: Vec<(usize, usize, usize)> = case.meta()["specs"]
         .as_array()
         .unwrap()
         .iter()
@@ -168,8 +119,8 @@ fn module_case<F: Scalar>(name: &str) {
     let mut encoder =
         Sequential::<F>::new(specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { c_in } else { 8 }, *s)).collect());
     encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
-    let recurrent = case.meta["use_gru"].as_bool().unwrap();
-    let mut context = recurrent.then(|| gru::<F>(case.n("H"), !case.meta["truncate"].as_bool().unwrap()));
+    let recurrent = case.meta()["use_gru"].as_bool().unwrap();
+    let mut context = recurrent.then(|| gru::<F>(case.n("H"), !case.meta()["truncate"].as_bool().unwrap()));
     if let Some(c) = &mut context {
         c.visit(&mut |p| p.name = format!("context.{}", p.name));
     }
@@ -295,12 +246,9 @@ impl<F: Scalar> Optimizer<F> for Keeping {
 type Gradients = Vec<(String, Vec<f64>)>;
 
 /// The six isolated modules of the chain: losses and every module's gradients.
-fn run_chain<F: Scalar>(case: &Case, scale_last: f64) -> (Vec<LossReport>, Vec<Gradients>) {
+fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Vec<Gradients>) {
     let pool = Pool::<F>::new();
-    let list = |key: &str| -> Vec<usize> {
-        case.meta[key].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect()
-    };
-    let (lengths, starts) = (list("lengths"), list("starts"));
+    let (lengths, starts) = (case.list("lengths"), case.list("starts"));
     let (batch, ahead, negatives) = (case.n("B"), case.n("K"), case.n("N"));
     let mut kept = Vec::new();
     let modules = (0..6)
@@ -360,7 +308,7 @@ fn run_chain<F: Scalar>(case: &Case, scale_last: f64) -> (Vec<LossReport>, Vec<G
 }
 
 fn chain_case<F: Scalar>() {
-    let case = Case::open("audio_gim6_chain");
+    let case = open("audio_gim6_chain");
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let (reports, gradients) = run_chain::<F>(&case, 1.0);
     for (i, (report, gradients)) in reports.iter().zip(&gradients).enumerate() {
@@ -381,7 +329,7 @@ fn isolated_chain() {
 /// Changing the last module changes its own gradients and no bit of those below.
 #[test]
 fn modules_do_not_feel_the_ones_above() {
-    let case = Case::open("audio_gim6_chain");
+    let case = open("audio_gim6_chain");
     let (_, before) = run_chain::<f32>(&case, 1.0);
     let (_, after) = run_chain::<f32>(&case, 1.5);
     assert_eq!(before[..5], after[..5]);
@@ -397,7 +345,7 @@ fn supervised_heads() {
 }
 
 fn supervised_case<F: Scalar>(name: &str) {
-    let case = Case::open(name);
+    let case = open(name);
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let config = CrossEntropyConfig { channels: case.n("C"), classes: case.n("classes"), bins: case.n("label_num") };
     let mut loss = CrossEntropy::<F>::new(config, key()).unwrap();
@@ -424,7 +372,7 @@ impl<F: Scalar> Params<F> for One<F> {
 }
 
 fn adam_case<F: Scalar>() {
-    let case = Case::open("adam_5_steps");
+    let case = open("adam_5_steps");
     let (loss_tolerance, _) = tolerance::<F>();
     let pool = Pool::new();
     let mut w = One(Param::<F>::new("w", &[40], of(&case.floats("in.w0"))));

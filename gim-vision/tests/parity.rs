@@ -10,38 +10,32 @@ use gim_core::layers::{ItemLayer, Itemwise};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::{Param, Params};
 use gim_core::sampler::{Recorded, Targets};
+use gim_core::testing::vectors::{Vectors, close, of, tolerance};
 use gim_core::{Key, Pool, Purpose, Scalar};
 use gim_vision::conv2d::{Conv2d, Conv2dConfig};
 use gim_vision::patches::{PatchMean, Patches};
 use gim_vision::pixelcnn::PixelCnn;
 use gim_vision::resnet::{BlockKind, Residual};
-use safetensors::SafeTensors;
-use serde_json::Value;
 
-struct Case {
-    bytes: Vec<u8>,
-    meta: Value,
+/// Test vectors of pictures, in our layouts.
+struct Case(Vectors);
+
+impl std::ops::Deref for Case {
+    type Target = Vectors;
+    fn deref(&self) -> &Vectors {
+        &self.0
+    }
 }
 
 impl Case {
     fn open(name: &str) -> Self {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.safetensors"));
-        let bytes = std::fs::read(path).unwrap();
-        let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-        let meta = serde_json::from_str(&header.metadata().as_ref().unwrap()["gim"]).unwrap();
-        Self { bytes, meta }
+        Self(Vectors::open(&path))
     }
 
     /// Numbers and shape of a tensor.
     fn tensor(&self, name: &str) -> (Vec<f64>, Vec<usize>) {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let t = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        let data = t.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect();
-        (data, t.shape().to_vec())
-    }
-
-    fn has(&self, name: &str) -> bool {
-        SafeTensors::deserialize(&self.bytes).unwrap().tensor(name).is_ok()
+        (self.floats(name), self.shape(name))
     }
 
     /// (N, C, H, W) → (N, H, W, C); other tensors as they are.
@@ -55,20 +49,6 @@ impl Case {
             }
         }
         out
-    }
-
-    fn ints(&self, name: &str) -> Vec<u32> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let t = file.tensor(name).unwrap_or_else(|_| panic!("no tensor {name}"));
-        t.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32).collect()
-    }
-
-    fn n(&self, key: &str) -> usize {
-        self.meta[key].as_u64().unwrap_or_else(|| panic!("no number {key}")) as usize
-    }
-
-    fn list(&self, key: &str) -> Vec<usize> {
-        self.meta[key].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as usize).collect()
     }
 
     fn draws(&self, prefix: &str, ahead: usize) -> Box<Recorded<Targets>> {
@@ -89,22 +69,6 @@ impl Case {
         }
         out
     }
-}
-
-fn close<F: Scalar>(what: &str, got: &[F], want: &[f64], relative: f64) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let scale = want.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g.f64() - w).abs()).fold(0.0, f64::max);
-    assert!(worst <= relative * scale, "{what}: off by {worst:.2e}, allowed {:.2e}", relative * scale);
-}
-
-/// (outputs and losses, gradients). Expected values are rounded to f32, which bounds what f64 can show.
-fn tolerance<F: Scalar>() -> (f64, f64) {
-    if F::BYTES == 4 { (1e-5, 1e-4) } else { (1e-6, 1e-6) }
-}
-
-fn of<F: Scalar>(x: &[f64]) -> Vec<F> {
-    x.iter().map(|x| F::of(*x)).collect()
 }
 
 fn key() -> Key {
@@ -142,7 +106,7 @@ fn loss<F: Scalar>(case: &Case, draws: &str, channels: usize, epsilon: Option<f6
 fn modules_case<F: Scalar>(name: &str) {
     let case = Case::open(name);
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
-    let kind = if case.meta["block"] == "bottleneck" { BlockKind::Bottleneck } else { BlockKind::Basic };
+    let kind = if case.meta()["block"] == "bottleneck" { BlockKind::Bottleneck } else { BlockKind::Basic };
     let (blocks, widths) = (case.list("blocks"), case.list("planes"));
     let (batch, side, size, c_in) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
     let patches = Patches::new(size, size / 2).unwrap();

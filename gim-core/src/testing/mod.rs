@@ -1,5 +1,7 @@
 //! Checks that every layer and loss must pass: gradients by finite differences, dirty scratch, accumulation.
 
+pub mod vectors;
+
 use crate::activations::{Activations, Layout, Shape};
 use crate::layer::{InputGrad, Keep, Layer};
 use crate::loss::{LocalLoss, StepInfo};
