@@ -4,7 +4,7 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AudioConfig, Domain, VisionConfig, text};
+use crate::domain::{AudioConfig, Domain, VisionConfig, section, text};
 
 /// The presets by name.
 pub const PRESETS: [(&str, &str); 6] = [
@@ -96,16 +96,8 @@ impl Config {
         let known = defaults.to_toml().parse().map_err(|e| wrong(&e))?;
         check_keys(&table, &known, "")?;
         let domain = match defaults.domain {
-            Domain::Audio(_) => Domain::Audio(AudioConfig {
-                data: section(&mut table, "data")?,
-                network: section(&mut table, "network")?,
-                loss: section(&mut table, "loss")?,
-            }),
-            Domain::Vision(_) => Domain::Vision(VisionConfig {
-                data: section(&mut table, "data")?,
-                network: section(&mut table, "network")?,
-                loss: section(&mut table, "loss")?,
-            }),
+            Domain::Audio(_) => Domain::Audio(AudioConfig::take(&mut table)?),
+            Domain::Vision(_) => Domain::Vision(VisionConfig::take(&mut table)?),
         };
         let config =
             Self { domain, optimizer: section(&mut table, "optimizer")?, train: section(&mut table, "train")? };
@@ -143,19 +135,11 @@ impl Config {
             ));
         }
         if !["simultaneous", "iterative"].contains(&t.schedule.as_str()) {
-            let what = format_args!("`{}` is not known", t.schedule).to_string();
+            let what = format!("`{}` is not known", t.schedule);
             return Err(Error::config("train.schedule", what, "use simultaneous or iterative"));
         }
         Ok(())
     }
-}
-
-/// A section, taken out of the table; its defaults when it is not there.
-fn section<T: serde::de::DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
-    let Some(value) = table.remove(name) else { return Ok(T::default()) };
-    value
-        .try_into()
-        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "mend the value"))
 }
 
 /// `section.key=value`; the value is TOML, or a bare word.

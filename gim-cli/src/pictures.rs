@@ -70,7 +70,8 @@ fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
     let mut best: Vec<Vec<Vec<(f32, usize, usize)>>> = Vec::new();
     let mut channels = Vec::new();
     for part in looked_at.chunks(16) {
-        let modules = view.patches_of(part, &mut stack, &pool)?;
+        let pictures = part.iter().map(|i| view.picture(*i)).collect::<Result<Vec<_>>>()?;
+        let modules = view.patch_features(&pictures, &mut stack, &pool)?;
         best.resize_with(modules.len(), || vec![Vec::new(); NEURONS]);
         channels = modules.iter().map(|m| m.ncols()).collect();
         for (m, features) in modules.iter().enumerate() {

@@ -83,7 +83,7 @@ pub fn probe(file: &Path, task: &str, protocol: &str, module: Option<usize>, sho
         "speakers" => ("speaker", None, PaperProbe::speakers()),
         "classes" => ("class", None, PaperProbe::classes()),
         other => {
-            let what = format_args!("there is no task `{other}`").to_string();
+            let what = format!("there is no task `{other}`");
             return Err(Error::config("--task", what, "use phones, speakers or classes"));
         }
     };
@@ -92,7 +92,7 @@ pub fn probe(file: &Path, task: &str, protocol: &str, module: Option<usize>, sho
         "converged" => Protocol::Linear(Probe::Converged(converged())),
         "knn" => Protocol::Nearest(Knn::default()),
         other => {
-            let what = format_args!("there is no protocol `{other}`").to_string();
+            let what = format!("there is no protocol `{other}`");
             return Err(Error::config("--protocol", what, "use converged, paper or knn"));
         }
     };

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use crate::examples::Part;
 use crate::items::Split;
-use crate::metrics::{Confusion, Score};
+use crate::metrics::{Score, majority};
 
 /// Rows of queries and of candidates whose similarities are held at a time: 4 MB of them, whatever the size of the parts.
 const BLOCK: usize = 1024;
@@ -54,19 +54,9 @@ impl Knn {
         let rankings = self.vote(train, test)?;
         let (truth, n) = (test.labels(), test.n_rows() as f64);
         let predicted: Vec<u32> = rankings.iter().map(|ranking| ranking[0]).collect();
-        let confusion = Confusion::new(test.n_classes(), truth, &predicted);
         let in_five = rankings.iter().zip(truth).filter(|(ranking, t)| ranking.iter().take(5).any(|c| c == *t)).count();
-        let frequent = most_frequent(train.labels(), train.n_classes());
-        // A part that passed its check has rows, so none of the rates below is undefined.
-        Ok(Score {
-            rows: truth.len(),
-            accuracy: confusion.accuracy().unwrap_or(f64::NAN),
-            accuracy_no_silence: silence.and_then(|s| confusion.accuracy_without(s)),
-            macro_accuracy: confusion.macro_accuracy().unwrap_or(f64::NAN),
-            top5: in_five as f64 / n,
-            majority: truth.iter().filter(|t| **t == frequent).count() as f64 / n,
-            confusion,
-        })
+        let majority = majority(train.labels(), train.n_classes());
+        Ok(Score::new(test.n_classes(), truth, &predicted, in_five as f64 / n, majority, silence))
     }
 
     /// The classes that got votes, best first, for each row of `test`.
@@ -217,11 +207,4 @@ fn rank(near: &[Near], labels: &[u32]) -> Vec<u32> {
         b.1.cmp(&a.1).then_with(by_sum).then(a.0.cmp(&b.0))
     });
     votes.into_iter().map(|v| v.0).collect()
-}
-
-/// Most frequent class; of equally frequent ones the first.
-fn most_frequent(labels: &[u32], n_classes: usize) -> u32 {
-    let mut counts = vec![0usize; n_classes];
-    labels.iter().for_each(|l| counts[*l as usize] += 1);
-    (0..n_classes).rev().max_by_key(|c| counts[*c]).unwrap_or_default() as u32
 }

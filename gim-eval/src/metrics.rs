@@ -111,6 +111,38 @@ pub struct Score {
     pub confusion: Confusion,
 }
 
+impl Score {
+    /// Of predictions for rows of class `truth`, at least one; `top5` is counted by whoever ranked the classes, `majority` is the
+    /// class most frequent in training.
+    pub(crate) fn new(
+        n_classes: usize,
+        truth: &[u32],
+        predicted: &[u32],
+        top5: f64,
+        majority: u32,
+        silence: Option<usize>,
+    ) -> Self {
+        let confusion = Confusion::new(n_classes, truth, predicted);
+        // With rows, none of the rates below is undefined.
+        Self {
+            rows: truth.len(),
+            accuracy: confusion.accuracy().unwrap_or(f64::NAN),
+            accuracy_no_silence: silence.and_then(|s| confusion.accuracy_without(s)),
+            macro_accuracy: confusion.macro_accuracy().unwrap_or(f64::NAN),
+            top5,
+            majority: truth.iter().filter(|t| **t == majority).count() as f64 / truth.len() as f64,
+            confusion,
+        }
+    }
+}
+
+/// Most frequent class; of equally frequent ones the first.
+pub(crate) fn majority(labels: &[u32], n_classes: usize) -> u32 {
+    let mut counts = vec![0usize; n_classes];
+    labels.iter().for_each(|l| counts[*l as usize] += 1);
+    (0..n_classes).rev().max_by_key(|c| counts[*c]).unwrap_or_default() as u32
+}
+
 /// Mean over seeds with its 95 % interval, mean ± half_width.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {

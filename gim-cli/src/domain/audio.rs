@@ -19,7 +19,7 @@ use gim_eval::{LabelSpec, Per, Split};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Extracted, Extractor, Feed, folder, text};
+use super::{Experiment, Extracted, Extractor, Feed, Sections, folder, method};
 use crate::config::TrainConfig;
 
 /// Where the sound comes from.
@@ -65,15 +65,7 @@ impl Default for AudioData {
 }
 
 /// The configuration of sound; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct AudioConfig {
-    /// The corpus.
-    pub data: AudioData,
-    /// The network.
-    pub network: NetworkConfig,
-    /// The loss of every module.
-    pub loss: LossConfig,
-}
+pub type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 
 impl AudioConfig {
     fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
@@ -179,11 +171,11 @@ impl Experiment for AudioConfig {
     }
 
     fn method(&self) -> String {
-        if self.network.kind == NetworkKind::Cpc { "CPC" } else { "Greedy InfoMax" }.into()
+        method(self.network.kind == NetworkKind::Cpc)
     }
 
     fn sections(&self) -> [(&'static str, String); 3] {
-        [("data", text(&self.data)), ("network", text(&self.network)), ("loss", text(&self.loss))]
+        self.to_toml()
     }
 }
 

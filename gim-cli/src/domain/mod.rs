@@ -14,6 +14,7 @@ use gim_core::{Error, Pool, Result};
 use gim_eval::{LabelSpec, Split};
 use ndarray::Array2;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 pub use audio::{AudioConfig, AudioData};
 pub use vision::{View, VisionConfig, VisionData};
@@ -82,7 +83,7 @@ pub trait Extractor {
     ) -> Result<Vec<Option<Extracted>>>;
 }
 
-/// A domain's part of a configuration.
+/// What a domain's configuration can do.
 pub trait Experiment {
     /// Name in configuration and tables.
     fn name(&self) -> &'static str;
@@ -137,6 +138,50 @@ pub trait Experiment {
 
     /// Sections of the configuration, as TOML.
     fn sections(&self) -> [(&'static str, String); 3];
+}
+
+/// A domain's part of a configuration.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sections<D, N, L> {
+    /// The corpus, and how it is looked at.
+    pub data: D,
+    /// The network.
+    pub network: N,
+    /// The loss of every module.
+    pub loss: L,
+}
+
+impl<D, N, L> Sections<D, N, L>
+where
+    D: Serialize + DeserializeOwned + Default,
+    N: Serialize + DeserializeOwned + Default,
+    L: Serialize + DeserializeOwned + Default,
+{
+    /// The sections, taken out of a configuration's table.
+    ///
+    /// # Errors
+    /// When a value is wrong.
+    pub(crate) fn take(table: &mut toml::Table) -> Result<Self> {
+        Ok(Self { data: section(table, "data")?, network: section(table, "network")?, loss: section(table, "loss")? })
+    }
+
+    /// Name and TOML of each.
+    fn to_toml(&self) -> [(&'static str, String); 3] {
+        [("data", text(&self.data)), ("network", text(&self.network)), ("loss", text(&self.loss))]
+    }
+}
+
+/// A section, taken out of the table; its defaults when it is not there.
+pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
+    let Some(value) = table.remove(name) else { return Ok(T::default()) };
+    value
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "mend the value"))
+}
+
+/// Name of a method in figures.
+fn method(end_to_end: bool) -> String {
+    if end_to_end { "CPC" } else { "Greedy InfoMax" }.into()
 }
 
 /// Any part of a configuration as TOML.

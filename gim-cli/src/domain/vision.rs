@@ -19,7 +19,7 @@ use gim_vision::standardize::Standardize;
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Extracted, Extractor, Feed, folder, text};
+use super::{Experiment, Extracted, Extractor, Feed, Sections, folder, method};
 use crate::config::TrainConfig;
 
 /// Where the pictures come from, and how they are looked at; the default is the paper's.
@@ -60,15 +60,7 @@ impl Default for VisionData {
 }
 
 /// The configuration of pictures; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct VisionConfig {
-    /// The corpus.
-    pub data: VisionData,
-    /// The network.
-    pub network: NetworkConfig,
-    /// The loss of every module.
-    pub loss: LossConfig,
-}
+pub type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
 
 /// Side of the raw pictures that a probe sees as a baseline.
 const RAW_SIDE: usize = 32;
@@ -77,8 +69,9 @@ const TOGETHER: usize = 16;
 
 impl VisionConfig {
     fn open(&self) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
-        let min_side = if self.data.short_side > 0 { 0 } else { self.data.crop.saturating_sub(2 * self.data.pad) };
-        let min_side = if self.data.skip_bad { min_side } else { 0 };
+        let d = &self.data;
+        // Without `skip_bad`, small pictures are found when the loader or the features need them.
+        let min_side = if d.skip_bad && d.short_side == 0 { d.crop.saturating_sub(2 * d.pad) } else { 0 };
         let options = CorpusOptions { skip_bad: self.data.skip_bad, min_side, ..CorpusOptions::default() };
         let corpus = corpus::open(&self.folder()?, &options)?;
         let standardize = Standardize::measure(&*corpus, self.data.colour)?;
@@ -133,17 +126,24 @@ impl View {
         Ok(picture.centre(self.config.data.crop))
     }
 
-    /// Features of a batch of pictures' patches in each module: (B·rows·columns, channels).
-    fn patch_features(
+    /// Features of the patches of some pictures in each module of a stack, (pictures · patches, channels).
+    ///
+    /// # Errors
+    /// When a picture is too small.
+    pub fn patch_features(
         &self,
+        pictures: &[Picture],
         stack: &mut Stack<f32>,
-        pixels: &[f32],
-        n: usize,
         pool: &Pool<f32>,
     ) -> Result<Vec<Array2<f32>>> {
-        let shape = self.config.pictures(n);
+        let data = &self.config.data;
+        let mut pixels = Vec::new();
+        for picture in pictures {
+            pixels.extend(centre_view(picture, data.crop, data.colour, &self.standardize)?);
+        }
+        let shape = self.config.pictures(pictures.len());
         let layouts = stack.layouts(self.patches.shape(shape))?;
-        let mut x = self.patches.cut(pixels, shape, layouts[0], pool).detach();
+        let mut x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
         let positions = layouts[0].shape.items;
         let inside = self.config.network.kind == NetworkKind::Cpc;
         let mut out = Vec::new();
@@ -159,19 +159,6 @@ impl View {
             module.release();
         }
         Ok(out)
-    }
-
-    /// Features of the patches of some pictures in each module of a stack, picture by picture.
-    ///
-    /// # Errors
-    /// When a picture cannot be read.
-    pub fn patches_of(&self, items: &[usize], stack: &mut Stack<f32>, pool: &Pool<f32>) -> Result<Vec<Array2<f32>>> {
-        let mut pixels = Vec::new();
-        for i in items {
-            let data = &self.config.data;
-            pixels.extend(centre_view(&self.picture(*i)?, data.crop, data.colour, &self.standardize)?);
-        }
-        self.patch_features(stack, &pixels, items.len(), pool)
     }
 }
 
@@ -287,11 +274,11 @@ impl Experiment for VisionConfig {
     }
 
     fn method(&self) -> String {
-        if self.network.kind == NetworkKind::Cpc { "CPC" } else { "Greedy InfoMax" }.into()
+        method(self.network.kind == NetworkKind::Cpc)
     }
 
     fn sections(&self) -> [(&'static str, String); 3] {
-        [("data", text(&self.data)), ("network", text(&self.network)), ("loss", text(&self.loss))]
+        self.to_toml()
     }
 }
 
@@ -331,18 +318,18 @@ impl Extractor for PictureExtractor {
         [trained, random]: [&mut Stack<f32>; 2],
         pool: &Pool<f32>,
     ) -> Result<Vec<Option<Extracted>>> {
-        let mut groups = self.view.patches_of(items, trained, pool)?;
-        groups.extend(self.view.patches_of(items, random, pool)?);
+        let pictures = items.iter().map(|i| self.view.picture(*i)).collect::<Result<Vec<_>>>()?;
+        let mut groups = self.view.patch_features(&pictures, trained, pool)?;
+        groups.extend(self.view.patch_features(&pictures, random, pool)?);
         let mut out = Vec::new();
-        for (n, i) in items.iter().enumerate() {
+        for (n, (i, picture)) in items.iter().zip(&pictures).enumerate() {
             let mean = |all: &Array2<f32>| {
                 let rows = all.nrows() / items.len();
                 let part: ArrayView2<'_, f32> = all.slice(ndarray::s![n * rows..(n + 1) * rows, ..]);
                 part.mean_axis(Axis(0)).unwrap_or_default().insert_axis(Axis(0))
             };
             let mut features: Vec<Array2<f32>> = groups.iter().map(mean).collect();
-            let raw =
-                small_view(&self.view.picture(*i)?, RAW_SIDE, self.view.config.data.colour, &self.view.standardize)?;
+            let raw = small_view(picture, RAW_SIDE, self.view.config.data.colour, &self.view.standardize)?;
             features.push(Array2::from_shape_fn((1, raw.len()), |(_, j)| raw[j]));
             let label = self.view.corpus.label(*i).map_or(-1, |l| l as i32);
             out.push(Some(Extracted { id: self.view.corpus.id(*i), groups: features, labels: vec![vec![label]] }));

@@ -125,13 +125,18 @@ fn block_len(len: usize, blocks: usize) -> usize {
     len.div_ceil(blocks).max(LEAST).next_multiple_of(16)
 }
 
+fn check_shapes<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: &MatMut<'_, F>) {
+    assert_eq!(a.cols, b.rows, "inner sizes differ: a {:?}, b {:?}", a.dim(), b.dim());
+    let got = (c.rows, c.cols);
+    assert_eq!((a.rows, b.cols), got, "result {got:?} for a {:?}, b {:?}", a.dim(), b.dim());
+}
+
 /// `c = a·b` or `c += a·b` for `a (m, k)`, `b (k, n)`, `c (m, n)`.
 ///
 /// Small results of great depth (weight gradients) are computed as partial sums in `pool`, added in order.
 pub fn gemm<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store, pool: &Pool<F>) {
+    check_shapes(a, b, &c);
     let (m, k, n) = (a.rows, a.cols, b.cols);
-    assert_eq!(k, b.rows, "inner sizes differ: a {:?}, b {:?}", a.dim(), b.dim());
-    assert_eq!((m, n), (c.rows, c.cols), "result {:?} for a {:?}, b {:?}", (c.rows, c.cols), a.dim(), b.dim());
     if m == 0 || n == 0 {
         return;
     }
@@ -162,16 +167,7 @@ pub fn gemm<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Sto
 
 /// As [`gemm`], on this thread alone: for callers that are parallel themselves.
 pub fn gemm_here<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store) {
-    assert_eq!(a.cols, b.rows, "inner sizes differ: a {:?}, b {:?}", a.dim(), b.dim());
-    assert_eq!(
-        (a.rows, b.cols),
-        (c.rows, c.cols),
-        "result ({}, {}) for a {:?}, b {:?}",
-        c.rows,
-        c.cols,
-        a.dim(),
-        b.dim()
-    );
+    check_shapes(a, b, &c);
     if c.rows > 0 && c.cols > 0 {
         // SAFETY: `c` is exclusively borrowed and holds its rows at its stride, as `MatMut` checked.
         unsafe { block(a, b, c.data.as_mut_ptr(), c.row_stride, into) };

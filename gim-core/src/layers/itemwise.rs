@@ -292,10 +292,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
             let to = items.min((g + 1) * per_group);
             for from in (g * per_group..to).step_by(plan.chunk) {
                 let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
-                let part = |buffer: &[F], per_item: usize| -> std::ops::Range<usize> {
-                    debug_assert!(buffer.len() >= (from + items) * per_item);
-                    from * per_item..(from + items) * per_item
-                };
+                let part = |per_item: usize| from * per_item..(from + items) * per_item;
                 let size = plan.item(last);
                 let mut above: Option<Buffer<F>> = None;
                 let mut grads_end = n_params;
@@ -303,10 +300,10 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                     let shape = Shape { items, ..plan.shapes[i] };
                     let (hidden, kept) = (i.checked_sub(1).map(|i| &saved.hidden[i]), &saved.kept[i]);
                     let input = match hidden {
-                        Some(h) => &h[part(h, plan.item(i))],
-                        None => &x.memory()[part(x.memory(), plan.item(0))],
+                        Some(h) => &h[part(plan.item(i))],
+                        None => &x.memory()[part(plan.item(0))],
                     };
-                    let kept = &kept[part(kept, layers[i].kept(shape))];
+                    let kept = &kept[part(layers[i].kept(shape))];
                     let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
                     grads_end -= layers[i].n_params();
                     let dy: &mut [F] = match &mut above {

@@ -6,9 +6,9 @@ use rand::seq::SliceRandom;
 use super::lbfgs::{Solution, Stop, minimise};
 use super::precondition::gram;
 use super::softmax::{Softmax, scores};
-use super::{FittedProbe, Standardise, gather, majority};
+use super::{FittedProbe, Standardise, gather};
 use crate::examples::Part;
-use crate::metrics::argmax;
+use crate::metrics::{argmax, majority};
 
 /// Settings of the protocol `converged`: minimises mean cross-entropy + λ/2 ‖weights‖² on standardised features.
 ///

@@ -23,7 +23,7 @@ pub use paper::{Batch, PaperProbe};
 
 use crate::examples::Part;
 use crate::items::Split;
-use crate::metrics::{Confusion, Score, argmax, top_k};
+use crate::metrics::{Score, argmax, top_k};
 
 /// A protocol with its settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,13 +135,6 @@ pub struct FittedProbe {
     seconds: f64,
 }
 
-/// Most frequent class; of equally frequent ones the first.
-fn majority(labels: &[u32], n_classes: usize) -> u32 {
-    let mut counts = vec![0usize; n_classes];
-    labels.iter().for_each(|l| counts[*l as usize] += 1);
-    (0..n_classes).rev().max_by_key(|c| counts[*c]).unwrap_or_default() as u32
-}
-
 impl FittedProbe {
     /// `paper` or `converged`.
     pub fn protocol(&self) -> &'static str {
@@ -226,16 +219,7 @@ impl FittedProbe {
         let logits = self.logits(part)?;
         let (logits, c, truth) = (logits.as_slice().unwrap_or_default(), self.bias.len(), part.labels());
         let predicted: Vec<u32> = logits.chunks_exact(c).map(argmax).collect();
-        let confusion = Confusion::new(c, truth, &predicted);
-        // A part that passed its check has rows, so none of the rates below is undefined.
-        Ok(Score {
-            rows: truth.len(),
-            accuracy: confusion.accuracy().unwrap_or(f64::NAN),
-            accuracy_no_silence: silence.and_then(|s| confusion.accuracy_without(s)),
-            macro_accuracy: confusion.macro_accuracy().unwrap_or(f64::NAN),
-            top5: top_k(c, logits, truth, 5).unwrap_or(f64::NAN),
-            majority: truth.iter().filter(|t| **t == self.majority).count() as f64 / truth.len() as f64,
-            confusion,
-        })
+        let top5 = top_k(c, logits, truth, 5).unwrap_or(f64::NAN);
+        Ok(Score::new(c, truth, &predicted, top5, self.majority, silence))
     }
 }

@@ -6,8 +6,9 @@ use gim_core::{Error, Key, Pool, Result};
 use rand::seq::SliceRandom;
 
 use super::softmax::Softmax;
-use super::{FittedProbe, gather, majority};
+use super::{FittedProbe, gather};
 use crate::examples::Part;
+use crate::metrics::majority;
 
 /// What one optimiser step looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
