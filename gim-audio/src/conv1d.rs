@@ -7,7 +7,7 @@
 //! which are cleared.
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
 use gim_core::kernels::vector::{add_column_sums, add_scaled};
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
@@ -135,7 +135,7 @@ impl<F: Scalar> Conv1d<F> {
         let q = taps.div_ceil(stride);
         let (lx, ly) = (dx.layout(), dy.layout());
         let w = self.weight_by_block(pool);
-        let w = Mat::new(&w, q * c_out, stride * c_in);
+        let w = Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
         // Blocks that hold a step of the input; windows start `padding` before the first step.
         let blocks = (padding + lx.shape.steps).div_ceil(stride);
         let whole_batch = lx.padded == stride * ly.padded
@@ -148,7 +148,7 @@ impl<F: Scalar> Conv1d<F> {
             let rows = (lx.shape.items - 1) * ly.padded + blocks;
             let dy = Mat::strided(&dy.memory()[(ly.before + 1 - q) * c_out..], rows, q * c_out, c_out);
             let to = &mut dx.memory_mut()[(lx.before - padding) * c_in..];
-            gemm(dy, w, MatMut::new(to, rows, stride * c_in), store, pool);
+            product(&dy, &w, MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
             dx.clear_margins();
             return;
         }
@@ -160,7 +160,8 @@ impl<F: Scalar> Conv1d<F> {
             let kept = from.len().min((blocks + q - 1) * c_out);
             dys[(q - 1) * c_out..][..kept].copy_from_slice(&from[..kept]);
             let rows = Mat::strided(&dys, blocks, q * c_out, c_out);
-            gemm(rows, w, MatMut::new(&mut dxs, blocks, stride * c_in), Store::Overwrite, pool);
+            let to = MatMut::new(&mut dxs, blocks, stride * c_in);
+            product(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
             let to = dx.item_mut(item);
             let from = &dxs[padding * c_in..][..to.len()];
             match store {
@@ -210,23 +211,20 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
         let layout = y.layout();
         let p = self.products(x.layout(), layout);
-        let weight = Mat::new(&self.weight.value, c_out, taps * c_in).t();
+        let weight = Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool);
+        let bias = &self.bias.value;
+        let bias_and_relu = |_: usize, col: usize, y: &mut [F]| {
+            y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| {
+                let sum = *y + *b;
+                // Not `max`: a NaN has to stay one, so that a diverged module is found out.
+                *y = if sum <= F::zero() { F::zero() } else { sum };
+            });
+        };
         for i in 0..p.count {
             let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * c_out..];
-            gemm(Self::windows(self.config, x, i, &p), weight, MatMut::new(to, p.rows, c_out), Store::Overwrite, pool);
+            let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
+            product(&x, &weight, to, Store::Overwrite, bias_and_relu, Threads::All);
         }
-        let bias = &self.bias.value;
-        y.memory_mut().par_chunks_mut(ROWS * c_out).for_each(|rows| {
-            {
-                for row in rows.chunks_exact_mut(c_out) {
-                    row.iter_mut().zip(bias).for_each(|(y, b)| {
-                        let sum = *y + *b;
-                        // Not `max`: a NaN has to stay one, so that a diverged module is found out.
-                        *y = if sum <= F::zero() { F::zero() } else { sum };
-                    });
-                }
-            };
-        });
         y.clear_margins();
     }
 
@@ -251,7 +249,8 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         for i in 0..p.count {
             let from = &dy.memory()[(i * p.y_item + layout.before) * c_out..];
             let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
-            gemm(Mat::new(from, p.rows, c_out).t(), Self::windows(self.config, x, i, &p), dw, Store::Add, pool);
+            let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
+            outer(from, &x, dw, Store::Add, Threads::All, pool);
         }
         match dx {
             InputGrad::Stop => {}

@@ -1,7 +1,7 @@
 //! The gated recurrent unit (Cho 2014; gates as in the published networks), the context network for sound.
 
 use gim_core::activations::{Activations, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, product};
 use gim_core::kernels::vector::add_column_sums;
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
@@ -111,14 +111,15 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         let weight = Mat::new(&self.weight_ih.value, 3 * h, c_in).t();
         gemm(Self::rows(x), weight, MatMut::new(&mut from_x, items * lx.padded, 3 * h), Store::Add, pool);
 
-        let weight = Mat::new(&self.weight_hh.value, 3 * h, h).t();
+        let weight = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h).t(), pool);
         let mut from_h = pool.take(items * 3 * h);
         for t in 0..steps {
             from_h.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_hh.value));
             if t > 0 {
                 let before = &y.memory()[(ly.before + t - 1) * h..];
                 let before = Mat::strided(before, items, h, ly.item_len());
-                gemm(before, weight, MatMut::new(&mut from_h, items, 3 * h), Store::Add, pool);
+                let to = MatMut::new(&mut from_h, items, 3 * h);
+                product(&before, &weight, to, Store::Add, |_, _, _| {}, Threads::All);
             }
             for item in 0..items {
                 let a = &from_x[lx.row(item, t, 0) * 3 * h..][..3 * h];
@@ -164,7 +165,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         let mut db = pool.zeros(rows * 3 * h);
         let mut states = pool.zeros(rows * h);
         let mut dh = pool.zeros(items * h);
-        let weight_hh = Mat::new(&self.weight_hh.value, 3 * h, h);
+        let weight_hh = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h), pool);
         for t in (0..steps).rev() {
             for item in 0..items {
                 let row = lx.row(item, t, 0);
@@ -192,7 +193,8 @@ impl<F: Scalar> Layer<F> for Gru<F> {
             }
             if through_time && t > 0 {
                 let db = Mat::strided(&db[(lx.before + t) * 3 * h..], items, 3 * h, lx.padded * 3 * h);
-                gemm(db, weight_hh, MatMut::new(&mut dh, items, h), Store::Add, pool);
+                let to = MatMut::new(&mut dh, items, h);
+                product(&db, &weight_hh, to, Store::Add, |_, _, _| {}, Threads::All);
             }
         }
 

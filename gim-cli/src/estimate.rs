@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use gim_core::activations::Activations;
+use gim_core::kernels::profile::{self, Kind};
 use gim_core::module::Mode;
 use gim_core::schedule::{Packet, step_in_turn};
 use gim_core::{Key, Pool, Purpose, Result};
@@ -29,6 +30,29 @@ pub struct ModuleCost {
     pub seconds: f64,
 }
 
+/// Products of one shape.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProductCost {
+    /// `product` (outputs, input gradients) or `outer` (weight gradients).
+    pub kind: &'static str,
+    /// Rows or positions of a step.
+    pub m: u64,
+    /// Rows of the weight.
+    pub k: usize,
+    /// Columns of the weight.
+    pub n: usize,
+    /// GFLOP of a step.
+    pub gflop: f64,
+    /// Seconds of a step, as if on all threads.
+    pub seconds: f64,
+    /// GFLOP/s.
+    pub gflop_per_second: f64,
+    /// Share of the kernel's own speed on numbers in first-level caches.
+    pub of_peak: f64,
+    /// MB that have to be read and written at least.
+    pub mb: f64,
+}
+
 /// Cost of a step.
 #[derive(Debug, Clone, Serialize)]
 pub struct Estimate {
@@ -48,13 +72,17 @@ pub struct Estimate {
     pub new_buffers: usize,
     /// Threads.
     pub threads: usize,
+    /// Measured GFLOP/s of the innermost kernel on all threads, for a profile.
+    pub peak_gflop_per_second: Option<f64>,
+    /// Products by shape, those that take most time first, for a profile.
+    pub products: Vec<ProductCost>,
 }
 
-/// Times `steps` steps after two to warm up.
+/// Times `steps` steps after two to warm up; `profiled` adds a roofline of the products.
 ///
 /// # Errors
 /// When the configuration cannot be built.
-pub fn estimate(config: &Config, steps: usize) -> Result<Estimate> {
+pub fn estimate(config: &Config, steps: usize, profiled: bool) -> Result<Estimate> {
     let pool = Pool::<f32>::new();
     let experiment = config.domain.experiment();
     let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
@@ -68,6 +96,9 @@ pub fn estimate(config: &Config, steps: usize) -> Result<Estimate> {
     for step in 0..steps + 2 {
         if step == 2 {
             warm = pool.made();
+            if profiled {
+                profile::start();
+            }
         }
         let started = Instant::now();
         let mut last = started;
@@ -88,6 +119,13 @@ pub fn estimate(config: &Config, steps: usize) -> Result<Estimate> {
         t.get(t.len() / 2).copied().unwrap_or(f64::NAN)
     };
     let seconds = median(&mut times);
+    let (mut peak, mut products) = (None, Vec::new());
+    if profiled {
+        let rows = profile::stop();
+        let rate = profile::peak_gflops::<f32>();
+        products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
+        peak = Some(rate);
+    }
     let mut modules = Vec::new();
     for (i, module) in stack.modules_mut().iter_mut().enumerate() {
         let (forward, rest) = module.multiply_adds(layouts[i].shape);
@@ -111,7 +149,29 @@ pub fn estimate(config: &Config, steps: usize) -> Result<Estimate> {
         peak_mb: peak_resident_bytes().map(|b| b as f64 / 1e6),
         new_buffers: pool.made() - warm,
         threads: rayon::current_num_threads(),
+        peak_gflop_per_second: peak,
+        products,
     })
+}
+
+fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
+    let share = steps as f64;
+    let seconds = row.time.as_secs_f64() * row.threads as f64 / rayon::current_num_threads() as f64 / share;
+    let gflop = row.flops() / 1e9 / share;
+    ProductCost {
+        kind: match row.kind {
+            Kind::Product => "product",
+            Kind::Outer => "outer",
+        },
+        m: row.m / steps as u64,
+        k: row.k,
+        n: row.n,
+        gflop,
+        seconds,
+        gflop_per_second: gflop / seconds,
+        of_peak: gflop / seconds / peak,
+        mb: row.numbers() * 4.0 / 1e6 / share,
+    }
 }
 
 /// The estimate for people.
@@ -124,6 +184,33 @@ pub fn print(e: &Estimate) -> String {
         out += &format!(
             "{:<8} {:>12} {:>9.2} {:>10.1} {:>10.1} {:>9.4}\n",
             m.module, m.parameters, m.gflop, m.state_mb, m.output_mb, m.seconds
+        );
+    }
+    if let Some(peak) = e.peak_gflop_per_second {
+        out += &format!(
+            "\n{:<8} {:>8} {:>6} {:>6} {:>8} {:>9} {:>9} {:>8} {:>8}\n",
+            "kind", "m", "k", "n", "GFLOP", "seconds", "GFLOP/s", "of peak", "MB"
+        );
+        for p in &e.products {
+            out += &format!(
+                "{:<8} {:>8} {:>6} {:>6} {:>8.2} {:>9.4} {:>9.1} {:>6.0} % {:>8.0}\n",
+                p.kind,
+                p.m,
+                p.k,
+                p.n,
+                p.gflop,
+                p.seconds,
+                p.gflop_per_second,
+                100.0 * p.of_peak,
+                p.mb
+            );
+        }
+        let products: f64 = e.products.iter().map(|p| p.seconds).sum();
+        let gflop: f64 = e.products.iter().map(|p| p.gflop).sum();
+        out += &format!(
+            "products: {products:.4} s a step, {gflop:.1} GFLOP; everything else {:.4} s; kernel {peak:.1} GFLOP/s, so no step below {:.4} s\n\n",
+            e.seconds - products,
+            gflop / peak
         );
     }
     let peak = e.peak_mb.map_or("unknown".into(), |p| format!("{p:.0} MB"));

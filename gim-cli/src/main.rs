@@ -111,6 +111,9 @@ enum Command {
         /// Override a setting.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
+        /// A roofline of the products, shape by shape.
+        #[arg(long)]
+        profile: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -226,8 +229,8 @@ fn execute(args: Args) -> Result<()> {
                 figures.iter().for_each(|f| println!("figure: {}", f.display()));
             }
         }
-        Command::Estimate { config, steps, set, json } => {
-            let estimate = estimate::estimate(&Config::load(&config, &set)?, steps.max(1))?;
+        Command::Estimate { config, steps, set, profile, json } => {
+            let estimate = estimate::estimate(&Config::load(&config, &set)?, steps.max(1), profile)?;
             if json {
                 println!("{}", serde_json::to_string(&estimate).unwrap_or_default());
             } else {

@@ -1,9 +1,12 @@
 //! The two number types everything is generic over: `f32` to train, `f64` to check gradients.
 
+use std::cell::RefCell;
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 
 use num_traits::{Float, FromPrimitive, NumAssign};
+
+use crate::kernels::gemm::{PORTABLE_F64, Tile, best_f32};
 
 /// A floating-point number type the kernels support.
 pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Display + Send + Sync + 'static {
@@ -18,6 +21,11 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
     fn f64(self) -> f64;
     /// eˣ for inner loops: vectorisable for `f32` (error below 3e-7), exact to rounding for `f64`.
     fn fast_exp(self) -> Self;
+    /// The innermost kernel of matrix products.
+    fn tile() -> &'static Tile<Self>;
+    /// Lends `len` numbers of the thread's own scratch, of unspecified contents, from the beginning of a cache line on.
+    /// Not to be called by `f` again.
+    fn with_scratch(len: usize, f: impl FnOnce(&mut [Self]));
     /// Appends the little-endian bytes.
     fn write_le(self, out: &mut Vec<u8>);
     /// Reads `BYTES` little-endian bytes.
@@ -25,7 +33,7 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
 }
 
 macro_rules! scalar {
-    ($t:ty, $dtype:ident, $exp:path) => {
+    ($t:ty, $dtype:ident, $exp:path, $tile:expr) => {
         impl Scalar for $t {
             const DTYPE: safetensors::Dtype = safetensors::Dtype::$dtype;
             const BYTES: usize = size_of::<$t>();
@@ -41,6 +49,22 @@ macro_rules! scalar {
             fn fast_exp(self) -> Self {
                 $exp(self)
             }
+            #[inline]
+            fn tile() -> &'static Tile<$t> {
+                $tile
+            }
+            fn with_scratch(len: usize, f: impl FnOnce(&mut [$t])) {
+                const LINE: usize = 64;
+                thread_local!(static SCRATCH: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
+                SCRATCH.with_borrow_mut(|scratch| {
+                    let need = len + LINE / size_of::<$t>();
+                    if scratch.len() < need {
+                        scratch.resize(need, 0.0);
+                    }
+                    let from = scratch.as_ptr().align_offset(LINE);
+                    f(&mut scratch[from..from + len]);
+                });
+            }
             fn write_le(self, out: &mut Vec<u8>) {
                 out.extend_from_slice(&self.to_le_bytes());
             }
@@ -52,5 +76,5 @@ macro_rules! scalar {
         }
     };
 }
-scalar!(f32, F32, crate::kernels::exp::exp_f32);
-scalar!(f64, F64, f64::exp);
+scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32());
+scalar!(f64, F64, f64::exp, &PORTABLE_F64);

@@ -1,11 +1,13 @@
-//! Convolution of pictures, as matrix products on gathered windows.
+//! Convolution of pictures, as matrix products on windows that are gathered next to the core.
 
 use gim_core::activations::Shape;
-use gim_core::kernels::gemm::{Mat, MatMut, Store};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, outer, product};
 use gim_core::kernels::vector::add_column_sums;
-use gim_core::layers::{ItemLayer, Work};
+use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
-use gim_core::{Error, Key, Result, Scalar};
+use gim_core::{Error, Key, Pool, Result, Scalar};
+
+use crate::windows::{Grid, Windows};
 
 /// Settings of a [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +41,6 @@ impl Conv2dConfig {
     fn window(&self) -> usize {
         self.kernel[0] * self.kernel[1] * self.c_in
     }
-
-    /// Windows are the positions themselves.
-    fn pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == 1 && self.padding == [0; 4]
-    }
 }
 
 /// y = W * x + b, or W * max(0, x) + b: x (N, H, W, C) → y (N, H', W', O), H' = ⌊(H + above + below − kh)/s⌋ + 1.
@@ -53,10 +50,12 @@ pub struct Conv2d<F: Scalar> {
     weight: Param<F>,
     /// (O).
     bias: Param<F>,
+    /// The weight as the pass at hand reads it.
+    packed: Option<Packed<F>>,
 }
 
-/// Numbers of gathered windows at a time: they are read again at once, from a core's own cache.
-const WINDOWS: usize = 1 << 17;
+/// Numbers of windows that are scattered at a time: they are read again at once, from a core's own cache.
+const WINDOWS: usize = 1 << 16;
 
 impl<F: Scalar> Conv2d<F> {
     /// Weights and bias from U(±1/√(kh·kw·C)).
@@ -80,6 +79,7 @@ impl<F: Scalar> Conv2d<F> {
             config,
             weight: Param::uniform("weight", &[c_out, config.window()], bound, key),
             bias: Param::uniform("bias", &[c_out], bound, key.with_item(key.item + 1)),
+            packed: None,
         })
     }
 
@@ -104,96 +104,94 @@ impl<F: Scalar> Conv2d<F> {
         self.out(x).unwrap_or_else(|| unreachable!("{x:?} was checked when planned"))
     }
 
-    /// Calls `f(window offset, position offset, length)` for every run of numbers that lies together in the window at output
-    /// (row, col) and in an item of the input, and `gap(window offset, length)` for every run of zeros.
-    #[inline(always)]
-    fn runs(
+    /// The windows that the outputs look through.
+    fn grid(&self, x: Shape) -> Grid {
+        let Conv2dConfig { kernel, stride, padding: [above, _, left, _], .. } = self.config;
+        let y = self.planned(x);
+        Grid { shape: x, kernel, stride, above, left, windows: [y.steps, y.cols] }
+    }
+
+    fn packed(&self) -> &Packed<F> {
+        self.packed.as_ref().unwrap_or_else(|| unreachable!("{} was not packed for this pass", self.describe()))
+    }
+
+    /// `x` → `y` (or added to it), then `finish(position, first channel, channels)` for every part of a position.
+    pub(crate) fn apply(
         &self,
-        x: Shape,
-        row: usize,
-        col: usize,
-        mut f: impl FnMut(usize, usize, usize),
-        mut gap: impl FnMut(usize, usize),
+        x: &[F],
+        shape: Shape,
+        y: &mut [F],
+        into: Store,
+        finish: impl Fn(usize, usize, &mut [F]) + Sync,
+        work: Work<'_, F>,
     ) {
-        let Conv2dConfig { c_in, kernel: [kh, kw], stride, padding: [above, _, left, _], .. } = self.config;
-        let first = (col * stride).max(left) - left;
-        let skipped = left.saturating_sub(col * stride).min(kw);
-        let inside = (x.cols.saturating_sub(first)).min(kw - skipped);
-        for tap in 0..kh {
-            let to = tap * kw * c_in;
-            match (row * stride + tap).checked_sub(above).filter(|r| *r < x.steps) {
-                None => gap(to, kw * c_in),
-                Some(r) => {
-                    gap(to, skipped * c_in);
-                    f(to + skipped * c_in, (r * x.cols + first) * c_in, inside * c_in);
-                    gap(to + (skipped + inside) * c_in, (kw - skipped - inside) * c_in);
-                }
+        let windows = Windows { grid: self.grid(shape), picture: x, relu: self.config.relu };
+        let y = MatMut::new(y, windows.grid.count(), self.config.c_out);
+        let with_bias = |row: usize, col: usize, y: &mut [F]| {
+            y.iter_mut().zip(&self.bias.value[col..]).for_each(|(y, b)| *y += *b);
+            finish(row, col, y);
+        };
+        product(&windows, self.packed(), y, into, with_bias, work.threads);
+    }
+
+    /// Adds the gradients of weight and bias to `grads`.
+    pub(crate) fn weight_grads(&self, x: &[F], shape: Shape, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
+        let windows = Windows { grid: self.grid(shape), picture: x, relu: self.config.relu };
+        let (n, c_out) = (windows.grid.count(), self.config.c_out);
+        let (dweight, dbias) = grads.split_at_mut(self.weight.value.len());
+        add_column_sums(dbias, &dy[..n * c_out]);
+        let dweight = MatMut::new(dweight, c_out, self.config.window());
+        outer(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
+    }
+
+    /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not positive; then `finish`.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn input_grad(
+        &self,
+        x: &[F],
+        shape: Shape,
+        dy: &[F],
+        dx: &mut [F],
+        into: Store,
+        finish: impl Fn(usize, usize, &mut [F]) + Sync,
+        work: Work<'_, F>,
+    ) {
+        let Conv2dConfig { c_in, kernel: [kh, kw], stride, padding: [above, _, left, _], relu, .. } = self.config;
+        let last = |position: usize, col: usize, dx: &mut [F]| {
+            if relu {
+                let x = &x[position * c_in + col..];
+                dx.iter_mut().zip(x).for_each(|(d, x)| *d = if *x > F::zero() { *d } else { F::zero() });
             }
-        }
-    }
-
-    /// Windows of the positions `rows` (numbered over all items) → `out (rows, kh·kw·C)`.
-    fn gather(&self, x: &[F], shape: Shape, rows: std::ops::Range<usize>, out: &mut [F]) {
+            finish(position, col, dx);
+        };
         let y = self.planned(shape);
-        let (per_item, item) = (y.steps * y.cols, shape.steps * shape.cols * shape.channels);
-        let relu = self.config.relu;
-        for (window, row) in out.chunks_exact_mut(self.config.window()).zip(rows) {
-            let x = &x[row / per_item * item..][..item];
-            let at = row % per_item;
-            if self.config.pointwise() {
-                copy(window, 0, &x[at * shape.channels..][..shape.channels], relu);
-                continue;
-            }
-            // Two closures write to the window in turn; a cell lets them share it.
-            let cell = std::cell::RefCell::new(window);
-            self.runs(
-                shape,
-                at / y.cols,
-                at % y.cols,
-                |to, from, len| copy(&mut cell.borrow_mut(), to, &x[from..from + len], relu),
-                |to, len| cell.borrow_mut()[to..to + len].fill(F::zero()),
-            );
+        if stride == 1 {
+            // A convolution of dy with the kernel turned round.
+            let grid = Grid {
+                shape: y,
+                kernel: [kh, kw],
+                stride: 1,
+                above: kh - 1 - above,
+                left: kw - 1 - left,
+                windows: [shape.steps, shape.cols],
+            };
+            let windows = Windows { grid, picture: dy, relu: false };
+            let dx = MatMut::new(dx, shape.positions(), c_in);
+            return product(&windows, self.packed(), dx, into, last, work.threads);
         }
-    }
-
-    /// Adds windows (rows, kh·kw·C) to the positions of `dx` they were gathered from.
-    fn scatter(&self, windows: &[F], shape: Shape, rows: std::ops::Range<usize>, dx: &mut [F]) {
-        let y = self.planned(shape);
-        let (per_item, item) = (y.steps * y.cols, shape.steps * shape.cols * shape.channels);
-        for (window, row) in windows.chunks_exact(self.config.window()).zip(rows) {
-            let dx = &mut dx[row / per_item * item..][..item];
-            let at = row % per_item;
-            self.runs(
-                shape,
-                at / y.cols,
-                at % y.cols,
-                |from, to, len| {
-                    dx[to..to + len].iter_mut().zip(&window[from..from + len]).for_each(|(d, w)| *d += *w);
-                },
-                |_, _| {},
-            );
+        if into == Store::Overwrite {
+            dx.fill(F::zero());
         }
-    }
-
-    /// Output positions handled at a time.
-    fn block(&self) -> usize {
-        (WINDOWS / self.config.window()).max(64)
-    }
-}
-
-/// Not `max`: a NaN has to stay one, so that a diverged module is found out.
-#[inline(always)]
-pub(crate) fn relu<F: Scalar>(x: F) -> F {
-    if x <= F::zero() { F::zero() } else { x }
-}
-
-#[inline(always)]
-fn copy<F: Scalar>(window: &mut [F], to: usize, from: &[F], through_relu: bool) {
-    let window = &mut window[to..to + from.len()];
-    if through_relu {
-        window.iter_mut().zip(from).for_each(|(w, x)| *w = relu(*x));
-    } else {
-        window.copy_from_slice(from);
+        let (grid, len) = (self.grid(shape), self.config.window());
+        let block = (WINDOWS / len).max(64).min(y.positions().max(1));
+        let mut windows = work.pool.take(block * len);
+        for (i, dy) in dy.chunks(block * y.channels).enumerate() {
+            let n = dy.len() / y.channels;
+            let (dy, to) = (Mat::new(dy, n, y.channels), MatMut::new(&mut windows, n, len));
+            product(&dy, self.packed(), to, Store::Overwrite, |_, _, _| {}, work.threads);
+            grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
+        }
+        dx.chunks_exact_mut(c_in).enumerate().for_each(|(position, dx)| last(position, 0, dx));
     }
 }
 
@@ -225,28 +223,28 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         0
     }
 
+    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
+        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
+        let (window, taps, weight) = (self.config.window(), kh * kw, &self.weight.value);
+        self.packed = Some(match pass {
+            Pass::Forward => Packed::new(Mat::new(weight, c_out, window).t(), pool),
+            // The kernel turned round: tap by tap from the last one, output channels as depth.
+            Pass::Backward if stride == 1 => Packed::from_rows(
+                taps * c_out,
+                c_in,
+                |d| &weight[d % c_out * window + (taps - 1 - d / c_out) * c_in..][..c_in],
+                pool,
+            ),
+            Pass::Backward => Packed::new(Mat::new(weight, c_out, window), pool),
+        });
+    }
+
+    fn unpack(&mut self) {
+        self.packed = None;
+    }
+
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], _: &mut [F], work: Work<'_, F>) {
-        let (window, c_out) = (self.config.window(), self.config.c_out);
-        let weight = Mat::new(&self.weight.value, c_out, window).t();
-        let n = self.planned(shape).positions();
-        let bias = &self.bias.value;
-        let product = |a: Mat<'_, F>, y: &mut [F]| {
-            let rows = a.dim().0;
-            work.gemm(a, weight, MatMut::new(y, rows, c_out), Store::Overwrite);
-            for y in y.chunks_exact_mut(c_out) {
-                y.iter_mut().zip(bias).for_each(|(y, b)| *y += *b);
-            }
-        };
-        if self.config.pointwise() && !self.config.relu {
-            return product(Mat::new(x, n, window), &mut y[..n * c_out]);
-        }
-        let mut windows = work.pool.take(self.block().min(n) * window);
-        for from in (0..n).step_by(self.block()) {
-            let to = n.min(from + self.block());
-            let windows = &mut windows[..(to - from) * window];
-            self.gather(x, shape, from..to, windows);
-            product(Mat::new(windows, to - from, window), &mut y[from * c_out..to * c_out]);
-        }
+        self.apply(x, shape, y, Store::Overwrite, |_, _, _| {}, work);
     }
 
     fn backward(
@@ -255,40 +253,13 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         shape: Shape,
         _: &[F],
         dy: &mut [F],
-        mut dx: Option<&mut [F]>,
+        dx: Option<&mut [F]>,
         grads: &mut [F],
         work: Work<'_, F>,
     ) {
-        let (window, c_out) = (self.config.window(), self.config.c_out);
-        let weight = Mat::new(&self.weight.value, c_out, window);
-        let n = self.planned(shape).positions();
-        let (dweight, dbias) = grads.split_at_mut(self.weight.value.len());
-        add_column_sums(dbias, &dy[..n * c_out]);
-        let pointwise = self.config.pointwise();
-        if let Some(dx) = dx.as_deref_mut()
-            && !pointwise
-        {
-            dx.fill(F::zero());
-        }
-        let mut windows = work.pool.take(self.block().min(n) * window);
-        for from in (0..n).step_by(self.block()) {
-            let to = n.min(from + self.block());
-            let dy = Mat::new(&dy[from * c_out..to * c_out], to - from, c_out);
-            let windows = &mut windows[..(to - from) * window];
-            self.gather(x, shape, from..to, windows);
-            let dw = MatMut::new(dweight, c_out, window);
-            work.gemm(dy.t(), Mat::new(windows, to - from, window), dw, Store::Add);
-            let Some(dx) = dx.as_deref_mut() else { continue };
-            if pointwise {
-                let dx = &mut dx[from * window..to * window];
-                work.gemm(dy, weight, MatMut::new(dx, to - from, window), Store::Overwrite);
-            } else {
-                work.gemm(dy, weight, MatMut::new(windows, to - from, window), Store::Overwrite);
-                self.scatter(windows, shape, from..to, dx);
-            }
-        }
-        if let Some(dx) = dx.filter(|_| self.config.relu) {
-            dx.iter_mut().zip(x).for_each(|(d, x)| *d = if *x > F::zero() { *d } else { F::zero() });
+        self.weight_grads(x, shape, dy, grads, work);
+        if let Some(dx) = dx {
+            self.input_grad(x, shape, dy, dx, Store::Overwrite, |_, _, _| {}, work);
         }
     }
 

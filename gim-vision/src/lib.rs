@@ -9,3 +9,4 @@ pub mod picture;
 pub mod pixelcnn;
 pub mod resnet;
 pub mod standardize;
+mod windows;

@@ -6,9 +6,9 @@
 
 use gim_core::activations::Shape;
 use gim_core::kernels::vector::add_scaled;
-use gim_core::layers::{ItemLayer, Work};
+use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
-use gim_core::{Buffer, Key, Result, Scalar};
+use gim_core::{Buffer, Key, Pool, Result, Scalar};
 
 use crate::conv2d::{Conv2d, Conv2dConfig};
 
@@ -27,6 +27,11 @@ struct GatedLayer<F: Scalar> {
 }
 
 impl<F: Scalar> GatedLayer<F> {
+    fn convs_mut(&mut self) -> impl Iterator<Item = &mut Conv2d<F>> {
+        let Self { vertical, down, horizontal, residual, output } = self;
+        [vertical, down, horizontal].into_iter().chain(residual).chain([output])
+    }
+
     fn convs(&self) -> impl Iterator<Item = &Conv2d<F>> {
         [&self.vertical, &self.down, &self.horizontal].into_iter().chain(&self.residual).chain([&self.output])
     }
@@ -122,15 +127,7 @@ impl<F: Scalar> PixelCnn<F> {
 
 impl<F: Scalar> Params<F> for PixelCnn<F> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
-        for l in &mut self.layers {
-            l.vertical.visit(f);
-            l.down.visit(f);
-            l.horizontal.visit(f);
-            if let Some(r) = &mut l.residual {
-                r.visit(f);
-            }
-            l.output.visit(f);
-        }
+        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).for_each(|c| c.visit(f));
         self.out.visit(f);
     }
 }
@@ -148,6 +145,14 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
     fn kept(&self, x: Shape) -> usize {
         // The last horizontal stream, too, for the convolution at the end.
         x.steps * x.cols * x.channels * (KEPT * self.layers.len() + 1)
+    }
+
+    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
+        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out]).for_each(|c| c.pack(pass, pool));
+    }
+
+    fn unpack(&mut self) {
+        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out]).for_each(|c| c.unpack());
     }
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>) {

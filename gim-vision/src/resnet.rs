@@ -1,13 +1,14 @@
 //! Pre-activation residual blocks without normalisation (He et al. 2016, "Identity mappings"; Löwe et al. 2019, §4.1).
 
 use gim_core::activations::Shape;
-use gim_core::kernels::vector::add_scaled;
-use gim_core::layers::{ItemLayer, Work};
+use gim_core::kernels::gemm::Store;
+use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
-use gim_core::{Key, Result, Scalar};
+use gim_core::{Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
+use crate::windows::relu;
 
 /// What a block is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -124,25 +125,36 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         shapes[1..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
     }
 
+    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
+        self.convs.iter_mut().chain(&mut self.shortcut).for_each(|c| c.pack(pass, pool));
+    }
+
+    fn unpack(&mut self) {
+        self.convs.iter_mut().chain(&mut self.shortcut).for_each(|c| c.unpack());
+    }
+
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], mut kept: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
-        let n = self.convs.len();
+        let (last, inner) = (self.convs.len() - 1, &self.convs[..self.convs.len() - 1]);
         let mut input = x;
-        for (i, conv) in self.convs.iter().enumerate() {
-            if i + 1 == n {
-                conv.forward(input, shapes[i], y, &mut [], work);
-            } else {
-                let (h, rest) = kept.split_at_mut(shapes[i + 1].len());
-                conv.forward(input, shapes[i], h, &mut [], work);
-                (input, kept) = (h, rest);
-            }
+        for (i, conv) in inner.iter().enumerate() {
+            let (h, rest) = kept.split_at_mut(shapes[i + 1].len());
+            // The next convolution sees it through its ReLU, and so does every gradient: only that is kept.
+            conv.apply(input, shapes[i], h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
+            (input, kept) = (h, rest);
         }
+        let conv = &self.convs[last];
         match &self.shortcut {
-            None => add_scaled(y, F::one(), x),
-            Some(conv) => {
-                let mut s = work.pool.take(shapes[n].len());
-                conv.forward(x, shape, &mut s, &mut [], work);
-                add_scaled(y, F::one(), &s);
+            None => {
+                let add_x = |position: usize, col: usize, y: &mut [F]| {
+                    let x = &x[position * shape.channels + col..];
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y += *x);
+                };
+                conv.apply(input, shapes[last], y, Store::Overwrite, add_x, work);
+            }
+            Some(shortcut) => {
+                shortcut.apply(x, shape, y, Store::Overwrite, |_, _, _| {}, work);
+                conv.apply(input, shapes[last], y, Store::Add, |_, _, _| {}, work);
             }
         }
     }
@@ -153,40 +165,43 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         shape: Shape,
         kept: &[F],
         dy: &mut [F],
-        mut dx: Option<&mut [F]>,
+        dx: Option<&mut [F]>,
         grads: &mut [F],
         work: Work<'_, F>,
     ) {
         let shapes = self.planned(shape);
-        let mut end = grads.len();
-        let (grads, shortcut_grads) = grads.split_at_mut(end - self.shortcut.as_ref().map_or(0, |s| s.n_params()));
-        if self.shortcut.is_some() {
-            end = grads.len();
-        }
+        let chain: usize = self.convs.iter().map(|c| c.n_params()).sum();
+        let (mut grads, shortcut_grads) = grads.split_at_mut(chain);
         let mut kept_end = kept.len();
         let mut above: Option<gim_core::Buffer<F>> = None;
-        for (i, conv) in self.convs.iter().enumerate().rev() {
-            let grads = &mut grads[end - conv.n_params()..end];
-            end -= conv.n_params();
-            let dh: &mut [F] = above.as_deref_mut().unwrap_or(&mut *dy);
-            if i == 0 {
-                conv.backward(x, shape, &[], dh, dx.as_deref_mut(), grads, work);
-            } else {
-                let input = &kept[kept_end - shapes[i].len()..kept_end];
-                kept_end -= shapes[i].len();
-                let mut below = work.pool.take(shapes[i].len());
-                conv.backward(input, shapes[i], &[], dh, Some(&mut below), grads, work);
-                above = Some(below);
-            }
+        for (i, conv) in self.convs.iter().enumerate().skip(1).rev() {
+            let (rest, own) = grads.split_at_mut(grads.len() - conv.n_params());
+            grads = rest;
+            let dh: &[F] = above.as_deref().unwrap_or(dy);
+            let input = &kept[kept_end - shapes[i].len()..kept_end];
+            kept_end -= shapes[i].len();
+            let mut below = work.pool.take(shapes[i].len());
+            conv.weight_grads(input, shapes[i], dh, own, work);
+            conv.input_grad(input, shapes[i], dh, &mut below, Store::Overwrite, |_, _, _| {}, work);
+            above = Some(below);
         }
-        match (&self.shortcut, dx) {
-            (None, None) => {}
-            (None, Some(dx)) => add_scaled(dx, F::one(), dy),
-            (Some(conv), None) => conv.backward(x, shape, &[], dy, None, shortcut_grads, work),
-            (Some(conv), Some(dx)) => {
-                let mut own = work.pool.take(dx.len());
-                conv.backward(x, shape, &[], dy, Some(&mut own), shortcut_grads, work);
-                add_scaled(dx, F::one(), &own);
+        let (first, dh) = (&self.convs[0], above.as_deref().unwrap_or(dy));
+        first.weight_grads(x, shape, dh, grads, work);
+        if let Some(shortcut) = &self.shortcut {
+            shortcut.weight_grads(x, shape, dy, shortcut_grads, work);
+        }
+        let Some(dx) = dx else { return };
+        match &self.shortcut {
+            None => {
+                let add_dy = |position: usize, col: usize, dx: &mut [F]| {
+                    let dy = &dy[position * shape.channels + col..];
+                    dx.iter_mut().zip(dy).for_each(|(d, dy)| *d += *dy);
+                };
+                first.input_grad(x, shape, dh, dx, Store::Overwrite, add_dy, work);
+            }
+            Some(shortcut) => {
+                shortcut.input_grad(x, shape, dy, dx, Store::Overwrite, |_, _, _| {}, work);
+                first.input_grad(x, shape, dh, dx, Store::Add, |_, _, _| {}, work);
             }
         }
     }

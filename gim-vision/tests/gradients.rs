@@ -3,7 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use gim_core::activations::Shape;
-use gim_core::layers::{ItemLayer, Itemwise};
+use gim_core::kernels::gemm::Threads;
+use gim_core::layers::{ItemLayer, Itemwise, Pass, Work};
 use gim_core::testing::check_layer;
 use gim_core::{Key, Purpose};
 use gim_vision::conv2d::{Conv2d, Conv2dConfig};
@@ -74,12 +75,13 @@ fn patch_mean() {
 /// The context of a row may depend on rows above and on its own row, and on nothing below.
 #[test]
 fn context_sees_only_rows_above() {
-    let net = PixelCnn::<f64>::new(2, 4, key()).unwrap();
+    let mut net = PixelCnn::<f64>::new(2, 4, key()).unwrap();
     let shape = grid(1, 6, 5, 2);
     let pool = gim_core::Pool::new();
+    net.pack(Pass::Forward, &pool);
     let run = |x: &[f64]| {
         let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape)]);
-        net.forward(x, shape, &mut y, &mut kept, gim_core::layers::Work::shared(&pool));
+        net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This });
         y
     };
     let x = gim_core::testing::uniform(shape.len(), 4);

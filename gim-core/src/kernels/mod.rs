@@ -2,4 +2,5 @@
 
 pub mod exp;
 pub mod gemm;
+pub mod profile;
 pub mod vector;

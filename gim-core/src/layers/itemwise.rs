@@ -8,7 +8,7 @@
 use rayon::prelude::*;
 
 use crate::activations::{Activations, Shape};
-use crate::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_here};
+use crate::kernels::gemm::Threads;
 use crate::kernels::vector::add_scaled;
 use crate::layer::{InputGrad, Keep, Layer};
 use crate::param::{Param, Params};
@@ -26,24 +26,17 @@ const GROUPS: usize = 16;
 pub struct Work<'a, F: Scalar> {
     /// Scratch.
     pub pool: &'a Pool<F>,
-    /// Products may use other threads: chunks are too few to occupy them.
-    share: bool,
+    /// Who computes products: everybody, when chunks are too few to occupy them.
+    pub threads: Threads,
 }
 
-impl<'a, F: Scalar> Work<'a, F> {
-    /// Work of which every product may use all threads.
-    pub fn shared(pool: &'a Pool<F>) -> Self {
-        Self { pool, share: true }
-    }
-
-    /// `c = a·b` or `c += a·b`.
-    pub fn gemm(&self, a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store) {
-        if self.share {
-            gemm(a, b, c, into, self.pool);
-        } else {
-            gemm_here(a, b, c, into);
-        }
-    }
+/// What weights are packed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Outputs.
+    Forward,
+    /// Gradients.
+    Backward,
 }
 
 /// A layer whose output for an item depends on that item alone. Activations are dense: items × steps × cols × channels.
@@ -59,6 +52,12 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
 
     /// Numbers that backward needs of every item beyond `x`.
     fn kept(&self, x: Shape) -> usize;
+
+    /// Arranges weights for the pass that comes next: once, not for every chunk.
+    fn pack(&mut self, pass: Pass, pool: &Pool<F>);
+
+    /// Forgets what was packed.
+    fn unpack(&mut self);
 
     /// `x` (of shape `shape`) → `y`, and `kept` for backward; both are overwritten.
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>);
@@ -104,7 +103,7 @@ struct Plan {
     chunk: usize,
     /// Chunks of a group whose gradients are summed on the way.
     group: usize,
-    share: bool,
+    threads: Threads,
 }
 
 impl Plan {
@@ -151,7 +150,12 @@ impl<F: Scalar> Itemwise<F> {
         let chunks = x.items.div_ceil(chunk);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, GROUPS).min(chunks.max(1));
-        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), share: groups <= 2 })
+        Ok(Plan {
+            shapes,
+            chunk,
+            group: chunks.div_ceil(groups).max(1),
+            threads: if groups <= 2 { Threads::All } else { Threads::This },
+        })
     }
 
     fn planned(&self, x: &Activations<F>) -> Plan {
@@ -206,7 +210,8 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 (c, y, hidden, kept)
             })
             .collect();
-        let work = Work { pool, share: plan.share };
+        let work = Work { pool, threads: plan.threads };
+        self.layers.iter_mut().for_each(|l| l.pack(Pass::Forward, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each(|(c, y, mut hidden, mut kept)| {
             let from = c * plan.chunk;
@@ -238,6 +243,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
             }
         });
         drop((hidden_parts, kept_parts));
+        self.layers.iter_mut().for_each(|l| l.unpack());
         if !dense {
             let item = plan.item(last).max(1);
             for (i, from) in outside.chunks_exact(item).enumerate() {
@@ -286,7 +292,8 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let dy_parts = split(dy, plan.item(last), per_group);
         let tasks: Vec<_> =
             sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, share: plan.share };
+        let work = Work { pool, threads: plan.threads };
+        self.layers.iter_mut().for_each(|l| l.pack(Pass::Backward, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each(|(g, ((sums, dx), dy))| {
             let to = items.min((g + 1) * per_group);
@@ -328,6 +335,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 }
             }
         });
+        self.layers.iter_mut().for_each(|l| l.unpack());
         let sums = &sums;
         let mut at = 0;
         self.visit(&mut |p| {

@@ -3,5 +3,5 @@
 mod itemwise;
 mod sequential;
 
-pub use itemwise::{ItemLayer, Itemwise, Work};
+pub use itemwise::{ItemLayer, Itemwise, Pass, Work};
 pub use sequential::Sequential;

@@ -1,0 +1,278 @@
+//! The innermost product: one tile of the result, held in registers.
+//!
+//! A tile of `rows × cols` numbers gets Σ_d a[·, d]·b[d, ·]: the left side is read number by number and spread over a
+//! register, the right side register by register.
+
+use super::{DEPTH, OUTER_BLOCK, OUTER_ROWS};
+use crate::Scalar;
+
+/// `c = a·b` or (`add`) `c += a·b` for one tile: depth, a, b, c and its row stride.
+///
+/// # Safety
+/// `a` and `b` must be readable for (rows, depth) and (depth, cols) at the strides of the kernel's [`Lay`], `c` writable (and,
+/// for `add`, initialised) for (rows, cols), and the processor must have what the kernel was compiled for.
+pub(super) type RunTile<F> = unsafe fn(usize, *const F, *const F, *mut F, usize, bool);
+
+/// How the sides of a product lie in memory, in numbers. Constants of a kernel: addresses that are computed in its innermost
+/// loop cost it a sixth of its speed.
+struct Lay {
+    /// From one row of a to the next.
+    row: usize,
+    /// From one depth of a to the next.
+    depth: usize,
+    /// From one depth of b to the next.
+    right: usize,
+}
+
+/// Numbers from one row of the left side's block to the next: rows are kept off the same cache sets.
+pub(super) const LEFT_STRIDE: usize = DEPTH + 16;
+/// Numbers from one position of an outer product's blocks to the next.
+pub(super) const OUTER_LEFT_STRIDE: usize = OUTER_ROWS + 16;
+pub(super) const OUTER_RIGHT_STRIDE: usize = OUTER_BLOCK + 16;
+
+impl Lay {
+    /// Of a product: rows of a block; strips as wide as a tile.
+    const fn product(cols: usize) -> Self {
+        Self { row: LEFT_STRIDE, depth: 1, right: cols }
+    }
+
+    /// Of an outer product: positions are rows of both blocks.
+    const fn outer() -> Self {
+        Self { row: 1, depth: OUTER_LEFT_STRIDE, right: OUTER_RIGHT_STRIDE }
+    }
+}
+
+/// A kernel and the size of its tile.
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<F> {
+    /// What it is made of, e.g. `AVX2`.
+    pub name: &'static str,
+    /// Rows of the tile.
+    pub rows: usize,
+    /// Columns of the tile.
+    pub cols: usize,
+    /// The kernel of products.
+    pub(super) product: RunTile<F>,
+    /// The kernel of outer products.
+    pub(super) outer: RunTile<F>,
+}
+
+/// Most numbers of a tile.
+pub(super) const LARGEST: usize = 12 * 32;
+
+/// Asks the memory to bring these numbers near the core, and goes on.
+#[inline(always)]
+pub fn prefetch<F>(numbers: &[F]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in numbers.chunks((64 / size_of::<F>()).max(1)) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint without effect on memory; every processor of this architecture has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+}
+
+/// The definition in plain loops, for every processor; the reference of all others.
+///
+/// # Safety
+/// As [`RunTile`].
+unsafe fn portable<F: Scalar, const ROWS: usize, const COLS: usize, const OUTER: bool>(
+    depth: usize,
+    a: *const F,
+    b: *const F,
+    c: *mut F,
+    c_stride: usize,
+    add: bool,
+) {
+    let lay = const { if OUTER { Lay::outer() } else { Lay::product(COLS) } };
+    let mut sums = [[F::zero(); COLS]; ROWS];
+    for d in 0..depth {
+        // SAFETY: the caller answers for (rows, depth) of `a` and (depth, cols) of `b`.
+        let b: &[F; COLS] = unsafe { &*b.add(d * lay.right).cast() };
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as above.
+            let a = unsafe { *a.add(i * lay.row + d * lay.depth) };
+            for j in 0..COLS {
+                sums[j] += a * b[j];
+            }
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller answers for (rows, cols) of `c`.
+        let c: &mut [F; COLS] = unsafe { &mut *c.add(i * c_stride).cast() };
+        for j in 0..COLS {
+            c[j] = if add { c[j] + sums[j] } else { sums[j] };
+        }
+    }
+}
+
+/// The portable kernel for double precision.
+pub const PORTABLE_F64: Tile<f64> = Tile {
+    name: "portable",
+    rows: 4,
+    cols: 8,
+    product: portable::<f64, 4, 8, false>,
+    outer: portable::<f64, 4, 8, true>,
+};
+/// The portable kernel for single precision.
+const PORTABLE_F32: Tile<f32> = Tile {
+    name: "portable",
+    rows: 6,
+    cols: 16,
+    product: portable::<f32, 6, 16, false>,
+    outer: portable::<f32, 6, 16, true>,
+};
+
+/// Kernels of single precision that this processor can run, the best first.
+pub(super) fn available_f32() -> Vec<Tile<f32>> {
+    #[allow(unused_mut)]
+    let mut tiles = vec![PORTABLE_F32];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            tiles.insert(0, x86::AVX2);
+        }
+        if is_x86_feature_detected!("avx512f") {
+            tiles.insert(0, x86::AVX512);
+        }
+    }
+    tiles
+}
+
+/// The best kernel of single precision for this processor, found once.
+pub fn best_f32() -> &'static Tile<f32> {
+    static BEST: std::sync::OnceLock<Tile<f32>> = std::sync::OnceLock::new();
+    BEST.get_or_init(|| available_f32()[0])
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Lay, Tile};
+
+    /// A kernel whose tile is `$rows` rows of two registers: as many sums as leave registers for `b` and one number of `a`.
+    macro_rules! kernel {
+        ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident,
+         $fma:ident, $add:ident) => {
+            /// # Safety
+            /// As [`super::RunTile`].
+            #[target_feature(enable = $features)]
+            unsafe fn $name<const OUTER: bool>(
+                depth: usize,
+                mut a: *const f32,
+                mut b: *const f32,
+                c: *mut f32,
+                c_stride: usize,
+                add: bool,
+            ) {
+                let lay = const { if OUTER { Lay::outer() } else { Lay::product(2 * $lanes) } };
+                // The destination comes from main memory while the sums are made.
+                for i in 0..$rows {
+                    let c = c.wrapping_add(i * c_stride).cast::<i8>();
+                    _mm_prefetch::<_MM_HINT_ET0>(c);
+                    _mm_prefetch::<_MM_HINT_ET0>(c.wrapping_add(8 * $lanes - 1));
+                }
+                let mut sums = [[$zero(); 2]; $rows];
+                for _ in 0..depth {
+                    // SAFETY: the caller answers for (rows, depth) of `a` and (depth, cols) of `b`.
+                    let (b0, b1) = unsafe { ($load(b), $load(b.add($lanes))) };
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        // SAFETY: as above.
+                        let x = $spread(unsafe { *a.add(i * lay.row) });
+                        sums[0] = $fma(x, b0, sums[0]);
+                        sums[1] = $fma(x, b1, sums[1]);
+                    }
+                    // Past the end after the last round, but not read there.
+                    (a, b) = (a.wrapping_add(lay.depth), b.wrapping_add(lay.right));
+                }
+                for (i, sums) in sums.iter().enumerate() {
+                    // SAFETY: the caller answers for (rows, cols) of `c`.
+                    unsafe {
+                        let c = c.add(i * c_stride);
+                        for (j, sum) in sums.iter().enumerate() {
+                            let c = c.add(j * $lanes);
+                            $store(c, if add { $add($load(c), *sum) } else { *sum });
+                        }
+                    }
+                }
+            }
+        };
+    }
+
+    kernel!(
+        avx2,
+        "avx2,fma",
+        6,
+        8,
+        _mm256_setzero_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_set1_ps,
+        _mm256_fmadd_ps,
+        _mm256_add_ps
+    );
+    kernel!(
+        avx512,
+        "avx512f",
+        12,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps
+    );
+
+    /// 12 sums in 16 registers of 8 numbers.
+    pub(super) const AVX2: Tile<f32> =
+        Tile { name: "AVX2", rows: 6, cols: 16, product: avx2::<false>, outer: avx2::<true> };
+    /// 24 sums in 32 registers of 16 numbers.
+    pub(super) const AVX512: Tile<f32> =
+        Tile { name: "AVX-512", rows: 12, cols: 32, product: avx512::<false>, outer: avx512::<true> };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The tile of a kernel, and the definition.
+    fn both<F: Scalar>(kernel: &Tile<F>, depth: usize, outer: bool, add: bool) -> (Vec<F>, Vec<F>) {
+        let (rows, cols) = (kernel.rows, kernel.cols);
+        let lay = if outer { Lay::outer() } else { Lay::product(cols) };
+        let number = |i: usize, by: f64| F::of((i as f64 * by).sin());
+        let a: Vec<F> = (0..rows * lay.row + depth * lay.depth).map(|i| number(i, 0.7)).collect();
+        let b: Vec<F> = (0..depth * lay.right + cols).map(|i| number(i, 0.3)).collect();
+        let stride = cols + 2;
+        let mut c: Vec<F> = (0..rows * stride).map(|i| if add { number(i, 0.1) } else { F::nan() }).collect();
+        let mut want = c.clone();
+        for i in 0..rows {
+            for j in 0..cols {
+                let sum: F = (0..depth).map(|d| a[i * lay.row + d * lay.depth] * b[d * lay.right + j]).sum();
+                want[i * stride + j] = if add { want[i * stride + j] + sum } else { sum };
+            }
+        }
+        let run = if outer { kernel.outer } else { kernel.product };
+        // SAFETY: the vectors hold (rows, depth), (depth, cols) and (rows, cols) at these strides.
+        unsafe { run(depth, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), stride, add) };
+        (c, want)
+    }
+
+    proptest! {
+        #[test]
+        fn every_kernel_agrees_with_the_definition(depth in 0usize..70, outer: bool, add: bool) {
+            for kernel in available_f32() {
+                prop_assert!(kernel.rows * kernel.cols <= LARGEST);
+                let (got, want) = both(&kernel, depth, outer, add);
+                for (g, w) in got.iter().zip(&want) {
+                    prop_assert!((g - w).abs() < 1e-4 || (g.is_nan() && w.is_nan()), "{}: {g} for {w}", kernel.name);
+                }
+            }
+            let (got, want) = both(&PORTABLE_F64, depth, outer, add);
+            for (g, w) in got.iter().zip(&want) {
+                prop_assert!((g - w).abs() < 1e-12 || (g.is_nan() && w.is_nan()));
+            }
+        }
+    }
+}

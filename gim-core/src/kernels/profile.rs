@@ -1,0 +1,96 @@
+//! Where the time of matrix products goes: a roofline, one row per shape of product.
+//!
+//! Off unless [`start`] was called; then every product adds its time to the row of its shape.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::Scalar;
+
+/// What is summed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Rows times weights: outputs and input gradients.
+    Product,
+    /// Positions times positions: weight gradients.
+    Outer,
+}
+
+/// Products of one shape: `m` rows (or positions) in all, a weight of `k × n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// What is summed over.
+    pub kind: Kind,
+    /// Depth of a product; rows of an outer product.
+    pub k: usize,
+    /// Columns.
+    pub n: usize,
+    /// Rows of the left side, or positions, of all calls.
+    pub m: u64,
+    /// Calls.
+    pub calls: u64,
+    /// Threads that worked on each call.
+    pub threads: usize,
+    /// Time of all calls, on each of those threads.
+    pub time: Duration,
+}
+
+impl Row {
+    /// Additions and multiplications.
+    pub fn flops(&self) -> f64 {
+        2.0 * self.m as f64 * (self.k * self.n) as f64
+    }
+
+    /// Numbers read and written at least: both sides and the result of every call.
+    pub fn numbers(&self) -> f64 {
+        let weight = (self.k * self.n) as f64 * self.calls as f64;
+        self.m as f64 * (self.k + self.n) as f64 + if self.kind == Kind::Outer { 2.0 * weight } else { weight }
+    }
+}
+
+type Key = (Kind, usize, usize, usize);
+
+static ON: AtomicBool = AtomicBool::new(false);
+static ROWS: Mutex<BTreeMap<Key, Row>> = Mutex::new(BTreeMap::new());
+
+/// Forgets old rows and records from here on.
+pub fn start() {
+    ROWS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    ON.store(true, Ordering::Relaxed);
+}
+
+/// The rows recorded since [`start`], those that took most time first.
+pub fn stop() -> Vec<Row> {
+    ON.store(false, Ordering::Relaxed);
+    let mut rows: Vec<Row> = ROWS.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect();
+    rows.sort_by_key(|r| std::cmp::Reverse(r.time * r.threads as u32));
+    rows
+}
+
+/// GFLOP/s of the innermost kernel on all threads at once, on numbers in first-level caches: what a product can reach here.
+pub fn peak_gflops<F: Scalar>() -> f64 {
+    let rates: Vec<f64> = rayon::broadcast(|_| {
+        // Clocks rise and fall: the best of several short rounds.
+        (0..20).map(|_| super::gemm::kernel_gflops::<F>(2000)).fold(0.0, f64::max)
+    });
+    rates.iter().sum()
+}
+
+/// Runs `f`, and adds its time to the row of its shape while recording.
+#[inline]
+pub(super) fn timed(kind: Kind, (m, k, n): (usize, usize, usize), threads: usize, f: impl FnOnce()) {
+    if !ON.load(Ordering::Relaxed) {
+        return f();
+    }
+    let from = Instant::now();
+    f();
+    let time = from.elapsed();
+    let mut rows = ROWS.lock().unwrap_or_else(PoisonError::into_inner);
+    let row =
+        rows.entry((kind, k, n, threads)).or_insert(Row { kind, k, n, m: 0, calls: 0, threads, time: Duration::ZERO });
+    row.m += m as u64;
+    row.calls += 1;
+    row.time += time;
+}

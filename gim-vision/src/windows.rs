@@ -1,0 +1,155 @@
+//! Windows of a convolution as rows of a matrix, gathered where a product wants them.
+
+use std::ops::Range;
+
+use gim_core::Scalar;
+use gim_core::activations::Shape;
+use gim_core::kernels::gemm::{Rows, prefetch};
+
+/// Where windows lie on a picture; numbers outside are zeros.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Grid {
+    /// Shape (N, H, W, C) of the picture.
+    pub shape: Shape,
+    /// Rows and columns of a window.
+    pub kernel: [usize; 2],
+    /// Positions from one window to the next.
+    pub stride: usize,
+    /// Rows of the first window that lie above the picture.
+    pub above: usize,
+    /// Columns of the first window that lie left of the picture.
+    pub left: usize,
+    /// Rows and columns of windows.
+    pub windows: [usize; 2],
+}
+
+impl Grid {
+    /// Numbers of a window.
+    pub(crate) fn window(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.shape.channels
+    }
+
+    /// Windows of all items.
+    pub(crate) fn count(&self) -> usize {
+        self.shape.items * self.windows[0] * self.windows[1]
+    }
+
+    /// Windows are the positions themselves.
+    pub(crate) fn pointwise(&self) -> bool {
+        self.kernel == [1, 1] && self.stride == 1 && self.windows == [self.shape.steps, self.shape.cols]
+    }
+
+    /// For the numbers `cols` of each of the windows `rows`: calls `f(window, place in cols, Some(place in the picture), length)`
+    /// for every run that lies together in both, and with `None` for every run of zeros.
+    #[inline(always)]
+    fn runs(&self, rows: Range<usize>, cols: &Range<usize>, mut f: impl FnMut(usize, usize, Option<usize>, usize)) {
+        let Self { shape, kernel: [_, kw], stride, above, left, windows: [steps, across], .. } = *self;
+        let channels = shape.channels;
+        let (line, item) = (kw * channels, shape.steps * shape.cols * channels);
+        let at = rows.start % (steps * across);
+        let (mut base, mut row, mut col) = (rows.start / (steps * across) * item, at / across, at % across);
+        for window in 0..rows.len() {
+            let first = col * stride;
+            let (skipped, first) = (left.saturating_sub(first).min(kw), first.saturating_sub(left));
+            let inside = skipped * channels..(skipped + shape.cols.saturating_sub(first).min(kw - skipped)) * channels;
+            let mut at = cols.start;
+            while at < cols.end {
+                let tap = at / line;
+                let (from, to) = (at - tap * line, line.min(cols.end - tap * line));
+                let place = at - cols.start;
+                match (row * stride + tap).checked_sub(above).filter(|r| *r < shape.steps) {
+                    None => f(window, place, None, to - from),
+                    Some(r) => {
+                        let (a, b) = (inside.start.clamp(from, to), inside.end.clamp(from, to));
+                        let (a, b) = if a < b { (a, b) } else { (to, to) };
+                        if from < a {
+                            f(window, place, None, a - from);
+                        }
+                        if a < b {
+                            let x = base + (r * shape.cols + first) * channels + a - inside.start;
+                            f(window, place + a - from, Some(x), b - a);
+                        }
+                        if b < to {
+                            f(window, place + b - from, None, to - b);
+                        }
+                    }
+                }
+                at += to - from;
+            }
+            col += 1;
+            if col == across {
+                (row, col) = (row + 1, 0);
+                if row == steps {
+                    (base, row) = (base + item, 0);
+                }
+            }
+        }
+    }
+
+    /// Adds windows `rows`, each (kh·kw·C), to the positions of the picture they lie at.
+    pub(crate) fn scatter<F: Scalar>(&self, windows: &[F], rows: Range<usize>, picture: &mut [F]) {
+        let len = self.window();
+        self.runs(rows, &(0..len), |window, place, to, n| {
+            if let Some(to) = to {
+                let from = &windows[window * len + place..][..n];
+                picture[to..to + n].iter_mut().zip(from).for_each(|(p, w)| *p += *w);
+            }
+        });
+    }
+}
+
+/// The windows of a picture (dense numbers), or of max(0, picture).
+pub(crate) struct Windows<'a, F> {
+    pub grid: Grid,
+    pub picture: &'a [F],
+    pub relu: bool,
+}
+
+/// Not `max`: a NaN has to stay one, so that a diverged module is found out.
+#[inline(always)]
+pub(crate) fn relu<F: Scalar>(x: F) -> F {
+    if x <= F::zero() { F::zero() } else { x }
+}
+
+#[inline(always)]
+fn copy<F: Scalar>(to: &mut [F], from: &[F], through_relu: bool) {
+    if through_relu {
+        to.iter_mut().zip(from).for_each(|(t, f)| *t = relu(*f));
+    } else {
+        to.copy_from_slice(from);
+    }
+}
+
+impl<F: Scalar> Rows<F> for Windows<'_, F> {
+    fn dim(&self) -> (usize, usize) {
+        (self.grid.count(), self.grid.window())
+    }
+
+    fn copy(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [F], stride: usize) {
+        if self.grid.pointwise() {
+            let channels = self.grid.shape.channels;
+            for (row, to) in rows.zip(out.chunks_mut(stride)) {
+                let from = &self.picture[row * channels..][cols.clone()];
+                copy(&mut to[..from.len()], from, self.relu);
+            }
+            return;
+        }
+        self.grid.runs(rows, &cols, |window, place, from, n| {
+            let to = &mut out[window * stride + place..][..n];
+            match from {
+                Some(from) => copy(to, &self.picture[from..from + n], self.relu),
+                None => to.fill(F::zero()),
+            }
+        });
+    }
+
+    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
+        // Windows of one position lie together. Others share almost all of their numbers with the window before.
+        if self.grid.pointwise() {
+            let channels = self.grid.shape.channels;
+            for row in rows {
+                prefetch(&self.picture[row * channels..][cols.clone()]);
+            }
+        }
+    }
+}
