@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::decode;
 use crate::loader::shuffle;
-use crate::phones::{Aligned, Alignment, PhoneLabels};
+use crate::phones::{Aligned, Alignment, LABEL_HOP, PhoneLabels};
 use crate::standardize::Standardize;
 
 /// Folders below the root deeper than this are not searched: a link that leads back up must not loop for ever.
@@ -202,6 +202,15 @@ impl Corpus {
     /// The phone labels, if the corpus has any.
     pub fn labels(&self) -> Option<&PhoneLabels> {
         self.labels.as_ref()
+    }
+
+    /// Phones of `len` samples of an utterance from sample `start` on, one every 10 ms; −1 where there is none.
+    ///
+    /// Label n is the one whose window begins at sample 160 n; `start` is a multiple of 160.
+    pub fn phones_of(&self, utterance: usize, start: usize, len: usize) -> Vec<i32> {
+        let known = self.labels().and_then(|l| l.get(&self.utterances[utterance].id)).unwrap_or(&[]);
+        let first = start / LABEL_HOP;
+        (first..first + len / LABEL_HOP).map(|n| known.get(n).map_or(-1, |l| i32::from(*l))).collect()
     }
 
     /// Phone labels of an utterance, lined up with its `n_features` frames.

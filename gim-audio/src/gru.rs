@@ -2,7 +2,7 @@
 
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, product};
-use gim_core::kernels::vector::add_column_sums;
+use gim_core::kernels::vector::{add_column_sums, sigmoid, tanh};
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
@@ -65,18 +65,6 @@ impl<F: Scalar> Gru<F> {
         let l = x.layout();
         Mat::new(x.memory(), l.shape.items * l.padded, l.shape.channels)
     }
-}
-
-#[inline(always)]
-fn sigmoid<F: Scalar>(x: F) -> F {
-    F::one() / (F::one() + (-x).fast_exp())
-}
-
-/// 1 − 2/(e²ˣ + 1): absolute error of a few roundings, and vectorisable.
-#[inline(always)]
-fn tanh<F: Scalar>(x: F) -> F {
-    let two = F::one() + F::one();
-    F::one() - two / ((two * x).fast_exp() + F::one())
 }
 
 impl<F: Scalar> Params<F> for Gru<F> {

@@ -2,7 +2,7 @@
 
 use gim_core::layer::Layer;
 use gim_core::layers::Sequential;
-use gim_core::loss::{InfoNce, InfoNceConfig};
+use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::Stack;
@@ -21,7 +21,7 @@ pub enum NetworkKind {
     Gim6,
     /// The context network together with the last convolution.
     Gim5,
-    /// One module, trained end to end: contrastive predictive coding.
+    /// One module, trained end to end: contrastive predictive coding, or, with labels, supervised learning.
     Cpc,
 }
 
@@ -43,6 +43,8 @@ pub struct NetworkConfig {
     pub paddings: Vec<usize>,
     /// Back-propagation through time in the GRU.
     pub through_time: bool,
+    /// Every module has a GRU of its own for its contexts, not the last one alone.
+    pub lower_contexts: bool,
 }
 
 impl Default for NetworkConfig {
@@ -56,14 +58,29 @@ impl Default for NetworkConfig {
             strides: of(|s| s.stride),
             paddings: of(|s| s.padding),
             through_time: true,
+            lower_contexts: false,
         }
     }
+}
+
+/// What modules learn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// The future of their own features: InfoNCE, without labels.
+    Future,
+    /// The phone of every 10 ms: cross-entropy.
+    Phones,
+    /// The speaker of a crop: cross-entropy.
+    Speakers,
 }
 
 /// The loss of every module; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
+    /// What every module learns from: `future` (InfoNCE), or labels: `phones` or `speakers`.
+    pub target: Target,
     /// Prediction distances K.
     pub ahead: usize,
     /// Negatives N.
@@ -78,7 +95,7 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { ahead: 12, negatives: 10, sampler: "permuted".into(), window: 128, epsilon: 0.0 }
+        Self { target: Target::Future, ahead: 12, negatives: 10, sampler: "permuted".into(), window: 128, epsilon: 0.0 }
     }
 }
 
@@ -105,12 +122,12 @@ impl NetworkConfig {
     /// Which convolutions, and whether the GRU, each module has.
     fn cuts(&self) -> Result<Vec<(std::ops::Range<usize>, bool)>> {
         let n = self.convs()?.len();
-        let gru = self.context > 0;
+        let (gru, lower) = (self.context > 0, self.lower_contexts);
         Ok(match self.kind {
             NetworkKind::Cpc => vec![(0..n, gru)],
-            NetworkKind::Gim5 => (0..n).map(|i| (i..i + 1, gru && i + 1 == n)).collect(),
+            NetworkKind::Gim5 => (0..n).map(|i| (i..i + 1, gru && (lower || i + 1 == n))).collect(),
             NetworkKind::Gim6 => {
-                let mut cuts: Vec<_> = (0..n).map(|i| (i..i + 1, false)).collect();
+                let mut cuts: Vec<_> = (0..n).map(|i| (i..i + 1, gru && lower)).collect();
                 if gru {
                     cuts.push((n..n, true));
                 }
@@ -119,13 +136,15 @@ impl NetworkConfig {
         })
     }
 
-    /// The stack at its initial weights: what is trained, and, untrained, the random encoder.
+    /// The stack at its initial weights: what is trained, and, untrained, the random encoder. With `supervision` every module
+    /// learns from labels: the paper's supervised network when there is one module, greedy supervised learning otherwise.
     ///
     /// # Errors
     /// When a setting cannot be used.
     pub fn build<F: Scalar>(
         &self,
         loss: &LossConfig,
+        supervision: Option<Supervision>,
         optimizer: &OptimizerConfig,
         seed: u64,
         pool: &Pool<F>,
@@ -146,21 +165,28 @@ impl NetworkConfig {
                 let config = GruConfig { c_in: self.width, hidden: self.context, through_time: self.through_time };
                 context = Some(Box::new(Gru::new(config, key.with_item(1000))?));
             }
+            let channels = if gru { self.context } else { self.width };
             let config = InfoNceConfig {
                 channels: self.width,
-                context: if gru { self.context } else { self.width },
+                context: channels,
                 ahead: loss.ahead,
                 negatives: loss.negatives,
                 window: (loss.window > 0).then_some(loss.window),
                 epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
                 ..InfoNceConfig::default()
             };
-            let loss = InfoNce::new(config, sampler::by_name(&loss.sampler)?, key.with_item(2000))?;
+            let key = key.with_item(2000);
+            let loss: Box<dyn LocalLoss<F>> = match supervision {
+                None => Box::new(InfoNce::new(config, sampler::by_name(&loss.sampler)?, key)?),
+                Some(Supervision { classes, bins }) => {
+                    Box::new(CrossEntropy::new(CrossEntropyConfig { channels, classes, bins }, key)?)
+                }
+            };
             let parts = Parts {
                 encoder: Sequential::new(encoder),
                 readout: None,
                 context,
-                loss: Box::new(loss),
+                loss,
                 optimizer: optimizer.build()?,
             };
             modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));

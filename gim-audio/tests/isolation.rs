@@ -27,7 +27,7 @@ fn weights(stack: &mut gim_core::schedule::Stack<f32>) -> Vec<Vec<Vec<f32>>> {
 /// Weights of the last convolution after three steps, with the GRU's initial weights scaled.
 fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
     let pool = Pool::new();
-    let mut stack = network(kind).build(&LossConfig::default(), &OptimizerConfig::default(), 1, &pool).unwrap();
+    let mut stack = network(kind).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
     let modules = stack.modules().len();
     let last = stack.modules_mut().last_mut().unwrap();
     last.params().visit(&mut |p| {
@@ -66,7 +66,7 @@ fn pipelined_modules_learn_the_same_bits() {
     let run = |pipelined: bool| {
         let pool = Pool::new();
         let config = network(NetworkKind::Gim6);
-        let mut stack = config.build(&LossConfig::default(), &OptimizerConfig::default(), 1, &pool).unwrap();
+        let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
         let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
         let packet = |step: usize| Packet {
             x: Activations::from_slice(layouts[0], &batches[step], &pool).detach(),
@@ -113,7 +113,7 @@ fn pipelined_modules_learn_the_same_bits() {
 fn a_warm_step_makes_no_buffers() {
     let pool = Pool::new();
     let mut stack =
-        network(NetworkKind::Gim6).build(&LossConfig::default(), &OptimizerConfig::default(), 1, &pool).unwrap();
+        network(NetworkKind::Gim6).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
     let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
     let mut made = Vec::new();
     for step in 0..5 {

@@ -1,20 +1,23 @@
 //! The figures of one or several runs (seeds), from the files those runs left.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Pool, Result};
-use gim_eval::FeatureFile;
+use gim_eval::{FeatureFile, Split, cka_matrix};
 use ndarray::Axis;
 
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
-    ModuleBox, PaperCurve, ProbeRow, Tsne, accuracy_by_module, architecture, error_by_module, latent_space,
-    loss_by_module, read_rows,
+    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, Tsne, accuracy_by_module, architecture, error_by_module,
+    latent_space, loss_by_module, read_rows, similarity,
 };
 use crate::files::create_folder;
 use crate::pictures;
+use crate::summary::paper;
+use crate::sweep::Entry;
 
 /// Speakers in the latent-space figure.
 const SPEAKERS: usize = 10;
@@ -75,8 +78,11 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     keep(loss_by_module(&spec)?, "loss")?;
     for task in experiment.tasks().iter().copied() {
         for protocol in ["converged", "paper", "knn"] {
-            let rows: Vec<ProbeRow> =
-                probed.iter().filter(|r| r.task == task && r.protocol == protocol).cloned().collect();
+            let rows: Vec<ProbeRow> = probed
+                .iter()
+                .filter(|r| r.task == task && r.protocol == protocol && r.labels == 1.0)
+                .cloned()
+                .collect();
             if rows.is_empty() {
                 continue;
             }
@@ -112,6 +118,10 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     }
     let features = first.join("features.h5");
     if features.is_file() {
+        let file = FeatureFile::open(&features)?;
+        let groups: Vec<String> = file.groups().map(str::to_owned).collect();
+        let named = groups.iter().map(|g| (g.replace('_', " "), &file, g.as_str())).collect::<Vec<_>>();
+        keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
         match &config.domain {
             Domain::Audio(_) => keep(latent(&features, subtitle)?, "latent-space")?,
             Domain::Vision(vision) => {
@@ -124,19 +134,121 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     Ok(saved)
 }
 
+/// Rows that similarities are computed on: many more than features have dimensions, or unrelated ones look alike.
+const SIMILARITY_ROWS: usize = 4000;
+
+/// Linear CKA between groups of feature files that hold the same items, on test rows.
+fn alike(groups: &[(String, &FeatureFile, &str)], title: &str, subtitle: &str) -> Result<crate::figures::Figure> {
+    let (mut features, mut names) = (Vec::new(), Vec::new());
+    for (name, file, group) in groups {
+        let split = file.split();
+        let per_item = file.index();
+        let test: Vec<usize> =
+            (0..split.len()).filter(|i| split[*i] == Split::Test).flat_map(|i| per_item.rows(i)).collect();
+        let step = test.len().div_ceil(SIMILARITY_ROWS).max(1);
+        let rows: Vec<usize> = test.into_iter().step_by(step).collect();
+        let own = file.read_group(group)?.select(Axis(0), &rows);
+        // A module that has collapsed to one point resembles nothing.
+        if own.outer_iter().any(|row| row != own.row(0)) {
+            features.push(own);
+            names.push(name.clone());
+        }
+    }
+    let views: Vec<_> = features.iter().map(|f| f.view()).collect();
+    similarity(&SimilarityMap {
+        title: title.into(),
+        subtitle: subtitle.into(),
+        names,
+        rows: features.first().map_or(0, |f| f.nrows()),
+        cka: cka_matrix(&views)?,
+    })
+}
+
+/// Similarity of the modules of all methods of a domain, first seeds.
+fn alike_methods(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for domain in ["audio", "vision"] {
+        let mut files = Vec::new();
+        for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
+            let of = entry.config(&[])?.domain.experiment().name() == domain;
+            let features = folders.first().map(|f| f.join("features.h5")).filter(|f| of && f.is_file());
+            if let Some(features) = features {
+                files.push((entry.title.clone(), FeatureFile::open(&features)?));
+            }
+        }
+        // Runs on other corpora or with other crops have other items: they cannot be compared.
+        let same = |f: &FeatureFile| files.first().is_some_and(|first| first.1.items() == f.items());
+        let mut groups = Vec::new();
+        let names: Vec<Vec<String>> = files
+            .iter()
+            .map(|f| f.1.groups().filter(|g| g.starts_with("module_")).map(str::to_owned).collect())
+            .collect();
+        for ((title, file), names) in files.iter().zip(&names).filter(|f| same(&f.0.1)) {
+            for name in names {
+                groups.push((format!("{title}, {}", name.replace("module_", "")), file, name.as_str()));
+            }
+        }
+        if files.len() > 1 {
+            let figure = alike(&groups, &format!("Similarity of the modules of all methods, {domain}"), "first seeds")?;
+            let [png, _svg] = figure.save(out, &format!("similarity-{domain}"))?;
+            saved.push(png);
+        }
+    }
+    Ok(saved)
+}
+
+/// The figures that lay the methods of a comparison over each other: error by module for every task, and similarity. Gives the
+/// PNG files.
+///
+/// # Errors
+/// When a table cannot be read, or a figure not written.
+pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut by_task: BTreeMap<String, Vec<(&Entry, Vec<ProbeRow>)>> = BTreeMap::new();
+    for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
+        let mut rows: Vec<ProbeRow> = Vec::new();
+        for folder in folders {
+            rows.extend(read_rows::<ProbeRow>(&folder.join("probe.csv"))?);
+        }
+        rows.retain(|r| r.protocol == "converged" && r.labels == 1.0);
+        for task in entry.tasks()? {
+            let own: Vec<ProbeRow> = rows.iter().filter(|r| r.task == task).cloned().collect();
+            if !own.is_empty() {
+                by_task.entry(task).or_default().push((entry, own));
+            }
+        }
+    }
+    let mut saved = Vec::new();
+    for (task, methods) in by_task.iter().filter(|t| t.1.len() > 1) {
+        create_folder(out)?;
+        let curve =
+            |label: &str, group, rows: &[ProbeRow]| ErrorCurve { label: label.into(), group, rows: rows.to_vec() };
+        let mut curves: Vec<ErrorCurve> = methods.iter().map(|(e, r)| curve(&e.title, Group::Trained, r)).collect();
+        curves.push(curve("Random encoder", Group::Random, &methods[0].1));
+        let most = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len()).max().unwrap_or(0);
+        let figure = error_by_module(&ErrorByModule {
+            title: format!("Linear probe error for {task}, by module and method"),
+            subtitle: if most == 1 { "one seed".into() } else { format!("{most} seeds") },
+            task: task.clone(),
+            protocol: Some("converged".into()),
+            methods: curves,
+            paper: if task == "speakers" { paper_errors() } else { Vec::new() },
+        })?;
+        let [png, _svg] = figure.save(out, &format!("error-{task}"))?;
+        saved.push(png);
+    }
+    create_folder(out)?;
+    saved.extend(alike_methods(runs, out)?);
+    Ok(saved)
+}
+
 /// The paper's speaker errors by module, from the table of reported values.
 fn paper_errors() -> Vec<PaperCurve> {
     let mut curves: Vec<PaperCurve> = Vec::new();
-    for line in include_str!("../../results/paper.csv").lines() {
-        let cells: Vec<&str> = line.split(',').collect();
-        if let ["error by module", _, _, method @ ("gim" | "cpc"), _, value, _, _] = cells[..]
-            && let Ok(value) = value.parse()
-        {
-            let label = format!("{}, LibriSpeech", method.to_uppercase());
-            match curves.iter_mut().find(|c| c.label == label) {
-                Some(curve) => curve.errors.push(value),
-                None => curves.push(PaperCurve { label, errors: vec![value] }),
-            }
+    for p in paper().iter().filter(|p| p.table == "error by module" && ["gim", "cpc"].contains(&p.method.as_str())) {
+        let label = format!("{}, LibriSpeech", p.method.to_uppercase());
+        match curves.iter_mut().find(|c| c.label == label) {
+            Some(curve) => curve.errors.push(p.value),
+            None => curves.push(PaperCurve { label, errors: vec![p.value] }),
         }
     }
     curves

@@ -103,7 +103,7 @@ pub fn estimate(config: &Config, steps: usize, profiled: bool) -> Result<Estimat
         let started = Instant::now();
         let mut last = started;
         let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
-        let packet = Packet { x, step: step as u64, labels: [].into() };
+        let packet = Packet { x, step: step as u64, labels: experiment.synthetic_labels(config.train.batch) };
         step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Learn; n], &mut |r| {
             if step >= 2 {
                 turns[r.module - 1].push(last.elapsed().as_secs_f64());

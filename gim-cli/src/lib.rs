@@ -1,5 +1,7 @@
 //! The parts of the `gim` program that the command line only wires together: files, progress, environment and figures.
 
+pub mod check;
+pub mod claims;
 pub mod config;
 pub mod domain;
 pub mod draw;
@@ -8,8 +10,12 @@ pub mod estimate;
 pub mod extract;
 pub mod figures;
 pub mod files;
+pub mod memory;
 pub mod pictures;
 pub mod probes;
 pub mod progress;
+pub mod report;
 pub mod reproduce;
 pub mod run;
+pub mod summary;
+pub mod sweep;

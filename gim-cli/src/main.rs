@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering;
 
 use clap::{Parser, Subcommand};
 use gim_cli::config::{Config, PRESETS};
+use gim_cli::probes::How;
 use gim_cli::progress::Mode;
-use gim_cli::{draw, estimate, extract, probes, reproduce, run};
+use gim_cli::sweep::{SWEEPS, Sweep};
+use gim_cli::{check, draw, estimate, extract, probes, reproduce, run};
 use gim_core::{Error, Result};
 
 /// Greedy InfoMax: gradient-isolated self-supervised learning.
@@ -71,6 +73,9 @@ enum Command {
         /// all, or the number of a module.
         #[arg(long, default_value = "all")]
         module: String,
+        /// Share of the training labels to fit on.
+        #[arg(long, default_value_t = 1.0)]
+        labels: f64,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -84,22 +89,19 @@ enum Command {
         #[arg(long)]
         out: Option<PathBuf>,
     },
-    /// Train, extract, probe and draw; goes on where it was stopped.
-    Reproduce {
-        /// quick (embedded corpora) or small (real corpora, see GIM_DATA).
-        what: String,
-        /// Only this domain: audio or vision.
+    /// Train, extract, probe, draw and tabulate a whole comparison; goes on where it was stopped.
+    #[command(visible_alias = "sweep")]
+    Reproduce(Comparison),
+    /// Run a comparison and hold its accuracies against a baseline; exit code 1 when one has moved.
+    Check {
+        #[command(flatten)]
+        comparison: Comparison,
+        /// Table of expected values.
+        #[arg(long, default_value = "results/baseline.csv")]
+        baseline: PathBuf,
+        /// Write the baseline instead, with tolerances from the spread over seeds.
         #[arg(long)]
-        only: Option<String>,
-        /// Number of seeds.
-        #[arg(long)]
-        seeds: Option<u64>,
-        /// Folder for runs, tables and figures [default: runs/WHAT].
-        #[arg(long)]
-        out: Option<PathBuf>,
-        /// Override a setting.
-        #[arg(long = "set", value_name = "KEY=VALUE")]
-        set: Vec<String>,
+        update: bool,
     },
     /// Parameters, arithmetic, memory and measured seconds of a training step.
     Estimate {
@@ -125,10 +127,64 @@ enum Command {
     },
 }
 
+/// A comparison and what to change about it.
+#[derive(Clone, clap::Args)]
+struct Comparison {
+    /// quick (embedded corpora), small (real corpora, see GIM_DATA), paper, or a TOML file that lists runs.
+    #[arg(default_value = "quick")]
+    what: String,
+    /// Only runs whose names begin so, e.g. audio or vision/gim (and those they are compared with).
+    #[arg(long)]
+    only: Option<String>,
+    /// Number of seeds.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Folder for runs, tables, figures and report [default: runs/WHAT; for check a temporary one].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Override a setting of every run.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Comparison {
+    fn plan(&self) -> Result<reproduce::Plan> {
+        let mut sweep = Sweep::load(&self.what)?;
+        if let Some(prefix) = &self.only {
+            sweep = sweep.only(prefix);
+            if sweep.run.is_empty() {
+                return Err(Error::config(
+                    "--only",
+                    format_args!("no run begins with `{prefix}`"),
+                    "see gim config sweep",
+                ));
+            }
+        }
+        if self.seeds == Some(0) {
+            return Err(Error::config("--seeds", "no seed is left", "use 1 or more"));
+        }
+        sweep.seeds = self.seeds.unwrap_or(sweep.seeds);
+        let name = std::path::Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy());
+        let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&*name));
+        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone() })
+    }
+
+    fn run(&self, show: Mode) -> Result<reproduce::Outcome> {
+        let plan = self.plan()?;
+        save_on_interrupt()?;
+        reproduce::reproduce(&plan, show)
+    }
+}
+
 #[derive(Subcommand)]
 enum ConfigCommand {
     /// Names of the presets.
     List,
+    /// The runs of a comparison, as the TOML that gim reproduce takes.
+    Sweep {
+        /// quick, small or paper.
+        name: String,
+    },
     /// All settings of a preset or file.
     Show {
         /// Preset or file.
@@ -139,7 +195,7 @@ enum ConfigCommand {
 fn main() -> ExitCode {
     let args = Args::parse();
     match execute(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(e) => {
             eprintln!("gim: {e}");
             ExitCode::from(2)
@@ -147,7 +203,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(args: Args) -> Result<()> {
+fn execute(args: Args) -> Result<ExitCode> {
     let show = Mode::detect(args.quiet);
     if let Some(n) = args.threads {
         let built = if n > 0 { rayon::ThreadPoolBuilder::new().num_threads(n).build_global().is_ok() } else { false };
@@ -172,7 +228,7 @@ fn execute(args: Args) -> Result<()> {
             println!("{}", folder.display());
         }
         Command::Extract { run, out } => extract::extract(&run, &out, show)?,
-        Command::Probe { source, task, protocol, module, json } => {
+        Command::Probe { source, task, protocol, module, labels, json } => {
             let module = match module.as_str() {
                 "all" => None,
                 n => Some(n.parse().map_err(|_| {
@@ -185,7 +241,7 @@ fn execute(args: Args) -> Result<()> {
             } else {
                 (source.clone(), source.with_extension("probe.csv"))
             };
-            let rows = probes::probe(&file, &task, &protocol, module, show)?;
+            let rows = probes::probe(&file, &How { task: &task, protocol: &protocol, module, labels }, show)?;
             probes::merge(&csv, &rows)?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
@@ -197,37 +253,32 @@ fn execute(args: Args) -> Result<()> {
             let out = out.unwrap_or_else(|| runs[0].join("figures"));
             draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
         }
-        Command::Reproduce { what, only, seeds, out, set } => {
-            let default_seeds = match what.as_str() {
-                "quick" => 1,
-                "small" => 3,
-                other => {
-                    let what = format!("there is no `{other}`");
-                    return Err(Error::config("reproduce", what, "use quick or small"));
-                }
+        Command::Reproduce(c) => {
+            let outcome = c.run(show)?;
+            print!("{}", reproduce::print(&outcome));
+            outcome.files.iter().for_each(|f| println!("{}", f.display()));
+        }
+        Command::Check { comparison, baseline, update } => {
+            // What other code left behind says nothing about this code.
+            let scratch = comparison
+                .out
+                .is_none()
+                .then(|| std::env::temp_dir().join(format!("gim-check-{}", std::process::id())));
+            let comparison = Comparison { out: comparison.out.clone().or_else(|| scratch.clone()), ..comparison };
+            let plan = comparison.plan()?;
+            let outcome = comparison.run(show)?;
+            let held = if update {
+                println!("{} values in {}", check::update(&plan, &outcome.summary, &baseline)?, baseline.display());
+                true
+            } else {
+                let (deviations, compared) = check::check(&plan, &outcome.summary, &baseline)?;
+                print!("{}", check::print(&deviations, compared));
+                deviations.is_empty()
             };
-            let domains = match only.as_deref() {
-                None => vec!["audio", "vision"],
-                Some("audio") => vec!["audio"],
-                Some("vision") => vec!["vision"],
-                Some(other) => {
-                    let what = format!("there is no domain `{other}`");
-                    return Err(Error::config("--only", what, "use audio or vision"));
-                }
-            };
-            save_on_interrupt()?;
-            let out = out.unwrap_or_else(|| PathBuf::from("runs").join(&what));
-            for domain in domains {
-                let plan = reproduce::Plan {
-                    config: Config::load(&format!("{domain}-{what}"), &set)?,
-                    out: out.join(domain),
-                    seeds: seeds.unwrap_or(default_seeds),
-                };
-                let (summary, figures) = reproduce::reproduce(&plan, show)?;
-                print!("{}", reproduce::print(&summary));
-                println!("table: {}", reproduce::table_path(&plan).display());
-                figures.iter().for_each(|f| println!("figure: {}", f.display()));
+            if let Some(scratch) = scratch {
+                std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", &e))?;
             }
+            return Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Estimate { config, steps, set, profile, json } => {
             let estimate = estimate::estimate(&Config::load(&config, &set)?, steps.max(1), profile)?;
@@ -238,9 +289,15 @@ fn execute(args: Args) -> Result<()> {
             }
         }
         Command::Config { what: ConfigCommand::List } => PRESETS.iter().for_each(|p| println!("{}", p.0)),
+        Command::Config { what: ConfigCommand::Sweep { name } } => match SWEEPS.iter().find(|s| s.0 == name) {
+            Some(sweep) => print!("{}", sweep.1),
+            None => {
+                return Err(Error::config("sweep", format_args!("there is no `{name}`"), "use quick, small or paper"));
+            }
+        },
         Command::Config { what: ConfigCommand::Show { name } } => print!("{}", Config::load(&name, &[])?.to_toml()),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The first Ctrl-C saves and stops, the second stops at once.

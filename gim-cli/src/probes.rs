@@ -21,6 +21,9 @@ pub struct Row {
     pub task: String,
     /// `converged`, `paper` or `knn`.
     pub protocol: String,
+    /// Share of the training labels that were fitted on.
+    #[serde(default = "all_labels")]
+    pub labels: f64,
     /// Dimensions of the features.
     pub dims: usize,
     /// Rows fitted on.
@@ -50,6 +53,10 @@ pub struct Row {
     pub seed: u64,
 }
 
+fn all_labels() -> f64 {
+    1.0
+}
+
 fn kind(group: &str) -> (Group, usize) {
     let number = |prefix: &str| group.strip_prefix(prefix).and_then(|n| n.parse().ok());
     if let Some(n) = number("module_") {
@@ -72,11 +79,25 @@ enum Protocol {
     Nearest(Knn),
 }
 
+/// What to probe and how.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct How<'a> {
+    /// `phones`, `speakers` or `classes`.
+    pub task: &'a str,
+    /// `converged`, `paper` or `knn`.
+    pub protocol: &'a str,
+    /// One module with its baselines; `None` for all.
+    pub module: Option<usize>,
+    /// Share of the training labels to fit on, above 0 and up to 1.
+    pub labels: f64,
+}
+
 /// Probes all groups (or the trained `module`, with its baselines) for a task.
 ///
 /// # Errors
 /// When the file has no such labels, or cannot be read.
-pub fn probe(file: &Path, task: &str, protocol: &str, module: Option<usize>, show: Show) -> Result<Vec<Row>> {
+pub fn probe(file: &Path, how: &How<'_>, show: Show) -> Result<Vec<Row>> {
+    let How { task, protocol, module, labels } = *how;
     let features = FeatureFile::open(file)?;
     let (label, silence, paper) = match task {
         "phones" => ("phone", Some(0), PaperProbe::phones()),
@@ -110,13 +131,15 @@ pub fn probe(file: &Path, task: &str, protocol: &str, module: Option<usize>, sho
     let mut rows = Vec::new();
     for (done, name) in groups.iter().enumerate() {
         let examples = features.examples(name, label)?;
-        let (train, test) = (examples.part(Split::Train), examples.part(Split::Test));
+        let train = examples.train_with_labels(labels, Key::new(seed, Purpose::Probe))?;
+        let test = examples.part(Split::Test);
         let (group, module) = kind(name);
         let row = |score: &Score, train: &Part<'_>| Row {
             group,
             module,
             task: task.into(),
             protocol: protocol.into(),
+            labels,
             dims: train.dims(),
             train_rows: train.n_rows(),
             test_rows: score.rows,
@@ -166,7 +189,7 @@ pub(crate) fn converged() -> ConvergedProbe {
 /// When the table cannot be read or written.
 pub fn merge(path: &Path, new: &[Row]) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = if path.is_file() { table::read_rows(path)? } else { Vec::new() };
-    let id = |r: &Row| (r.group, r.module, r.task.clone(), r.protocol.clone(), r.seed);
+    let id = |r: &Row| (r.group, r.module, r.task.clone(), r.protocol.clone(), r.labels.to_bits(), r.seed);
     rows.retain(|old| !new.iter().any(|n| id(n) == id(old)));
     rows.extend_from_slice(new);
     table::write_rows(path, &rows)?;

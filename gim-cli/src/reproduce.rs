@@ -1,207 +1,253 @@
-//! The whole experiment by one command: train, extract, probe and draw, for several seeds. What is done is not done again.
+//! A whole comparison by one command: train, extract, probe, draw, tabulate, for several seeds. What is done is not done again.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Result};
-use gim_eval::{Interval, table};
-use serde::Serialize;
+use gim_eval::table;
 
+use crate::claims;
 use crate::config::Config;
 use crate::environment::Environment;
 use crate::figures::{Group, TrainRow, read_rows};
 use crate::files::{create_folder, write_atomic};
-use crate::probes::Row;
+use crate::memory::{self, Peak};
+use crate::probes::{How, Row};
 use crate::progress::Mode as Show;
+use crate::report::{self, Report};
+use crate::summary::{self, Ablation, Summary, with, with_mark};
+use crate::sweep::{Entry, Sweep};
 use crate::{draw, extract, probes, run};
-
-/// Mean and spread of one probe over seeds, in percent.
-#[derive(Debug, Clone, Serialize)]
-pub struct Summary {
-    /// What was probed.
-    pub group: Group,
-    /// Module number; 0 for the input itself.
-    pub module: usize,
-    /// Task.
-    pub task: String,
-    /// Protocol.
-    pub protocol: String,
-    /// Seeds.
-    pub seeds: usize,
-    /// Mean accuracy, %.
-    pub accuracy: f64,
-    /// Half-width of its 95 % interval over seeds; empty for one seed.
-    pub accuracy_ci95: Option<f64>,
-    /// Mean accuracy without silence, %.
-    pub no_silence: Option<f64>,
-    /// Half-width of its 95 % interval.
-    pub no_silence_ci95: Option<f64>,
-    /// Mean macro-averaged accuracy, %.
-    pub macro_accuracy: f64,
-    /// `accuracy` (without silence for phones) minus that of the random encoder at the same module.
-    pub over_random: Option<f64>,
-}
 
 /// What one invocation does.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Preset.
-    pub config: Config,
-    /// Folder for runs, tables and figures.
+    /// Name of the comparison, for titles.
+    pub name: String,
+    /// Its runs.
+    pub sweep: Sweep,
+    /// Folder for runs, tables, figures and the report.
     pub out: PathBuf,
-    /// Number of seeds, from the configuration's seed on.
-    pub seeds: u64,
+    /// Changes to every run.
+    pub set: Vec<String>,
 }
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Every probe of every run.
+    pub summary: Vec<Summary>,
+    /// The ablations.
+    pub ablations: Vec<Ablation>,
+    /// Tables, figures and the report.
+    pub files: Vec<PathBuf>,
+}
+
+/// Shares of the labels that methods are probed with besides all of them.
+const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
 /// Protocols of a task's probes: pictures get a second opinion.
 fn protocols(task: &str) -> &'static [&'static str] {
     if task == "classes" { &["converged", "knn"] } else { &["converged"] }
 }
 
-/// Runs what is missing and summarises. Gives the summary and the figures.
+impl Plan {
+    fn folder(&self, entry: &Entry, seed: u64) -> PathBuf {
+        self.out.join(&entry.name).join(format!("seed-{seed}"))
+    }
+
+    /// Seeds of a run, from its configuration's on.
+    fn seeds(&self, config: &Config) -> std::ops::Range<u64> {
+        config.train.seed..config.train.seed + self.sweep.seeds
+    }
+}
+
+/// Runs what is missing, and writes tables, figures and the report.
 ///
 /// # Errors
 /// Whatever stops a run; calling again goes on from there.
-pub fn reproduce(plan: &Plan, show: Show) -> Result<(Vec<Summary>, Vec<PathBuf>)> {
+pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     create_folder(&plan.out)?;
-    let experiment = plan.config.domain.experiment();
+    let mut summary = Vec::new();
+    let mut files = Vec::new();
     let mut runs = Vec::new();
-    let mut rows: Vec<Row> = Vec::new();
-    for seed in plan.config.train.seed..plan.config.train.seed + plan.seeds {
-        let mut config = plan.config.clone();
-        config.train.seed = seed;
-        let folder = plan.out.join(format!("seed-{seed}"));
-        let started = folder.join("config.toml").is_file();
-        run::train(&config, &folder, started, show)?;
-        let features = extract::features_of(&folder, show)?;
-        for task in experiment.tasks() {
-            for protocol in protocols(task) {
-                let csv = folder.join("probe.csv");
-                let done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
-                if !done.iter().any(|r| r.task == *task && r.protocol == *protocol) {
-                    probes::merge(&csv, &probes::probe(&features, task, protocol, None, show)?)?;
-                }
+    for (i, entry) in plan.sweep.run.iter().enumerate() {
+        let config = entry.config(&plan.set)?;
+        let mut rows: Vec<Row> = Vec::new();
+        let mut folders = Vec::new();
+        for seed in plan.seeds(&config) {
+            if show != Show::Quiet {
+                eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
+            let folder = plan.folder(entry, seed);
+            let first = seed == config.train.seed;
+            let config =
+                Config { train: crate::config::TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
+            rows.extend(one_run(entry, &config, &folder, first, show)?);
+            folders.push(folder);
         }
-        rows.extend(table::read_rows::<Row>(&folder.join("probe.csv"))?);
-        runs.push(folder);
+        summary.extend(summary::summarise(entry, &rows));
+        files.extend(draw::draw(&folders, &plan.out.join(&entry.name).join("figures"))?);
+        runs.push((entry.clone(), folders));
     }
-    let summary = summarise(&rows);
-    table::write_rows(table_path(plan), &summary)?;
-    let figures = draw::draw(&runs, &plan.out.join("figures"))?;
-    write_atomic(&plan.out.join("README.md"), readme(&runs, &summary)?.as_bytes())?;
-    Ok((summary, figures))
+    files.extend(draw::compare(&runs, &plan.out.join("figures"))?);
+    let ablations = summary::ablations(&plan.sweep.run, &summary);
+    let peaks = peaks(plan)?;
+    let tables = write_tables(plan, &summary, &ablations, &peaks)?;
+    let claims = claims::judge(&plan.sweep.run, &summary);
+    let report = Report {
+        title: format!("Greedy InfoMax: {}", plan.name),
+        environments: environments(&runs)?,
+        summary: &summary,
+        ablations: &ablations,
+        peaks: &peaks,
+        claims: &claims,
+        figures: &files,
+        configurations: plan
+            .sweep
+            .run
+            .iter()
+            .map(|e| Ok((e.title.clone(), e.name.clone(), e.config(&plan.set)?.to_toml())))
+            .collect::<Result<_>>()?,
+    };
+    let page = plan.out.join("report.html");
+    write_atomic(&page, report::html(&report)?.as_bytes())?;
+    write_atomic(&plan.out.join("README.md"), report::markdown(&report).as_bytes())?;
+    files.extend(tables);
+    files.push(page);
+    Ok(Outcome { summary, ablations, files })
 }
 
-/// What was run, where, and what came out, in Markdown.
-fn readme(runs: &[PathBuf], summary: &[Summary]) -> Result<String> {
-    let mut out = String::from(
-        "# Results\n\n| run | command | commit | CPU, threads | started | training, s | peak memory, MB |\n|---|---|---|---|---|---|---|\n",
-    );
-    for run in runs {
-        let file = run.join("environment.json");
-        let text = std::fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
-        let e: Environment = serde_json::from_slice(&text)
-            .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))?;
-        let seconds = read_rows::<TrainRow>(&run.join("train.csv"))?.last().and_then(|r| r.seconds);
-        let commit = e.git_commit.map_or("unknown".into(), |c| c.chars().take(10).collect::<String>());
-        let changed = if e.git_dirty == Some(true) { " with changes" } else { "" };
-        out += &format!(
-            "| {} | `{}` | {commit}{changed} | {}, {} | {} | {} | {} |\n",
-            run.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
-            e.command.join(" "),
-            e.cpu.unwrap_or_else(|| "unknown".into()),
-            e.threads,
-            e.started,
-            seconds.map_or("–".into(), |s| format!("{s:.0}")),
-            e.peak_resident_bytes.map_or("–".into(), |b| format!("{:.0}", b as f64 / 1e6)),
-        );
+/// Trains and probes one seed of one run, as far as that has not been done.
+fn one_run(entry: &Entry, config: &Config, folder: &Path, keep_features: bool, show: Show) -> Result<Vec<Row>> {
+    let made = folder.join("config.toml");
+    let started = made.is_file();
+    if started && Config::load(&made.to_string_lossy(), &[])? != *config {
+        return Err(Error::file(
+            folder,
+            "holds a run of another configuration",
+            "choose another --out, or remove this folder",
+        ));
     }
-    out += "\nAccuracy in percent, mean ± half-width of the 95 % interval over seeds. *Over random* compares with the random encoder at the same\n\
-            module (phones: without silence).\n\n\
-            | task | protocol | features | all | without silence | macro | over random |\n|---|---|---|---|---|---|---|\n";
-    for s in summary {
-        let Some(name) = s.name() else { continue };
-        out += &format!(
-            "| {} | {} | {name} | {} | {} | {:.1} | {} |\n",
-            s.task,
-            s.protocol,
-            with(s.accuracy, s.accuracy_ci95),
-            s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
-            s.macro_accuracy,
-            s.over_random.map_or(String::new(), |d| format!("{d:+.1}"))
-        );
+    if !started || !run::is_complete(folder, config)? {
+        run::train(config, folder, started, show)?;
+    }
+    let csv = folder.join("probe.csv");
+    let mut done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+    for task in entry.tasks()? {
+        // Label efficiency is of methods; ablations are judged with all labels.
+        let shares: &[f64] = if entry.than.is_none() { &LABEL_SHARES } else { &[] };
+        let full = protocols(&task).iter().map(|p| (*p, 1.0));
+        for (protocol, labels) in full.chain(shares.iter().map(|s| ("converged", *s))) {
+            if !done.iter().any(|r| r.task == task && r.protocol == protocol && r.labels == labels) {
+                let features = extract::features_of(folder, show)?;
+                let how = How { task: &task, protocol, module: None, labels };
+                done = probes::merge(&csv, &probes::probe(&features, &how, show)?)?;
+            }
+        }
+    }
+    let features = folder.join("features.h5");
+    // Figures look at one seed; the features of the others can be computed again.
+    if !keep_features && features.is_file() {
+        std::fs::remove_file(&features).map_err(|e| Error::io(&features, "remove features that are used up", &e))?;
+    }
+    Ok(done)
+}
+
+/// Memory of the methods, measured on one step of each.
+fn peaks(plan: &Plan) -> Result<Vec<Peak>> {
+    let csv = plan.out.join("table_memory.csv");
+    if csv.is_file() {
+        let rows: Vec<Peak> = table::read_rows(&csv)?;
+        let methods = plan.sweep.run.iter().filter(|e| e.than.is_none());
+        if methods.clone().all(|e| rows.iter().any(|r| r.run == e.name)) {
+            return Ok(rows);
+        }
+    }
+    let mut rows = Vec::new();
+    for entry in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
+        rows.extend(memory::peaks(entry, &entry.config(&plan.set)?)?);
+    }
+    Ok(rows)
+}
+
+fn write_tables(plan: &Plan, summary: &[Summary], ablations: &[Ablation], peaks: &[Peak]) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for domain in ["audio", "vision"] {
+        let of = |name: &str| plan.sweep.run.iter().any(|e| e.name == name && e.than.is_none());
+        let mut rows = Vec::new();
+        for s in summary.iter().filter(|s| of(&s.run)) {
+            let entry = plan.sweep.run.iter().find(|e| e.name == s.run);
+            if entry.is_some_and(|e| e.config(&[]).is_ok_and(|c| c.domain.experiment().name() == domain)) {
+                rows.push(s);
+            }
+        }
+        if !rows.is_empty() {
+            let path = plan.out.join(format!("table_{domain}.csv"));
+            table::write_rows(&path, &rows)?;
+            written.push(path);
+        }
+    }
+    if !ablations.is_empty() {
+        written.push(plan.out.join("table_ablations.csv"));
+        table::write_rows(plan.out.join("table_ablations.csv"), ablations)?;
+    }
+    written.push(plan.out.join("table_memory.csv"));
+    table::write_rows(plan.out.join("table_memory.csv"), peaks)?;
+    Ok(written)
+}
+
+/// What each run was made with, and how long it took: name, environment, seconds of training.
+fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<report::Made>> {
+    let mut out = Vec::new();
+    for (entry, folders) in runs {
+        for folder in folders {
+            let file = folder.join("environment.json");
+            let text = std::fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
+            let environment: Environment = serde_json::from_slice(&text)
+                .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))?;
+            let seconds = read_rows::<TrainRow>(&folder.join("train.csv"))?.last().and_then(|r| r.seconds);
+            out.push(report::Made { run: entry.name.clone(), environment, seconds });
+        }
     }
     Ok(out)
 }
 
-fn with(mean: f64, half: Option<f64>) -> String {
-    half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))
-}
-
-impl Summary {
-    fn name(&self) -> Option<String> {
-        probes::name(self.group, self.module)
-    }
-}
-
-fn summarise(rows: &[Row]) -> Vec<Summary> {
-    type Key = (String, String, Group, usize);
-    let mut by: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
-    for r in rows {
-        by.entry((r.task.clone(), r.protocol.clone(), r.group, r.module)).or_default().push(r);
-    }
-    let mean = |rows: &[&Row], f: &dyn Fn(&Row) -> Option<f64>| -> Option<Interval> {
-        Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
-    };
-    let judged = |r: &Row| r.accuracy_no_silence.or(Some(r.accuracy));
-    let mut out = Vec::new();
-    for ((task, protocol, group, module), rows) in &by {
-        let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
-        let no_silence = mean(rows, &|r| r.accuracy_no_silence);
-        let random =
-            by.get(&(task.clone(), protocol.clone(), Group::Random, *module)).filter(|_| *group == Group::Trained);
-        let over = random.and_then(|r| Some(mean(rows, &judged)?.mean - mean(r, &judged)?.mean));
-        let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
-        out.push(Summary {
-            group: *group,
-            module: *module,
-            task: task.clone(),
-            protocol: protocol.clone(),
-            seeds: rows.len(),
-            accuracy: accuracy.mean,
-            accuracy_ci95: half(&accuracy),
-            no_silence: no_silence.as_ref().map(|i| i.mean),
-            no_silence_ci95: no_silence.as_ref().and_then(half),
-            macro_accuracy: mean(rows, &|r| Some(r.macro_accuracy)).map_or(f64::NAN, |i| i.mean),
-            over_random: over,
-        });
-    }
-    out
-}
-
-/// The summary for people.
-pub fn print(summary: &[Summary]) -> String {
+/// The outcome for people: every method's modules, then the ablations.
+pub fn print(outcome: &Outcome) -> String {
     let mut out = format!(
-        "{:<10} {:<10} {:<11} {:>14} {:>14} {:>7} {:>12}\n",
-        "task", "protocol", "features", "all %", "no silence %", "macro", "over random"
+        "{:<34} {:<9} {:<10} {:<11} {:>13} {:>13} {:>12} {:>9}\n",
+        "run", "task", "protocol", "features", "all %", "no silence %", "over random", "paper"
     );
-    for s in summary {
-        let Some(name) = s.name() else { continue };
+    for s in &outcome.summary {
+        let Some(name) = s.features() else { continue };
+        // Baselines are the same in every run of a domain.
+        let again = s.group != Group::Trained && outcome.summary.iter().any(|o| o.run < s.run && o.same_input(s));
+        if again {
+            continue;
+        }
         out += &format!(
-            "{:<10} {:<10} {name:<11} {:>14} {:>14} {:>7.1} {:>12}\n",
+            "{:<34} {:<9} {:<10} {name:<11} {:>13} {:>13} {:>12} {:>9}\n",
+            s.run,
             s.task,
             s.protocol,
             with(s.accuracy, s.accuracy_ci95),
             s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
-            s.macro_accuracy,
-            s.over_random.map_or(String::new(), |d| format!("{d:+.1}"))
+            s.over_random.map_or(String::new(), |d| format!("{d:+.1}")),
+            s.paper.zip(s.paper_mark.as_deref()).map_or(String::new(), |(v, m)| with_mark(v, m)),
+        );
+    }
+    for a in &outcome.ablations {
+        out += &format!(
+            "{:<34} {:<9} {:<10} module {:<4} {:>13}, {} against {} ({:.1})\n",
+            a.run,
+            a.task,
+            a.protocol,
+            a.module,
+            with(a.accuracy, a.accuracy_ci95),
+            a.difference_ci95.map_or(format!("{:+.1}", a.difference), |h| format!("{:+.1} ± {h:.1}", a.difference)),
+            a.than,
+            a.reference
         );
     }
     out
-}
-
-/// The table of a plan.
-pub fn table_path(plan: &Plan) -> PathBuf {
-    plan.out.join(format!("table_{}.csv", plan.config.domain.experiment().name()))
 }

@@ -81,6 +81,19 @@ fn load(folder: &Path, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> 
     Ok(())
 }
 
+/// Whether a run has done all its steps.
+///
+/// # Errors
+/// When the corpus cannot be opened to count an epoch.
+pub fn is_complete(run: &Path, config: &Config) -> Result<bool> {
+    let Some((step, _)) = checkpoints(run).pop() else { return Ok(false) };
+    let t = &config.train;
+    let experiment = config.domain.experiment();
+    let each = if t.steps > 0 { t.steps } else { t.epochs * experiment.feed(t, step)?.epoch_len() };
+    let modules = experiment.build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64;
+    Ok(step >= if t.schedule == "iterative" { each * modules } else { each })
+}
+
 /// A run's configuration and its trained stack.
 ///
 /// # Errors

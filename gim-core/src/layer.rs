@@ -64,6 +64,11 @@ pub trait Layer<F: Scalar>: Params<F> + Send {
     /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
     fn multiply_adds(&self, x: Shape) -> u64;
 
+    /// Multiply-adds of the input gradient, which is left out where nothing below learns.
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.multiply_adds(x)
+    }
+
     /// How far one output position sees, as `(taps, stride)` along steps; `(1, 1)` for position-wise layers.
     fn reach(&self) -> (usize, usize) {
         (1, 1)

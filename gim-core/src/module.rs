@@ -301,18 +301,18 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         let l = &self.learnable;
         let mut forward = l.encoder.multiply_adds(x);
         // Weight gradients of all layers, input gradients of all but the first.
-        let first = l.encoder.layers().first().map_or(0, |l| l.multiply_adds(x));
+        let first = l.encoder.layers().first().map_or(0, |l| l.first_multiply_adds(x));
         let mut backward = 2 * forward - first;
         let Ok(mut shape) = l.encoder.output(x) else { return (forward, backward) };
-        for (layer, below) in [(&l.readout, true), (&l.context, !l.encoder.is_empty())] {
-            if let Some(layer) = layer {
-                let n = layer.multiply_adds(shape);
-                forward += n;
-                backward += if below { 2 * n } else { n };
-            }
-        }
         if let Some(r) = &l.readout {
+            let n = r.multiply_adds(shape);
+            (forward, backward) = (forward + n, backward + 2 * n);
             shape = r.output(shape).unwrap_or(shape);
+        }
+        if let Some(c) = &l.context {
+            let n = c.multiply_adds(shape);
+            forward += n;
+            backward += if l.encoder.is_empty() { n } else { 2 * n };
         }
         (forward, backward + l.loss.multiply_adds(shape))
     }

@@ -1,7 +1,8 @@
 //! Labelled features, and the two parts of them that a probe may see: one to fit, one to be judged.
 
-use gim_core::{Error, Result};
+use gim_core::{Error, Key, Purpose, Result};
 use ndarray::{Array2, ArrayView2};
+use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::items::{ItemIndex, Split};
@@ -101,6 +102,43 @@ impl Examples {
             index: ItemIndex::from_counts(counts.iter().map(|(_, n)| *n)),
         }
     }
+
+    /// The training part as if only a share of its items were labelled: how well does a probe do with few labels?
+    ///
+    /// Whole items are kept, with all their labelled rows, in order; `share` in (0, 1], and 1 gives [`Examples::part`]. Where
+    /// labels are those of items (no item has rows of two classes), each class is drawn from by itself, and keeps
+    /// round(share · items) of its items, 1 at least; with rare classes more than `share` is kept in all, see
+    /// [`Part::n_items`]. Where labels change within items, all items are drawn from together, 1 is kept at least, and a rare
+    /// class may lose all its rows.
+    ///
+    /// The same `key` gives the same items whatever the features are, so that modules are compared on the same labels, and a
+    /// smaller share is a subset of a larger one. `key` needs the run's seed; its purpose and item are set here. A
+    /// [`ConvergedProbe`](crate::ConvergedProbe) that chooses among penalties holds out items of what is kept, and refuses
+    /// when each class has a single one.
+    ///
+    /// # Errors
+    /// When `share` is not in (0, 1].
+    pub fn train_with_labels(&self, share: f64, key: Key) -> Result<Part<'_>> {
+        if !(share > 0.0 && share <= 1.0) {
+            let what = format_args!("a share of {share} of the training items");
+            return Err(Error::config("probe.labels", what, "give a share above 0 and up to 1"));
+        }
+        let all = self.part(Split::Train);
+        let mut order: Vec<usize> = (0..all.n_items()).collect();
+        // The probes' own draws are of items 0 to 5.
+        order.shuffle(&mut key.with_purpose(Purpose::Probe).with_item(6).rng());
+        let mut strata = vec![Vec::new(); self.n_classes];
+        let by_class = all.one_class_an_item();
+        for item in order {
+            let stratum = if by_class { all.labels[all.index.rows(item).start] as usize } else { 0 };
+            strata[stratum].push(item);
+        }
+        // A share is a prefix of the order, which makes shares nested.
+        let count = |items: &[usize]| ((items.len() as f64 * share).round() as usize).max(1).min(items.len());
+        let mut kept: Vec<usize> = strata.iter().flat_map(|items| &items[..count(items)]).copied().collect();
+        kept.sort_unstable();
+        Ok(all.select_items(&kept))
+    }
 }
 
 /// The labelled rows of one side of the split; `n` of them, grouped by item.
@@ -167,6 +205,11 @@ impl<'a> Part<'a> {
     pub(crate) fn row(&self, i: usize) -> &'a [f32] {
         let at = self.rows[i] * self.dims;
         &self.features[at..at + self.dims]
+    }
+
+    /// Whether the rows of each item are of one class.
+    fn one_class_an_item(&self) -> bool {
+        self.index.iter().all(|rows| self.labels[rows.clone()].iter().all(|label| *label == self.labels[rows.start]))
     }
 
     /// The part made of some of its items, given by their position here.

@@ -24,6 +24,7 @@ pub mod knn;
 pub mod metrics;
 pub mod probe;
 pub mod regression;
+pub mod similarity;
 pub mod table;
 
 pub use examples::{Examples, Part};
@@ -33,4 +34,6 @@ pub use items::{ItemIndex, Split, mean_over_time};
 pub use knn::{Knn, nearest};
 pub use metrics::{Confusion, Interval, Score};
 pub use probe::{Batch, ConvergedProbe, FittedProbe, PaperProbe, Probe};
+pub use regression::{Baseline, Deviation, Measured, compare};
+pub use similarity::{cka_matrix, linear_cka};
 pub use table::ProbeRow;

@@ -2,7 +2,7 @@
 
 use gim_core::layer::Layer;
 use gim_core::layers::{ItemLayer, Itemwise, Sequential};
-use gim_core::loss::{Directions, InfoNceConfig};
+use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::Direction;
@@ -21,7 +21,8 @@ use crate::resnet::{BlockKind, Residual};
 pub enum NetworkKind {
     /// Gradient-isolated modules: the stages, or as `cuts` says.
     Gim,
-    /// One module with a PixelCNN context, trained end to end: contrastive predictive coding.
+    /// One module, trained end to end: contrastive predictive coding with a PixelCNN context, or, with labels, supervised
+    /// learning without one.
     Cpc,
 }
 
@@ -78,10 +79,22 @@ impl Default for NetworkConfig {
     }
 }
 
+/// What modules learn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Their own features further along the grid: InfoNCE, without labels.
+    Future,
+    /// The class of a picture: cross-entropy.
+    Classes,
+}
+
 /// The loss of every module; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
+    /// What every module learns from: `future` (InfoNCE), or labels: `classes`.
+    pub target: Target,
     /// Prediction distances K.
     pub ahead: usize,
     /// Negatives N.
@@ -99,6 +112,7 @@ pub struct LossConfig {
 impl Default for LossConfig {
     fn default() -> Self {
         Self {
+            target: Target::Future,
             ahead: 5,
             negatives: 16,
             sampler: "targets".into(),
@@ -218,7 +232,8 @@ impl NetworkConfig {
     }
 
     /// The stack at its initial weights for square pictures of `side` pixels and `c_in` channels: what is trained, and,
-    /// untrained, the random encoder. Its input is the pictures' patches.
+    /// untrained, the random encoder. Its input is the pictures' patches. With `supervision` every module learns from labels:
+    /// the paper's supervised network when there is one module, greedy supervised learning otherwise.
     ///
     /// # Errors
     /// When a setting cannot be used, or the pictures are too small.
@@ -227,6 +242,7 @@ impl NetworkConfig {
         side: usize,
         c_in: usize,
         loss: &LossConfig,
+        supervision: Option<Supervision>,
         optimizer: &OptimizerConfig,
         seed: u64,
         pool: &Pool<F>,
@@ -239,7 +255,7 @@ impl NetworkConfig {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
             let encoder = cut.stages.into_iter().map(|s| -> Box<dyn Layer<F>> { Box::new(Itemwise::new(s)) });
             let mut context: Option<Box<dyn Layer<F>>> = None;
-            if self.kind == NetworkKind::Cpc {
+            if self.kind == NetworkKind::Cpc && supervision.is_none() {
                 let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(80_000))?;
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }
@@ -254,11 +270,18 @@ impl NetworkConfig {
                 ..InfoNceConfig::default()
             };
             let sampler = || sampler::by_name(&loss.sampler);
+            let key = key.with_item(90_000);
+            let loss: Box<dyn LocalLoss<F>> = match supervision {
+                None => Box::new(Directions::new(&config, &loss.ways()?, sampler, key)?),
+                Some(Supervision { classes, bins }) => {
+                    Box::new(CrossEntropy::new(CrossEntropyConfig { channels: cut.channels, classes, bins }, key)?)
+                }
+            };
             let parts = Parts {
                 encoder: Sequential::new(encoder.collect()),
                 readout: Some(Box::new(PatchMean { grid })),
                 context,
-                loss: Box::new(Directions::new(&config, &loss.ways()?, sampler, key.with_item(90_000))?),
+                loss,
                 optimizer: optimizer.build()?,
             };
             modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));

@@ -5,7 +5,7 @@
 //! move), and a horizontal one with 1×3 kernels. Gates are tanh(a)·σ(b).
 
 use gim_core::activations::Shape;
-use gim_core::kernels::vector::add_scaled;
+use gim_core::kernels::vector::{add_scaled, sigmoid, tanh};
 use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Key, Pool, Result, Scalar};
@@ -71,15 +71,11 @@ impl<'a, F> Kept<'a, F> {
     }
 }
 
-fn sigmoid<F: Scalar>(x: F) -> F {
-    F::one() / (F::one() + (-x).exp())
-}
-
 /// out (n, C) = tanh(a)·σ(b) for rows (a, b) of `pre (n, 2C)`.
 fn gate<F: Scalar>(pre: &[F], channels: usize, out: &mut [F]) {
     for (pre, out) in pre.chunks_exact(2 * channels).zip(out.chunks_exact_mut(channels)) {
         let (a, b) = pre.split_at(channels);
-        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = a.tanh() * sigmoid(*b));
+        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = tanh(*a) * sigmoid(*b));
     }
 }
 
@@ -88,7 +84,7 @@ fn gate_grad<F: Scalar>(pre: &[F], channels: usize, dout: &[F], dpre: &mut [F]) 
     let rows = pre.chunks_exact(2 * channels).zip(dpre.chunks_exact_mut(2 * channels)).zip(dout.chunks_exact(channels));
     for ((pre, dpre), dout) in rows {
         for c in 0..channels {
-            let (t, s) = (pre[c].tanh(), sigmoid(pre[channels + c]));
+            let (t, s) = (tanh(pre[c]), sigmoid(pre[channels + c]));
             dpre[c] = dout[c] * s * (F::one() - t * t);
             dpre[channels + c] = dout[c] * t * s * (F::one() - s);
         }

@@ -215,4 +215,8 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         let chain: u64 = self.convs.iter().zip(shapes).map(|(c, s)| c.multiply_adds(s)).sum();
         chain + self.shortcut.as_ref().map_or(0, |s| s.multiply_adds(x))
     }
+
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.convs.first().into_iter().chain(&self.shortcut).map(|c| c.multiply_adds(x)).sum()
+    }
 }

@@ -23,7 +23,7 @@ fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
     };
     let loss = LossConfig { ahead: 2, negatives: 4, ..LossConfig::default() };
     let pool = Pool::<F>::new();
-    let mut stack = config.build(12, 1, &loss, &OptimizerConfig::default(), 1, &pool).unwrap();
+    let mut stack = config.build(12, 1, &loss, None, &OptimizerConfig::default(), 1, &pool).unwrap();
     // Of one module, the second stage is the chain's second link.
     let second = if kind == NetworkKind::Cpc { (0, "encoder.1.") } else { (1, "encoder.0.") };
     stack.modules_mut()[second.0].params().visit(&mut |p| {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use gim_audio::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
 use gim_audio::loader::{CropConfig, CropLoader, ShortPolicy};
 use gim_audio::mfcc::{Mfcc, MfccConfig};
-use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind};
-use gim_audio::phones::{Alignment, PhoneLabels, Receptive, label_frames};
+use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
+use gim_audio::phones::{Alignment, LABEL_HOP, PhoneLabels, Receptive, label_frames};
 use gim_audio::standardize::Standardize;
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::loader::LoaderStats;
+use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Packet, Stack};
-use gim_core::{Pool, Result};
+use gim_core::{Error, Pool, Result};
 use gim_eval::{LabelSpec, Per, Split};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
@@ -68,10 +69,14 @@ impl Default for AudioData {
 pub type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 
 impl AudioConfig {
-    fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
+    fn corpus(&self) -> Result<Corpus> {
         let missing = if self.data.missing == Missing::Ignore { MissingPolicy::Ignore } else { MissingPolicy::Error };
         let options = CorpusOptions { missing, ..CorpusOptions::default() };
-        let corpus = Corpus::open(&self.folder()?, &options)?;
+        Corpus::open(&self.folder()?, &options)
+    }
+
+    fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
+        let corpus = self.corpus()?;
         let standardize = Standardize::measure(&corpus, corpus::Split::Train)?;
         Ok((Arc::new(corpus), standardize))
     }
@@ -80,6 +85,21 @@ impl AudioConfig {
 struct SoundFeed {
     corpus: Arc<Corpus>,
     loader: CropLoader,
+    target: Target,
+    /// Samples of a crop.
+    crop: usize,
+}
+
+impl SoundFeed {
+    /// Labels of the crops of the batch at hand.
+    fn labels(&self) -> Arc<[i32]> {
+        let crops = self.loader.crops().iter();
+        match self.target {
+            Target::Future => Arc::from([]),
+            Target::Phones => crops.flat_map(|c| self.corpus.phones_of(c.utterance, c.start, self.crop)).collect(),
+            Target::Speakers => crops.map(|c| self.corpus.utterances()[c.utterance].speaker as i32).collect(),
+        }
+    }
 }
 
 impl Feed for SoundFeed {
@@ -93,7 +113,7 @@ impl Feed for SoundFeed {
 
     fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        Ok((Activations::from_slice(layout, &batch.data, pool), Arc::from([])))
+        Ok((Activations::from_slice(layout, &batch.data, pool), self.labels()))
     }
 
     fn stats(&self) -> LoaderStats {
@@ -119,7 +139,18 @@ impl Experiment for AudioConfig {
     }
 
     fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
-        self.network.build(&self.loss, optimizer, seed, pool)
+        let supervision = match self.loss.target {
+            Target::Future => None,
+            Target::Phones => {
+                let corpus = self.corpus()?;
+                let Some(phones) = corpus.labels() else {
+                    return Err(Error::file(corpus.root(), "has no phone labels", "use loss.target = \"speakers\""));
+                };
+                Some(Supervision { classes: phones.n_classes(), bins: self.data.crop / LABEL_HOP })
+            }
+            Target::Speakers => Some(Supervision { classes: self.corpus()?.speakers().len(), bins: 1 }),
+        };
+        self.network.build(&self.loss, supervision, optimizer, seed, pool)
     }
 
     fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
@@ -134,7 +165,7 @@ impl Experiment for AudioConfig {
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
-        Ok(Box::new(SoundFeed { corpus, loader }))
+        Ok(Box::new(SoundFeed { corpus, loader, target: self.loss.target, crop: self.data.crop }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
@@ -158,6 +189,15 @@ impl Experiment for AudioConfig {
         folder(&self.data.path, "speech", "speech-mini")
     }
 
+    fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
+        let n = match self.loss.target {
+            Target::Future => 0,
+            Target::Phones => batch * (self.data.crop / LABEL_HOP),
+            Target::Speakers => batch,
+        };
+        vec![0; n].into()
+    }
+
     fn negatives(&self) -> usize {
         self.loss.negatives
     }
@@ -171,7 +211,7 @@ impl Experiment for AudioConfig {
     }
 
     fn method(&self) -> String {
-        method(self.network.kind == NetworkKind::Cpc)
+        method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
     }
 
     fn sections(&self) -> [(&'static str, String); 3] {

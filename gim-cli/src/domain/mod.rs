@@ -124,6 +124,9 @@ pub trait Experiment {
     /// When there is none.
     fn folder(&self) -> Result<PathBuf>;
 
+    /// Labels of a batch for measurements without a corpus: class 0 everywhere; none without supervision.
+    fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
+
     /// Negatives of the loss.
     fn negatives(&self) -> usize;
 
@@ -180,8 +183,14 @@ pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, na
 }
 
 /// Name of a method in figures.
-fn method(end_to_end: bool) -> String {
-    if end_to_end { "CPC" } else { "Greedy InfoMax" }.into()
+fn method(end_to_end: bool, labels: bool) -> String {
+    match (end_to_end, labels) {
+        (false, false) => "Greedy InfoMax",
+        (true, false) => "CPC",
+        (false, true) => "Greedy supervised",
+        (true, true) => "Supervised",
+    }
+    .into()
 }
 
 /// Any part of a configuration as TOML.

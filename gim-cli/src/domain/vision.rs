@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::loader::LoaderStats;
+use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::Stack;
@@ -12,7 +13,7 @@ use gim_core::{Pool, Result};
 use gim_eval::{LabelSpec, Per, Split};
 use gim_vision::corpus::{self, CorpusOptions, ImageCorpus};
 use gim_vision::loader::{ImageLoader, ViewConfig, centre_view, check_sizes, small_view};
-use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind};
+use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_vision::patches::Patches;
 use gim_vision::picture::{Colour, Picture};
 use gim_vision::standardize::Standardize;
@@ -68,12 +69,16 @@ const RAW_SIDE: usize = 32;
 const TOGETHER: usize = 16;
 
 impl VisionConfig {
-    fn open(&self) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
+    fn corpus(&self) -> Result<Arc<dyn ImageCorpus>> {
         let d = &self.data;
         // Without `skip_bad`, small pictures are found when the loader or the features need them.
         let min_side = if d.skip_bad && d.short_side == 0 { d.crop.saturating_sub(2 * d.pad) } else { 0 };
         let options = CorpusOptions { skip_bad: self.data.skip_bad, min_side, ..CorpusOptions::default() };
-        let corpus = corpus::open(&self.folder()?, &options)?;
+        corpus::open(&self.folder()?, &options)
+    }
+
+    fn open(&self) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
+        let corpus = self.corpus()?;
         let standardize = Standardize::measure(&*corpus, self.data.colour)?;
         Ok((corpus, standardize))
     }
@@ -224,7 +229,11 @@ impl Experiment for VisionConfig {
 
     fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
         let channels = self.data.colour.channels();
-        self.network.build(self.data.crop, channels, &self.loss, optimizer, seed, pool)
+        let supervision = match self.loss.target {
+            Target::Future => None,
+            Target::Classes => Some(Supervision { classes: self.corpus()?.classes().len(), bins: 1 }),
+        };
+        self.network.build(self.data.crop, channels, &self.loss, supervision, optimizer, seed, pool)
     }
 
     fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
@@ -242,7 +251,11 @@ impl Experiment for VisionConfig {
             cache_mb: d.cache_mb,
             ..ViewConfig::default()
         };
-        let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, corpus::Split::Unlabelled, first)?;
+        let split = match self.loss.target {
+            Target::Future => corpus::Split::Unlabelled,
+            Target::Classes => corpus::Split::Train,
+        };
+        let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
         let (patches, pictures) = (self.network.patches()?, self.pictures(train.batch));
         Ok(Box::new(PictureFeed { corpus, loader, patches, pictures }))
     }
@@ -260,6 +273,10 @@ impl Experiment for VisionConfig {
         folder(&self.data.path, "imagenette96", "fashion-mini")
     }
 
+    fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
+        vec![0; if self.loss.target == Target::Future { 0 } else { batch }].into()
+    }
+
     fn negatives(&self) -> usize {
         self.loss.negatives
     }
@@ -274,7 +291,7 @@ impl Experiment for VisionConfig {
     }
 
     fn method(&self) -> String {
-        method(self.network.kind == NetworkKind::Cpc)
+        method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
     }
 
     fn sections(&self) -> [(&'static str, String); 3] {

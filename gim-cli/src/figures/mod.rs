@@ -10,6 +10,7 @@
 //! | image patches that excite neurons most, a row per module | [`patches()`] |
 //! | nearest neighbours of images, a row per module | [`neighbours()`] |
 //! | which classes a probe takes for which | [`confusion()`] |
+//! | linear CKA between modules and methods | [`similarity()`] |
 //!
 //! The same input gives the same bytes. Nothing is read but what is passed in; the font is part of the program.
 
@@ -18,12 +19,14 @@ mod architecture;
 mod axes;
 mod confusion;
 mod error_by_module;
+mod heat_map;
 mod latent_space;
 mod loss_by_module;
 mod neighbours;
 mod patches;
 mod picture;
 mod rows;
+mod similarity;
 #[cfg(test)]
 mod testing;
 mod tsne;
@@ -47,6 +50,7 @@ pub use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours
 pub use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub use picture::{Picture, Tile};
 pub use rows::{Group, ProbeRow, TrainRow, read_rows};
+pub use similarity::{SimilarityMap, similarity};
 pub use tsne::{Tsne, tsne};
 
 /// A picture and what to write below it.

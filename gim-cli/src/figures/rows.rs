@@ -42,6 +42,10 @@ pub enum Group {
     Other,
 }
 
+fn all_labels() -> f64 {
+    1.0
+}
+
 /// A row of `probe.csv`: one probe of one module (or of an input).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeRow {
@@ -54,6 +58,9 @@ pub struct ProbeRow {
     /// How it was trained and split.
     #[serde(default)]
     pub protocol: String,
+    /// Share of the training labels.
+    #[serde(default = "all_labels")]
+    pub labels: f64,
     /// Numbers per feature vector.
     #[serde(default)]
     pub dims: Option<usize>,

@@ -57,6 +57,7 @@ pub(super) fn probe_rows(task: &str, n_modules: usize, seeds: &[u64]) -> Vec<Pro
             let accuracy = accuracy + rng.random_range(-0.015..0.015);
             let phones = task == "phones";
             rows.push(ProbeRow {
+                labels: 1.0,
                 group,
                 module,
                 task: task.into(),

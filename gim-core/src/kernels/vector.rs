@@ -73,6 +73,19 @@ pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += s * *x);
 }
 
+/// 1/(1 + e⁻ˣ), vectorisable.
+#[inline(always)]
+pub fn sigmoid<F: Scalar>(x: F) -> F {
+    F::one() / (F::one() + (-x).fast_exp())
+}
+
+/// 1 − 2/(e²ˣ + 1): absolute error of a few roundings, and vectorisable.
+#[inline(always)]
+pub fn tanh<F: Scalar>(x: F) -> F {
+    let two = F::one() + F::one();
+    F::one() - two / ((two * x).fast_exp() + F::one())
+}
+
 /// Rows of a partial column sum.
 const SUM_ROWS: usize = 512;
 

@@ -79,6 +79,11 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
 
     /// Multiply-adds of one forward pass.
     fn multiply_adds(&self, x: Shape) -> u64;
+
+    /// Multiply-adds of the gradient of `x` itself, which is left out where nothing below learns.
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.multiply_adds(x)
+    }
 }
 
 /// A chain of layers that treat every item by itself: one [`Layer`].
@@ -350,5 +355,9 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
     fn multiply_adds(&self, x: Shape) -> u64 {
         let shapes = self.plan(x).map(|p| p.shapes).unwrap_or_default();
         self.layers.iter().zip(shapes).map(|(l, s)| l.multiply_adds(s)).sum()
+    }
+
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.layers[0].first_multiply_adds(x)
     }
 }

@@ -9,6 +9,15 @@ use crate::kernels::vector::{add_column_sums, add_scaled, log_softmax};
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
 
+/// What a supervised network is to tell apart: the settings of [`CrossEntropy`] that follow from the corpus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Supervision {
+    /// Number of classes.
+    pub classes: usize,
+    /// Labels per item.
+    pub bins: usize,
+}
+
 /// Settings of [`CrossEntropy`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropyConfig {

@@ -1,0 +1,160 @@
+//! The paper's claims against our numbers, by rule: a claim holds when the 95 % interval of a difference over seeds lies on its
+//! side, does not when the interval lies on the other, and cannot be told in between or from a single seed.
+
+use crate::figures::Group;
+use crate::summary::{Summary, difference, last_module};
+use crate::sweep::Entry;
+
+/// What the numbers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The interval lies on the claim's side.
+    Held,
+    /// The interval lies on the other side.
+    DidNotHold,
+    /// The interval crosses, or there is one seed.
+    CannotTell,
+}
+
+impl Verdict {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::DidNotHold => "did not hold",
+            Self::CannotTell => "can't tell at this scale",
+        }
+    }
+
+    /// Of a difference that should be above `least`.
+    fn of((mean, half): (f64, Option<f64>), least: f64) -> Self {
+        match half {
+            Some(h) if mean - h > least => Self::Held,
+            Some(h) if mean + h < least => Self::DidNotHold,
+            _ => Self::CannotTell,
+        }
+    }
+}
+
+/// A claim, what became of it, and the numbers behind that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// What the paper says.
+    pub text: String,
+    /// What ours says.
+    pub verdict: Verdict,
+    /// Differences in points of accuracy.
+    pub evidence: String,
+}
+
+/// Points that count as "near".
+const NEAR: f64 = 3.0;
+
+fn points((mean, half): (f64, Option<f64>)) -> String {
+    half.map_or(format!("{mean:+.1} (one seed)"), |h| format!("{mean:+.1} ± {h:.1}"))
+}
+
+/// All claims that the rows have numbers for.
+pub fn judge(entries: &[Entry], rows: &[Summary]) -> Vec<Claim> {
+    let mut out = Vec::new();
+    for (run, task, word) in
+        [("audio/gim", "phones", "phones"), ("audio/gim", "speakers", "speakers"), ("vision/gim", "classes", "images")]
+    {
+        let of = |group: Group, module: usize| {
+            rows.iter().find(|s| {
+                s.run == run
+                    && s.task == task
+                    && s.protocol == "converged"
+                    && s.labels == 1.0
+                    && s.group == group
+                    && s.module == module
+            })
+        };
+        let modules: Vec<&Summary> = (1..).map_while(|m| of(Group::Trained, m)).collect();
+        let Some(last) = modules.last() else { continue };
+        let steps: Vec<(f64, Option<f64>)> = modules.windows(2).filter_map(|w| difference(w[1], w[0])).collect();
+        if !steps.is_empty() {
+            let each: Vec<Verdict> = steps.iter().map(|d| Verdict::of(*d, 0.0)).collect();
+            let verdict = if each.contains(&Verdict::DidNotHold) {
+                Verdict::DidNotHold
+            } else if each.iter().all(|v| *v == Verdict::Held) {
+                Verdict::Held
+            } else {
+                Verdict::CannotTell
+            };
+            let list: Vec<String> = steps.iter().map(|d| points(*d)).collect();
+            out.push(Claim {
+                text: format!("Each module improves on the one below ({word})."),
+                verdict,
+                evidence: format!("module over the one below: {}", list.join(", ")),
+            });
+        }
+        let mut compare = |text: String, other: Option<&Summary>, against: &str, least: f64| {
+            if let Some(d) = other.and_then(|o| difference(last, o)) {
+                let evidence = format!("last module against {against}: {}", points(d));
+                out.push(Claim { text, verdict: Verdict::of(d, least), evidence });
+            }
+        };
+        compare(
+            format!("Greedy InfoMax learns: its last module beats the random encoder ({word})."),
+            of(Group::Random, last.module),
+            "the random encoder",
+            0.0,
+        );
+        let raw = of(Group::Mfcc, 0).or_else(|| of(Group::Raw, 0));
+        compare(format!("Its last module beats the input itself ({word})."), raw, "the input", 0.0);
+        let domain = run.split('/').next().unwrap_or_default();
+        compare(
+            format!("Without end-to-end gradients it stays within {NEAR:.0} points of CPC ({word})."),
+            last_module(rows, &format!("{domain}/cpc"), task, "converged"),
+            "CPC",
+            -NEAR,
+        );
+        if domain == "vision" {
+            for (name, method) in
+                [("greedy-supervised", "greedy supervised learning"), ("supervised", "supervised learning")]
+            {
+                let other = last_module(rows, &format!("vision/{name}"), task, "converged");
+                compare(format!("It beats {method} ({word})."), other, method, 0.0);
+            }
+        }
+    }
+    for entry in entries {
+        let Some(than) = &entry.than else { continue };
+        let (task, text) = match entry.name.as_str() {
+            "audio/no-bptt" => ("phones", "Back-propagation through time in the GRU helps (phones)."),
+            "audio/no-gru" => ("phones", "The GRU helps (phones)."),
+            "audio/iterative" => {
+                ("phones", "Modules that learn one after the other end no better: later ones overfit (phones).")
+            }
+            "vision/iterative" => {
+                ("classes", "Modules that learn one after the other end no better: later ones overfit (images).")
+            }
+            _ => continue,
+        };
+        let (Some(full), Some(without)) =
+            (last_module(rows, than, task, "converged"), last_module(rows, &entry.name, task, "converged"))
+        else {
+            continue;
+        };
+        if let Some(d) = difference(full, without) {
+            let evidence = format!("last module with it against without: {}", points(d));
+            out.push(Claim { text: text.into(), verdict: Verdict::of(d, 0.0), evidence });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_follow_the_interval() {
+        assert_eq!(Verdict::of((2.0, Some(1.0)), 0.0), Verdict::Held);
+        assert_eq!(Verdict::of((2.0, Some(3.0)), 0.0), Verdict::CannotTell);
+        assert_eq!(Verdict::of((-2.0, Some(1.0)), 0.0), Verdict::DidNotHold);
+        assert_eq!(Verdict::of((-2.0, Some(0.5)), -3.0), Verdict::Held);
+        assert_eq!(Verdict::of((9.0, None), 0.0), Verdict::CannotTell);
+    }
+}

@@ -1,0 +1,352 @@
+//! The report of a comparison: one page without anything outside it, and the same tables in Markdown.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use gim_core::{Error, Result};
+
+use crate::claims::{Claim, Verdict};
+use crate::environment::Environment;
+use crate::figures::Group;
+use crate::memory::Peak;
+use crate::summary::{Ablation, Summary, with, with_mark};
+
+/// What a run was made with.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// Name of the run.
+    pub run: String,
+    /// Program, machine, command, seed.
+    pub environment: Environment,
+    /// Seconds of training.
+    pub seconds: Option<f64>,
+}
+
+/// Everything a report says.
+#[derive(Debug)]
+pub struct Report<'a> {
+    /// Title of the page.
+    pub title: String,
+    /// What the runs were made with.
+    pub environments: Vec<Made>,
+    /// Every probe.
+    pub summary: &'a [Summary],
+    /// The ablations.
+    pub ablations: &'a [Ablation],
+    /// Memory by method and schedule.
+    pub peaks: &'a [Peak],
+    /// The paper's claims.
+    pub claims: &'a [Claim],
+    /// PNG files.
+    pub figures: &'a [PathBuf],
+    /// Title, name and TOML of every run's configuration.
+    pub configurations: Vec<(String, String, String)>,
+}
+
+/// A table: headings, and rows of cells. Cells are plain text.
+struct Table {
+    title: String,
+    note: &'static str,
+    head: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+const SPREAD: &str = "Accuracy in percent, mean ± half-width of the 95 % interval over seeds. Over random: against the random encoder at the \
+same depth. Paper: its value at its own scale, never ours; ~ and M: recalled and not checked, S: seen in a public source, F: read off a figure.";
+
+/// Tables of the probes of one task, one protocol and one share of labels: methods and modules against each other.
+fn probe_tables(report: &Report<'_>) -> Vec<Table> {
+    let methods = report.summary.iter().filter(|s| !report.ablations.iter().any(|a| a.run == s.run));
+    let mut keys: Vec<(String, String, String, u64)> = Vec::new();
+    let rows: Vec<&Summary> = methods.collect();
+    let domain = |s: &Summary| s.run.split('/').next().unwrap_or_default().to_owned();
+    for s in &rows {
+        let key = (domain(s), s.task.clone(), s.protocol.clone(), s.labels.to_bits());
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    let mut out = Vec::new();
+    for (of, task, protocol, labels) in keys {
+        let mut seen: Vec<&Summary> = Vec::new();
+        let mut body = Vec::new();
+        let share = f64::from_bits(labels);
+        let part = rows
+            .iter()
+            .filter(|s| domain(s) == of && s.task == task && s.protocol == protocol && s.labels.to_bits() == labels);
+        for s in part {
+            let Some(features) = s.features() else { continue };
+            // The input is the same for all methods.
+            if seen.iter().any(|o| o.same_input(s)) {
+                continue;
+            }
+            seen.push(s);
+            let method = match s.group {
+                Group::Trained => s.title.clone(),
+                Group::Random => format!("Random encoder ({})", s.title),
+                _ => "Input".into(),
+            };
+            body.push(vec![
+                method,
+                features,
+                s.seeds.to_string(),
+                with(s.judged().0, s.judged().1),
+                format!("{:.1}", s.accuracy),
+                format!("{:.1}", s.macro_accuracy),
+                s.over_random.map_or("".into(), |d| format!("{d:+.1}")),
+                s.paper.zip(s.paper_mark.as_deref()).map_or("".into(), |(v, m)| with_mark(v, m)),
+            ]);
+        }
+        let how = match protocol.as_str() {
+            "knn" => "20 nearest neighbours".to_owned(),
+            "paper" => "linear probe, the paper's protocol".to_owned(),
+            _ => "linear probe to convergence".to_owned(),
+        };
+        let few = if share < 1.0 { format!(", {} % of the labels", 100.0 * share) } else { String::new() };
+        let judged = if task == "phones" { "without silence" } else { "accuracy" };
+        out.push(Table {
+            title: format!("{of}: {task}, {how}{few}"),
+            note: SPREAD,
+            head: vec!["method", "features", "seeds", judged, "all", "macro", "over random", "paper"],
+            rows: body,
+        });
+    }
+    out
+}
+
+fn ablation_table(report: &Report<'_>) -> Option<Table> {
+    let rows: Vec<Vec<String>> = report
+        .ablations
+        .iter()
+        .map(|a| {
+            vec![
+                a.run.clone(),
+                a.title.clone(),
+                format!("{}, {}", a.task, a.protocol),
+                with(a.accuracy, a.accuracy_ci95),
+                format!("{:.1}", a.reference),
+                a.difference_ci95.map_or(format!("{:+.1}", a.difference), |h| format!("{:+.1} ± {h:.1}", a.difference)),
+                a.paper.zip(a.paper_mark.as_deref()).map_or("".into(), |(v, m)| with_mark(v, m)),
+            ]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table {
+        title: "Ablations: the last module against the full method's".into(),
+        note: "Accuracy in percent (phones: without silence), mean ± half-width of the 95 % interval; differences are between runs of the same seed.",
+        head: vec!["run", "change", "task", "accuracy", "full", "difference", "paper"],
+        rows,
+    })
+}
+
+fn memory_table(report: &Report<'_>) -> Table {
+    let rows = report.peaks.iter().map(|p| {
+        vec![
+            p.run.clone(),
+            p.title.clone(),
+            p.schedule.clone(),
+            format!("{:.1}", p.buffers_mb),
+            format!("{:.1}", p.state_mb),
+            format!("{:.1}", p.total_mb),
+            p.paper_gb.zip(p.paper_mark.as_deref()).map_or("".into(), |(v, m)| format!("{} GB", with_mark(v, m))),
+        ]
+    });
+    Table {
+        title: "Memory of a training step by method and schedule".into(),
+        note: "Measured: the most buffers that were out at once, and parameters with their moments, in MB (10⁶ bytes). The paper's values are of its own networks on a GPU.",
+        head: vec!["run", "method", "schedule", "buffers", "state", "total", "paper"],
+        rows: rows.collect(),
+    }
+}
+
+fn environment_table(report: &Report<'_>) -> Table {
+    let rows = report.environments.iter().map(|m| {
+        let e = &m.environment;
+        let commit = e.git_commit.as_deref().map_or("unknown".into(), |c| c.chars().take(10).collect::<String>());
+        let changed = if e.git_dirty == Some(true) { " with changes" } else { "" };
+        vec![
+            m.run.clone(),
+            e.seed.to_string(),
+            e.command.join(" "),
+            format!("{commit}{changed}"),
+            format!("{}, {} threads", e.cpu.as_deref().unwrap_or("unknown"), e.threads),
+            e.started.clone(),
+            m.seconds.map_or("".into(), |s| format!("{s:.0}")),
+        ]
+    });
+    Table {
+        title: "Runs".into(),
+        note: "Seconds are of training alone.",
+        head: vec!["run", "seed", "command", "commit", "processor", "started", "seconds"],
+        rows: rows.collect(),
+    }
+}
+
+fn tables(report: &Report<'_>) -> Vec<Table> {
+    let mut all = probe_tables(report);
+    all.extend(ablation_table(report));
+    all.push(memory_table(report));
+    all
+}
+
+/// The tables in Markdown.
+pub fn markdown(report: &Report<'_>) -> String {
+    let mut out = format!("# {}\n\n", report.title);
+    if !report.claims.is_empty() {
+        out += "## The paper's claims\n\n| claim | here | numbers |\n|---|---|---|\n";
+        for c in report.claims {
+            let _ = writeln!(out, "| {} | {} | {} |", c.text, c.verdict.words(), c.evidence);
+        }
+        out += "\n";
+    }
+    for t in tables(report).iter().chain([&environment_table(report)]) {
+        let _ = write!(
+            out,
+            "## {}\n\n{}\n\n| {} |\n|{}\n",
+            t.title,
+            t.note,
+            t.head.join(" | "),
+            "---|".repeat(t.head.len())
+        );
+        for row in &t.rows {
+            let _ = writeln!(out, "| {} |", row.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
+        }
+        out += "\n";
+    }
+    out
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// Widths and colours of the page, for desks and phones, light and dark.
+const STYLE: &str = include_str!("report.css");
+
+/// The page. Figures are read from their files and become part of it.
+///
+/// # Errors
+/// When a figure cannot be read.
+pub fn html(report: &Report<'_>) -> Result<String> {
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{0}</title>\n\
+         <style>\n{STYLE}</style></head><body>\n<main><h1>{0}</h1>\n",
+        escape(&report.title)
+    );
+    if !report.claims.is_empty() {
+        out += "<section><h2>The paper’s claims</h2>\n<p class=\"note\">By rule from the intervals over seeds; accuracy in points.</p>\n<ul class=\"claims\">\n";
+        for c in report.claims {
+            let class = match c.verdict {
+                Verdict::Held => "held",
+                Verdict::DidNotHold => "not",
+                Verdict::CannotTell => "open",
+            };
+            let _ = writeln!(
+                out,
+                "<li><span class=\"{class}\">{}</span> {} <small>{}</small></li>",
+                c.verdict.words(),
+                escape(&c.text),
+                escape(&c.evidence)
+            );
+        }
+        out += "</ul></section>\n";
+    }
+    for t in tables(report) {
+        out += &section(&t);
+    }
+    out += "<section><h2>Figures</h2>\n";
+    for figure in report.figures.iter().filter(|f| f.extension().is_some_and(|e| e == "png")) {
+        let bytes = std::fs::read(figure).map_err(|e| Error::io(figure, "read", &e))?;
+        let name = figure_name(figure);
+        let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let _ = writeln!(
+            out,
+            "<figure><img loading=\"lazy\" alt=\"{0}\" src=\"data:image/png;base64,{data}\"><figcaption>{0}</figcaption></figure>",
+            escape(&name)
+        );
+    }
+    out += "</section>\n";
+    out += &section(&environment_table(report));
+    out += "<section><h2>Configurations</h2>\n";
+    for (title, name, toml) in &report.configurations {
+        let _ = writeln!(
+            out,
+            "<details><summary>{} <small>{}</small></summary><pre>{}</pre></details>",
+            escape(title),
+            escape(name),
+            escape(toml)
+        );
+    }
+    out += "</section>\n</main></body></html>\n";
+    Ok(out)
+}
+
+/// `…/audio/gim/figures/loss.png` → `audio/gim: loss`; figures over all runs have no run in front.
+fn figure_name(path: &Path) -> String {
+    let parts: Vec<String> = path.with_extension("").iter().map(|p| p.to_string_lossy().into_owned()).collect();
+    let n = parts.len();
+    let at = parts.iter().rposition(|p| p == "figures").unwrap_or(0);
+    let stem = parts.last().cloned().unwrap_or_default();
+    match parts.get(at.saturating_sub(2)..at) {
+        Some([domain, run]) if n > 2 && ["audio", "vision"].contains(&domain.as_str()) => {
+            format!("{domain}/{run}: {stem}")
+        }
+        _ => stem,
+    }
+}
+
+fn section(t: &Table) -> String {
+    let mut out = format!("<section><h2>{}</h2>\n<p class=\"note\">{}</p>\n", escape(&t.title), escape(t.note));
+    out += "<div class=\"wide\"><table><thead><tr>";
+    for h in &t.head {
+        let _ = write!(out, "<th>{}</th>", escape(h));
+    }
+    out += "</tr></thead><tbody>\n";
+    for row in &t.rows {
+        out += "<tr>";
+        for cell in row {
+            let number = cell.starts_with(|c: char| c.is_ascii_digit() || "+-~".contains(c));
+            let _ = write!(out, "<td{}>{}</td>", if number { " class=\"n\"" } else { "" }, escape(cell));
+        }
+        out += "</tr>\n";
+    }
+    out += "</tbody></table></div></section>\n";
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_named_by_run() {
+        assert_eq!(figure_name(Path::new("runs/quick/audio/gim/figures/loss.png")), "audio/gim: loss");
+        assert_eq!(figure_name(Path::new("runs/quick/figures/error-speakers.png")), "error-speakers");
+    }
+
+    #[test]
+    fn the_page_is_whole_and_escapes_what_it_shows() {
+        let folder = tempfile::tempdir().unwrap();
+        let png = folder.path().join("a.png");
+        std::fs::write(&png, b"not looked into").unwrap();
+        let claim = Claim { text: "a < b".into(), verdict: Verdict::Held, evidence: "+1".into() };
+        let figures = [png];
+        let report = Report {
+            title: "T".into(),
+            environments: Vec::new(),
+            summary: &[],
+            ablations: &[],
+            peaks: &[],
+            claims: &[claim],
+            figures: &figures,
+            configurations: vec![("A".into(), "a".into(), "x = \"<\"".into())],
+        };
+        let page = html(&report).unwrap();
+        assert!(
+            page.contains("a &lt; b") && page.contains("data:image/png;base64,bm90") && page.ends_with("</html>\n")
+        );
+        assert!(!page.contains("http"), "nothing is fetched");
+        assert!(markdown(&report).contains("| a < b | held | +1 |"));
+    }
+}

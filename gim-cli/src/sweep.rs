@@ -1,0 +1,166 @@
+//! What a comparison consists of: a file that lists runs, each a preset and what it changes.
+
+use std::collections::BTreeSet;
+
+use gim_core::{Error, Result};
+use serde::Deserialize;
+
+use crate::config::Config;
+
+/// The comparisons that come with the program.
+pub const SWEEPS: [(&str, &str); 3] = [
+    ("quick", include_str!("../sweeps/quick.toml")),
+    ("small", include_str!("../sweeps/small.toml")),
+    ("paper", include_str!("../sweeps/paper.toml")),
+];
+
+/// One line of a comparison.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Folder below the output folder, e.g. `audio/gim`.
+    pub name: String,
+    /// Preset or configuration file.
+    pub preset: String,
+    /// What tables and figures call it.
+    pub title: String,
+    /// Method of the paper's table whose value stands beside it.
+    #[serde(default)]
+    pub paper: Option<String>,
+    /// The run that an ablation is compared with; none for a method.
+    #[serde(default)]
+    pub than: Option<String>,
+    /// Tasks to probe; all of the domain when not given.
+    #[serde(default)]
+    pub tasks: Option<Vec<String>>,
+    /// Changes to the preset, each `section.key=value`.
+    #[serde(default)]
+    pub set: Vec<String>,
+}
+
+/// A list of runs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Seeds of every run.
+    pub seeds: u64,
+    /// The runs, in the order in which they are made.
+    pub run: Vec<Entry>,
+}
+
+impl Entry {
+    /// The configuration, with further changes.
+    ///
+    /// # Errors
+    /// When the preset or a change is wrong.
+    pub fn config(&self, more: &[String]) -> Result<Config> {
+        Config::load(&self.preset, &[&self.set[..], more].concat())
+    }
+
+    /// Tasks that are probed.
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn tasks(&self) -> Result<Vec<String>> {
+        let all = self.config(&[])?.domain.experiment().tasks().iter().map(|t| (*t).to_owned()).collect();
+        Ok(self.tasks.clone().unwrap_or(all))
+    }
+}
+
+impl Sweep {
+    /// A comparison by name, or from a file.
+    ///
+    /// # Errors
+    /// When there is none, or what it lists does not make sense.
+    pub fn load(source: &str) -> Result<Self> {
+        let text = match SWEEPS.iter().find(|s| s.0 == source) {
+            Some(sweep) => sweep.1.to_owned(),
+            None => std::fs::read_to_string(source).map_err(|e| {
+                let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
+                Error::file(
+                    source,
+                    format_args!("is neither a comparison nor a readable file: {e}"),
+                    format_args!("comparisons are {}", names.join(", ")),
+                )
+            })?,
+        };
+        let sweep: Self = toml::from_str(&text)
+            .map_err(|e| Error::file(source, format_args!("is no list of runs: {e}"), "mend the file"))?;
+        sweep.check(source)?;
+        Ok(sweep)
+    }
+
+    fn check(&self, source: &str) -> Result<()> {
+        let wrong = |what: String| Err(Error::file(source, what, "mend the file"));
+        let mut names = BTreeSet::new();
+        if self.run.is_empty() || self.seeds == 0 {
+            return wrong("lists no run, or no seed".into());
+        }
+        for e in &self.run {
+            let plain = e.name.split('/').all(|p| !p.is_empty() && !p.starts_with('.')) && !e.name.starts_with('/');
+            if !plain || !names.insert(&e.name) {
+                return wrong(format!("names the run `{}` twice, or it is no folder", e.name));
+            }
+        }
+        for e in &self.run {
+            if let Some(than) = e.than.as_ref().filter(|t| !names.contains(t)) {
+                return wrong(format!("compares `{}` with `{than}`, which it does not list", e.name));
+            }
+            let known = e.config(&[])?.domain.experiment().tasks();
+            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
+                return wrong(format!("probes `{}` for `{task}`; its tasks are {}", e.name, known.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The runs whose names begin with `prefix`, and those they are compared with.
+    pub fn only(mut self, prefix: &str) -> Self {
+        let wanted: BTreeSet<String> = self
+            .run
+            .iter()
+            .filter(|e| e.name.starts_with(prefix))
+            .flat_map(|e| [Some(e.name.clone()), e.than.clone()])
+            .flatten()
+            .collect();
+        self.run.retain(|e| wanted.contains(&e.name));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_that_come_along_make_sense() {
+        for (name, _) in SWEEPS {
+            let sweep = Sweep::load(name).unwrap();
+            assert!(sweep.run.iter().any(|e| e.than.is_some()), "{name} has an ablation");
+            let audio = sweep.only("audio/no-gru");
+            assert_eq!(audio.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["audio/gim", "audio/no-gru"]);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let run = "[[run]]\nname = \"a\"\ntitle = \"A\"\npreset = \"audio-quick\"\n";
+        let load = |text: String| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Sweep::load(&file.path().to_string_lossy()).map_err(|e| e.to_string())
+        };
+        assert!(load(format!("seeds = 1\n{run}")).is_ok());
+        for (text, says) in [
+            (format!("seeds = 1\n{run}{run}"), "twice"),
+            (format!("seeds = 1\n{run}than = \"b\"\n"), "`b`"),
+            (format!("seeds = 1\n{run}tasks = [\"classes\"]\n"), "phones, speakers"),
+            (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
+            (format!("seeds = 1\n{run}more = 1\n"), "more"),
+            ("seeds = 1\nrun = []\n".into(), "no run"),
+        ] {
+            let e = load(text).unwrap_err();
+            assert!(e.contains(says), "{e}");
+        }
+    }
+}
