@@ -161,6 +161,11 @@ pub fn probe(file: &Path, how: &How<'_>, show: Show) -> Result<Vec<Row>> {
                 Row { seconds: began.elapsed().as_secs_f64(), ..row(&score, &train) }
             }
             Protocol::Linear(probe) => {
+                let few = train.n_items() < ITEMS_PER_CLASS * train.n_classes();
+                let probe = match probe {
+                    Probe::Converged(p) if few => &Probe::Converged(ConvergedProbe { l2: vec![FEW_L2], ..p.clone() }),
+                    probe => probe,
+                };
                 let fitted = probe.fit(&train, Key::new(seed, Purpose::Probe))?;
                 Row {
                     l2: fitted.l2(),
@@ -177,6 +182,10 @@ pub fn probe(file: &Path, how: &How<'_>, show: Show) -> Result<Vec<Row>> {
     progress.finish(&format!("{} probes for {task}", rows.len()));
     Ok(rows)
 }
+
+/// Training items of a class, on average, below which none can be spared to choose a penalty; and the penalty then.
+const ITEMS_PER_CLASS: usize = 3;
+const FEW_L2: f64 = 1e-2;
 
 /// The converged protocol as tables use it: a looser tolerance than the default moves accuracies by less than a tenth of a point.
 pub(crate) fn converged() -> ConvergedProbe {

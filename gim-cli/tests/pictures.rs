@@ -3,9 +3,7 @@
 
 mod common;
 
-use std::path::Path;
-
-use common::{fails, ok, result};
+use common::{fails, folders, ok, result};
 
 const TINY: [&str; 14] = [
     "--set",
@@ -26,34 +24,6 @@ const TINY: [&str; 14] = [
 
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     ["train", "vision-quick", "--out", out].into_iter().chain(TINY).chain(more.iter().copied()).collect()
-}
-
-/// A corpus of class folders, 20 pictures of 20 × 20 pixels in each of two classes, some of them damaged.
-fn folders(root: &Path, bad: bool) {
-    for (c, class) in ["bright", "dark"].iter().enumerate() {
-        for part in ["train", "val"] {
-            let folder = root.join(part).join(class);
-            std::fs::create_dir_all(&folder).unwrap();
-            for n in 0..20 {
-                let image = png(20, |x, y| ((x * 7 + y * 3 + n * 11) % 64 + 190 * (1 - c)) as u8);
-                std::fs::write(folder.join(format!("{n:02}.png")), image).unwrap();
-            }
-        }
-    }
-    if bad {
-        std::fs::write(root.join("train/dark/broken.jpg"), b"this is no picture").unwrap();
-        std::fs::write(root.join("train/dark/one.png"), png(1, |_, _| 0)).unwrap();
-    }
-}
-
-fn png(side: u32, pixel: impl Fn(usize, usize) -> u8) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut encoder = png::Encoder::new(&mut out, side, side);
-    encoder.set_color(png::ColorType::Grayscale);
-    encoder.set_depth(png::BitDepth::Eight);
-    let pixels: Vec<u8> = (0..(side * side) as usize).map(|i| pixel(i % side as usize, i / side as usize)).collect();
-    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
-    out
 }
 
 #[test]

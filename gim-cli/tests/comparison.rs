@@ -1,0 +1,104 @@
+//! Whole comparisons: what is done is not done again, tables and page hold every run, and the guard finds what moved.
+#![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
+
+mod common;
+
+use std::path::Path;
+
+use common::{fails, folders, gim, ok};
+
+/// Two methods and an ablation on a tiny corpus.
+fn sweep(root: &Path, steps: usize) {
+    let run = |name: &str, more: &str| {
+        format!(
+            "[[run]]\nname = \"vision/{name}\"\npreset = \"vision-quick\"\ntitle = \"{name} <&>\"\n{more}\n\
+             set = [\"network.widths=[4,8]\", \"network.blocks=[1,1]\", \"train.batch=8\", \"train.steps={steps}\", \
+             \"train.log_every=2\", \"train.checkpoint_every=4\", \"data.crop=16\", \"network.patch=4\", \
+             \"network.overlap=2\", \"data.path=corpus\"{}]\n",
+            match name {
+                "supervised" => ", \"network.kind=cpc\", \"loss.target=classes\"",
+                "greedy-supervised" => ", \"loss.target=classes\"",
+                "one-negative" => ", \"loss.negatives=1\"",
+                _ => "",
+            }
+        )
+    };
+    let text = [
+        "seeds = 1\n".to_owned(),
+        run("gim", "paper = \"gim\""),
+        run("supervised", ""),
+        run("greedy-supervised", ""),
+        run("one-negative", "than = \"vision/gim\""),
+    ];
+    std::fs::write(root.join("tiny.toml"), text.concat()).unwrap();
+}
+
+#[test]
+fn a_comparison_is_whole_resumable_and_guarded() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    folders(&root.join("corpus"), false);
+    sweep(root, 8);
+    let out = ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("vision/one-negative") && said.contains("against vision/gim"), "{said}");
+
+    let read = |name: &str| std::fs::read_to_string(root.join("out").join(name)).unwrap();
+    let table = read("table_vision.csv");
+    for run in ["vision/gim", "vision/supervised", "vision/greedy-supervised"] {
+        assert!(table.contains(&format!("\n{run},")), "{table}");
+    }
+    assert!(!table.contains("one-negative"), "ablations have a table of their own");
+    assert!(table.contains(",0.1,") && table.contains(",0.01,"), "label efficiency");
+    assert!(table.contains(",81.9,S"), "the paper's value and its mark");
+    assert!(read("table_ablations.csv").contains("vision/one-negative"));
+    let memory = read("table_memory.csv");
+    assert!(memory.contains("end to end") && memory.contains("all modules") && memory.contains("module 1 alone"));
+    let page = read("report.html");
+    assert!(
+        page.contains("greedy-supervised &lt;&amp;&gt;") && page.contains("similarity") && !page.contains("src=\"http")
+    );
+    assert!(page.contains("can't tell at this scale"), "one seed decides nothing");
+
+    // Nothing is done twice: checkpoints and probes keep their times.
+    let probe = root.join("out/vision/gim/seed-1/probe.csv");
+    let made = |p: &Path| std::fs::metadata(p).unwrap().modified().unwrap();
+    let before = made(&probe);
+    ok(root, &["sweep", "tiny.toml", "--out", "out"]);
+    assert_eq!(before, made(&probe));
+    assert_eq!(table, read("table_vision.csv"));
+    // A run of another configuration is not taken for this one.
+    sweep(root, 12);
+    assert!(fails(root, &["reproduce", "tiny.toml", "--out", "out"]).contains("another configuration"));
+    sweep(root, 8);
+
+    // The guard: a baseline needs a spread; what it holds is found again; what moved is named, with exit code 1.
+    let only = ["--only", "vision/greedy"];
+    let check = |more: &[&str]| {
+        let args: Vec<&str> = ["check", "tiny.toml"].iter().chain(&only).chain(more).copied().collect();
+        let out = gim(root, &args).output().unwrap();
+        (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr))
+    };
+    assert!(check(&["--baseline", "b.csv"]).1.contains("--update"));
+    assert!(check(&["--baseline", "b.csv", "--update"]).1.contains("no spread"));
+    assert_eq!(check(&["--baseline", "b.csv", "--update", "--seeds", "2"]).0, Some(0));
+    let (code, said) = check(&["--baseline", "b.csv", "--seeds", "2"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("within their tolerances"), "{said}");
+    let baseline = std::fs::read_to_string(root.join("b.csv")).unwrap();
+    let moved: Vec<String> = baseline
+        .lines()
+        .map(|l| {
+            let mut cells: Vec<String> = l.rsplitn(5, ',').map(str::to_owned).collect();
+            if l.contains("module 1") {
+                cells[3] = "99999".into();
+            }
+            cells.reverse();
+            cells.join(",")
+        })
+        .collect();
+    std::fs::write(root.join("b.csv"), moved.join("\n") + "\n").unwrap();
+    let (code, said) = check(&["--baseline", "b.csv", "--seeds", "2"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("module 1") && said.contains("99999"), "{said}");
+}
