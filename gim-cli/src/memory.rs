@@ -1,4 +1,5 @@
-//! Memory of a training step by method and schedule, measured: every buffer a step takes comes from one pool.
+//! Memory of a training step by method and schedule, measured: every buffer a step takes comes from one pool, which keeps what it
+//! has made. Modules of different sizes share few buffers, so all of them together hold more than the largest alone.
 
 use gim_core::activations::Activations;
 use gim_core::module::Mode;
@@ -19,7 +20,7 @@ pub struct Peak {
     pub title: String,
     /// `end to end`, `all modules`, or `module k alone` (the ones below it frozen).
     pub schedule: String,
-    /// MB of activations, gradients and scratch: the most that was out at once.
+    /// MB that the pool of activations, gradients and scratch holds: every buffer it had to make.
     pub buffers_mb: f64,
     /// MB of the parameters and moments of the modules that take part.
     pub state_mb: f64,

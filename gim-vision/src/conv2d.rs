@@ -50,8 +50,8 @@ pub struct Conv2d<F: Scalar> {
     weight: Param<F>,
     /// (O).
     bias: Param<F>,
-    /// The weight as the pass at hand reads it.
-    packed: Option<Packed<F>>,
+    /// The weight as outputs and as gradients read it.
+    packed: [Option<Packed<F>>; 2],
 }
 
 /// Numbers of windows that are scattered at a time: they are read again at once, from a core's own cache.
@@ -79,7 +79,7 @@ impl<F: Scalar> Conv2d<F> {
             config,
             weight: Param::uniform("weight", &[c_out, config.window()], bound, key),
             bias: Param::uniform("bias", &[c_out], bound, key.with_item(key.item + 1)),
-            packed: None,
+            packed: [None, None],
         })
     }
 
@@ -111,8 +111,9 @@ impl<F: Scalar> Conv2d<F> {
         Grid { shape: x, kernel, stride, above, left, windows: [y.steps, y.cols] }
     }
 
-    fn packed(&self) -> &Packed<F> {
-        self.packed.as_ref().unwrap_or_else(|| unreachable!("{} was not packed for this pass", self.describe()))
+    fn packed(&self, pass: Pass) -> &Packed<F> {
+        let packed = self.packed[pass as usize].as_ref();
+        packed.unwrap_or_else(|| unreachable!("{} was not packed for {pass:?}", self.describe()))
     }
 
     /// `x` → `y` (or added to it), then `finish(position, first channel, channels)` for every part of a position.
@@ -131,7 +132,7 @@ impl<F: Scalar> Conv2d<F> {
             y.iter_mut().zip(&self.bias.value[col..]).for_each(|(y, b)| *y += *b);
             finish(row, col, y);
         };
-        product(&windows, self.packed(), y, into, with_bias, work.threads);
+        product(&windows, self.packed(Pass::Forward), y, into, with_bias, work.threads);
     }
 
     /// Adds the gradients of weight and bias to `grads`.
@@ -177,7 +178,7 @@ impl<F: Scalar> Conv2d<F> {
             };
             let windows = Windows { grid, picture: dy, relu: false };
             let dx = MatMut::new(dx, shape.positions(), c_in);
-            return product(&windows, self.packed(), dx, into, last, work.threads);
+            return product(&windows, self.packed(Pass::Backward), dx, into, last, work.threads);
         }
         if into == Store::Overwrite {
             dx.fill(F::zero());
@@ -188,7 +189,7 @@ impl<F: Scalar> Conv2d<F> {
         for (i, dy) in dy.chunks(block * y.channels).enumerate() {
             let n = dy.len() / y.channels;
             let (dy, to) = (Mat::new(dy, n, y.channels), MatMut::new(&mut windows, n, len));
-            product(&dy, self.packed(), to, Store::Overwrite, |_, _, _| {}, work.threads);
+            product(&dy, self.packed(Pass::Backward), to, Store::Overwrite, |_, _, _| {}, work.threads);
             grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
         }
         dx.chunks_exact_mut(c_in).enumerate().for_each(|(position, dx)| last(position, 0, dx));
@@ -226,7 +227,7 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
         let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
         let (window, taps, weight) = (self.config.window(), kh * kw, &self.weight.value);
-        self.packed = Some(match pass {
+        self.packed[pass as usize] = Some(match pass {
             Pass::Forward => Packed::new(Mat::new(weight, c_out, window).t(), pool),
             // The kernel turned round: tap by tap from the last one, output channels as depth.
             Pass::Backward if stride == 1 => Packed::from_rows(
@@ -240,7 +241,15 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     }
 
     fn unpack(&mut self) {
-        self.packed = None;
+        self.packed = [None, None];
+    }
+
+    fn restores(&self) -> bool {
+        true
+    }
+
+    fn restore(&self, x: &[F], shape: Shape, _: &[F], y: &mut [F], work: Work<'_, F>) {
+        self.forward(x, shape, y, &mut [], work);
     }
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], _: &mut [F], work: Work<'_, F>) {

@@ -92,6 +92,26 @@ impl<F: Scalar> Residual<F> {
         Ok(shapes)
     }
 
+    /// The last convolution, of `h`, and the shortcut, of `x` (of shape `shape`), into `y`.
+    fn join(&self, x: &[F], h: &[F], shape: Shape, y: &mut [F], work: Work<'_, F>) {
+        let shapes = self.planned(shape);
+        let last = self.convs.len() - 1;
+        let conv = &self.convs[last];
+        match &self.shortcut {
+            None => {
+                let add_x = |position: usize, col: usize, y: &mut [F]| {
+                    let x = &x[position * shape.channels + col..];
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y += *x);
+                };
+                conv.apply(h, shapes[last], y, Store::Overwrite, add_x, work);
+            }
+            Some(shortcut) => {
+                shortcut.apply(x, shape, y, Store::Overwrite, |_, _, _| {}, work);
+                conv.apply(h, shapes[last], y, Store::Add, |_, _, _| {}, work);
+            }
+        }
+    }
+
     fn planned(&self, x: Shape) -> Vec<Shape> {
         self.shapes(x).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
@@ -135,7 +155,7 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], mut kept: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
-        let (last, inner) = (self.convs.len() - 1, &self.convs[..self.convs.len() - 1]);
+        let inner = &self.convs[..self.convs.len() - 1];
         let mut input = x;
         for (i, conv) in inner.iter().enumerate() {
             let (h, rest) = kept.split_at_mut(shapes[i + 1].len());
@@ -143,20 +163,17 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
             conv.apply(input, shapes[i], h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
             (input, kept) = (h, rest);
         }
-        let conv = &self.convs[last];
-        match &self.shortcut {
-            None => {
-                let add_x = |position: usize, col: usize, y: &mut [F]| {
-                    let x = &x[position * shape.channels + col..];
-                    y.iter_mut().zip(x).for_each(|(y, x)| *y += *x);
-                };
-                conv.apply(input, shapes[last], y, Store::Overwrite, add_x, work);
-            }
-            Some(shortcut) => {
-                shortcut.apply(x, shape, y, Store::Overwrite, |_, _, _| {}, work);
-                conv.apply(input, shapes[last], y, Store::Add, |_, _, _| {}, work);
-            }
-        }
+        self.join(x, input, shape, y, work);
+    }
+
+    fn restores(&self) -> bool {
+        true
+    }
+
+    fn restore(&self, x: &[F], shape: Shape, kept: &[F], y: &mut [F], work: Work<'_, F>) {
+        let shapes = self.planned(shape);
+        let last = shapes[self.convs.len() - 1].len();
+        self.join(x, &kept[kept.len() - last..], shape, y, work);
     }
 
     fn backward(

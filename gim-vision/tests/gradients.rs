@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
-use gim_core::activations::Shape;
+use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::Threads;
+use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::layers::{ItemLayer, Itemwise, Pass, Work};
-use gim_core::testing::check_layer;
-use gim_core::{Key, Purpose};
+use gim_core::param::Params;
+use gim_core::testing::{check_layer, uniform};
+use gim_core::{Key, Pool, Purpose};
 use gim_vision::conv2d::{Conv2d, Conv2dConfig};
 use gim_vision::patches::PatchMean;
 use gim_vision::pixelcnn::PixelCnn;
@@ -62,6 +64,40 @@ fn blocks_and_chains() {
     }
 }
 
+/// Outputs that are not kept but computed once more give the same gradients to the last bit, in less memory.
+#[test]
+fn restored_outputs_change_nothing() {
+    for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
+        let run = |kept: usize| {
+            let block = |c_in, stride| -> Box<dyn ItemLayer<f32>> {
+                Box::new(Residual::new(kind, c_in, 4, stride, key().with_item(c_in as u32)).unwrap())
+            };
+            let c = kind.channels(4);
+            let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();
+            let layers = vec![Box::new(stem) as _, block(3, 1), block(c, 1), block(c, 2)];
+            let mut net = Itemwise::new(layers).with_chunk(2).with_kept_outputs(kept);
+            let pool = Pool::new();
+            net.visit(&mut |p| p.attach_grad(&pool));
+            let x = grid(7, 6, 6, 1);
+            let y = net.output(x).unwrap();
+            let numbers = |n, seed| uniform(n, seed).iter().map(|v| *v as f32).collect::<Vec<_>>();
+            let x = Activations::from_slice(Layout::dense(x), &numbers(x.len(), 1), &pool);
+            let mut out = Activations::new(Layout::dense(y), &pool);
+            net.forward(&x, &mut out, Keep::ForBackward, &pool);
+            let held = pool.bytes();
+            let mut dy = Activations::from_slice(Layout::dense(y), &numbers(y.len(), 2), &pool);
+            let mut dx = Activations::new(x.layout(), &pool);
+            net.backward(&x, &out, &mut dy, InputGrad::Overwrite(&mut dx), &pool);
+            let mut grads = dx.to_vec();
+            net.visit(&mut |p| grads.extend_from_slice(p.grad()));
+            (grads, held)
+        };
+        let (kept, restored) = (run(usize::MAX), run(0));
+        assert_eq!(kept.0, restored.0, "{kind:?}");
+        assert!(restored.1 < kept.1, "{kind:?}: {} bytes instead of {}", restored.1, kept.1);
+    }
+}
+
 #[test]
 fn context_network() {
     check(vec![Box::new(PixelCnn::new(3, 3, key()).unwrap())], grid(3, 4, 3, 3), 9);
@@ -77,14 +113,14 @@ fn patch_mean() {
 fn context_sees_only_rows_above() {
     let mut net = PixelCnn::<f64>::new(2, 4, key()).unwrap();
     let shape = grid(1, 6, 5, 2);
-    let pool = gim_core::Pool::new();
+    let pool = Pool::new();
     net.pack(Pass::Forward, &pool);
     let run = |x: &[f64]| {
         let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape)]);
         net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This });
         y
     };
-    let x = gim_core::testing::uniform(shape.len(), 4);
+    let x = uniform(shape.len(), 4);
     let before = run(&x);
     for row in 0..6 {
         let mut changed = x.clone();

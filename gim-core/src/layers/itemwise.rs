@@ -18,6 +18,9 @@ use crate::{Buffer, Pool, Result, Scalar};
 const CHUNK: usize = 1 << 19;
 /// Numbers that partial sums of weight gradients may take in all.
 const PARTIAL_SUMS: usize = 1 << 25;
+/// Numbers of hidden outputs of a batch beyond which they are not kept, but computed once more for backward (400 MB in single
+/// precision; a twelfth of a stage's arithmetic).
+const KEPT_OUTPUTS: usize = 100 << 20;
 /// Most partial sums.
 const GROUPS: usize = 16;
 
@@ -62,6 +65,16 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// `x` (of shape `shape`) → `y`, and `kept` for backward; both are overwritten.
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>);
 
+    /// Whether [`ItemLayer::restore`] is worth more than keeping the output.
+    fn restores(&self) -> bool {
+        false
+    }
+
+    /// Computes `y` once more, from `x` and what forward kept, to the same bits.
+    fn restore(&self, _x: &[F], _shape: Shape, _kept: &[F], _y: &mut [F], _work: Work<'_, F>) {
+        unreachable!("{} keeps its output", self.describe())
+    }
+
     /// `dy` → `dx` (overwritten) and `grads`, the gradients of all parameters one after the other (added to). May change `dy`.
     fn backward(
         &self,
@@ -91,11 +104,14 @@ pub struct Itemwise<F: Scalar> {
     layers: Vec<Box<dyn ItemLayer<F>>>,
     /// Items of a chunk; `None` to choose by size.
     chunk: Option<usize>,
+    /// Most numbers of hidden outputs that are kept.
+    kept_outputs: usize,
     saved: Option<Saved<F>>,
 }
 
 /// What backward needs of a batch: outputs of all layers but the last, and what the layers keep.
 struct Saved<F: Scalar> {
+    /// Empty where a layer restores its output.
     hidden: Vec<Buffer<F>>,
     kept: Vec<Buffer<F>>,
 }
@@ -109,6 +125,8 @@ struct Plan {
     /// Chunks of a group whose gradients are summed on the way.
     group: usize,
     threads: Threads,
+    /// Whether outputs are computed once more instead of kept.
+    restore: bool,
 }
 
 impl Plan {
@@ -136,12 +154,18 @@ impl<F: Scalar> Itemwise<F> {
         for (i, layer) in layers.iter_mut().enumerate() {
             layer.visit(&mut |p| p.name = format!("{i}.{}", p.name));
         }
-        Self { layers, chunk: None, saved: None }
+        Self { layers, chunk: None, kept_outputs: KEPT_OUTPUTS, saved: None }
     }
 
     /// Fixes the number of items of a chunk. Results depend on it in the last bits.
     pub fn with_chunk(mut self, items: usize) -> Self {
         self.chunk = Some(items.max(1));
+        self
+    }
+
+    /// Keeps at most so many numbers of hidden outputs; more are computed once more, to the same bits.
+    pub fn with_kept_outputs(mut self, numbers: usize) -> Self {
+        self.kept_outputs = numbers;
         self
     }
 
@@ -154,11 +178,14 @@ impl<F: Scalar> Itemwise<F> {
         let chunk = self.chunk.unwrap_or(CHUNK / widest).clamp(1, x.items.max(1));
         let chunks = x.items.div_ceil(chunk);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
+        let outputs: usize = shapes[1..shapes.len() - 1].iter().map(Shape::len).sum();
+        let restore = outputs > self.kept_outputs;
         let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, GROUPS).min(chunks.max(1));
         Ok(Plan {
             shapes,
             chunk,
             group: chunks.div_ceil(groups).max(1),
+            restore,
             threads: if groups <= 2 { Threads::All } else { Threads::This },
         })
     }
@@ -195,7 +222,9 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
         let keeps = keep == Keep::ForBackward;
         let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
-        let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(plan.item(i))).collect();
+        // The output of layer i is hidden number i.
+        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.restore && l.restores())).collect();
+        let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(if stays[i - 1] { plan.item(i) } else { 0 })).collect();
         let kept_sizes: Vec<usize> = self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s)).collect();
         let mut kept: Vec<Buffer<F>> = kept_sizes.iter().map(|k| whole(*k)).collect();
 
@@ -229,7 +258,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 let shape = Shape { items, ..plan.shapes[i] };
                 let mut own_kept = scratch(pool, if keeps { 0 } else { kept_sizes[i] * items });
                 let kept: &mut [F] = if keeps { kept[i] } else { &mut own_kept };
-                let mut own = scratch(pool, if keeps || i + 1 == n { 0 } else { plan.item(i + 1) * items });
+                let mut own = scratch(pool, if stays[i] || i + 1 == n { 0 } else { plan.item(i + 1) * items });
                 let (done, rest) = hidden.split_at_mut(i.min(inner));
                 let input: &[F] = match (i, &before) {
                     (0, _) => x,
@@ -238,13 +267,13 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 };
                 let output: &mut [F] = if i + 1 == n {
                     y
-                } else if keeps {
+                } else if stays[i] {
                     rest[0]
                 } else {
                     &mut own
                 };
                 layers[i].forward(input, shape, output, kept, work);
-                before = (!keeps).then_some(own);
+                before = (!stays[i]).then_some(own);
             }
         });
         drop((hidden_parts, kept_parts));
@@ -298,7 +327,12 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let tasks: Vec<_> =
             sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
         let work = Work { pool, threads: plan.threads };
-        self.layers.iter_mut().for_each(|l| l.pack(Pass::Backward, pool));
+        for layer in &mut self.layers {
+            layer.pack(Pass::Backward, pool);
+            if plan.restore && layer.restores() {
+                layer.pack(Pass::Forward, pool);
+            }
+        }
         let layers = &self.layers;
         tasks.into_par_iter().for_each(|(g, ((sums, dx), dy))| {
             let to = items.min((g + 1) * per_group);
@@ -306,16 +340,33 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
                 let part = |per_item: usize| from * per_item..(from + items) * per_item;
                 let size = plan.item(last);
+                // Outputs that were not kept, from the bottom up.
+                let mut restored: Vec<Buffer<F>> = Vec::with_capacity(n);
+                for i in 0..n - 1 {
+                    let missing = saved.hidden[i].is_empty();
+                    let mut y = scratch(pool, if missing { plan.item(i + 1) * items } else { 0 });
+                    if missing {
+                        let input: &[F] = match i.checked_sub(1) {
+                            None => &x.memory()[part(plan.item(0))],
+                            Some(below) if saved.hidden[below].is_empty() => &restored[below],
+                            Some(below) => &saved.hidden[below][part(plan.item(i))],
+                        };
+                        let shape = Shape { items, ..plan.shapes[i] };
+                        let kept = &saved.kept[i][part(layers[i].kept(shape))];
+                        layers[i].restore(input, shape, kept, &mut y, work);
+                    }
+                    restored.push(y);
+                }
                 let mut above: Option<Buffer<F>> = None;
                 let mut grads_end = n_params;
                 for i in (0..n).rev() {
                     let shape = Shape { items, ..plan.shapes[i] };
-                    let (hidden, kept) = (i.checked_sub(1).map(|i| &saved.hidden[i]), &saved.kept[i]);
-                    let input = match hidden {
-                        Some(h) => &h[part(plan.item(i))],
+                    let input: &[F] = match i.checked_sub(1) {
                         None => &x.memory()[part(plan.item(0))],
+                        Some(below) if saved.hidden[below].is_empty() => &restored[below],
+                        Some(below) => &saved.hidden[below][part(plan.item(i))],
                     };
-                    let kept = &kept[part(layers[i].kept(shape))];
+                    let kept = &saved.kept[i][part(layers[i].kept(shape))];
                     let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
                     grads_end -= layers[i].n_params();
                     let dy: &mut [F] = match &mut above {
