@@ -8,7 +8,7 @@
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
-use gim_core::kernels::vector::{add_column_sums, add_scaled};
+use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
@@ -214,11 +214,7 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         let weight = Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool);
         let bias = &self.bias.value;
         let bias_and_relu = |_: usize, col: usize, y: &mut [F]| {
-            y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| {
-                let sum = *y + *b;
-                // Not `max`: a NaN has to stay one, so that a diverged module is found out.
-                *y = if sum <= F::zero() { F::zero() } else { sum };
-            });
+            y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| *y = relu(*y + *b));
         };
         for i in 0..p.count {
             let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * c_out..];

@@ -2,7 +2,7 @@
 
 use gim_core::layer::Layer;
 use gim_core::layers::Sequential;
-use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, Supervision};
+use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::Stack;
@@ -178,9 +178,7 @@ impl NetworkConfig {
             let key = key.with_item(2000);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
                 None => Box::new(InfoNce::new(config, sampler::by_name(&loss.sampler)?, key)?),
-                Some(Supervision { classes, bins }) => {
-                    Box::new(CrossEntropy::new(CrossEntropyConfig { channels, classes, bins }, key)?)
-                }
+                Some(labels) => Box::new(labels.loss(channels, key)?),
             };
             let parts = Parts {
                 encoder: Sequential::new(encoder),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gim_core::{Error, Result};
-use gim_eval::{Baseline, Deviation, Measured, compare, table};
+use gim_eval::{Baseline, Deviation, Interval, Measured, compare, table};
 
 use crate::files::create_folder;
 use crate::reproduce::Plan;
@@ -22,15 +22,25 @@ fn name(s: &Summary) -> Option<String> {
     s.features().filter(|_| judged).map(|features| format!("{}: {}, {features}", s.run, s.task))
 }
 
-/// Mean and standard deviation over seeds of what each probe is judged by.
+/// The run that a value's name begins with.
+fn run_of(name: &str) -> &str {
+    name.split(": ").next().unwrap_or_default()
+}
+
+/// Whether a value is of a run that the plan lists.
+fn listed(plan: &Plan, value: &Baseline) -> bool {
+    plan.sweep.run.iter().any(|e| e.name == run_of(&value.name))
+}
+
+/// Mean and standard deviation (NaN for one) over seeds of what each probe is judged by.
 fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64)> {
     let mut out = BTreeMap::new();
     for s in summary {
         if let Some(name) = name(s) {
-            let mean = s.judged().0;
-            let n = s.by_seed.len() as f64;
-            let variance = s.by_seed.values().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
-            out.insert(name, (mean, variance.sqrt()));
+            let seeds: Vec<f64> = s.by_seed.values().copied().collect();
+            if let Some(i) = Interval::of(&seeds) {
+                out.insert(name, (i.mean, i.std));
+            }
         }
     }
     out
@@ -63,21 +73,17 @@ pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<D
         return Err(Error::file(baseline, "is not there", "make it with gim check --update"));
     }
     let rows: Vec<Baseline> = table::read_rows(baseline)?;
-    let wanted: Vec<Baseline> = rows
-        .into_iter()
-        .filter(|b| plan.sweep.run.iter().any(|e| b.name.starts_with(&format!("{}: ", e.name))))
-        .collect();
+    let wanted: Vec<Baseline> = rows.into_iter().filter(|b| listed(plan, b)).collect();
     if wanted.is_empty() {
         return Err(Error::file(baseline, "has no value of these runs", "make it with gim check --update"));
     }
     let digests = digests(plan)?;
-    let digest_of = |name: &str| {
-        let run = name.split(": ").next().unwrap_or_default();
-        digests.get(run).cloned().unwrap_or_default()
-    };
     let measured = values(summary)
         .into_iter()
-        .map(|(name, (value, _))| (name.clone(), Measured { value, digest: digest_of(&name) }))
+        .map(|(name, (value, _))| {
+            let digest = digests.get(run_of(&name)).cloned().unwrap_or_default();
+            (name, Measured { value, digest })
+        })
         .collect();
     Ok((compare(&measured, &wanted), wanted.len()))
 }
@@ -91,12 +97,11 @@ pub fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize
         return Err(Error::config("--update", "one seed has no spread", "add --seeds 3 or more"));
     }
     let mut rows: Vec<Baseline> = if baseline.is_file() { table::read_rows(baseline)? } else { Vec::new() };
-    rows.retain(|b| !plan.sweep.run.iter().any(|e| b.name.starts_with(&format!("{}: ", e.name))));
+    rows.retain(|b| !listed(plan, b));
     let digests = digests(plan)?;
     for (name, (value, spread)) in values(summary) {
-        let run = name.split(": ").next().unwrap_or_default().to_owned();
         let tolerance = (DEVIATIONS * spread).max(LEAST_TOLERANCE);
-        let digest = digests.get(&run).cloned().unwrap_or_default();
+        let digest = digests.get(run_of(&name)).cloned().unwrap_or_default();
         let round = |x: f64| (x * 100.0).round() / 100.0;
         let (value, spread, tolerance) = (round(value), round(spread), round(tolerance));
         rows.push(Baseline { name, value, spread, tolerance, digest });

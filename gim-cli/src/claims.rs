@@ -2,7 +2,7 @@
 //! side, does not when the interval lies on the other, and cannot be told in between or from a single seed.
 
 use crate::figures::Group;
-use crate::summary::{Summary, difference, last_module};
+use crate::summary::{Summary, difference, last_module, signed};
 use crate::sweep::Entry;
 
 /// What the numbers say.
@@ -51,7 +51,8 @@ pub struct Claim {
 const NEAR: f64 = 3.0;
 
 fn points((mean, half): (f64, Option<f64>)) -> String {
-    half.map_or(format!("{mean:+.1} (one seed)"), |h| format!("{mean:+.1} ± {h:.1}"))
+    let alone = if half.is_none() { " (one seed)" } else { "" };
+    signed(mean, half) + alone
 }
 
 /// All claims that the rows have numbers for.

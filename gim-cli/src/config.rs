@@ -36,6 +36,21 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
 }
 
+impl TrainConfig {
+    /// Whether modules learn one after the other.
+    pub fn iterative(&self) -> bool {
+        self.schedule == "iterative"
+    }
+
+    /// Steps that each module learns for; `epoch_len` is asked for only when epochs are counted.
+    ///
+    /// # Errors
+    /// When the length of an epoch cannot be told.
+    pub fn steps_each(&self, epoch_len: impl FnOnce() -> Result<u64>) -> Result<u64> {
+        if self.steps > 0 { Ok(self.steps) } else { Ok(self.epochs * epoch_len()?) }
+    }
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {

@@ -168,12 +168,6 @@ impl Comparison {
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&*name));
         Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone() })
     }
-
-    fn run(&self, show: Mode) -> Result<reproduce::Outcome> {
-        let plan = self.plan()?;
-        save_on_interrupt()?;
-        reproduce::reproduce(&plan, show)
-    }
 }
 
 #[derive(Subcommand)]
@@ -254,7 +248,9 @@ fn execute(args: Args) -> Result<ExitCode> {
             draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
         }
         Command::Reproduce(c) => {
-            let outcome = c.run(show)?;
+            let plan = c.plan()?;
+            save_on_interrupt()?;
+            let outcome = reproduce::reproduce(&plan, show)?;
             print!("{}", reproduce::print(&outcome));
             outcome.files.iter().for_each(|f| println!("{}", f.display()));
         }
@@ -266,7 +262,8 @@ fn execute(args: Args) -> Result<ExitCode> {
                 .then(|| std::env::temp_dir().join(format!("gim-check-{}", std::process::id())));
             let comparison = Comparison { out: comparison.out.clone().or_else(|| scratch.clone()), ..comparison };
             let plan = comparison.plan()?;
-            let outcome = comparison.run(show)?;
+            save_on_interrupt()?;
+            let outcome = reproduce::reproduce(&plan, show)?;
             let held = if update {
                 println!("{} values in {}", check::update(&plan, &outcome.summary, &baseline)?, baseline.display());
                 true

@@ -10,7 +10,7 @@ use crate::claims::{Claim, Verdict};
 use crate::environment::Environment;
 use crate::figures::Group;
 use crate::memory::Peak;
-use crate::summary::{Ablation, Summary, with, with_mark};
+use crate::summary::{Ablation, Summary, reported, signed, with, with_mark};
 
 /// What a run was made with.
 #[derive(Debug, Clone)]
@@ -95,7 +95,7 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
                 format!("{:.1}", s.accuracy),
                 format!("{:.1}", s.macro_accuracy),
                 s.over_random.map_or("".into(), |d| format!("{d:+.1}")),
-                s.paper.zip(s.paper_mark.as_deref()).map_or("".into(), |(v, m)| with_mark(v, m)),
+                reported(s.paper, s.paper_mark.as_deref()),
             ]);
         }
         let how = match protocol.as_str() {
@@ -126,8 +126,8 @@ fn ablation_table(report: &Report<'_>) -> Option<Table> {
                 format!("{}, {}", a.task, a.protocol),
                 with(a.accuracy, a.accuracy_ci95),
                 format!("{:.1}", a.reference),
-                a.difference_ci95.map_or(format!("{:+.1}", a.difference), |h| format!("{:+.1} ± {h:.1}", a.difference)),
-                a.paper.zip(a.paper_mark.as_deref()).map_or("".into(), |(v, m)| with_mark(v, m)),
+                signed(a.difference, a.difference_ci95),
+                reported(a.paper, a.paper_mark.as_deref()),
             ]
         })
         .collect();

@@ -1,5 +1,6 @@
 //! A whole comparison by one command: train, extract, probe, draw, tabulate, for several seeds. What is done is not done again.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Result};
@@ -14,7 +15,7 @@ use crate::memory::{self, Peak};
 use crate::probes::{How, Row};
 use crate::progress::Mode as Show;
 use crate::report::{self, Report};
-use crate::summary::{self, Ablation, Summary, with, with_mark};
+use crate::summary::{self, Ablation, Summary, reported, signed, with};
 use crate::sweep::{Entry, Sweep};
 use crate::{draw, extract, probes, run};
 
@@ -172,15 +173,13 @@ fn peaks(plan: &Plan) -> Result<Vec<Peak>> {
 
 fn write_tables(plan: &Plan, summary: &[Summary], ablations: &[Ablation], peaks: &[Peak]) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
+    let mut methods: BTreeMap<&str, &str> = BTreeMap::new();
+    for e in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
+        methods.insert(&e.name, e.config(&[])?.domain.experiment().name());
+    }
     for domain in ["audio", "vision"] {
-        let of = |name: &str| plan.sweep.run.iter().any(|e| e.name == name && e.than.is_none());
-        let mut rows = Vec::new();
-        for s in summary.iter().filter(|s| of(&s.run)) {
-            let entry = plan.sweep.run.iter().find(|e| e.name == s.run);
-            if entry.is_some_and(|e| e.config(&[]).is_ok_and(|c| c.domain.experiment().name() == domain)) {
-                rows.push(s);
-            }
-        }
+        let of = |s: &&Summary| methods.get(s.run.as_str()) == Some(&domain);
+        let rows: Vec<&Summary> = summary.iter().filter(of).collect();
         if !rows.is_empty() {
             let path = plan.out.join(format!("table_{domain}.csv"));
             table::write_rows(&path, &rows)?;
@@ -233,7 +232,7 @@ pub fn print(outcome: &Outcome) -> String {
             with(s.accuracy, s.accuracy_ci95),
             s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
             s.over_random.map_or(String::new(), |d| format!("{d:+.1}")),
-            s.paper.zip(s.paper_mark.as_deref()).map_or(String::new(), |(v, m)| with_mark(v, m)),
+            reported(s.paper, s.paper_mark.as_deref()),
         );
     }
     for a in &outcome.ablations {
@@ -244,7 +243,7 @@ pub fn print(outcome: &Outcome) -> String {
             a.protocol,
             a.module,
             with(a.accuracy, a.accuracy_ci95),
-            a.difference_ci95.map_or(format!("{:+.1}", a.difference), |h| format!("{:+.1} ± {h:.1}", a.difference)),
+            signed(a.difference, a.difference_ci95),
             a.than,
             a.reference
         );

@@ -89,9 +89,14 @@ pub fn is_complete(run: &Path, config: &Config) -> Result<bool> {
     let Some((step, _)) = checkpoints(run).pop() else { return Ok(false) };
     let t = &config.train;
     let experiment = config.domain.experiment();
-    let each = if t.steps > 0 { t.steps } else { t.epochs * experiment.feed(t, step)?.epoch_len() };
-    let modules = experiment.build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64;
-    Ok(step >= if t.schedule == "iterative" { each * modules } else { each })
+    let each = t.steps_each(|| Ok(experiment.feed(t, step)?.epoch_len()))?;
+    // Only turns need to be counted by module, and a stack is not built in no time.
+    let turns = if t.iterative() {
+        experiment.build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
+    } else {
+        1
+    };
+    Ok(step >= each * turns)
 }
 
 /// A run's configuration and its trained stack.
@@ -150,8 +155,8 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
             eprintln!("note: {note}");
         }
     }
-    let iterative = config.train.schedule == "iterative";
-    let each = if config.train.steps > 0 { config.train.steps } else { config.train.epochs * feed.epoch_len() };
+    let iterative = config.train.iterative();
+    let each = config.train.steps_each(|| Ok(feed.epoch_len()))?;
     let total = if iterative { each * modules as u64 } else { each };
 
     // Rows behind the checkpoint belong to steps that will be done again.

@@ -104,6 +104,16 @@ impl Summary {
     }
 }
 
+/// The paper's value and its mark, for people; nothing where there is none.
+pub fn reported(value: Option<f64>, mark: Option<&str>) -> String {
+    value.zip(mark).map_or(String::new(), |(v, m)| with_mark(v, m))
+}
+
+/// A difference and its half-width, for people.
+pub fn signed(mean: f64, half: Option<f64>) -> String {
+    half.map_or(format!("{mean:+.1}"), |h| format!("{mean:+.1} ± {h:.1}"))
+}
+
 /// Mean and half-width, for people.
 pub fn with(mean: f64, half: Option<f64>) -> String {
     half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))

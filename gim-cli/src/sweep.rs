@@ -1,6 +1,6 @@
 //! What a comparison consists of: a file that lists runs, each a preset and what it changes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::{Error, Result};
 use serde::Deserialize;
@@ -38,9 +38,22 @@ pub struct Entry {
     pub set: Vec<String>,
 }
 
-/// A list of runs.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// A comparison as a file holds it: runs of its own, and those of another with other presets.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Listed {
+    seeds: u64,
+    #[serde(default)]
+    run: Vec<Entry>,
+    /// The comparison that comes along whose runs these are as well; a run of the same name takes its place.
+    like: Option<String>,
+    /// Presets to use instead of the other's.
+    #[serde(default)]
+    presets: BTreeMap<String, String>,
+}
+
+/// A list of runs.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
     /// Seeds of every run.
     pub seeds: u64,
@@ -84,8 +97,25 @@ impl Sweep {
                 )
             })?,
         };
-        let sweep: Self = toml::from_str(&text)
+        let Listed { seeds, mut run, like, presets } = toml::from_str(&text)
             .map_err(|e| Error::file(source, format_args!("is no list of runs: {e}"), "mend the file"))?;
+        if let Some(like) = like {
+            if !SWEEPS.iter().any(|s| s.0 == like) {
+                let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
+                let what = format!("wants to be like `{like}`, which does not come along");
+                return Err(Error::file(source, what, format_args!("use {}", names.join(", "))));
+            }
+            let mut all = Self::load(&like)?.run;
+            for e in &mut all {
+                match run.iter().position(|own| own.name == e.name) {
+                    Some(own) => *e = run.remove(own),
+                    None => e.preset = presets.get(&e.preset).cloned().unwrap_or_else(|| e.preset.clone()),
+                }
+            }
+            all.append(&mut run);
+            run = all;
+        }
+        let sweep = Self { seeds, run };
         sweep.check(source)?;
         Ok(sweep)
     }
@@ -137,6 +167,9 @@ mod tests {
         for (name, _) in SWEEPS {
             let sweep = Sweep::load(name).unwrap();
             assert!(sweep.run.iter().any(|e| e.than.is_some()), "{name} has an ablation");
+            for e in &sweep.run {
+                assert!(e.preset.ends_with(&format!("-{name}")), "{}: {}", e.name, e.preset);
+            }
             let audio = sweep.only("audio/no-gru");
             assert_eq!(audio.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["audio/gim", "audio/no-gru"]);
         }
@@ -157,6 +190,7 @@ mod tests {
             (format!("seeds = 1\n{run}tasks = [\"classes\"]\n"), "phones, speakers"),
             (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
             (format!("seeds = 1\n{run}more = 1\n"), "more"),
+            (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),
             ("seeds = 1\nrun = []\n".into(), "no run"),
         ] {
             let e = load(text).unwrap_err();

@@ -2,7 +2,7 @@
 
 use gim_core::layer::Layer;
 use gim_core::layers::{ItemLayer, Itemwise, Sequential};
-use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNceConfig, LocalLoss, Supervision};
+use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::Direction;
@@ -273,9 +273,7 @@ impl NetworkConfig {
             let key = key.with_item(90_000);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
                 None => Box::new(Directions::new(&config, &loss.ways()?, sampler, key)?),
-                Some(Supervision { classes, bins }) => {
-                    Box::new(CrossEntropy::new(CrossEntropyConfig { channels: cut.channels, classes, bins }, key)?)
-                }
+                Some(labels) => Box::new(labels.loss(cut.channels, key)?),
             };
             let parts = Parts {
                 encoder: Sequential::new(encoder.collect()),

@@ -92,6 +92,15 @@ fn gate_grad<F: Scalar>(pre: &[F], channels: usize, dout: &[F], dpre: &mut [F]) 
 }
 
 impl<F: Scalar> PixelCnn<F> {
+    /// All convolutions, in the order of their parameters.
+    fn convs(&self) -> impl Iterator<Item = &Conv2d<F>> {
+        self.layers.iter().flat_map(GatedLayer::convs).chain([&self.out])
+    }
+
+    fn convs_mut(&mut self) -> impl Iterator<Item = &mut Conv2d<F>> {
+        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out])
+    }
+
     /// `n_layers` gated layers and a 1×1 convolution. Weights from U(±1/√fan_in) of the kernels that are used.
     ///
     /// # Errors
@@ -123,8 +132,7 @@ impl<F: Scalar> PixelCnn<F> {
 
 impl<F: Scalar> Params<F> for PixelCnn<F> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
-        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).for_each(|c| c.visit(f));
-        self.out.visit(f);
+        self.convs_mut().for_each(|c| c.visit(f));
     }
 }
 
@@ -144,11 +152,11 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
     }
 
     fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
-        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out]).for_each(|c| c.pack(pass, pool));
+        self.convs_mut().for_each(|c| c.pack(pass, pool));
     }
 
     fn unpack(&mut self) {
-        self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out]).for_each(|c| c.unpack());
+        self.convs_mut().for_each(|c| c.unpack());
     }
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>) {
@@ -245,11 +253,10 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
     }
 
     fn n_params(&self) -> usize {
-        self.layers.iter().flat_map(GatedLayer::convs).chain([&self.out]).map(|c| c.n_params()).sum()
+        self.convs().map(|c| c.n_params()).sum()
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        let convs = self.layers.iter().flat_map(GatedLayer::convs).chain([&self.out]);
-        convs.map(|c| c.multiply_adds(x.with_channels(c.config().c_in))).sum()
+        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().c_in))).sum()
     }
 }

@@ -2,13 +2,13 @@
 
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::Store;
+use gim_core::kernels::vector::relu;
 use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
-use crate::windows::relu;
 
 /// What a block is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use gim_core::Scalar;
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Rows, prefetch};
+use gim_core::kernels::vector::relu;
 
 /// Where windows lie on a picture; numbers outside are zeros.
 #[derive(Debug, Clone, Copy)]
@@ -103,12 +104,6 @@ pub(crate) struct Windows<'a, F> {
     pub grid: Grid,
     pub picture: &'a [F],
     pub relu: bool,
-}
-
-/// Not `max`: a NaN has to stay one, so that a diverged module is found out.
-#[inline(always)]
-pub(crate) fn relu<F: Scalar>(x: F) -> F {
-    if x <= F::zero() { F::zero() } else { x }
 }
 
 #[inline(always)]

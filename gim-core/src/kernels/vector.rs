@@ -73,6 +73,12 @@ pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += s * *x);
 }
 
+/// max(0, x), but a NaN stays one, so that a diverged module is found out.
+#[inline(always)]
+pub fn relu<F: Scalar>(x: F) -> F {
+    if x <= F::zero() { F::zero() } else { x }
+}
+
 /// 1/(1 + e⁻ˣ), vectorisable.
 #[inline(always)]
 pub fn sigmoid<F: Scalar>(x: F) -> F {

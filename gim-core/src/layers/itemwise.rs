@@ -5,6 +5,8 @@
 //! Chunks and their grouping depend on shapes alone, and groups add up their gradients in order: results do not depend on
 //! the number of threads.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::activations::{Activations, Shape};
@@ -114,6 +116,17 @@ struct Saved<F: Scalar> {
     /// Empty where a layer restores its output.
     hidden: Vec<Buffer<F>>,
     kept: Vec<Buffer<F>>,
+}
+
+impl<F: Scalar> Saved<F> {
+    /// What layer `i` was given: the part of `x` or of what the layer below put out, or that output computed once more.
+    fn input<'a>(&'a self, i: usize, x: &'a [F], restored: &'a [Buffer<F>], part: Range<usize>) -> &'a [F] {
+        match i.checked_sub(1) {
+            None => &x[part],
+            Some(below) if self.hidden[below].is_empty() => &restored[below],
+            Some(below) => &self.hidden[below][part],
+        }
+    }
 }
 
 /// Sizes that follow from an input's shape.
@@ -346,11 +359,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                     let missing = saved.hidden[i].is_empty();
                     let mut y = scratch(pool, if missing { plan.item(i + 1) * items } else { 0 });
                     if missing {
-                        let input: &[F] = match i.checked_sub(1) {
-                            None => &x.memory()[part(plan.item(0))],
-                            Some(below) if saved.hidden[below].is_empty() => &restored[below],
-                            Some(below) => &saved.hidden[below][part(plan.item(i))],
-                        };
+                        let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
                         let shape = Shape { items, ..plan.shapes[i] };
                         let kept = &saved.kept[i][part(layers[i].kept(shape))];
                         layers[i].restore(input, shape, kept, &mut y, work);
@@ -361,11 +370,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 let mut grads_end = n_params;
                 for i in (0..n).rev() {
                     let shape = Shape { items, ..plan.shapes[i] };
-                    let input: &[F] = match i.checked_sub(1) {
-                        None => &x.memory()[part(plan.item(0))],
-                        Some(below) if saved.hidden[below].is_empty() => &restored[below],
-                        Some(below) => &saved.hidden[below][part(plan.item(i))],
-                    };
+                    let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
                     let kept = &saved.kept[i][part(layers[i].kept(shape))];
                     let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
                     grads_end -= layers[i].n_params();

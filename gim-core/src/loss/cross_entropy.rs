@@ -18,6 +18,16 @@ pub struct Supervision {
     pub bins: usize,
 }
 
+impl Supervision {
+    /// The loss on contexts of so many channels.
+    ///
+    /// # Errors
+    /// As [`CrossEntropy::new`].
+    pub fn loss<F: Scalar>(self, channels: usize, key: Key) -> Result<CrossEntropy<F>> {
+        CrossEntropy::new(CrossEntropyConfig { channels, classes: self.classes, bins: self.bins }, key)
+    }
+}
+
 /// Settings of [`CrossEntropy`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropyConfig {
