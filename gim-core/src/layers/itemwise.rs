@@ -58,8 +58,8 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// Numbers that backward needs of every item beyond `x`.
     fn kept(&self, x: Shape) -> usize;
 
-    /// Arranges weights for the pass that comes next: once, not for every chunk.
-    fn pack(&mut self, pass: Pass, pool: &Pool<F>);
+    /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>);
 
     /// Forgets what was packed.
     fn unpack(&mut self);
@@ -258,7 +258,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
             })
             .collect();
         let work = Work { pool, threads: plan.threads };
-        self.layers.iter_mut().for_each(|l| l.pack(Pass::Forward, pool));
+        self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each(|(c, y, mut hidden, mut kept)| {
             let from = c * plan.chunk;
@@ -340,10 +340,10 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let tasks: Vec<_> =
             sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
         let work = Work { pool, threads: plan.threads };
-        for layer in &mut self.layers {
-            layer.pack(Pass::Backward, pool);
+        for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
+            layer.pack(Pass::Backward, *x, pool);
             if plan.restore && layer.restores() {
-                layer.pack(Pass::Forward, pool);
+                layer.pack(Pass::Forward, *x, pool);
             }
         }
         let layers = &self.layers;

@@ -73,7 +73,16 @@ pub struct OptimizerConfig {
 impl Default for OptimizerConfig {
     fn default() -> Self {
         let AdamConfig { lr, beta1, beta2, eps, decay_steps } = AdamConfig::default();
-        Self { kind: "adam".into(), lr, beta1, beta2, eps, momentum: SgdConfig::default().momentum, decay: Decay::None, decay_steps }
+        Self {
+            kind: "adam".into(),
+            lr,
+            beta1,
+            beta2,
+            eps,
+            momentum: SgdConfig::default().momentum,
+            decay: Decay::None,
+            decay_steps,
+        }
     }
 }
 
