@@ -1,6 +1,7 @@
 //! Pictures as grids of overlapping patches, and the way back from patches to a grid of features.
 
 use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::profile::Tasks;
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Pool, Result, Scalar};
@@ -119,7 +120,7 @@ impl<F: Scalar> Layer<F> for PatchMean {
         let c = x.shape().channels;
         let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
         let mut means = pool.zeros(x.shape().items * c);
-        means.par_chunks_mut(c).enumerate().for_each(|(patch, to)| {
+        means.par_chunks_mut(c).enumerate().for_each_task("means of patches", |(patch, to)| {
             for pixel in x.item(patch).chunks_exact(c) {
                 to.iter_mut().zip(pixel).for_each(|(t, p)| *t += *p);
             }
@@ -148,7 +149,7 @@ impl<F: Scalar> Layer<F> for PatchMean {
         };
         assert_eq!(dx.layout().padded, dx.shape().steps, "patches are stored without margins");
         let item = dx.layout().item_len();
-        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each(|(patch, dx)| {
+        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each_task("gradients of patches", |(patch, dx)| {
             let from = dy.at(dy.layout().row_of(patch));
             for pixel in dx.chunks_exact_mut(c) {
                 if add {
