@@ -123,7 +123,7 @@ fn other_programs_are_compared_or_missed() {
     );
     assert_eq!(torch["gflop"], table[0]["gflop"]);
     let page = std::fs::read_to_string(root.join("a/README.md")).unwrap();
-    assert!(page.contains("PyTorch 9.9") && page.contains("2.000 (1.000 to 3.000)"), "{page}");
+    assert!(page.contains("PyTorch 9.9") && page.contains("2.00 (1.00 to 3.00)"), "{page}");
     assert!(page.contains("$TORCH_PYTHON $TORCH_BENCH audio --compile"), "{page}");
 
     bench(root, &["--only", "probe", "--out", "b", "--sklearn-python", &breaks]);

@@ -22,7 +22,7 @@ pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
     if bench.ours_of(&["probe"]).next().is_some() {
         out += "\n## Linear probe\n\n";
         out += "Standardising, then solving to convergence, on the same features and with the same penalty. The objective is mean cross-entropy + λ/2 ‖weights‖²: \
-                the lower, the better solved. How much arithmetic convergence needs depends on the solver, so there is no limit to hold it against.\n\n";
+                the lower, the better solved. Scikit-learn ran on one thread and on all, and the faster counts. How much arithmetic convergence needs depends on the solver, so there is no limit to hold it against.\n\n";
         out += &probes(bench);
     }
     if bench.ours_of(&["scaling"]).next().is_some() {
@@ -99,9 +99,9 @@ fn compared(bench: &Bench) -> String {
             r.work.clone(),
             timed(r),
             maybe(r.peak_mb, 0),
-            maybe(r.gflop, 1),
+            r.gflop.map_or(String::new(), short),
             maybe(r.gflop_per_second, 1),
-            maybe(r.limit_seconds, 3),
+            r.limit_seconds.map_or(String::new(), short),
             r.of_limit.map_or(String::new(), |s| format!("{:.0} %", 100.0 * s)),
             other.map_or(String::new(), timed),
             maybe(other.and_then(|o| o.peak_mb), 0),
@@ -164,9 +164,7 @@ fn growth(bench: &Bench) -> String {
             points.iter().filter_map(|r| Some((r.x?, value(r)?))).collect()
         };
         let (seconds, memory) = (of(|r| Some(r.seconds)), of(|r| r.held_mb));
-        let list = |values: Vec<f64>, digits| {
-            values.into_iter().map(|v| format!("{v:.digits$}")).collect::<Vec<_>>().join(", ")
-        };
+        let list = |values: Vec<f64>| values.into_iter().map(short).collect::<Vec<_>>().join(", ");
         let exponents = |points: &[(f64, f64)]| {
             let last = &points[points.len().saturating_sub(2)..];
             format!("{} ({})", maybe(slope(points), 2), maybe(slope(last), 2))
@@ -174,16 +172,17 @@ fn growth(bench: &Bench) -> String {
         (!points.is_empty()).then(|| {
             vec![
                 axis.title.to_owned(),
-                list(seconds.iter().map(|p| p.0).collect(), 0),
-                list(seconds.iter().map(|p| p.1).collect(), 3),
+                points.iter().filter_map(|r| r.x).map(|x| x.to_string()).collect::<Vec<_>>().join(", "),
+                list(seconds.iter().map(|p| p.1).collect()),
                 exponents(&seconds),
-                axis.expected.to_owned(),
-                list(memory.iter().map(|p| p.1).collect(), 0),
+                axis.expected[0].to_owned(),
+                list(memory.iter().map(|p| p.1).collect()),
                 exponents(&memory),
+                axis.expected[1].to_owned(),
             ]
         })
     });
-    table(&["what grows", "values", "s", "exponent", "expected", "MB", "exponent"], rows)
+    table(&["what grows", "values", "s", "exponent", "expected", "MB", "exponent", "expected"], rows)
 }
 
 /// Slope of the straight line through the points on logarithmic axes (least squares); none for a single point.
@@ -201,7 +200,7 @@ fn spread(chunks: &Chunks) -> String {
     let columns = THREADS.iter().skip(1);
     let whole: Vec<String> = std::iter::once("whole step".to_owned())
         .chain((0..3).map(|_| String::new()))
-        .chain([format!("{:.3}", chunks.seconds[0]), "100 %".into()])
+        .chain([short(chunks.seconds[0]), "100 %".into()])
         .chain(
             columns
                 .clone()
@@ -213,15 +212,15 @@ fn spread(chunks: &Chunks) -> String {
     let loops = chunks.loops.iter().map(|l| {
         let tasks =
             if l.tasks[0] == l.tasks[1] { l.tasks[0].to_string() } else { format!("{} to {}", l.tasks[0], l.tasks[1]) };
-        [l.name.clone(), l.loops.to_string(), tasks, format!("{:.2}", 1e3 * l.longest)]
+        [l.name.clone(), l.loops.to_string(), tasks, short(1e3 * l.longest)]
             .into_iter()
-            .chain([format!("{:.3}", l.seconds[0]), share(l.seconds[0])])
+            .chain([short(l.seconds[0]), share(l.seconds[0])])
             .chain(l.seconds.iter().skip(1).map(|s| format!("{:.2}", l.seconds[0] / s)))
             .collect()
     });
     let serial = ["outside of loops".to_owned(), String::new(), String::new(), String::new()]
         .into_iter()
-        .chain([format!("{:.3}", chunks.serial), share(chunks.serial)])
+        .chain([short(chunks.serial), share(chunks.serial)])
         .chain(columns.clone().map(|_| "1.00".to_owned()))
         .collect();
     let heads: Vec<String> = columns.map(|t| format!("faster on {t}")).collect();
@@ -242,8 +241,16 @@ fn commands(bench: &Bench) -> String {
 
 /// Median, shortest and longest.
 fn timed(row: &Row) -> String {
-    let digits = if row.seconds < 0.1 { 4 } else { 3 };
-    format!("{:.digits$} ({:.digits$} to {:.digits$})", row.seconds, row.seconds_min, row.seconds_max)
+    format!("{} ({} to {})", short(row.seconds), short(row.seconds_min), short(row.seconds_max))
+}
+
+/// Three digits that count, or all before the point.
+fn short(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let digits = (2.0 - value.abs().max(1e-6).log10().floor()).max(0.0) as usize;
+    format!("{value:.digits$}")
 }
 
 fn maybe(value: Option<f64>, digits: usize) -> String {
@@ -267,5 +274,13 @@ mod tests {
         let points: Vec<(f64, f64)> = [1.0, 2.0, 4.0f64].iter().map(|x| (*x, 3.0 * x.powi(2))).collect();
         assert!((slope(&points).unwrap() - 2.0).abs() < 1e-12);
         assert_eq!(slope(&points[..1]), None);
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        assert_eq!(
+            [0.0, 0.01234, 0.5, 9.876, 45.67, 1234.5].map(short),
+            ["0", "0.0123", "0.500", "9.88", "45.7", "1234"]
+        );
     }
 }

@@ -38,7 +38,7 @@ const BAR: f64 = 18.0;
 /// Between the bars of one piece of work, and between pieces of work.
 const GAPS: (f64, f64) = (3.0, 18.0);
 /// Where bars begin, and room for the numbers behind the longest one.
-const LEFT: f64 = 300.0;
+const LEFT: f64 = 320.0;
 const NUMBERS: f64 = 150.0;
 const LINE: f64 = 19.0;
 const LIMIT: Ink = Ink(170, 170, 170);
