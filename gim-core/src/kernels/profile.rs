@@ -141,3 +141,31 @@ pub(super) fn timed(kind: Kind, (m, k, n): (usize, usize, usize), threads: usize
     row.calls += 1;
     row.time += time;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn loops_leave_their_tasks_but_not_those_inside() {
+        let sum = AtomicUsize::new(0);
+        let work = || {
+            (0..5usize).into_par_iter().for_each_task("test, outside", |i| {
+                (0..3usize).into_par_iter().for_each_task("test, inside", |j| {
+                    sum.fetch_add(i * j, Ordering::Relaxed);
+                });
+            });
+        };
+        work();
+        start();
+        work();
+        let (_, loops) = stop();
+        assert_eq!(sum.into_inner(), 60);
+        // Other tests may have left loops of theirs.
+        let own: Vec<&Loop> = loops.iter().filter(|l| l.name.starts_with("test, ")).collect();
+        assert_eq!(own.len(), 1);
+        assert_eq!((own[0].name, own[0].tasks.len()), ("test, outside", 5));
+        assert!(own[0].tasks.iter().all(|t| *t <= own[0].wall));
+    }
+}
