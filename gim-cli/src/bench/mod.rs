@@ -14,12 +14,12 @@ use std::time::{Instant, SystemTime};
 
 use gim_core::kernels::profile;
 use gim_core::{Error, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::chunks::{Chunks, THREADS};
 use crate::environment::{Environment, rfc3339};
 use crate::estimate::{Estimate, median};
-use crate::figures::{SpeedBars, WorkBars, speed};
+use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
 use crate::files::{create_folder, write_atomic, write_atomic_with};
 use crate::progress::Mode;
 use plan::{Item, Other};
@@ -49,7 +49,7 @@ pub struct Options {
 }
 
 /// What one program needed for one piece of work: a line of bench.csv. Times in seconds, memory in MB (10⁶ bytes).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
     /// `section/work`, then what varies.
     pub name: String,
@@ -85,10 +85,15 @@ pub struct Row {
     pub of_limit: Option<f64>,
     /// Value of what a probe minimises, at its solution.
     pub objective: Option<f64>,
-    /// All times, as far as the program gives them, in order.
-    pub times: String,
+    /// All times, as far as the program gives them.
+    #[serde(serialize_with = "in_one_cell")]
+    pub times: Vec<f64>,
     /// What was run.
     pub command: String,
+}
+
+fn in_one_cell<S: Serializer>(times: &[f64], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&times.iter().map(|t| format!("{t:.5}")).collect::<Vec<_>>().join(" "))
 }
 
 /// What a process measured.
@@ -112,22 +117,6 @@ struct TorchStep {
     spread: [f64; 2],
     /// MiB.
     peak_rss_mb: f64,
-}
-
-/// A line of chunks.csv: the loops of a name on simulated threads.
-#[derive(Serialize)]
-struct ChunkRow<'a> {
-    name: &'a str,
-    part: &'a str,
-    loops: Option<usize>,
-    fewest_tasks: Option<usize>,
-    most_tasks: Option<usize>,
-    longest_seconds: Option<f64>,
-    seconds_1: f64,
-    seconds_2: f64,
-    seconds_8: f64,
-    seconds_32: f64,
-    seconds_64: f64,
 }
 
 /// A benchmark under way.
@@ -273,8 +262,7 @@ impl Bench {
     /// Adds a reading to the row of its work and program.
     fn record(&mut self, item: &Item, program: &str, threads: usize, reading: Reading, command: String) {
         let at = self.rows.iter().position(|r| r.name == item.name && r.program == program);
-        let mut times: Vec<f64> =
-            at.map_or(Vec::new(), |i| self.rows[i].times.split(' ').filter_map(|t| t.parse().ok()).collect());
+        let mut times = at.map_or(Vec::new(), |i| self.rows[i].times.clone());
         times.extend(&reading.times);
         let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         let row = Row {
@@ -295,7 +283,7 @@ impl Bench {
             limit_seconds: None,
             of_limit: None,
             objective: reading.objective,
-            times: times.iter().map(|t| format!("{t:.5}")).collect::<Vec<_>>().join(" "),
+            times,
             command,
         };
         match at {
@@ -336,7 +324,9 @@ impl Bench {
         write_csv(&files[0], &self.rows)?;
         if !self.chunks.is_empty() {
             files.push(file("chunks.csv"));
-            let rows: Vec<ChunkRow<'_>> = self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name, c)).collect();
+            let columns = ["name", "part", "loops", "fewest_tasks", "most_tasks", "longest_seconds"].map(str::to_owned);
+            let mut rows = vec![columns.into_iter().chain(THREADS.map(|t| format!("seconds_{t}"))).collect()];
+            rows.extend(self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name, c)));
             write_csv(&files[1], &rows)?;
         }
         let chart = self.chart()?;
@@ -362,16 +352,11 @@ impl Bench {
     /// The processor, for people.
     fn processor(&self) -> String {
         let e = &self.environment;
-        format!(
-            "{}, {} thread{}",
-            e.cpu.as_deref().unwrap_or("unknown processor"),
-            e.threads,
-            if e.threads == 1 { "" } else { "s" }
-        )
+        format!("{}, {}", e.cpu.as_deref().unwrap_or("unknown processor"), count(e.threads, "thread"))
     }
 
     /// Bars for the work that has an arithmetic limit and a peer, if any was measured.
-    fn chart(&self) -> Result<Option<crate::figures::Figure>> {
+    fn chart(&self) -> Result<Option<Figure>> {
         let works: Vec<WorkBars> = self
             .ours_of(&COMPARED)
             .filter_map(|r| {
@@ -393,29 +378,20 @@ impl Bench {
 /// Sections that are compared with PyTorch and with the limit.
 const COMPARED: [&str; 3] = ["step", "features", "small"];
 
-fn chunk_rows<'a>(name: &'a str, chunks: &'a Chunks) -> impl Iterator<Item = ChunkRow<'a>> {
-    let row = |part, [seconds_1, seconds_2, seconds_8, seconds_32, seconds_64]: [f64; THREADS.len()]| ChunkRow {
-        name,
-        part,
-        loops: None,
-        fewest_tasks: None,
-        most_tasks: None,
-        longest_seconds: None,
-        seconds_1,
-        seconds_2,
-        seconds_8,
-        seconds_32,
-        seconds_64,
+/// Lines of chunks.csv: every loop, what lies outside of them, and the whole step, on each number of simulated threads.
+fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
+    let row = |part: &str, [loops, fewest, most, longest]: [String; 4], seconds: [f64; THREADS.len()]| {
+        let cells = [name.to_owned(), part.to_owned(), loops, fewest, most, longest].into_iter();
+        cells.chain(seconds.map(|s| s.to_string())).collect()
     };
-    let loops = chunks.loops.iter().map(move |l| ChunkRow {
-        loops: Some(l.loops),
-        fewest_tasks: Some(l.tasks[0]),
-        most_tasks: Some(l.tasks[1]),
-        longest_seconds: Some(l.longest),
-        ..row(&l.name, l.seconds)
-    });
-    let rest = [row("outside of loops", [chunks.serial; THREADS.len()]), row("step", chunks.seconds)];
-    loops.chain(rest)
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for l in &chunks.loops {
+        let cells = [l.loops.to_string(), l.tasks[0].to_string(), l.tasks[1].to_string(), l.longest.to_string()];
+        rows.push(row(&l.name, cells, l.seconds));
+    }
+    rows.push(row("outside of loops", Default::default(), [chunks.serial; THREADS.len()]));
+    rows.push(row("step", Default::default(), chunks.seconds));
+    rows
 }
 
 fn write_csv(path: &Path, rows: &[impl Serialize]) -> Result<()> {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::plan::{AXES, Other};
 use super::{Bench, COMPARED, Row};
 use crate::chunks::{Chunks, THREADS};
+use crate::figures::count;
 
 /// Everything measured so far, in Markdown.
 pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
@@ -61,7 +62,7 @@ fn head(bench: &Bench) -> String {
     };
     line("processor", bench.processor());
     for (threads, peak) in &bench.peaks {
-        line(&format!("fused multiply-adds on {threads}"), format!("{peak:.0} GFLOP/s"));
+        line(&format!("fused multiply-adds on {}", count(*threads, "thread")), format!("{peak:.0} GFLOP/s"));
     }
     if let Some(bytes) = e.memory_bytes {
         line("memory", format!("{:.1} GB", bytes as f64 / 1e9));
@@ -76,11 +77,11 @@ fn head(bench: &Bench) -> String {
     line("command", format!("`{}`", e.command.join(" ")));
     let missing = [
         (
-            bench.options.torch_python.is_none(),
+            bench.options.torch_python.is_none() && bench.ours_of(&COMPARED).next().is_some(),
             "PyTorch was not there (`--torch-python`, `--torch-bench`): its columns are empty.",
         ),
         (
-            bench.options.sklearn_python.is_none(),
+            bench.options.sklearn_python.is_none() && bench.ours_of(&["probe"]).next().is_some(),
             "Scikit-learn was not there (`--sklearn-python`): its row is missing.",
         ),
     ];

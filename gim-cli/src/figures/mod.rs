@@ -122,7 +122,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 }
 
 /// `1 seed` or `3 seeds`.
-fn count(n: usize, thing: &str) -> String {
+pub(crate) fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 
