@@ -38,7 +38,7 @@ pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
     }
     if !bench.chunks.is_empty() {
         out += "\n## How far chunks can be spread\n\n";
-        out += "How work is cut depends on shapes alone, never on the number of threads. Here the tasks of every parallel loop of a step, recorded on one thread, are \
+        out += "How work is cut depends on shapes alone, never on the number of threads. Here the tasks of every parallel loop of a step, recorded on one thread (the least of several steps), are \
                 handed in order to simulated threads, whichever is free first; a loop inside of a task counts as the task's own time, and what lies outside of all loops stays on one thread. Memory, caches and waking up cost nothing in the \
                 simulation: these are upper bounds.\n\n";
         for (item, chunks) in &bench.chunks {
