@@ -12,7 +12,8 @@ pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
     let mut out = head(bench);
     if bench.ours_of(&COMPARED).next().is_some() {
         out += "\n## Training steps and features\n\n";
-        out += "Times are medians, with the shortest and the longest. MB are peaks of resident memory of the whole process. The limit is the time that the \
+        out += "Times are medians, with the shortest and the longest. MB are peaks of resident memory of the whole process. GFLOP are those of the \
+                layers' definitions, though a program may get by with fewer (3×3 convolutions by Winograd's method). The limit is the time that this \
                 arithmetic would take at the measured rate of fused multiply-adds, if nothing else took any. Ratios are PyTorch's value by ours: above 1, ours is \
                 faster or smaller.\n\n";
         out += &compared(bench);
@@ -38,8 +39,9 @@ pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
     }
     if !bench.chunks.is_empty() {
         out += "\n## How far chunks can be spread\n\n";
-        out += "How work is cut depends on shapes alone, never on the number of threads. Here the tasks of every parallel loop of a step, recorded on one thread (the least of several steps), are \
-                handed in order to simulated threads, whichever is free first; a loop inside of a task counts as the task's own time, and what lies outside of all loops stays on one thread. Memory, caches and waking up cost nothing in the \
+        out += "How work is cut depends on shapes alone, never on the number of threads. Here the tasks of every parallel loop of a step, \
+                recorded on one thread (the least of several steps), are handed in order to simulated threads, whichever is free first; a loop inside of a task counts as the task's own time, and what lies outside of all loops stays on one \
+                thread. Memory, caches and waking up cost nothing in the \
                 simulation: these are upper bounds.\n\n";
         for (item, chunks) in &bench.chunks {
             let _ = write!(out, "{}, at most:\n\n{}\n", item.title, spread(chunks));
