@@ -118,8 +118,8 @@ impl Transform<4, 3> for KernelGrad {
 /// Transforms both sides of a tile whose places are `from(row, column)`, for all channels; `to(row, column, first channel,
 /// numbers)` takes the results.
 #[inline(always)]
-fn transform<'a, F: Scalar, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
-    from: [[&'a [F]; IN]; IN],
+fn transform<F: Scalar, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
+    from: [[&[F]; IN]; IN],
     through_relu: bool,
     channels: usize,
     mut to: impl FnMut(usize, usize, usize, &[F]),
