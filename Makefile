@@ -13,7 +13,7 @@ demo: system
 test: system
 	bash scripts/test.sh
 
-# A training step of the paper's size, beside PyTorch when TORCH_PYTHON names a Python that has it.
+# The whole benchmark, beside PyTorch and scikit-learn where TORCH_PYTHON, TORCH_BENCH and SKLEARN_PYTHON name them.
 bench: system
 	cargo build --release -p gim-cli
 	bash scripts/bench.sh

@@ -8,6 +8,7 @@
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
@@ -234,11 +235,11 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
     ) {
         let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
         // The gradient before the ReLU: nothing flows where the output is 0. Margins are 0 in y, so they stay 0.
-        (dy.memory_mut().par_chunks_mut(ROWS * c_out), y.memory().par_chunks(ROWS * c_out)).into_par_iter().for_each(
-            |(dy, y)| {
+        (dy.memory_mut().par_chunks_mut(ROWS * c_out), y.memory().par_chunks(ROWS * c_out))
+            .into_par_iter()
+            .for_each_task("gradient of ReLU", |(dy, y)| {
                 dy.iter_mut().zip(y).for_each(|(d, y)| *d = if *y > F::zero() { *d } else { F::zero() });
-            },
-        );
+            });
         add_column_sums(self.bias.grad_mut(), dy.memory());
         let layout = dy.layout();
         let p = self.products(x.layout(), layout);

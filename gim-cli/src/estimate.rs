@@ -8,13 +8,14 @@ use gim_core::module::Mode;
 use gim_core::schedule::{Packet, step_in_turn};
 use gim_core::{Key, Pool, Purpose, Result};
 use rand::RngExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use crate::chunks::{Chunks, THREADS};
 use crate::config::Config;
 use crate::environment::peak_resident_bytes;
 
 /// Cost of one module.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ModuleCost {
     /// One-based number.
     pub module: usize,
@@ -26,15 +27,15 @@ pub struct ModuleCost {
     pub state_mb: f64,
     /// MB of its output for a batch.
     pub output_mb: f64,
-    /// Median seconds of its turn: forward, loss, backward, update.
+    /// Median seconds of its turn: forward, loss, backward, update; forward alone for features.
     pub seconds: f64,
 }
 
 /// Products of one shape.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProductCost {
     /// `product` (outputs, input gradients) or `outer` (weight gradients).
-    pub kind: &'static str,
+    pub kind: String,
     /// Rows or positions of a step.
     pub m: u64,
     /// Rows of the weight.
@@ -54,7 +55,7 @@ pub struct ProductCost {
 }
 
 /// Cost of a step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Estimate {
     /// Module by module.
     pub modules: Vec<ModuleCost>,
@@ -62,12 +63,16 @@ pub struct Estimate {
     pub seconds: f64,
     /// Fastest and slowest step.
     pub spread: [f64; 2],
+    /// Seconds of each step.
+    pub times: Vec<f64>,
     /// GFLOP of a step.
     pub gflop: f64,
     /// GFLOP/s.
     pub gflop_per_second: f64,
     /// Peak resident memory of this process, MB.
     pub peak_mb: Option<f64>,
+    /// MB of activations, gradients and scratch: every buffer that had to be made.
+    pub buffers_mb: f64,
     /// Buffers made during the measured steps; 0 when nothing is allocated.
     pub new_buffers: usize,
     /// Threads.
@@ -76,13 +81,27 @@ pub struct Estimate {
     pub peak_gflop_per_second: Option<f64>,
     /// Products by shape, those that take most time first, for a profile.
     pub products: Vec<ProductCost>,
+    /// What the cut into chunks allows on more threads, for a profile.
+    pub chunks: Option<Chunks>,
 }
 
-/// Times `steps` steps after two to warm up; `profiled` adds a roofline of the products.
+/// What is timed.
+#[derive(Debug, Clone, Copy)]
+pub struct Timed {
+    /// Steps, after two to warm up.
+    pub steps: usize,
+    /// Forward alone, as features are computed, instead of a step of training.
+    pub features: bool,
+    /// Adds a roofline of the products, and what the cut into chunks allows.
+    pub profiled: bool,
+}
+
+/// Times steps on noise.
 ///
 /// # Errors
 /// When the configuration cannot be built.
-pub fn estimate(config: &Config, steps: usize, profiled: bool) -> Result<Estimate> {
+pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
+    let Timed { steps, features, profiled } = timed;
     let pool = Pool::<f32>::new();
     let experiment = config.domain.experiment();
     let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
@@ -102,26 +121,34 @@ pub fn estimate(config: &Config, steps: usize, profiled: bool) -> Result<Estimat
         }
         let started = Instant::now();
         let mut last = started;
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
-        let packet = Packet { x, step: step as u64, labels: experiment.synthetic_labels(config.train.batch) };
-        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Learn; n], &mut |r| {
+        let mut x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let mut turn_ends = |module: usize| {
             if step >= 2 {
-                turns[r.module - 1].push(last.elapsed().as_secs_f64());
+                turns[module].push(last.elapsed().as_secs_f64());
             }
             last = Instant::now();
-        })?;
+        };
+        if features {
+            for (i, module) in stack.modules_mut().iter_mut().enumerate() {
+                module.forward(&x, layouts[i + 1], Mode::Frozen);
+                x = module.output();
+                module.release();
+                turn_ends(i);
+            }
+        } else {
+            let packet = Packet { x, step: step as u64, labels: experiment.synthetic_labels(config.train.batch) };
+            let learn = vec![Mode::Learn; n];
+            step_in_turn(&mut stack, &layouts, packet, 1, &learn, &mut |r| turn_ends(r.module - 1))?;
+        }
         if step >= 2 {
             times.push(started.elapsed().as_secs_f64());
         }
     }
-    let median = |t: &mut Vec<f64>| {
-        t.sort_by(f64::total_cmp);
-        t.get(t.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    let seconds = median(&mut times);
-    let (mut peak, mut products) = (None, Vec::new());
+    let seconds = median(&times);
+    let (mut peak, mut products, mut chunks) = (None, Vec::new(), None);
     if profiled {
-        let rows = profile::stop();
+        let (rows, loops) = profile::stop();
+        chunks = Some(Chunks::of(&loops, &times)?);
         let rate = profile::peak_gflops::<f32>();
         products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
         peak = Some(rate);
@@ -133,25 +160,36 @@ pub fn estimate(config: &Config, steps: usize, profiled: bool) -> Result<Estimat
         modules.push(ModuleCost {
             module: i + 1,
             parameters,
-            gflop: 2.0 * (forward + rest) as f64 / 1e9,
+            gflop: 2.0 * (forward + if features { 0 } else { rest }) as f64 / 1e9,
             state_mb: parameters as f64 * 12.0 / 1e6,
             output_mb: layouts[i + 1].len() as f64 * 4.0 / 1e6,
-            seconds: median(&mut turns[i]),
+            seconds: median(&turns[i]),
         });
     }
     let gflop: f64 = modules.iter().map(|m| m.gflop).sum();
     Ok(Estimate {
         modules,
         seconds,
-        spread: [times.first().copied().unwrap_or(seconds), times.last().copied().unwrap_or(seconds)],
+        spread: [times.iter().copied().fold(seconds, f64::min), times.iter().copied().fold(seconds, f64::max)],
+        times,
         gflop,
         gflop_per_second: gflop / seconds,
         peak_mb: peak_resident_bytes().map(|b| b as f64 / 1e6),
+        buffers_mb: pool.bytes() as f64 / 1e6,
         new_buffers: pool.made() - warm,
         threads: rayon::current_num_threads(),
         peak_gflop_per_second: peak,
         products,
+        chunks,
     })
+}
+
+/// The middle value, or the mean of the two in the middle.
+pub fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = &sorted[sorted.len().saturating_sub(1) / 2..sorted.len() / 2 + usize::from(!sorted.is_empty())];
+    middle.iter().sum::<f64>() / middle.len() as f64
 }
 
 fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
@@ -162,7 +200,8 @@ fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
         kind: match row.kind {
             Kind::Product => "product",
             Kind::Outer => "outer",
-        },
+        }
+        .to_owned(),
         m: row.m / steps as u64,
         k: row.k,
         n: row.n,
@@ -211,6 +250,15 @@ pub fn print(e: &Estimate) -> String {
             "products: {products:.4} s a step, {gflop:.1} GFLOP; everything else {:.4} s; kernel {peak:.1} GFLOP/s, so no step below {:.4} s\n\n",
             e.seconds - products,
             gflop / peak
+        );
+    }
+    if let Some(chunks) = &e.chunks {
+        let speed_ups = THREADS.iter().zip(chunks.speed_ups());
+        let speed_ups: Vec<String> = speed_ups.map(|(threads, s)| format!("{s:.2} on {threads}")).collect();
+        out += &format!(
+            "cut into chunks, a step could be this much faster on more threads: {}; {:.4} s are outside of all parallel loops\n",
+            speed_ups.join(", "),
+            chunks.serial
         );
     }
     let peak = e.peak_mb.map_or("unknown".into(), |p| format!("{p:.0} MB"));

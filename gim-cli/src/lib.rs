@@ -1,6 +1,8 @@
 //! The parts of the `gim` program that the command line only wires together: files, progress, environment and figures.
 
+pub mod bench;
 pub mod check;
+pub mod chunks;
 pub mod claims;
 pub mod config;
 pub mod domain;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::{Parser, Subcommand};
+use gim_cli::bench::{self, ProbeWork};
 use gim_cli::config::{Config, PRESETS};
 use gim_cli::probes::How;
 use gim_cli::progress::Mode;
@@ -113,13 +114,22 @@ enum Command {
         /// Override a setting.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
-        /// A roofline of the products, shape by shape.
+        /// Features only: forward, no losses and no gradients.
+        #[arg(long)]
+        features: bool,
+        /// A roofline of the products, shape by shape, and how far chunks can be spread over threads.
         #[arg(long)]
         profile: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
     },
+    /// Time and memory of training steps, features and probes, beside PyTorch, scikit-learn and the arithmetic limit; how they
+    /// grow, and how far they could be spread over threads. About 15 minutes on two cores.
+    Bench(bench::Options),
+    /// One measurement of `bench`: fits a linear probe to synthetic features and prints JSON.
+    #[command(hide = true)]
+    BenchProbe(ProbeWork),
     /// Presets and their settings.
     Config {
         #[command(subcommand)]
@@ -277,14 +287,19 @@ fn execute(args: Args) -> Result<ExitCode> {
             }
             return Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
-        Command::Estimate { config, steps, set, profile, json } => {
-            let estimate = estimate::estimate(&Config::load(&config, &set)?, steps.max(1), profile)?;
+        Command::Estimate { config, steps, set, features, profile, json } => {
+            let timed = estimate::Timed { steps: steps.max(1), features, profiled: profile };
+            let estimate = estimate::estimate(&Config::load(&config, &set)?, timed)?;
             if json {
                 println!("{}", serde_json::to_string(&estimate).unwrap_or_default());
             } else {
                 print!("{}", estimate::print(&estimate));
             }
         }
+        Command::Bench(options) => {
+            bench::bench(&options, show)?.iter().for_each(|f| println!("{}", f.display()));
+        }
+        Command::BenchProbe(work) => println!("{}", serde_json::to_string(&work.measure()?).unwrap_or_default()),
         Command::Config { what: ConfigCommand::List } => PRESETS.iter().for_each(|p| println!("{}", p.0)),
         Command::Config { what: ConfigCommand::Sweep { name } } => match SWEEPS.iter().find(|s| s.0 == name) {
             Some(sweep) => print!("{}", sweep.1),

@@ -1,38 +1,14 @@
 //! Time of probes and feature files on synthetic features: `cargo run --release -p gim-eval --example probe_speed`.
 //!
-//! Features are correlated and not negative, as those of a layer with ReLU are: y = max(0, A·h + b) for a hidden h of fewer
-//! dimensions, of which some carry the class. Two sizes: 5,000 items × 1,024 (10 classes) and 200,000 frames × 512 (41 classes).
+//! Two sizes: 5,000 items × 1,024 (10 classes) and 200,000 frames × 512 (41 classes).
 
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
-use gim_core::{Pool, testing::uniform};
+use gim_eval::synthetic::examples;
 use gim_eval::{
-    ConvergedProbe, Examples, FeatureFile, FeatureWriter, GroupSpec, Item, ItemIndex, Key, LabelSpec, Layout,
-    PaperProbe, Per, Probe, Provenance, Purpose, Result, Split,
+    ConvergedProbe, Examples, FeatureFile, FeatureWriter, GroupSpec, Item, Key, LabelSpec, Layout, PaperProbe, Per,
+    Probe, Provenance, Purpose, Result, Split,
 };
-use ndarray::{Array2, s};
+use ndarray::s;
 use std::time::Instant;
-
-fn examples(items: usize, frames: usize, d: usize, classes: usize, strength: f32) -> Result<Examples> {
-    let (n, hidden) = (items * frames, d / 4);
-    let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
-    let mut h = narrow(uniform(n * hidden, 1));
-    let labels: Vec<i32> = uniform(n, 4).iter().map(|u| (((u + 1.0) / 2.0).powi(2) * classes as f64) as i32).collect();
-    for (row, label) in h.chunks_exact_mut(hidden).zip(&labels) {
-        for (j, v) in row.iter_mut().enumerate() {
-            // Later hidden dimensions vary less: an ill-conditioned problem.
-            *v = *v / (1.0 + j as f32 / 8.0)
-                + if j % classes == *label as usize { strength / (1.0 + j as f32 / 8.0) } else { 0.0 };
-        }
-    }
-    let mix = narrow(uniform(hidden * d, 2));
-    let mut x = vec![0f32; n * d];
-    gemm(Mat::new(&h, n, hidden), Mat::new(&mix, hidden, d), MatMut::new(&mut x, n, d), Store::Overwrite, &Pool::new());
-    let noise = narrow(uniform(n * 7 + d, 3));
-    x.iter_mut().enumerate().for_each(|(i, v)| *v = (*v + 0.1 * noise[i % noise.len()] - 0.1).max(0.0));
-    let features = Array2::from_shape_vec((n, d), x).unwrap_or_default();
-    let split = (0..items).map(|i| if i % 10 == 9 { Split::Test } else { Split::Train }).collect();
-    Examples::per_frame(features, labels, classes, ItemIndex::from_counts(vec![frames; items]), split)
-}
 
 /// Writes the features item by item and reads them back.
 fn file_speed(all: &Examples, frames: usize, classes: usize) -> Result<()> {

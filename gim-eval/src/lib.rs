@@ -25,6 +25,7 @@ pub mod metrics;
 pub mod probe;
 pub mod regression;
 pub mod similarity;
+pub mod synthetic;
 pub mod table;
 
 pub use examples::{Examples, Part};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::add_scaled;
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
@@ -122,7 +123,7 @@ impl<F: Scalar> Layer<F> for PatchMean {
         let c = x.shape().channels;
         let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
         let mut means = pool.zeros(x.shape().items * c);
-        means.par_chunks_mut(c).enumerate().for_each(|(patch, to)| {
+        means.par_chunks_mut(c).enumerate().for_each_task("means of patches", |(patch, to)| {
             for pixel in x.item(patch).chunks_exact(c) {
                 to.iter_mut().zip(pixel).for_each(|(t, p)| *t += *p);
             }
@@ -149,7 +150,7 @@ impl<F: Scalar> Layer<F> for PatchMean {
         };
         assert_eq!(dx.layout().padded, dx.shape().steps, "patches are stored without margins");
         let item = dx.layout().item_len();
-        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each(|(patch, dx)| {
+        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each_task("gradients of patches", |(patch, dx)| {
             if add {
                 let mut own = pool.take(item);
                 self.grad_of_items(x.shape(), dy, patch..patch + 1, &mut own);

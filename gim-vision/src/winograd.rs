@@ -11,6 +11,7 @@ use std::ops::{Add, Range, Sub};
 
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::relu;
 use gim_core::layers::Work;
 use gim_core::{Pool, Scalar};
@@ -224,12 +225,15 @@ pub(crate) fn pack<F: Scalar>(weight: &[F], c_out: usize, turned: bool, pool: &P
     let c_in = weight.len() / (c_out * TAPS);
     // (O, 16, C): every kernel is written by one thread.
     let mut all = pool.take(PLACES * c_out * c_in);
-    all.par_chunks_exact_mut(PLACES * c_in).zip(weight.par_chunks_exact(TAPS * c_in)).for_each(|(to, kernel)| {
-        let tap = |tap: usize| &kernel[if turned { TAPS - 1 - tap } else { tap } * c_in..][..c_in];
-        transform::<F, Kernel, 3, 4>(from_fn(|i| from_fn(|j| tap(i * 3 + j))), false, c_in, |i, j, at, lanes| {
-            to[(i * 4 + j) * c_in + at..][..lanes.len()].copy_from_slice(lanes);
-        });
-    });
+    all.par_chunks_exact_mut(PLACES * c_in).zip(weight.par_chunks_exact(TAPS * c_in)).for_each_task(
+        "pack weights",
+        |(to, kernel)| {
+            let tap = |tap: usize| &kernel[if turned { TAPS - 1 - tap } else { tap } * c_in..][..c_in];
+            transform::<F, Kernel, 3, 4>(from_fn(|i| from_fn(|j| tap(i * 3 + j))), false, c_in, |i, j, at, lanes| {
+                to[(i * 4 + j) * c_in + at..][..lanes.len()].copy_from_slice(lanes);
+            });
+        },
+    );
     let mut place = pool.take(c_out * c_in);
     (0..PLACES)
         .map(|p| {

@@ -11,6 +11,7 @@
 //! | nearest neighbours of images, a row per module | [`neighbours()`] |
 //! | which classes a probe takes for which | [`confusion()`] |
 //! | linear CKA between modules and methods | [`similarity()`] |
+//! | times beside the arithmetic limit | [`speed()`] |
 //!
 //! The same input gives the same bytes. Nothing is read but what is passed in; the font is part of the program.
 
@@ -27,6 +28,7 @@ mod patches;
 mod picture;
 mod rows;
 mod similarity;
+mod speed;
 #[cfg(test)]
 mod testing;
 mod tsne;
@@ -51,6 +53,7 @@ pub use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub use picture::{Picture, Tile};
 pub use rows::{Group, ProbeRow, TrainRow, read_rows};
 pub use similarity::{SimilarityMap, similarity};
+pub use speed::{SpeedBars, WorkBars, speed};
 pub use tsne::{Tsne, tsne};
 
 /// A picture and what to write below it.
@@ -119,7 +122,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 }
 
 /// `1 seed` or `3 seeds`.
-fn count(n: usize, thing: &str) -> String {
+pub(crate) fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
 }
 

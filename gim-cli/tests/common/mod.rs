@@ -7,7 +7,10 @@ use std::process::{Command, Output};
 
 pub(crate) fn gim(folder: &Path, args: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_gim"));
-    c.current_dir(folder).env_remove("GIM_DATA").arg("--quiet").args(args);
+    c.current_dir(folder).arg("--quiet").args(args);
+    for name in ["GIM_DATA", "TORCH_PYTHON", "TORCH_BENCH", "SKLEARN_PYTHON"] {
+        c.env_remove(name);
+    }
     c
 }
 

@@ -1,11 +1,15 @@
-//! Where the time of matrix products goes: a roofline, one row per shape of product.
+//! Where the time of a step goes: a roofline, one row per shape of product, and the parallel loops with their tasks.
 //!
-//! Off unless [`start`] was called; then every product adds its time to the row of its shape.
+//! Off unless [`start`] was called; then every product adds its time to the row of its shape, and every parallel loop leaves
+//! the times of its tasks: how evenly work is cut, whatever the number of threads that do it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
 
 use crate::Scalar;
 
@@ -50,24 +54,67 @@ impl Row {
     }
 }
 
+/// A parallel loop: tasks that do not wait for each other, all of them done before anything else goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loop {
+    /// What it does.
+    pub name: &'static str,
+    /// Time of each task on the thread that did it, in the order of the loop. Loops inside a task are a part of it.
+    pub tasks: Vec<Duration>,
+    /// Time from the loop's beginning to its end.
+    pub wall: Duration,
+}
+
 type Key = (Kind, usize, usize, usize);
 
 static ON: AtomicBool = AtomicBool::new(false);
 static ROWS: Mutex<BTreeMap<Key, Row>> = Mutex::new(BTreeMap::new());
+static LOOPS: Mutex<Vec<Loop>> = Mutex::new(Vec::new());
 
-/// Forgets old rows and records from here on.
+thread_local! {
+    /// Whether this thread is doing a task.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Forgets what was recorded and records from here on.
 pub fn start() {
     ROWS.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    LOOPS.lock().unwrap_or_else(PoisonError::into_inner).clear();
     ON.store(true, Ordering::Relaxed);
 }
 
-/// The rows recorded since [`start`], those that took most time first.
-pub fn stop() -> Vec<Row> {
+/// What was recorded since [`start`]: rows, those that took most time first, and loops in the order in which they ended.
+pub fn stop() -> (Vec<Row>, Vec<Loop>) {
     ON.store(false, Ordering::Relaxed);
     let mut rows: Vec<Row> = ROWS.lock().unwrap_or_else(PoisonError::into_inner).values().copied().collect();
     rows.sort_by_key(|r| std::cmp::Reverse(r.time * r.threads as u32));
-    rows
+    (rows, std::mem::take(&mut *LOOPS.lock().unwrap_or_else(PoisonError::into_inner)))
 }
+
+/// Parallel loops that can be recorded.
+pub trait Tasks: ParallelIterator {
+    /// `for_each`, of which the tasks' times are kept while recording. A task is one item; `name` says what the loop does.
+    fn for_each_task(self, name: &'static str, f: impl Fn(Self::Item) + Sync + Send) {
+        // The tasks of a loop within a task would be counted twice.
+        if !ON.load(Ordering::Relaxed) || INSIDE.get() {
+            return self.for_each(f);
+        }
+        let begin = Instant::now();
+        let timed = |item| {
+            // A thread that waits inside a task may do another one meanwhile.
+            let outer = INSIDE.replace(true);
+            let from = Instant::now();
+            f(item);
+            INSIDE.set(outer);
+            from.elapsed()
+        };
+        let tasks = self.map(timed).collect();
+        let wall = begin.elapsed();
+        LOOPS.lock().unwrap_or_else(PoisonError::into_inner).push(Loop { name, tasks, wall });
+    }
+}
+
+impl<I: ParallelIterator> Tasks for I {}
 
 /// GFLOP/s of the innermost kernel on all threads at once, on numbers in first-level caches: what a product can reach here.
 pub fn peak_gflops<F: Scalar>() -> f64 {
@@ -93,4 +140,32 @@ pub(super) fn timed(kind: Kind, (m, k, n): (usize, usize, usize), threads: usize
     row.m += m as u64;
     row.calls += 1;
     row.time += time;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn loops_leave_their_tasks_but_not_those_inside() {
+        let sum = AtomicUsize::new(0);
+        let work = || {
+            (0..5usize).into_par_iter().for_each_task("test, outside", |i| {
+                (0..3usize).into_par_iter().for_each_task("test, inside", |j| {
+                    sum.fetch_add(i * j, Ordering::Relaxed);
+                });
+            });
+        };
+        work();
+        start();
+        work();
+        let (_, loops) = stop();
+        assert_eq!(sum.into_inner(), 60);
+        // Other tests may have left loops of theirs.
+        let own: Vec<&Loop> = loops.iter().filter(|l| l.name.starts_with("test, ")).collect();
+        assert_eq!(own.len(), 1);
+        assert_eq!((own[0].name, own[0].tasks.len()), ("test, outside", 5));
+        assert!(own[0].tasks.iter().all(|t| *t <= own[0].wall));
+    }
 }

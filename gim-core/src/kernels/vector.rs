@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::profile::Tasks;
+
 use crate::Scalar;
 
 /// Independent partial sums of a dot product: enough for the widest vector registers.
@@ -101,7 +103,7 @@ pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
     assert!(cols > 0 && rows.len().is_multiple_of(cols), "{} numbers are no rows of {cols}", rows.len());
     // Partial sums over blocks of rows keep single-precision rounding small when there are tens of thousands of rows.
     let block = cols.div_ceil(8).max(16);
-    sums.par_chunks_mut(block).enumerate().for_each(|(i, sums)| {
+    sums.par_chunks_mut(block).enumerate().for_each_task("column sums", |(i, sums)| {
         let from = i * block;
         for rows in rows.chunks(SUM_ROWS * cols) {
             let mut part = [F::zero(); 64];

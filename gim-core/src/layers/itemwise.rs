@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::Threads;
+use crate::kernels::profile::Tasks;
 use crate::kernels::vector::add_scaled;
 use crate::layer::{Above, InputGrad, Keep, Layer};
 use crate::param::{Param, Params};
@@ -243,7 +244,7 @@ impl<F: Scalar> Itemwise<F> {
             }
         }
         let layers = &self.layers;
-        tasks.into_par_iter().for_each(|(g, ((sums, dx), dy))| {
+        tasks.into_par_iter().for_each_task("groups of chunks backward", |(g, ((sums, dx), dy))| {
             let to = items.min((g + 1) * per_group);
             for from in (g * per_group..to).step_by(plan.chunk) {
                 let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
@@ -365,7 +366,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let work = Work { pool, threads: plan.threads };
         self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
-        tasks.into_par_iter().for_each(|(c, y, mut hidden, mut kept)| {
+        tasks.into_par_iter().for_each_task("chunks forward", |(c, y, mut hidden, mut kept)| {
             let from = c * plan.chunk;
             let items = plan.chunk.min(items - from);
             let x = &x.memory()[from * plan.item(0)..(from + items) * plan.item(0)];

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{LocalLoss, LossReport, StepInfo};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
+use crate::kernels::profile::Tasks;
 use crate::kernels::vector::{add_scaled, dot, exp_shifted};
 use crate::param::{Param, Params};
 use crate::sampler::{Direction, NegativeSampler, Scene};
@@ -260,7 +261,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 self.losses.par_chunks_mut(SCORE_ROWS * count),
             )
                 .into_par_iter()
-                .for_each(|(q, dq, dscores, candidates, losses)| {
+                .for_each_task("scores", |(q, dq, dscores, candidates, losses)| {
                     let rows = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
                     let rows = rows.zip(dscores.chunks_exact_mut(width)).zip(candidates.chunks_exact(width));
                     for (i, ((((q, dq), dscores), candidates), loss)) in rows.zip(losses).enumerate() {
@@ -381,18 +382,21 @@ impl Index {
     /// `dz[row]` = (or +=) Σ dscore · q over the scores the row took part in. Every row is written once, by one task.
     fn add_gradients<F: Scalar>(&self, dz: &mut Activations<F>, dscores: &[F], q: &[F], width: usize, overwrite: bool) {
         let channels = dz.shape().channels;
-        dz.memory_mut().par_chunks_mut(TARGET_ROWS * channels).enumerate().for_each(|(chunk, rows)| {
-            for (row, to) in rows.chunks_exact_mut(channels).enumerate() {
-                if overwrite {
-                    to.fill(F::zero());
+        dz.memory_mut().par_chunks_mut(TARGET_ROWS * channels).enumerate().for_each_task(
+            "gradients of candidates",
+            |(chunk, rows)| {
+                for (row, to) in rows.chunks_exact_mut(channels).enumerate() {
+                    if overwrite {
+                        to.fill(F::zero());
+                    }
+                    let row = chunk * TARGET_ROWS + row;
+                    for place in &self.places[self.begins[row] as usize..self.begins[row + 1] as usize] {
+                        let place = *place as usize;
+                        add_scaled(to, dscores[place], &q[place / width * channels..][..channels]);
+                    }
                 }
-                let row = chunk * TARGET_ROWS + row;
-                for place in &self.places[self.begins[row] as usize..self.begins[row + 1] as usize] {
-                    let place = *place as usize;
-                    add_scaled(to, dscores[place], &q[place / width * channels..][..channels]);
-                }
-            }
-        });
+            },
+        );
     }
 }
 

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::{CHUNK, Optimizer, ensure, remaining};
+use crate::kernels::profile::Tasks;
 use crate::param::Params;
 use crate::{Error, Result, Scalar};
 
@@ -81,7 +82,7 @@ impl<F: Scalar> Optimizer<F> for Adam<F> {
                 let v = ensure(square, at, value.len());
                 (value.par_chunks_mut(CHUNK), grad.par_chunks(CHUNK), m.par_chunks_mut(CHUNK), v.par_chunks_mut(CHUNK))
                     .into_par_iter()
-                    .for_each(|(w, g, m, v)| {
+                    .for_each_task("Adam", |(w, g, m, v)| {
                         for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
                             *m = b1 * *m + r1 * *g;
                             *v = b2 * *v + r2 * *g * *g;

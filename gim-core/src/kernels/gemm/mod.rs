@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 pub use tile::{PORTABLE_F64, Tile, best_f32};
 
-use super::profile::{Kind, timed};
+use super::profile::{Kind, Tasks, timed};
 use crate::{Buffer, Pool, Scalar};
 pub use tile::prefetch;
 use tile::{LARGEST, LEFT_STRIDE, OUTER_LEFT_STRIDE, OUTER_RIGHT_STRIDE, RunTile};
@@ -185,9 +185,9 @@ impl Threads {
         if self == Self::All { rayon::current_num_threads().min(tasks.max(1)) } else { 1 }
     }
 
-    fn for_each(self, tasks: usize, f: impl Fn(usize) + Sync + Send) {
+    fn for_each(self, name: &'static str, tasks: usize, f: impl Fn(usize) + Sync + Send) {
         if self == Self::All && tasks > 1 {
-            (0..tasks).into_par_iter().for_each(f);
+            (0..tasks).into_par_iter().for_each_task(name, f);
         } else {
             (0..tasks).for_each(f);
         }
@@ -342,7 +342,7 @@ impl<F: Scalar> Packed<F> {
         for depths in parts(depth, DEPTH, 8) {
             let (block, after) = rest.split_at_mut(depths.len() * padded);
             rest = after;
-            block.par_chunks_mut((depths.len() * width).max(1)).enumerate().for_each(|(i, to)| {
+            block.par_chunks_mut((depths.len() * width).max(1)).enumerate().for_each_task("pack weights", |(i, to)| {
                 let cols = i * width..cols.min((i + 1) * width);
                 if cols.len() < width {
                     to.fill(F::zero());
@@ -435,7 +435,7 @@ pub fn product<F: Scalar>(
         }
     };
     let tasks = row_blocks.len() * col_blocks.len();
-    timed(Kind::Product, (m, k, n), threads.count(tasks), || threads.for_each(tasks, each_task));
+    timed(Kind::Product, (m, k, n), threads.count(tasks), || threads.for_each("product", tasks, each_task));
 }
 
 /// `c = aᵀ·b` or `c += aᵀ·b` for `a (k, m)`, `b (k, n)`, `c (m, n)`: a sum over positions, as a weight's gradient is.
@@ -463,7 +463,7 @@ pub fn outer<F: Scalar>(
     if depth_parts == 1 {
         let to = Shared::new(&mut c);
         let each_task = |task| outer_block(a, b, 0..k, block(task), to, into == Store::Add);
-        timed(Kind::Outer, (k, m, n), threads.count(blocks), || threads.for_each(blocks, each_task));
+        timed(Kind::Outer, (k, m, n), threads.count(blocks), || threads.for_each("sum of products", blocks, each_task));
         return;
     }
     // Each part sums into numbers of its own; then they are added in order.
@@ -475,7 +475,7 @@ pub fn outer<F: Scalar>(
         outer_block(a, b, parts[task / blocks].clone(), block(task % blocks), tos[task / blocks], false);
     };
     let tasks = parts.len() * blocks;
-    timed(Kind::Outer, (k, m, n), threads.count(tasks), || threads.for_each(tasks, each_task));
+    timed(Kind::Outer, (k, m, n), threads.count(tasks), || threads.for_each("sum of products", tasks, each_task));
     for (row, to) in c.data.chunks_mut(c.row_stride).take(m).enumerate() {
         for part in 0..parts.len() {
             let from = &sums[(part * m + row) * n..][..n];

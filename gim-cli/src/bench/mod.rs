@@ -1,0 +1,482 @@
+//! `gim bench`: seconds, memory and arithmetic of training and probing, beside other programs and beside what the processor can
+//! do at most; how they grow, and how far they could be spread over threads.
+//!
+//! Everything is measured in a process of its own, so that peaks of memory are its own, and programs that are compared take
+//! turns in one session: ours, theirs, ours. Files are written after every measurement; what an interruption leaves is whole.
+
+mod plan;
+mod probe;
+mod readme;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Instant, SystemTime};
+
+use gim_core::kernels::profile;
+use gim_core::{Error, Result};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::chunks::{Chunks, THREADS};
+use crate::environment::{Environment, rfc3339};
+use crate::estimate::{Estimate, median};
+use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
+use crate::files::{create_folder, write_atomic, write_atomic_with};
+use crate::progress::Mode;
+use plan::{Item, Other};
+pub use probe::{Fits, ProbeWork};
+
+/// What to measure, and with what.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// Folder for bench.csv, chunks.csv, README.md and the chart [default: results/bench/DATE-PROCESSOR].
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Only what begins so: step, features, small, probe, scaling, growth, chunks, or e.g. step/audio.
+    #[arg(long, value_name = "PREFIX")]
+    pub only: Option<String>,
+    /// Python that has PyTorch, to compare with.
+    #[arg(long, value_name = "PATH", env = "TORCH_PYTHON", requires = "torch_bench")]
+    pub torch_python: Option<PathBuf>,
+    /// The script that takes the same steps with PyTorch and prints a line of JSON.
+    #[arg(long, value_name = "PATH", env = "TORCH_BENCH", requires = "torch_python")]
+    pub torch_bench: Option<PathBuf>,
+    /// Python that has scikit-learn, to compare the probe with.
+    #[arg(long, value_name = "PATH", env = "SKLEARN_PYTHON")]
+    pub sklearn_python: Option<PathBuf>,
+    /// Tiny sizes and single steps: shows that everything runs; the numbers mean nothing.
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// What one program needed for one piece of work: a line of bench.csv. Times in seconds, memory in MB (10⁶ bytes).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// `section/work`, then what varies.
+    pub name: String,
+    /// `gim`, `PyTorch` or `scikit-learn`.
+    pub program: String,
+    /// In words.
+    pub work: String,
+    /// What grows, or the number of threads, in the sections `growth` and `scaling`.
+    pub x: Option<f64>,
+    /// Threads.
+    pub threads: usize,
+    /// Processes that measured it.
+    pub runs: usize,
+    /// Median time.
+    pub seconds: f64,
+    /// Shortest time.
+    pub seconds_min: f64,
+    /// Longest time.
+    pub seconds_max: f64,
+    /// Peak resident memory of the process.
+    pub peak_mb: Option<f64>,
+    /// Activations, gradients, scratch, parameters and moments: memory without the program itself.
+    pub held_mb: Option<f64>,
+    /// Arithmetic.
+    pub gflop: Option<f64>,
+    /// GFLOP a second.
+    pub gflop_per_second: Option<f64>,
+    /// GFLOP a second that fused multiply-adds on numbers in registers and first-level caches reach on so many threads.
+    pub peak_gflop_per_second: Option<f64>,
+    /// Least time for this arithmetic on this processor.
+    pub limit_seconds: Option<f64>,
+    /// Share of that limit that was reached.
+    pub of_limit: Option<f64>,
+    /// Value of what a probe minimises, at its solution.
+    pub objective: Option<f64>,
+    /// All times, as far as the program gives them.
+    #[serde(serialize_with = "in_one_cell")]
+    pub times: Vec<f64>,
+    /// What was run.
+    pub command: String,
+}
+
+fn in_one_cell<S: Serializer>(times: &[f64], serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&times.iter().map(|t| format!("{t:.5}")).collect::<Vec<_>>().join(" "))
+}
+
+/// What a process measured.
+#[derive(Debug, Default)]
+struct Reading {
+    times: Vec<f64>,
+    peak_mb: Option<f64>,
+    held_mb: Option<f64>,
+    gflop: Option<f64>,
+    objective: Option<f64>,
+    chunks: Option<Chunks>,
+    version: Option<String>,
+}
+
+/// A line of JSON as PyTorch's script prints it.
+#[derive(Deserialize)]
+struct TorchStep {
+    torch: String,
+    seconds: f64,
+    /// Shortest and longest.
+    spread: [f64; 2],
+    /// MiB.
+    peak_rss_mb: f64,
+}
+
+/// A benchmark under way.
+struct Bench {
+    folder: PathBuf,
+    options: Options,
+    environment: Environment,
+    /// Work of other machine users at the start: load average of a minute.
+    load: Option<f64>,
+    begun: Instant,
+    rows: Vec<Row>,
+    chunks: Vec<(Item, Chunks)>,
+    /// Best rate seen so far by number of threads, GFLOP/s: clocks rise and fall, a limit is the highest of them.
+    peaks: Vec<(usize, f64)>,
+    /// Versions of other programs, and what went wrong with them.
+    versions: Vec<String>,
+    notes: Vec<String>,
+    /// Where the probe's data lies.
+    scratch: PathBuf,
+}
+
+/// Measures and writes; gives the files.
+///
+/// # Errors
+/// When nothing is asked for, a measurement of ours fails, or files cannot be written. Other programs may fail: the report says so.
+pub fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
+    let threads = rayon::current_num_threads();
+    let mut items = plan::items(options.quick, threads);
+    items.retain(|i| options.only.as_ref().is_none_or(|prefix| i.name.starts_with(prefix.as_str())));
+    if items.is_empty() {
+        let prefix = options.only.as_deref().unwrap_or_default();
+        let what = format_args!("nothing begins with `{prefix}`");
+        return Err(Error::config("--only", what, "see gim bench --help"));
+    }
+    let environment = Environment::capture(0, threads);
+    let folder = options.out.clone().unwrap_or_else(|| default_folder(&environment));
+    create_folder(&folder)?;
+    let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(|l| l.split(' ').next()?.parse().ok());
+    let mut bench = Bench {
+        folder,
+        options: options.clone(),
+        environment,
+        load,
+        begun: Instant::now(),
+        rows: Vec::new(),
+        chunks: Vec::new(),
+        peaks: Vec::new(),
+        versions: Vec::new(),
+        notes: Vec::new(),
+        scratch: std::env::temp_dir().join(format!("gim-bench-{}", std::process::id())),
+    };
+    let count = items.len();
+    let mut files = Vec::new();
+    let measured = items.into_iter().enumerate().try_for_each(|(i, item)| {
+        if show != Mode::Quiet {
+            eprintln!("{:>4.0} s  {}/{count}  {}", bench.begun.elapsed().as_secs_f64(), i + 1, item.name);
+        }
+        bench.measure(item)?;
+        files = bench.write()?;
+        Ok(())
+    });
+    if bench.scratch.is_dir() {
+        std::fs::remove_dir_all(&bench.scratch).map_err(|e| Error::io(&bench.scratch, "remove", &e))?;
+    }
+    measured.map(|()| files)
+}
+
+/// results/bench/2026-01-31-amd-epyc-7763.
+fn default_folder(environment: &Environment) -> PathBuf {
+    let words = |text: &str| {
+        let plain: String =
+            text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' }).collect();
+        plain.split_whitespace().collect::<Vec<_>>().join("-")
+    };
+    let date = rfc3339(SystemTime::now()).chars().take(10).collect::<String>();
+    let cpu = words(environment.cpu.as_deref().unwrap_or("unknown"));
+    Path::new("results/bench").join(format!("{date}-{cpu}"))
+}
+
+impl Bench {
+    /// Ours, the other program, ours.
+    fn measure(&mut self, item: Item) -> Result<()> {
+        let threads = item.threads.unwrap_or(self.environment.threads);
+        self.note_peak(threads)?;
+        self.ours(&item, threads)?;
+        let Some((other, args)) = &item.other else { return Ok(()) };
+        match self.other(*other, args) {
+            None => {}
+            Some(Ok((reading, command))) => {
+                if let Some(version) = &reading.version {
+                    let version = format!("{} {version}", other.name());
+                    if !self.versions.contains(&version) {
+                        self.versions.push(version);
+                    }
+                }
+                self.record(&item, other.name(), threads, reading, command);
+            }
+            Some(Err(e)) => self.notes.push(format!("{} did not do `{}`: {e}", other.name(), item.name)),
+        }
+        if !self.options.quick {
+            self.ours(&item, threads)?;
+        }
+        Ok(())
+    }
+
+    fn ours(&mut self, item: &Item, threads: usize) -> Result<()> {
+        let program = std::env::current_exe().map_err(|e| Error::io("gim", "find the program", &e))?;
+        let mut command = Command::new(program);
+        command.args(["--quiet", "--threads", &threads.to_string()]).args(&item.gim);
+        let probes = item.gim[0] == "bench-probe";
+        if probes {
+            command.arg("--write").arg(&self.scratch);
+        }
+        let said = run(&mut command)?;
+        let mut reading = if probes { fits(&said)? } else { estimate(&said)? };
+        if let Some(chunks) = reading.chunks.take() {
+            self.chunks.push((item.clone(), chunks));
+        }
+        self.record(item, "gim", threads, reading, format!("gim --threads {threads} {}", item.gim.join(" ")));
+        Ok(())
+    }
+
+    /// What the other program measured, and how it was called; nothing when it is not there.
+    fn other(&self, other: Other, args: &[String]) -> Option<Result<(Reading, String)>> {
+        let options = &self.options;
+        Some(match other {
+            Other::PyTorch => {
+                let (python, script) = (options.torch_python.as_ref()?, options.torch_bench.as_ref()?);
+                let command = format!("$TORCH_PYTHON $TORCH_BENCH {}", args.join(" "));
+                run(Command::new(python).arg(script).args(args)).and_then(|said| Ok((torch(&said)?, command)))
+            }
+            Other::ScikitLearn => {
+                const SCRIPT: &str = include_str!("../../../parity/probe_sklearn.py");
+                let python = options.sklearn_python.as_ref()?;
+                let command = format!("$SKLEARN_PYTHON parity/probe_sklearn.py FOLDER {}", args.join(" "));
+                let mut call = Command::new(python);
+                call.args(["-c", SCRIPT]).arg(&self.scratch).args(args);
+                run(&mut call).and_then(|said| Ok((fits(&said)?, command)))
+            }
+        })
+    }
+
+    /// Adds a reading to the row of its work and program.
+    fn record(&mut self, item: &Item, program: &str, threads: usize, reading: Reading, command: String) {
+        let at = self.rows.iter().position(|r| r.name == item.name && r.program == program);
+        let mut times = at.map_or(Vec::new(), |i| self.rows[i].times.clone());
+        times.extend(&reading.times);
+        let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
+        let row = Row {
+            name: item.name.clone(),
+            program: program.into(),
+            work: item.title.clone(),
+            x: item.x,
+            threads,
+            runs: 1 + at.map_or(0, |i| self.rows[i].runs),
+            seconds: median(&times),
+            seconds_min: times.iter().copied().fold(f64::INFINITY, f64::min),
+            seconds_max: times.iter().copied().fold(0.0, f64::max),
+            peak_mb: most(reading.peak_mb, at.and_then(|i| self.rows[i].peak_mb)),
+            held_mb: reading.held_mb,
+            gflop: reading.gflop,
+            gflop_per_second: None,
+            peak_gflop_per_second: None,
+            limit_seconds: None,
+            of_limit: None,
+            objective: reading.objective,
+            times,
+            command,
+        };
+        match at {
+            Some(i) => self.rows[i] = row,
+            None => self.rows.push(row),
+        }
+    }
+
+    /// Measures what this many threads can do at most, and keeps the best.
+    fn note_peak(&mut self, threads: usize) -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|e| Error::config("--threads", e, "use fewer threads"))?;
+        let rate = pool.install(profile::peak_gflops::<f32>);
+        match self.peaks.iter_mut().find(|p| p.0 == threads) {
+            Some(peak) => peak.1 = peak.1.max(rate),
+            None => self.peaks.push((threads, rate)),
+        }
+        Ok(())
+    }
+
+    /// Holds every row against the limit. The same work is the same arithmetic, whoever does it.
+    fn hold_against_limit(&mut self) {
+        let known: Vec<(String, Option<f64>)> = self.rows.iter().map(|r| (r.name.clone(), r.gflop)).collect();
+        for row in &mut self.rows {
+            row.gflop = known.iter().find_map(|(name, gflop)| gflop.filter(|_| *name == row.name));
+            row.peak_gflop_per_second = self.peaks.iter().find(|p| p.0 == row.threads).map(|p| p.1);
+            row.gflop_per_second = row.gflop.map(|g| g / row.seconds);
+            row.limit_seconds = row.gflop.zip(row.peak_gflop_per_second).map(|(g, peak)| g / peak);
+            row.of_limit = row.limit_seconds.map(|l| l / row.seconds);
+        }
+    }
+
+    /// Writes everything measured so far.
+    fn write(&mut self) -> Result<Vec<PathBuf>> {
+        self.hold_against_limit();
+        let file = |name: &str| self.folder.join(name);
+        let mut files = vec![file("bench.csv")];
+        write_csv(&files[0], &self.rows)?;
+        if !self.chunks.is_empty() {
+            files.push(file("chunks.csv"));
+            let columns = ["name", "part", "loops", "fewest_tasks", "most_tasks", "longest_seconds"].map(str::to_owned);
+            let mut rows = vec![columns.into_iter().chain(THREADS.map(|t| format!("seconds_{t}"))).collect()];
+            rows.extend(self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name, c)));
+            write_csv(&files[1], &rows)?;
+        }
+        let chart = self.chart()?;
+        let drawn = chart.as_ref().map(|figure| figure.save(&self.folder, "speed")).transpose()?;
+        files.extend(drawn.into_iter().flatten());
+        files.push(file("README.md"));
+        let text = readme::markdown(self, chart.map(|c| c.caption).as_deref());
+        write_atomic(&self.folder.join("README.md"), text.as_bytes())?;
+        Ok(files)
+    }
+
+    /// The row of a piece of work by a program.
+    fn row(&self, name: &str, program: &str) -> Option<&Row> {
+        self.rows.iter().find(|r| r.name == name && r.program == program)
+    }
+
+    /// Our rows of some sections.
+    fn ours_of<'a>(&'a self, sections: &'a [&str]) -> impl Iterator<Item = &'a Row> {
+        let wanted = |r: &&Row| sections.iter().any(|s| r.name.split('/').next() == Some(*s));
+        self.rows.iter().filter(|r| r.program == "gim").filter(wanted)
+    }
+
+    /// The processor, for people.
+    fn processor(&self) -> String {
+        let e = &self.environment;
+        format!("{}, {}", e.cpu.as_deref().unwrap_or("unknown processor"), count(e.threads, "thread"))
+    }
+
+    /// Bars for the work that has an arithmetic limit and a peer, if any was measured.
+    fn chart(&self) -> Result<Option<Figure>> {
+        let works: Vec<WorkBars> = self
+            .ours_of(&COMPARED)
+            .filter_map(|r| {
+                let other = self.row(&r.name, Other::PyTorch.name()).map(|o| o.seconds);
+                Some(WorkBars { label: r.work.clone(), limit: r.limit_seconds?, ours: r.seconds, other })
+            })
+            .collect();
+        let date: String = self.environment.started.chars().take(10).collect();
+        let spec = SpeedBars {
+            title: "Time of a training step and of features, in multiples of what arithmetic alone takes".into(),
+            subtitle: format!("{}, {date}{}", self.processor(), if self.options.quick { ", tiny sizes" } else { "" }),
+            other: Other::PyTorch.name().into(),
+            works,
+        };
+        if spec.works.is_empty() { Ok(None) } else { speed(&spec).map(Some) }
+    }
+}
+
+/// Sections that are compared with PyTorch and with the limit.
+const COMPARED: [&str; 3] = ["step", "features", "small"];
+
+/// Lines of chunks.csv: every loop, what lies outside of them, and the whole step, on each number of simulated threads.
+fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
+    let row = |part: &str, [loops, fewest, most, longest]: [String; 4], seconds: [f64; THREADS.len()]| {
+        let cells = [name.to_owned(), part.to_owned(), loops, fewest, most, longest].into_iter();
+        cells.chain(seconds.map(|s| s.to_string())).collect()
+    };
+    let mut rows: Vec<Vec<String>> = Vec::new();
+    for l in &chunks.loops {
+        let cells = [l.loops.to_string(), l.tasks[0].to_string(), l.tasks[1].to_string(), l.longest.to_string()];
+        rows.push(row(&l.name, cells, l.seconds));
+    }
+    rows.push(row("outside of loops", Default::default(), [chunks.serial; THREADS.len()]));
+    rows.push(row("step", Default::default(), chunks.seconds));
+    rows
+}
+
+fn write_csv(path: &Path, rows: &[impl Serialize]) -> Result<()> {
+    write_atomic_with(path, |out| {
+        let mut csv = csv::Writer::from_writer(out);
+        rows.iter().try_for_each(|r| csv.serialize(r)).map_err(std::io::Error::other)?;
+        csv.flush()
+    })
+}
+
+/// Runs a program and gives the last line it printed.
+fn run(command: &mut Command) -> Result<String> {
+    let program = Path::new(command.get_program()).to_owned();
+    let out = command.output().map_err(|e| Error::io(&program, "run the program", &e))?;
+    let last = |bytes: &[u8]| {
+        let text = String::from_utf8_lossy(bytes);
+        text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default().trim().to_owned()
+    };
+    if out.status.success() {
+        Ok(last(&out.stdout))
+    } else {
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Err(Error::config(name, format_args!("{}: {}", out.status, last(&out.stderr)), "run its command by hand"))
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(said: &'a str) -> Result<T> {
+    serde_json::from_str(said).map_err(|e| {
+        Error::config("bench", format_args!("`{said}` is not the JSON it should be: {e}"), "run its command by hand")
+    })
+}
+
+fn estimate(said: &str) -> Result<Reading> {
+    let e: Estimate = parse(said)?;
+    let state: f64 = e.modules.iter().map(|m| m.state_mb).sum();
+    Ok(Reading {
+        times: e.times,
+        peak_mb: e.peak_mb,
+        held_mb: Some(e.buffers_mb + state),
+        gflop: Some(e.gflop),
+        chunks: e.chunks,
+        ..Reading::default()
+    })
+}
+
+fn fits(said: &str) -> Result<Reading> {
+    let f: Fits = parse(said)?;
+    Ok(Reading {
+        times: f.times,
+        peak_mb: f.peak_mb,
+        objective: Some(f.objective),
+        version: f.version,
+        ..Reading::default()
+    })
+}
+
+fn torch(said: &str) -> Result<Reading> {
+    let t: TorchStep = parse(said)?;
+    Ok(Reading {
+        times: vec![t.spread[0], t.seconds, t.spread[1]],
+        peak_mb: Some(t.peak_rss_mb * 1.048_576),
+        version: Some(t.torch),
+        ..Reading::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_programs_are_understood() {
+        let said = r#"{"torch": "2.9", "task": "audio", "seconds": 2.0, "spread": [1.5, 3.0], "peak_rss_mb": 1000, "losses": [1.0]}"#;
+        let reading = torch(said).unwrap();
+        assert_eq!((reading.times, reading.version.as_deref()), (vec![1.5, 2.0, 3.0], Some("2.9")));
+        assert!((reading.peak_mb.unwrap() - 1048.576).abs() < 1e-9);
+        assert!(torch("Segmentation fault").is_err());
+        let said = r#"{"version": "1.9", "times": [0.5], "objective": 0.25, "iterations": 9, "peak_mb": 200.0}"#;
+        assert_eq!(fits(said).unwrap().objective, Some(0.25));
+    }
+
+    #[test]
+    fn folders_are_named_by_date_and_processor() {
+        let environment = Environment { cpu: Some("AMD EPYC(TM) 7-B13".into()), ..Environment::capture(0, 1) };
+        let name = default_folder(&environment).to_string_lossy().into_owned();
+        assert!(name.starts_with("results/bench/20") && name.ends_with("-amd-epyc-tm-7-b13"), "{name}");
+    }
+}

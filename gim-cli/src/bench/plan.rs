@@ -1,0 +1,331 @@
+//! What the benchmark measures: a list, in order.
+
+/// A program that does the same work as ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Other {
+    /// PyTorch.
+    PyTorch,
+    /// Scikit-learn.
+    ScikitLearn,
+}
+
+impl Other {
+    /// Name in tables.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::PyTorch => "PyTorch",
+            Self::ScikitLearn => "scikit-learn",
+        }
+    }
+}
+
+/// Something to measure.
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    /// `section/work`, then what varies. Items of one name are measurements of the same thing.
+    pub(super) name: String,
+    /// In words.
+    pub(super) title: String,
+    /// Arguments of `gim`.
+    pub(super) gim: Vec<String>,
+    /// Threads, if not all.
+    pub(super) threads: Option<usize>,
+    /// The other program, and its arguments.
+    pub(super) other: Option<(Other, Vec<String>)>,
+    /// Value of what grows.
+    pub(super) x: Option<f64>,
+}
+
+/// Something that grows, and what that should do.
+pub(super) struct Axis {
+    /// Name of the items, after `growth/`.
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    /// Exponents of time and of memory, as they should be, and why.
+    pub(super) expected: [&'static str; 2],
+    /// `audio` or `vision`.
+    domain: &'static str,
+    /// Values, and the settings that make them.
+    points: &'static [(f64, &'static [&'static str])],
+}
+
+/// The points of the growth table. Two of an axis' points are enough for a slope, four show whether it is one.
+pub(super) const AXES: [Axis; 7] = [
+    Axis {
+        name: "audio-batch",
+        title: "sound: batch",
+        expected: ["1", "1 or less: weights stay"],
+        domain: "audio",
+        points: &[
+            (2.0, &["train.batch=2"]),
+            (4.0, &["train.batch=4"]),
+            (8.0, &["train.batch=8"]),
+            (16.0, &["train.batch=16"]),
+        ],
+    },
+    Axis {
+        name: "audio-length",
+        title: "sound: samples of a crop",
+        expected: ["1 or less: the loss sees 128 steps", "1 or less: weights stay"],
+        domain: "audio",
+        points: &[
+            (10_240.0, &["data.crop=10240"]),
+            (20_480.0, &["data.crop=20480"]),
+            (40_960.0, &["data.crop=40960"]),
+            (81_920.0, &["data.crop=81920"]),
+        ],
+    },
+    Axis {
+        name: "audio-width",
+        title: "sound: channels",
+        expected: ["2 or less: products", "1 (activations) to 2 (weights)"],
+        domain: "audio",
+        points: &[
+            (64.0, &["network.width=64", "network.context=32"]),
+            (128.0, &["network.width=128", "network.context=64"]),
+            (256.0, &["network.width=256", "network.context=128"]),
+            (512.0, &["network.width=512", "network.context=256"]),
+        ],
+    },
+    Axis {
+        name: "audio-negatives",
+        title: "sound: negatives",
+        expected: ["1 or less: only the loss sees them", "about 0"],
+        domain: "audio",
+        points: &[
+            (5.0, &["loss.negatives=5"]),
+            (10.0, &["loss.negatives=10"]),
+            (20.0, &["loss.negatives=20"]),
+            (40.0, &["loss.negatives=40"]),
+        ],
+    },
+    Axis {
+        name: "audio-modules",
+        title: "sound: modules (convolutions, then the GRU)",
+        expected: ["1 or less: upper modules see fewer steps", "1 or less: the same"],
+        domain: "audio",
+        points: &[
+            (3.0, &["network.kernels=[10,8]", "network.strides=[5,4]", "network.paddings=[2,2]"]),
+            (4.0, &["network.kernels=[10,8,4]", "network.strides=[5,4,2]", "network.paddings=[2,2,2]"]),
+            (5.0, &["network.kernels=[10,8,4,4]", "network.strides=[5,4,2,2]", "network.paddings=[2,2,2,2]"]),
+            (6.0, &["network.kernels=[10,8,4,4,4]", "network.strides=[5,4,2,2,2]", "network.paddings=[2,2,2,2,1]"]),
+        ],
+    },
+    Axis {
+        name: "vision-batch",
+        title: "pictures: batch",
+        expected: ["1", "1 or less: weights stay"],
+        domain: "vision",
+        points: &[
+            (2.0, &["train.batch=2"]),
+            (4.0, &["train.batch=4"]),
+            (8.0, &["train.batch=8"]),
+            (16.0, &["train.batch=16"]),
+        ],
+    },
+    Axis {
+        name: "vision-modules",
+        title: "pictures: the same 13 blocks, cut into modules",
+        expected: ["about 0: a module more is a loss more", "below 0: they learn one after the other"],
+        domain: "vision",
+        points: &[
+            (1.0, &["train.batch=4", "network.cuts=[13]"]),
+            (3.0, &["train.batch=4", "network.cuts=[3,7,13]"]),
+            (7.0, &["train.batch=4", "network.cuts=[1,3,5,7,9,11,13]"]),
+            (13.0, &["train.batch=4", "network.cuts=[1,2,3,4,5,6,7,8,9,10,11,12,13]"]),
+        ],
+    },
+];
+
+/// Sizes of everything.
+struct Sizes {
+    quick: bool,
+    threads: usize,
+}
+
+impl Sizes {
+    /// Items of a step.
+    fn batch(&self, domain: &str) -> usize {
+        match (self.quick, domain) {
+            (true, _) => 2,
+            (false, "audio") => 8,
+            (false, _) => 16,
+        }
+    }
+
+    /// Steps to time at the paper's size, or (of a small network) a few more.
+    fn steps(&self, domain: &str, small: bool) -> usize {
+        match (self.quick, domain, small) {
+            (true, ..) => 1,
+            (false, "vision", false) => 2,
+            (false, _, false) => 4,
+            (false, ..) => 5,
+        }
+    }
+
+    /// `gim estimate` of a network whose widths are `scale` times the paper's.
+    fn estimate(&self, domain: &str, scale: f64, steps: usize, more: &[&str]) -> Vec<String> {
+        let mut args = vec!["estimate".to_owned(), format!("{domain}-paper"), "--json".into()];
+        args.extend(["--steps".into(), steps.to_string()]);
+        // As the other program rounds: never below 8.
+        let width = |paper: usize| ((paper as f64 * scale) as usize).max(8);
+        let mut set = vec![format!("train.batch={}", self.batch(domain))];
+        if scale != 1.0 && domain == "audio" {
+            set.extend([format!("network.width={}", width(512)), format!("network.context={}", width(256))]);
+        } else if scale != 1.0 {
+            set.push(format!("network.widths=[{},{},{}]", width(64), width(128), width(256)));
+        }
+        for (key, value) in more.iter().filter_map(|m| m.split_once('=')) {
+            // A later setting takes the place of an earlier one.
+            set.retain(|s| s.split_once('=').is_none_or(|(k, _)| k != key));
+            set.push(format!("{key}={value}"));
+        }
+        args.extend(set.into_iter().flat_map(|s| ["--set".to_owned(), s]));
+        args
+    }
+
+    /// The same for PyTorch, in the variant that was found to be fastest.
+    fn pytorch(&self, domain: &str, scale: f64, steps: usize, more: &[&str]) -> (Other, Vec<String>) {
+        let mut args: Vec<String> = vec![domain.into()];
+        args.extend((domain == "vision").then(|| "--channels-last".into()));
+        args.push("--compile".into());
+        let numbers = [("--batch", self.batch(domain)), ("--threads", self.threads), ("--steps", steps)];
+        args.extend(numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
+        if scale != 1.0 {
+            args.extend(["--scale".into(), scale.to_string()]);
+        }
+        args.extend(more.iter().map(|m| (*m).to_owned()));
+        (Other::PyTorch, args)
+    }
+
+    /// A step, or features, beside PyTorch.
+    fn beside(&self, name: &str, title: &str, domain: &str, scale: f64, gim: &[&str], pytorch: &[&str]) -> Item {
+        let steps = self.steps(domain, scale != 1.0);
+        let (flags, settings): (Vec<&str>, Vec<&str>) = gim.iter().partition(|a| a.starts_with("--"));
+        let mut args = self.estimate(domain, scale, steps, &settings);
+        args.extend(flags.into_iter().map(str::to_owned));
+        let title = format!("{title}, batch {}", self.batch(domain));
+        // PyTorch says the least, the middle and the largest: all there is to know of three.
+        let other = self.pytorch(domain, scale, if self.quick { 1 } else { 3 }, pytorch);
+        Item { name: name.into(), title, gim: args, threads: None, other: Some(other), x: None }
+    }
+
+    fn alone(&self, name: &str, title: &str, gim: Vec<String>, threads: Option<usize>) -> Item {
+        Item { name: name.into(), title: title.into(), gim, threads, other: None, x: None }
+    }
+}
+
+/// All items.
+pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
+    let sizes = Sizes { quick, threads };
+    let (paper, small) = if quick { (0.01, 0.01) } else { (1.0, 0.25) };
+    let mut items = vec![
+        sizes.beside("step/audio-gim", "Sound: GIM step", "audio", paper, &[], &[]),
+        sizes.beside("step/audio-cpc", "Sound: CPC step", "audio", paper, &["network.kind=cpc"], &["--modules", "1"]),
+        sizes.beside("step/vision-gim", "Pictures: GIM step", "vision", paper, &[], &[]),
+        sizes.beside("features/audio", "Sound: features", "audio", paper, &["--features"], &["--forward"]),
+        sizes.beside("features/vision", "Pictures: features", "vision", paper, &["--features"], &["--forward"]),
+        sizes.beside("small/audio", "Sound at ¼ width: GIM step", "audio", small, &[], &[]),
+        sizes.beside("small/vision", "Pictures at ¼ width: GIM step", "vision", small, &[], &[]),
+        probe(quick, threads),
+    ];
+    // One thread, all, one, all: whatever else the machine does hits both.
+    let scaled = [
+        ("audio-paper", "Sound: GIM step", "audio", paper, 3),
+        ("vision-small", "Pictures at ¼ width: GIM step", "vision", small, 2),
+    ];
+    for (name, title, domain, scale, steps) in scaled {
+        let args = sizes.estimate(domain, scale, if quick { 1 } else { steps }, &[]);
+        let counts = if threads > 1 { vec![1, threads, 1, threads] } else { vec![1] };
+        items.extend(counts.into_iter().map(|n| Item {
+            x: Some(n as f64),
+            ..sizes.alone(&format!("scaling/{name}/{n}"), title, args.clone(), Some(n))
+        }));
+    }
+    for axis in &AXES {
+        let points = if quick { &axis.points[..2] } else { axis.points };
+        for (x, settings) in points {
+            let args = sizes.estimate(axis.domain, small, if quick { 1 } else { 3 }, settings);
+            items.push(Item {
+                x: Some(*x),
+                ..sizes.alone(&format!("growth/{}/{x}", axis.name), axis.title, args, None)
+            });
+        }
+    }
+    for (name, title, domain) in
+        [("chunks/audio-paper", "Sound: GIM step", "audio"), ("chunks/vision-paper", "Pictures: GIM step", "vision")]
+    {
+        // Of several steps, each task counts with its shortest time.
+        let steps = match (quick, domain) {
+            (true, _) => 1,
+            (false, "vision") => 2,
+            (false, _) => 4,
+        };
+        let mut args = sizes.estimate(domain, paper, steps, &[]);
+        args.push("--profile".into());
+        let title = format!("{title}, batch {}", sizes.batch(domain));
+        items.push(sizes.alone(name, &title, args, Some(1)));
+    }
+    items
+}
+
+/// The probe beside scikit-learn's. Its data lies in a folder that only the run knows.
+fn probe(quick: bool, threads: usize) -> Item {
+    let (rows, dims, classes, l2) = if quick { (90, 8, 3, "1e-2") } else { (5000, 1024, 10, "1e-3") };
+    let repeats = if quick { 1 } else { 3 }.to_string();
+    let sizes = [("--rows", rows), ("--dims", dims), ("--classes", classes)];
+    let mut gim: Vec<String> = vec!["bench-probe".into()];
+    gim.extend(sizes.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
+    let both = ["--l2".to_owned(), l2.into(), "--repeats".into(), repeats];
+    gim.extend(both.clone());
+    let mut other = both.to_vec();
+    other.extend(["--threads".into(), threads.to_string()]);
+    Item {
+        name: "probe/converged".into(),
+        title: format!("Linear probe, {rows} × {dims}, {classes} classes, λ = {l2}"),
+        gim,
+        threads: None,
+        other: Some((Other::ScikitLearn, other)),
+        x: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn every_configuration_can_be_built() {
+        for quick in [true, false] {
+            let items = items(quick, 2);
+            for item in items.iter().filter(|i| i.gim[0] == "estimate") {
+                let set: Vec<String> = item.gim.windows(2).filter(|w| w[0] == "--set").map(|w| w[1].clone()).collect();
+                let config = Config::load(&item.gim[1], &set).unwrap();
+                let input = config.domain.experiment().input(config.train.batch).unwrap();
+                let stack = config.domain.experiment().build(&config.optimizer, 1, &gim_core::Pool::new()).unwrap();
+                stack.layouts(input).unwrap_or_else(|e| panic!("{}: {e}", item.name));
+            }
+            for axis in &AXES {
+                let points = items.iter().filter(|i| i.name.starts_with(&format!("growth/{}/", axis.name)));
+                assert!(points.count() >= 2, "{}", axis.name);
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_an_axis_replace_those_of_the_size() {
+        let all = items(false, 2);
+        let item = all.iter().find(|i| i.name == "growth/audio-width/64").unwrap();
+        assert_eq!(
+            item.gim.iter().filter(|a| a.starts_with("network.width=")).collect::<Vec<_>>(),
+            ["network.width=64"]
+        );
+        let small = all.iter().find(|i| i.name == "small/vision").unwrap();
+        assert!(small.gim.contains(&"network.widths=[16,32,64]".to_owned()));
+        assert_eq!(
+            small.other.as_ref().unwrap().1.join(" "),
+            "vision --channels-last --compile --batch 16 --threads 2 --steps 3 --scale 0.25"
+        );
+    }
+}
