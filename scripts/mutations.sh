@@ -128,7 +128,7 @@ for name in "${names[@]}"; do
     packages=(--workspace)
     if [ "$stage" = libraries ]; then packages=(-p gim-core -p gim-audio -p gim-vision -p gim-eval); fi
     failed=$(cd "$tree" && run_tests "$CARGO_TARGET_DIR/$name.log" "${packages[@]}") || { echo "$name: no result" >&2; exit 2; }
-    if [ -n "$failed" ] || [ "$stage" = "$first" ] && [ "$first" = workspace ]; then break; fi
+    if [ -n "$failed" ] || [ "$stage" = workspace ]; then break; fi
   done
   printf '%s\n' "$commit" "$failed" >"$records/$name.tests"
   echo "${failed:-all passed}"
