@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Breaks a copy of the last commit on purpose, once for each patch in scripts/mutations, and writes to results/mutations.md what noticed.
 #
-#   scripts/mutations.sh [--all] [--check | --only-check] [NAME...]
+#   scripts/mutations.sh [--all] [--check | --only-check | --table] [NAME...]
 #
-# NAME is a patch without .patch, or "unmutated"; without any, all of them are tried. Every one goes through the tests of the libraries, and
-# where those notice nothing (or with --all) through the others, which take longer to build. With --check it also trains the comparison on the embedded speech and is held against results/baseline.csv, some minutes each. What is not tried
-# again keeps what was found (results/mutations), with the commit it was tried at. Exit code 1: a mutation was caught by nothing, or the unmutated tree failed.
+# NAME is a patch without .patch, or "unmutated"; without any, all of them are tried. Every one goes through the tests of the libraries
+# and, where those notice nothing (or with --all), through the others, which take longer to build. With --check it also trains the
+# comparison on the embedded speech, which is held against results/baseline.csv: some minutes each. What is not tried again keeps what
+# was found (in results/mutations), with the commit it was tried at; --table only writes the table of that.
+# Exit code 1: a mutation was caught by nothing, or the unmutated tree failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -18,7 +20,8 @@ for argument in "$@"; do
     --all) everything=true ;;
     --check) check=true ;;
     --only-check) check=true tests=false ;;
-    -*) echo "usage: scripts/mutations.sh [--all] [--check | --only-check] [NAME...]" >&2; exit 2 ;;
+    --table) tests=false ;;
+    -*) echo "usage: scripts/mutations.sh [--all] [--check | --only-check | --table] [NAME...]" >&2; exit 2 ;;
     *) names+=("$argument") ;;
   esac
 done
@@ -100,6 +103,7 @@ write_table() {
     echo "|---|---|---|---|---|"
     for name in "${all[@]}"; do
       at="$(line "$records/$name.tests" 1), $(line "$records/$name.check" 1)"
+      at=${at%, }
       echo "| $name | $(about "$name") | $(tests_cell "$name") | $(check_cell "$name") | $at |"
     done
     for name in "${all[@]}"; do
@@ -141,11 +145,14 @@ for name in "${names[@]}"; do
   (cd "$tree" && cargo build -q --release -p gim-cli)
   status=0
   said=$(cd "$tree" && "$CARGO_TARGET_DIR/release/gim" --quiet check quick --only audio 2>&1) || status=$?
+  # Whoever stops a check (Ctrl-C, kill) has not caught a mutation.
+  case $status in 130 | 137 | 143) echo "$name: gim check was stopped" >&2; exit 2 ;; esac
   printf '%s\n' "$commit" "$status" "$said" >"$records/$name.check"
   echo "$said"
   write_table
 done
 
+write_table
 bad=0
 for name in "${names[@]}"; do
   caught=false
