@@ -70,9 +70,9 @@ impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
         2 * x.steps * x.cols * x.channels
     }
 
-    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
-        self.first.pack(pass, pool);
-        self.second.pack(pass, pool);
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
+        self.first.pack(pass, x, pool);
+        self.second.pack(pass, x, pool);
     }
 
     fn unpack(&mut self) {

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::domain::Domain;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
-    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, Tsne, accuracy_by_module, architecture, error_by_module,
+    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, TrainRow, Tsne, accuracy_by_module, architecture, error_by_module,
     latent_space, loss_by_module, read_rows, similarity,
 };
 use crate::files::create_folder;
@@ -197,8 +197,8 @@ fn alike_methods(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathB
     Ok(saved)
 }
 
-/// The figures that lay the methods of a comparison over each other: error by module for every task, and similarity. Gives the
-/// PNG files.
+/// The figures that lay the methods of a comparison over each other: error by module for every task, similarity, and losses by
+/// schedule. Gives the PNG files.
 ///
 /// # Errors
 /// When a table cannot be read, or a figure not written.
@@ -238,6 +238,41 @@ pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf
     }
     create_folder(out)?;
     saved.extend(alike_methods(runs, out)?);
+    saved.extend(schedules(runs, out)?);
+    Ok(saved)
+}
+
+/// The losses of modules trained one after the other over those of modules trained at once, counted by the steps each module
+/// has learnt.
+fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for (entry, folders) in runs {
+        let config = entry.config(&[])?;
+        let other = runs.iter().find(|r| Some(&r.0.name) == entry.than.as_ref());
+        let (Some((_, other)), true) = (other, config.train.iterative()) else { continue };
+        let mut losses = Vec::new();
+        for (turns, folders, label) in [(false, other, "all at once"), (true, folders, "one after the other")] {
+            for folder in folders {
+                let mut rows: Vec<TrainRow> = read_rows(&folder.join("train.csv"))?;
+                let last = |of: fn(&TrainRow) -> u64| rows.iter().map(of).max().unwrap_or(0);
+                let each = last(|r| r.step) / last(|r| r.module as u64).max(1);
+                if turns {
+                    rows.iter_mut().for_each(|r| r.step -= each * (r.module as u64 - 1));
+                }
+                let seed = Config::load(&folder.join("config.toml").to_string_lossy(), &[])?.train.seed;
+                losses.push(LossRun { label: format!("{label}, seed {seed}"), rows });
+            }
+        }
+        let experiment = config.domain.experiment();
+        let figure = loss_by_module(&LossByModule {
+            title: "Training loss by module and schedule".into(),
+            subtitle: experiment.size_name(),
+            runs: losses,
+            negatives: Some(experiment.negatives()),
+        })?;
+        let [png, _svg] = figure.save(out, &format!("schedules-{}", experiment.name()))?;
+        saved.push(png);
+    }
     Ok(saved)
 }
 

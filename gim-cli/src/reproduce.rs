@@ -48,7 +48,7 @@ const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
 /// Protocols of a task's probes: pictures get a second opinion.
 fn protocols(task: &str) -> &'static [&'static str] {
-    if task == "classes" { &["converged", "knn"] } else { &["converged"] }
+    if task == "classes" { &["converged", "paper", "knn"] } else { &["converged"] }
 }
 
 impl Plan {

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::module::Mode;
+use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Packet, Stack, iterative_modes, step_in_turn};
 use gim_core::{Error, Pool, Result};
 
@@ -131,7 +132,9 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     let seed = config.train.seed;
     let fingerprint = config.fingerprint();
     let experiment = config.domain.experiment();
-    let mut stack = experiment.build(&config.optimizer, seed, &pool)?;
+    let each = config.train.steps_each(|| Ok(experiment.feed(&config.train, 0)?.epoch_len()))?;
+    let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
+    let mut stack = experiment.build(&optimizer, seed, &pool)?;
     let modules = stack.modules().len();
     let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
 
@@ -156,7 +159,6 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
         }
     }
     let iterative = config.train.iterative();
-    let each = config.train.steps_each(|| Ok(feed.epoch_len()))?;
     let total = if iterative { each * modules as u64 } else { each };
 
     // Rows behind the checkpoint belong to steps that will be done again.

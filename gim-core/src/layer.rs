@@ -1,5 +1,7 @@
 //! What a layer is: forward and backward on activations, with scratch from a pool.
 
+use std::ops::Range;
+
 use crate::activations::{Activations, Layout, Shape};
 use crate::param::Params;
 use crate::{Pool, Result, Scalar};
@@ -15,6 +17,32 @@ pub enum InputGrad<'a, F: Scalar> {
     Add(&'a mut Activations<F>),
 }
 
+/// A layer that read an output, and the gradient of what it made of it.
+pub struct Above<'a, F: Scalar> {
+    /// The layer.
+    pub layer: &'a mut dyn Layer<F>,
+    /// Its output.
+    pub output: &'a Activations<F>,
+    /// ∂loss/∂output.
+    pub grad: &'a mut Activations<F>,
+}
+
+impl<F: Scalar> Above<'_, F> {
+    /// The gradient of the output `y` that the layer read, followed by the backward pass of `below`, which made it.
+    pub(crate) fn backward(
+        self,
+        below: &mut (impl Layer<F> + ?Sized),
+        x: &Activations<F>,
+        y: &Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        let mut dy = Activations::new(y.layout(), pool);
+        self.layer.backward(y, self.output, self.grad, InputGrad::Overwrite(&mut dy), pool);
+        below.backward(x, y, &mut dy, dx, pool);
+    }
+}
+
 /// Whether what backward needs is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -28,7 +56,7 @@ pub enum Keep {
 ///
 /// Parameter gradients accumulate; outputs overwrite; scratch may be dirty. A layer saves what its backward pass needs beyond
 /// `x` and `y` within itself, in buffers that it gives back to the pool when backward is done.
-pub trait Layer<F: Scalar>: Params<F> + Send {
+pub trait Layer<F: Scalar>: Params<F> + Send + Sync {
     /// A short description such as `conv 8/4 → 512`.
     fn describe(&self) -> String;
 
@@ -60,6 +88,29 @@ pub trait Layer<F: Scalar>: Params<F> + Send {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     );
+
+    /// Like [`Layer::backward`], with the gradient of `y` as `above` gives it. A layer that needs it part by part can have it
+    /// made part by part.
+    fn backward_below(
+        &mut self,
+        x: &Activations<F>,
+        y: &Activations<F>,
+        above: Above<'_, F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        above.backward(self, x, y, dx, pool);
+    }
+
+    /// Whether [`Layer::grad_of_items`] can be asked: the layer has no parameters, and the gradient of its input follows from `dy`.
+    fn splits(&self) -> bool {
+        false
+    }
+
+    /// The gradient of some items of an input of shape `x`, one after the other: `dx` is overwritten.
+    fn grad_of_items(&self, _x: Shape, _dy: &Activations<F>, _items: Range<usize>, _dx: &mut [F]) {
+        unreachable!("{} does not split", self.describe())
+    }
 
     /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
     fn multiply_adds(&self, x: Shape) -> u64;

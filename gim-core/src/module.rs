@@ -1,7 +1,7 @@
 //! Gradient-isolated modules.
 
 use crate::activations::{Activations, Detached, Layout, Shape};
-use crate::layer::{InputGrad, Keep, Layer};
+use crate::layer::{Above, InputGrad, Keep, Layer};
 use crate::layers::Sequential;
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
@@ -242,20 +242,19 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
             let into = dread.as_mut().map_or(InputGrad::Stop, InputGrad::Add);
             context.backward(read, &c, &mut dc, into, &pool);
         }
-        let dz = match (readout, dread) {
-            (Some(readout), Some(mut dread)) => {
-                let mut dz = (!encoder.is_empty()).then(|| Activations::new(z.layout(), &pool));
-                let into = dz.as_mut().map_or(InputGrad::Stop, InputGrad::Overwrite);
-                readout.backward(&z, read, &mut dread, into, &pool);
-                dz
+        // The module's input lies below a gradient block: its gradient is never computed.
+        match (readout, dread) {
+            (Some(readout), Some(mut dread)) if encoder.is_empty() => {
+                readout.backward(&z, read, &mut dread, InputGrad::Stop, &pool);
             }
-            (_, dread) => dread,
-        };
-        self.read = None;
-        if let Some(mut dz) = dz {
-            // The module's input lies below a gradient block: its gradient is never computed.
-            encoder.backward(x, &z, &mut dz, InputGrad::Stop, &pool);
+            (Some(readout), Some(mut dread)) => {
+                let above = Above { layer: &mut **readout, output: read, grad: &mut dread };
+                encoder.backward_below(x, &z, above, InputGrad::Stop, &pool);
+            }
+            (_, Some(mut dz)) => encoder.backward(x, &z, &mut dz, InputGrad::Stop, &pool),
+            (_, None) => {}
         }
+        self.read = None;
         self.optimizer.update(&mut self.learnable);
         self.learnable.visit(&mut |p| p.release_grad());
         self.learnable.encoder.release();

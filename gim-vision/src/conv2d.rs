@@ -8,6 +8,7 @@ use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 
 use crate::windows::{Grid, Windows};
+use crate::winograd::{self, Tiled};
 
 /// Settings of a [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,15 @@ pub struct Conv2d<F: Scalar> {
     /// (O).
     bias: Param<F>,
     /// The weight as outputs and as gradients read it.
-    packed: [Option<Packed<F>>; 2],
+    packed: [Option<Kernels<F>>; 2],
+}
+
+/// Kernels made ready for products.
+enum Kernels<F: Scalar> {
+    /// With windows.
+    Windows(Packed<F>),
+    /// With the places of tiles, one for each.
+    Tiles(Vec<Packed<F>>),
 }
 
 /// Numbers of windows that are scattered at a time: they are read again at once, from a core's own cache.
@@ -111,7 +120,13 @@ impl<F: Scalar> Conv2d<F> {
         Grid { shape: x, kernel, stride, above, left, windows: [y.steps, y.cols] }
     }
 
-    fn packed(&self, pass: Pass) -> &Packed<F> {
+    /// Whether a picture's convolution falls into Winograd's tiles.
+    fn tiled(&self, x: Shape) -> bool {
+        let Conv2dConfig { kernel, stride, padding, c_out, .. } = self.config;
+        kernel == [3, 3] && stride == 1 && padding == [1; 4] && winograd::fits(x, c_out)
+    }
+
+    fn packed(&self, pass: Pass) -> &Kernels<F> {
         let packed = self.packed[pass as usize].as_ref();
         packed.unwrap_or_else(|| unreachable!("{} was not packed for {pass:?}", self.describe()))
     }
@@ -126,21 +141,33 @@ impl<F: Scalar> Conv2d<F> {
         finish: impl Fn(usize, usize, &mut [F]) + Sync,
         work: Work<'_, F>,
     ) {
-        let windows = Windows { grid: self.grid(shape), picture: x, relu: self.config.relu };
-        let y = MatMut::new(y, windows.grid.count(), self.config.c_out);
+        let relu = self.config.relu;
         let with_bias = |row: usize, col: usize, y: &mut [F]| {
             y.iter_mut().zip(&self.bias.value[col..]).for_each(|(y, b)| *y += *b);
             finish(row, col, y);
         };
-        product(&windows, self.packed(Pass::Forward), y, into, with_bias, work.threads);
+        match self.packed(Pass::Forward) {
+            Kernels::Windows(packed) => {
+                let windows = Windows { grid: self.grid(shape), picture: x, relu };
+                let y = MatMut::new(y, windows.grid.count(), self.config.c_out);
+                product(&windows, packed, y, into, with_bias, work.threads);
+            }
+            Kernels::Tiles(places) => {
+                winograd::convolve(Tiled { picture: x, shape, relu }, places, y, into, with_bias, work);
+            }
+        }
     }
 
     /// Adds the gradients of weight and bias to `grads`.
     pub(crate) fn weight_grads(&self, x: &[F], shape: Shape, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
-        let windows = Windows { grid: self.grid(shape), picture: x, relu: self.config.relu };
-        let (n, c_out) = (windows.grid.count(), self.config.c_out);
+        let (c_out, relu) = (self.config.c_out, self.config.relu);
+        let windows = Windows { grid: self.grid(shape), picture: x, relu };
+        let n = windows.grid.count();
         let (dweight, dbias) = grads.split_at_mut(self.weight.value.len());
         add_column_sums(dbias, &dy[..n * c_out]);
+        if self.tiled(shape) {
+            return winograd::kernel_grads(Tiled { picture: x, shape, relu }, dy, dweight, work);
+        }
         let dweight = MatMut::new(dweight, c_out, self.config.window());
         outer(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
     }
@@ -166,6 +193,12 @@ impl<F: Scalar> Conv2d<F> {
             finish(position, col, dx);
         };
         let y = self.planned(shape);
+        let packed = match self.packed(Pass::Backward) {
+            Kernels::Windows(packed) => packed,
+            Kernels::Tiles(places) => {
+                return winograd::convolve(Tiled { picture: dy, shape: y, relu: false }, places, dx, into, last, work);
+            }
+        };
         if stride == 1 {
             // A convolution of dy with the kernel turned round.
             let grid = Grid {
@@ -178,7 +211,7 @@ impl<F: Scalar> Conv2d<F> {
             };
             let windows = Windows { grid, picture: dy, relu: false };
             let dx = MatMut::new(dx, shape.positions(), c_in);
-            return product(&windows, self.packed(Pass::Backward), dx, into, last, work.threads);
+            return product(&windows, packed, dx, into, last, work.threads);
         }
         if into == Store::Overwrite {
             dx.fill(F::zero());
@@ -189,7 +222,7 @@ impl<F: Scalar> Conv2d<F> {
         for (i, dy) in dy.chunks(block * y.channels).enumerate() {
             let n = dy.len() / y.channels;
             let (dy, to) = (Mat::new(dy, n, y.channels), MatMut::new(&mut windows, n, len));
-            product(&dy, self.packed(Pass::Backward), to, Store::Overwrite, |_, _, _| {}, work.threads);
+            product(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
             grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
         }
         dx.chunks_exact_mut(c_in).enumerate().for_each(|(position, dx)| last(position, 0, dx));
@@ -224,10 +257,15 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         0
     }
 
-    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
         let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
         let (window, taps, weight) = (self.config.window(), kh * kw, &self.weight.value);
-        self.packed[pass as usize] = Some(match pass {
+        if self.tiled(x) {
+            let places = winograd::pack(weight, c_out, pass == Pass::Backward, pool);
+            self.packed[pass as usize] = Some(Kernels::Tiles(places));
+            return;
+        }
+        self.packed[pass as usize] = Some(Kernels::Windows(match pass {
             Pass::Forward => Packed::new(Mat::new(weight, c_out, window).t(), pool),
             // The kernel turned round: tap by tap from the last one, output channels as depth.
             Pass::Backward if stride == 1 => Packed::from_rows(
@@ -237,7 +275,7 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
                 pool,
             ),
             Pass::Backward => Packed::new(Mat::new(weight, c_out, window), pool),
-        });
+        }));
     }
 
     fn unpack(&mut self) {

@@ -10,3 +10,4 @@ pub mod pixelcnn;
 pub mod resnet;
 pub mod standardize;
 mod windows;
+mod winograd;

@@ -1,6 +1,9 @@
 //! Pictures as grids of overlapping patches, and the way back from patches to a grid of features.
 
+use std::ops::Range;
+
 use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::vector::add_scaled;
 use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Pool, Result, Scalar};
@@ -137,10 +140,8 @@ impl<F: Scalar> Layer<F> for PatchMean {
         _: &Activations<F>,
         dy: &mut Activations<F>,
         dx: InputGrad<'_, F>,
-        _: &Pool<F>,
+        pool: &Pool<F>,
     ) {
-        let c = x.shape().channels;
-        let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
         let (dx, add) = match dx {
             InputGrad::Stop => return,
             InputGrad::Overwrite(dx) => (dx, false),
@@ -149,15 +150,29 @@ impl<F: Scalar> Layer<F> for PatchMean {
         assert_eq!(dx.layout().padded, dx.shape().steps, "patches are stored without margins");
         let item = dx.layout().item_len();
         dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each(|(patch, dx)| {
-            let from = dy.at(dy.layout().row_of(patch));
-            for pixel in dx.chunks_exact_mut(c) {
-                if add {
-                    pixel.iter_mut().zip(from).for_each(|(p, f)| *p += share * *f);
-                } else {
-                    pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
-                }
+            if add {
+                let mut own = pool.take(item);
+                self.grad_of_items(x.shape(), dy, patch..patch + 1, &mut own);
+                add_scaled(dx, F::one(), &own);
+            } else {
+                self.grad_of_items(x.shape(), dy, patch..patch + 1, dx);
             }
         });
+    }
+
+    fn splits(&self) -> bool {
+        true
+    }
+
+    fn grad_of_items(&self, x: Shape, dy: &Activations<F>, items: Range<usize>, dx: &mut [F]) {
+        let pixels = x.steps * x.cols;
+        let share = F::of(1.0 / pixels as f64);
+        for (patch, dx) in items.zip(dx.chunks_exact_mut((pixels * x.channels).max(1))) {
+            let from = dy.at(dy.layout().row_of(patch));
+            for pixel in dx.chunks_exact_mut(x.channels) {
+                pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
+            }
+        }
     }
 
     fn multiply_adds(&self, _: Shape) -> u64 {

@@ -151,8 +151,8 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
         x.steps * x.cols * x.channels * (KEPT * self.layers.len() + 1)
     }
 
-    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
-        self.convs_mut().for_each(|c| c.pack(pass, pool));
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
+        self.convs_mut().for_each(|c| c.pack(pass, x, pool));
     }
 
     fn unpack(&mut self) {

@@ -145,8 +145,10 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         shapes[1..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
     }
 
-    fn pack(&mut self, pass: Pass, pool: &Pool<F>) {
-        self.convs.iter_mut().chain(&mut self.shortcut).for_each(|c| c.pack(pass, pool));
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
+        let shapes = self.planned(x);
+        self.convs.iter_mut().zip(shapes).for_each(|(c, x)| c.pack(pass, x, pool));
+        self.shortcut.iter_mut().for_each(|c| c.pack(pass, x, pool));
     }
 
     fn unpack(&mut self) {

@@ -37,6 +37,8 @@ fn convolutions() {
         (Conv2dConfig::square(2, 3, 3, 2), grid(3, 4, 4, 2)),
         (Conv2dConfig::square(2, 3, 3, 2), grid(2, 5, 3, 2)),
         (Conv2dConfig::square(1, 3, 5, 1), grid(3, 6, 6, 1)),
+        // Enough channels for tiles.
+        (Conv2dConfig::square(17, 16, 3, 1), grid(3, 4, 2, 17)),
         (Conv2dConfig { padding: [0; 4], ..Conv2dConfig::square(2, 3, 3, 1) }, grid(3, 4, 3, 2)),
         (Conv2dConfig { kernel: [2, 3], padding: [1, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) }, grid(3, 4, 3, 2)),
         (Conv2dConfig { kernel: [1, 3], padding: [0, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) }, grid(3, 2, 1, 2)),
@@ -114,7 +116,7 @@ fn context_sees_only_rows_above() {
     let mut net = PixelCnn::<f64>::new(2, 4, key()).unwrap();
     let shape = grid(1, 6, 5, 2);
     let pool = Pool::new();
-    net.pack(Pass::Forward, &pool);
+    net.pack(Pass::Forward, shape, &pool);
     let run = |x: &[f64]| {
         let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape)]);
         net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This });

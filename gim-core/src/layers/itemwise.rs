@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::Threads;
 use crate::kernels::vector::add_scaled;
-use crate::layer::{InputGrad, Keep, Layer};
+use crate::layer::{Above, InputGrad, Keep, Layer};
 use crate::param::{Param, Params};
 use crate::{Buffer, Pool, Result, Scalar};
 
@@ -25,6 +25,9 @@ const PARTIAL_SUMS: usize = 1 << 25;
 const KEPT_OUTPUTS: usize = 100 << 20;
 /// Most partial sums.
 const GROUPS: usize = 16;
+
+/// Writes the output gradients of some items.
+type MakeGrads<'a, F> = dyn Fn(Range<usize>, &mut [F]) + Sync + 'a;
 
 /// What a chunk computes with.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +61,8 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// Numbers that backward needs of every item beyond `x`.
     fn kept(&self, x: Shape) -> usize;
 
-    /// Arranges weights for the pass that comes next: once, not for every chunk.
-    fn pack(&mut self, pass: Pass, pool: &Pool<F>);
+    /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>);
 
     /// Forgets what was packed.
     fn unpack(&mut self);
@@ -203,6 +206,108 @@ impl<F: Scalar> Itemwise<F> {
         })
     }
 
+    /// The backward pass, with the gradient of all outputs in `dy`, or from `made`, which writes that of some items.
+    fn backward_from(
+        &mut self,
+        x: &Activations<F>,
+        dy: &mut [F],
+        made: Option<&MakeGrads<'_, F>>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        let Some(saved) = self.saved.take() else {
+            panic!("backward without a forward pass that kept its activations")
+        };
+        let plan = self.planned(x);
+        let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
+        let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
+        let per_group = plan.group * plan.chunk;
+        let groups = items.div_ceil(per_group);
+        let mut sums = pool.zeros(groups * n_params);
+        let (mut dxs, add) = match dx {
+            InputGrad::Stop => (None, false),
+            InputGrad::Overwrite(dx) => (Some(dx), false),
+            InputGrad::Add(dx) => (Some(dx), true),
+        };
+        let no_dx = dxs.is_none();
+        let dx_memory: &mut [F] = dxs.as_mut().map_or(&mut [], |dx| dx.memory_mut());
+        let dx_parts = split(dx_memory, plan.item(0), per_group);
+        let dy_parts = split(dy, plan.item(last), per_group);
+        let tasks: Vec<_> =
+            sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
+        let work = Work { pool, threads: plan.threads };
+        for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
+            layer.pack(Pass::Backward, *x, pool);
+            if plan.restore && layer.restores() {
+                layer.pack(Pass::Forward, *x, pool);
+            }
+        }
+        let layers = &self.layers;
+        tasks.into_par_iter().for_each(|(g, ((sums, dx), dy))| {
+            let to = items.min((g + 1) * per_group);
+            for from in (g * per_group..to).step_by(plan.chunk) {
+                let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
+                let part = |per_item: usize| from * per_item..(from + items) * per_item;
+                let size = plan.item(last);
+                // Outputs that were not kept, from the bottom up.
+                let mut restored: Vec<Buffer<F>> = Vec::with_capacity(n);
+                for i in 0..n - 1 {
+                    let missing = saved.hidden[i].is_empty();
+                    let mut y = scratch(pool, if missing { plan.item(i + 1) * items } else { 0 });
+                    if missing {
+                        let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
+                        let shape = Shape { items, ..plan.shapes[i] };
+                        let kept = &saved.kept[i][part(layers[i].kept(shape))];
+                        layers[i].restore(input, shape, kept, &mut y, work);
+                    }
+                    restored.push(y);
+                }
+                let mut above: Option<Buffer<F>> = made.map(|made| {
+                    let mut dy = scratch(pool, size * items);
+                    made(from..from + items, &mut dy);
+                    dy
+                });
+                let mut grads_end = n_params;
+                for i in (0..n).rev() {
+                    let shape = Shape { items, ..plan.shapes[i] };
+                    let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
+                    let kept = &saved.kept[i][part(layers[i].kept(shape))];
+                    let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
+                    grads_end -= layers[i].n_params();
+                    let dy: &mut [F] = match &mut above {
+                        Some(above) => above,
+                        None => &mut dy[at * size..(at + items) * size],
+                    };
+                    // The input gradient of the whole chain goes straight to where it belongs, unless it is to be added there.
+                    let goes_out = i == 0 && !no_dx && !add;
+                    let mut own = scratch(pool, if i == 0 && (no_dx || goes_out) { 0 } else { plan.item(i) * items });
+                    let into: Option<&mut [F]> = if i == 0 && no_dx {
+                        None
+                    } else if goes_out {
+                        Some(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)])
+                    } else {
+                        Some(&mut own)
+                    };
+                    layers[i].backward(input, shape, kept, dy, into, grads, work);
+                    if i == 0 && add && !no_dx {
+                        add_scaled(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)], F::one(), &own);
+                    }
+                    above = Some(own);
+                }
+            }
+        });
+        self.layers.iter_mut().for_each(|l| l.unpack());
+        let sums = &sums;
+        let mut at = 0;
+        self.visit(&mut |p| {
+            let len = p.value.len();
+            for group in 0..groups {
+                add_scaled(p.grad_mut(), F::one(), &sums[group * n_params + at..][..len]);
+            }
+            at += len;
+        });
+    }
+
     fn planned(&self, x: &Activations<F>) -> Plan {
         assert_eq!(x.layout().padded, x.shape().steps, "items are stored without margins");
         self.plan(x.shape()).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
@@ -258,7 +363,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
             })
             .collect();
         let work = Work { pool, threads: plan.threads };
-        self.layers.iter_mut().for_each(|l| l.pack(Pass::Forward, pool));
+        self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each(|(c, y, mut hidden, mut kept)| {
             let from = c * plan.chunk;
@@ -310,102 +415,37 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        let Some(saved) = self.saved.take() else {
-            panic!("backward without a forward pass that kept its activations")
-        };
-        let plan = self.planned(x);
-        let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
-        let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
-        let per_group = plan.group * plan.chunk;
-        let groups = items.div_ceil(per_group);
-        let mut sums = pool.zeros(groups * n_params);
-        let (mut dxs, add) = match dx {
-            InputGrad::Stop => (None, false),
-            InputGrad::Overwrite(dx) => (Some(dx), false),
-            InputGrad::Add(dx) => (Some(dx), true),
-        };
-        let no_dx = dxs.is_none();
-        let dx_memory: &mut [F] = dxs.as_mut().map_or(&mut [], |dx| dx.memory_mut());
-        let dx_parts = split(dx_memory, plan.item(0), per_group);
         let mut copied;
-        let dy: &mut [F] = if dy.layout().padded == dy.shape().steps {
+        let dense: &mut [F] = if dy.layout().padded == dy.shape().steps {
             dy.memory_mut()
         } else {
             copied = scratch(pool, dy.shape().len());
-            let item = plan.item(last).max(1);
-            copied.chunks_exact_mut(item).enumerate().for_each(|(i, to)| to.copy_from_slice(dy.item(i)));
+            let item = dy.shape().len() / dy.shape().items.max(1);
+            copied.chunks_exact_mut(item.max(1)).enumerate().for_each(|(i, to)| to.copy_from_slice(dy.item(i)));
             &mut copied
         };
-        let dy_parts = split(dy, plan.item(last), per_group);
-        let tasks: Vec<_> =
-            sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, threads: plan.threads };
-        for layer in &mut self.layers {
-            layer.pack(Pass::Backward, pool);
-            if plan.restore && layer.restores() {
-                layer.pack(Pass::Forward, pool);
-            }
+        self.backward_from(x, dense, None, dx, pool);
+    }
+
+    fn backward_below(
+        &mut self,
+        x: &Activations<F>,
+        y: &Activations<F>,
+        above: Above<'_, F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        if above.layer.splits() {
+            self.backward_from(
+                x,
+                &mut [],
+                Some(&|items, dy| above.layer.grad_of_items(y.shape(), above.grad, items, dy)),
+                dx,
+                pool,
+            );
+        } else {
+            above.backward(self, x, y, dx, pool);
         }
-        let layers = &self.layers;
-        tasks.into_par_iter().for_each(|(g, ((sums, dx), dy))| {
-            let to = items.min((g + 1) * per_group);
-            for from in (g * per_group..to).step_by(plan.chunk) {
-                let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
-                let part = |per_item: usize| from * per_item..(from + items) * per_item;
-                let size = plan.item(last);
-                // Outputs that were not kept, from the bottom up.
-                let mut restored: Vec<Buffer<F>> = Vec::with_capacity(n);
-                for i in 0..n - 1 {
-                    let missing = saved.hidden[i].is_empty();
-                    let mut y = scratch(pool, if missing { plan.item(i + 1) * items } else { 0 });
-                    if missing {
-                        let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
-                        let shape = Shape { items, ..plan.shapes[i] };
-                        let kept = &saved.kept[i][part(layers[i].kept(shape))];
-                        layers[i].restore(input, shape, kept, &mut y, work);
-                    }
-                    restored.push(y);
-                }
-                let mut above: Option<Buffer<F>> = None;
-                let mut grads_end = n_params;
-                for i in (0..n).rev() {
-                    let shape = Shape { items, ..plan.shapes[i] };
-                    let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
-                    let kept = &saved.kept[i][part(layers[i].kept(shape))];
-                    let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
-                    grads_end -= layers[i].n_params();
-                    let dy: &mut [F] = match &mut above {
-                        Some(above) => above,
-                        None => &mut dy[at * size..(at + items) * size],
-                    };
-                    // The input gradient of the whole chain goes straight to where it belongs, unless it is to be added there.
-                    let goes_out = i == 0 && !no_dx && !add;
-                    let mut own = scratch(pool, if i == 0 && (no_dx || goes_out) { 0 } else { plan.item(i) * items });
-                    let into: Option<&mut [F]> = if i == 0 && no_dx {
-                        None
-                    } else if goes_out {
-                        Some(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)])
-                    } else {
-                        Some(&mut own)
-                    };
-                    layers[i].backward(input, shape, kept, dy, into, grads, work);
-                    if i == 0 && add && !no_dx {
-                        add_scaled(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)], F::one(), &own);
-                    }
-                    above = Some(own);
-                }
-            }
-        });
-        self.layers.iter_mut().for_each(|l| l.unpack());
-        let sums = &sums;
-        let mut at = 0;
-        self.visit(&mut |p| {
-            let len = p.value.len();
-            for group in 0..groups {
-                add_scaled(p.grad_mut(), F::one(), &sums[group * n_params + at..][..len]);
-            }
-            at += len;
-        });
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {

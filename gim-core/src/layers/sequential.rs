@@ -1,7 +1,7 @@
 //! Layers one after the other.
 
 use crate::activations::{Activations, Layout, Shape};
-use crate::layer::{InputGrad, Keep, Layer};
+use crate::layer::{Above, InputGrad, Keep, Layer};
 use crate::param::{Param, Params};
 use crate::{Pool, Result, Scalar};
 
@@ -58,6 +58,37 @@ impl<F: Scalar> Sequential<F> {
             shapes.push(layer.output(shapes[shapes.len() - 1])?);
         }
         Ok(shapes)
+    }
+
+    /// The backward pass, the last layer's by `last(layer, input, input gradient)`.
+    fn backward_from(
+        &mut self,
+        x: &Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+        last: impl FnOnce(&mut dyn Layer<F>, &Activations<F>, InputGrad<'_, F>),
+    ) {
+        let n = self.layers.len();
+        assert_eq!(self.hidden.len() + 1, n, "backward without a forward pass that kept its activations");
+        let (mut last, mut dx) = (Some(last), Some(dx));
+        // Output of layer i, and its gradient; those of the last layer are the caller's.
+        let mut above: Option<(Activations<F>, Activations<F>)> = None;
+        for i in (0..n).rev() {
+            // What is above is not needed any more once its layer is done: peak memory falls as the pass goes down.
+            let hidden = self.hidden.pop();
+            let mut below = hidden.as_ref().map(|h| Activations::new(h.layout(), pool));
+            let input = hidden.as_ref().unwrap_or(x);
+            let into = match &mut below {
+                Some(below) => InputGrad::Overwrite(below),
+                None => dx.take().unwrap_or(InputGrad::Stop),
+            };
+            match (&mut above, last.take()) {
+                (Some((y, dy)), _) => self.layers[i].backward(input, y, dy, into, pool),
+                (None, Some(last)) => last(&mut *self.layers[i], input, into),
+                (None, None) => unreachable!("only the last layer has nothing above"),
+            }
+            above = hidden.zip(below);
+        }
     }
 
     /// Layouts of input and hidden activations for an input of shape `x` and an output stored as `y`; index i is what layer i reads.
@@ -124,32 +155,21 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
         x: &Activations<F>,
         y: &Activations<F>,
         dy: &mut Activations<F>,
-        mut dx: InputGrad<'_, F>,
+        dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        let n = self.layers.len();
-        assert_eq!(self.hidden.len() + 1, n, "backward without a forward pass that kept its activations");
-        // Gradient of the activations between layer i and layer i+1; the first one is the caller's.
-        let mut above: Option<Activations<F>> = None;
-        for i in (0..n).rev() {
-            let (input, below) = if i == 0 {
-                (x, None)
-            } else {
-                let h = &self.hidden[i - 1];
-                (h, Some(Activations::new(h.layout(), pool)))
-            };
-            let output = if i == n - 1 { y } else { &self.hidden[i] };
-            let dy = above.as_mut().unwrap_or(&mut *dy);
-            if let Some(mut below) = below {
-                self.layers[i].backward(input, output, dy, InputGrad::Overwrite(&mut below), pool);
-                above = Some(below);
-            } else {
-                let dx = std::mem::replace(&mut dx, InputGrad::Stop);
-                self.layers[i].backward(input, output, dy, dx, pool);
-            }
-            // The activations above are not needed any more: peak memory falls as the pass goes down.
-            self.hidden.truncate(i);
-        }
+        self.backward_from(x, dx, pool, |last, x, dx| last.backward(x, y, dy, dx, pool));
+    }
+
+    fn backward_below(
+        &mut self,
+        x: &Activations<F>,
+        y: &Activations<F>,
+        above: Above<'_, F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        self.backward_from(x, dx, pool, |last, x, dx| last.backward_below(x, y, above, dx, pool));
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, ensure};
+use super::{CHUNK, Optimizer, ensure, remaining};
 use crate::param::Params;
 use crate::{Error, Result, Scalar};
 
@@ -17,11 +17,13 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// ε, added after the square root.
     pub eps: f64,
+    /// Steps over which the step size falls to zero along half a cosine; 0 keeps it.
+    pub decay_steps: u64,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { lr: 2e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Self { lr: 2e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, decay_steps: 0 }
     }
 }
 
@@ -40,7 +42,7 @@ impl<F: Scalar> Adam<F> {
     /// # Errors
     /// When a setting is out of range.
     pub fn new(config: AdamConfig) -> Result<Self> {
-        let AdamConfig { lr, beta1, beta2, eps } = config;
+        let AdamConfig { lr, beta1, beta2, eps, .. } = config;
         for (key, value, ok) in [
             ("optimizer.lr", lr, lr > 0.0 && lr.is_finite()),
             ("optimizer.beta1", beta1, (0.0..1.0).contains(&beta1)),
@@ -61,9 +63,10 @@ impl<F: Scalar> Optimizer<F> for Adam<F> {
     }
 
     fn update(&mut self, params: &mut dyn Params<F>) {
+        let AdamConfig { lr, beta1, beta2, eps, decay_steps } = self.config;
+        let lr = lr * remaining(self.steps, decay_steps);
         self.steps += 1;
         let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
-        let AdamConfig { lr, beta1, beta2, eps } = self.config;
         // α m̂ / (√v̂ + ε) = (α/(1−β₁ᵗ)) m / (√v/√(1−β₂ᵗ) + ε).
         let rate = F::of(lr / (1.0 - beta1.powi(t)));
         let root = F::of(1.0 / (1.0 - beta2.powi(t)).sqrt());

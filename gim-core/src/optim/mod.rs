@@ -36,6 +36,17 @@ pub trait Optimizer<F: Scalar>: Send {
     fn set_steps(&mut self, steps: u64);
 }
 
+/// What becomes of the step size in the course of training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// It stays, as in the paper.
+    #[default]
+    None,
+    /// It falls to zero along half a cosine (Loshchilov & Hutter 2017, equation 5, one cycle).
+    Cosine,
+}
+
 /// Which optimiser every module gets, as configuration; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,12 +63,26 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Momentum of SGD.
     pub momentum: f64,
+    /// `none` or `cosine`.
+    pub decay: Decay,
+    /// Steps that a module learns, over which a decay stretches. It follows from the run; while it is 0, nothing decays.
+    #[serde(skip)]
+    pub decay_steps: u64,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        let AdamConfig { lr, beta1, beta2, eps } = AdamConfig::default();
-        Self { kind: "adam".into(), lr, beta1, beta2, eps, momentum: SgdConfig::default().momentum }
+        let AdamConfig { lr, beta1, beta2, eps, decay_steps } = AdamConfig::default();
+        Self {
+            kind: "adam".into(),
+            lr,
+            beta1,
+            beta2,
+            eps,
+            momentum: SgdConfig::default().momentum,
+            decay: Decay::None,
+            decay_steps,
+        }
     }
 }
 
@@ -68,14 +93,24 @@ impl OptimizerConfig {
     /// When the kind is unknown or a setting is out of range.
     pub fn build<F: Scalar>(&self) -> Result<Box<dyn Optimizer<F>>> {
         let Self { lr, beta1, beta2, eps, momentum, .. } = *self;
+        let decay_steps = if self.decay == Decay::Cosine { self.decay_steps } else { 0 };
         match self.kind.as_str() {
-            "adam" => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps })?)),
-            "sgd" => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum })?)),
+            "adam" => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps, decay_steps })?)),
+            "sgd" => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum, decay_steps })?)),
             other => {
                 Err(Error::config("optimizer.kind", format_args!("there is no optimiser `{other}`"), "use adam or sgd"))
             }
         }
     }
+}
+
+/// Share of the step size that is left after `taken` of `over` steps of a cosine; 1 when `over` is 0.
+fn remaining(taken: u64, over: u64) -> f64 {
+    if over == 0 {
+        return 1.0;
+    }
+    let done = (taken as f64 / over as f64).min(1.0);
+    0.5 * (1.0 + (std::f64::consts::PI * done).cos())
 }
 
 /// State of the shape of the parameters, made at the first use.

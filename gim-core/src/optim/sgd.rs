@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum.
 
-use super::{Optimizer, ensure};
+use super::{Optimizer, ensure, remaining};
 use crate::kernels::vector::add_scaled;
 use crate::param::Params;
 use crate::{Error, Result, Scalar};
@@ -12,11 +12,13 @@ pub struct SgdConfig {
     pub lr: f64,
     /// Share of the last update that is kept; 0 for plain descent.
     pub momentum: f64,
+    /// Steps over which the step size falls to zero along half a cosine; 0 keeps it.
+    pub decay_steps: u64,
 }
 
 impl Default for SgdConfig {
     fn default() -> Self {
-        Self { lr: 0.01, momentum: 0.9 }
+        Self { lr: 0.01, momentum: 0.9, decay_steps: 0 }
     }
 }
 
@@ -51,8 +53,9 @@ impl<F: Scalar> Optimizer<F> for Sgd<F> {
     }
 
     fn update(&mut self, params: &mut dyn Params<F>) {
+        let SgdConfig { lr, momentum, decay_steps } = self.config;
+        let (lr, mu) = (F::of(lr * remaining(self.steps, decay_steps)), F::of(momentum));
         self.steps += 1;
-        let (lr, mu) = (F::of(self.config.lr), F::of(self.config.momentum));
         let state = &mut self.momentum;
         let mut at = 0;
         params.visit(&mut |p| {

@@ -34,7 +34,7 @@ impl Default for ConvergedProbe {
         Self {
             l2: vec![1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6],
             validation: 0.2,
-            path_rows: 40_000,
+            path_rows: 15_000,
             tolerance: 1e-4,
             max_iterations: 1000,
         }
