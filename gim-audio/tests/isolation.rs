@@ -59,6 +59,38 @@ fn a_bridge_is_found_out() {
     assert_ne!(last_convolution(NetworkKind::Gim5, 1.0), last_convolution(NetworkKind::Gim5, 1.5));
 }
 
+/// Weights of all modules after three steps, when those of module `scaled` (one-based) are half as large again at the start.
+fn after_three_steps(scaled: usize) -> Vec<Vec<Vec<f32>>> {
+    let pool = Pool::new();
+    let config = network(NetworkKind::Gim6);
+    let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
+    if let Some(above) = scaled.checked_sub(1) {
+        stack.modules_mut()[above].params().visit(&mut |p| p.value.iter_mut().for_each(|v| *v *= 1.5));
+    }
+    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    for step in 0..3 {
+        let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let packet = Packet { x, step, labels: [].into() };
+        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
+    }
+    weights(&mut stack)
+}
+
+/// Every pair of modules, over several steps: a gradient may leak between two convolutions although none comes from the GRU, and it may
+/// arrive a step late, when one step alone shows nothing.
+#[test]
+fn no_module_feels_one_above() {
+    let before = after_three_steps(0);
+    for scaled in 2..=6 {
+        let after = after_three_steps(scaled);
+        for below in 1..scaled {
+            assert!(before[below - 1] == after[below - 1], "module {below} feels module {scaled}");
+        }
+        assert!(before[scaled - 1] != after[scaled - 1], "module {scaled} was not changed");
+    }
+}
+
 /// A thread a module, linked by bounded channels: the same bits as one after the other.
 #[test]
 fn pipelined_modules_learn_the_same_bits() {

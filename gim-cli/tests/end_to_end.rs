@@ -81,6 +81,26 @@ fn features_probes_and_figures() {
     assert!(d.join("gim6/figures/latent-space.svg").is_file());
 }
 
+/// Row n of the features carries label n of the file. Labels that slip by a frame cost a little accuracy and look like nothing else.
+#[test]
+fn phone_labels_are_those_of_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("run", &["--set", "train.steps=4"]));
+    ok(d, &["extract", "run", "--out", "features.h5"]);
+    let file = gim_eval::FeatureFile::open(d.join("features.h5")).unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
+    let corpus = gim_audio::corpus::Corpus::open(&root, &Default::default()).unwrap();
+    let labels = corpus.labels().unwrap();
+    let want: Vec<i32> =
+        corpus.utterances().iter().flat_map(|u| labels.get(&u.id).unwrap()).map(|l| i32::from(*l)).collect();
+    for group in ["module_1", "module_6", "random_5", "baseline_mfcc"] {
+        let got = file.examples(group, "phone").unwrap();
+        let slipped = got.labels().iter().zip(&want).position(|(a, b)| a != b);
+        assert_eq!((got.labels().len(), slipped), (want.len(), None), "{group}");
+    }
+}
+
 #[test]
 fn bad_input_is_one_clear_error() {
     let dir = tempfile::tempdir().unwrap();

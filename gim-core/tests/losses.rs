@@ -53,6 +53,49 @@ fn several_directions() {
     check_loss(&mut loss, z, Some(z), step(&[]));
 }
 
+/// Wide features are scored a few distances at a time, narrow ones all at once. Channels that are zero widen them and must change
+/// nothing: finite differences cannot see a group that uses the weights of another, since its gradient is wrong in the same way.
+#[test]
+fn groups_of_distances_use_their_own_weights() {
+    let (items, steps, ahead, few) = (2, 9, 5, 4);
+    let pool = Pool::new();
+    let weights = uniform(ahead * few * few, 21);
+    let values = uniform(items * steps * few, 22);
+    let run = |channels: usize| {
+        let config = InfoNceConfig { channels, context: channels, ahead, negatives: 3, window: None, ..small() };
+        let mut loss = InfoNce::<f64>::new(config, by_name("others").unwrap(), Key::new(1, Purpose::Init)).unwrap();
+        loss.visit(&mut |p| {
+            p.value.fill(0.0);
+            for (row, from) in weights.chunks_exact(few).enumerate() {
+                let to = (row / few * channels + row % few) * channels;
+                p.value[to..to + few].copy_from_slice(from);
+            }
+            p.attach_grad(&pool);
+        });
+        let layout = Layout::dense(Shape::sequence(items, steps, channels));
+        let mut z = Activations::zeros(layout, &pool);
+        for (row, from) in values.chunks_exact(few).enumerate() {
+            z.at_mut(row)[..few].copy_from_slice(from);
+        }
+        let mut dz = Activations::new(layout, &pool);
+        loss.value_and_grad(&z, None, step(&[]), Some(&mut dz), None, &pool);
+        let mut out = loss.per_ahead().to_vec();
+        (0..items * steps).for_each(|row| out.extend_from_slice(&dz.at(row)[..few]));
+        loss.visit(&mut |p| {
+            for row in 0..ahead * few {
+                let from = (row / few * channels + row % few) * channels;
+                out.extend_from_slice(&p.grad()[from..from + few]);
+            }
+        });
+        out
+    };
+    // 1024 channels: distances 1 and 2, then 3 and 4, then 5.
+    let (narrow, wide) = (run(few), run(1024));
+    for (i, (a, b)) in narrow.iter().zip(&wide).enumerate() {
+        assert!((a - b).abs() < 1e-12, "number {i}: {a} all at once, {b} in groups");
+    }
+}
+
 /// Predicting another way is predicting downwards in a grid that was turned or mirrored.
 #[test]
 fn directions_are_those_of_a_turned_grid() {

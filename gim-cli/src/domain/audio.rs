@@ -336,3 +336,29 @@ fn on_label_grid(a: &Activations<f32>, receptive: &Receptive, slots: usize) -> A
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gim_audio::phones::PAPER_STACK;
+
+    /// Frames that say where they look must land in the slot of the label made there, to half a hop, for every module.
+    #[test]
+    fn frames_land_in_the_slot_of_their_time() {
+        let samples = 20_480;
+        let mut frames = samples;
+        for (n, conv) in PAPER_STACK.iter().enumerate() {
+            frames = (frames + 2 * conv.padding - conv.kernel) / conv.stride + 1;
+            let receptive = Receptive::of(&PAPER_STACK[..=n]);
+            let hop = receptive.hop as f64;
+            let places: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + receptive.centre) as f32).collect();
+            let layout = Layout::dense(Shape::sequence(1, frames, 1));
+            let a = Activations::from_slice(layout, &places, &Pool::new());
+            let slots = on_label_grid(&a, &receptive, label_frames(samples));
+            for (slot, place) in slots.iter().enumerate() {
+                let centre = 160.0 * slot as f64 + 199.5;
+                assert!((f64::from(*place) - centre).abs() <= hop / 2.0, "module {}, label {slot}: {place}", n + 1);
+            }
+        }
+    }
+}

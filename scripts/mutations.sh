@@ -1,0 +1,168 @@
+#!/usr/bin/env bash
+# Breaks a copy of the last commit on purpose, once for each patch in scripts/mutations, and writes to results/mutations.md what noticed.
+#
+#   scripts/mutations.sh [--all] [--check | --only-check | --table] [NAME...]
+#
+# NAME is a patch without .patch, or "unmutated"; without any, all of them are tried. Every one goes through the tests of the libraries
+# and, where those notice nothing (or with --all), through the others, which take longer to build. With --check it also trains the
+# comparison on the embedded speech, which is held against results/baseline.csv: some minutes each. What is not tried again keeps what
+# was found (in results/mutations), with the commit it was tried at; --table only writes the table of that.
+# Exit code 1: a mutation was caught by nothing, or the unmutated tree failed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+everything=false
+tests=true
+check=false
+names=()
+for argument in "$@"; do
+  case $argument in
+    --all) everything=true ;;
+    --check) check=true ;;
+    --only-check) check=true tests=false ;;
+    --table) tests=false ;;
+    -*) echo "usage: scripts/mutations.sh [--all] [--check | --only-check | --table] [NAME...]" >&2; exit 2 ;;
+    *) names+=("$argument") ;;
+  esac
+done
+all=(unmutated)
+for patch in scripts/mutations/*.patch; do all+=("$(basename "$patch" .patch)"); done
+[ "${#names[@]}" -gt 0 ] || names=("${all[@]}")
+for name in "${names[@]}"; do
+  [ "$name" = unmutated ] || [ -f "scripts/mutations/$name.patch" ] || { echo "there is no scripts/mutations/$name.patch" >&2; exit 2; }
+done
+
+# A target folder of their own: nothing built from a mutated tree may ever be taken for the real one.
+export CARGO_TARGET_DIR=$root/target/mutations CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never
+# Nobody debugs these programs, and without debugging information they are made sooner.
+export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
+records=$root/results/mutations
+mkdir -p "$records" "$CARGO_TARGET_DIR"
+commit=$(git rev-parse --short HEAD)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+git clone -q --shared "$root" "$scratch/tree"
+tree=$scratch/tree
+
+# Runs the tests of these packages of the tree at hand, with their output in the file $1, and says the names of those that failed.
+run_tests() {
+  local log=$1 packages=("${@:2}") failed status=0 command=(cargo test)
+  if cargo nextest --version >/dev/null 2>&1; then command=(cargo nextest run); fi
+  if ! "${command[@]}" "${packages[@]}" --no-run >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    echo "it does not compile" >&2
+    return 2
+  fi
+  "${command[@]}" "${packages[@]}" --no-fail-fast >"$log" 2>&1 || status=$?
+  failed=$(sed -nE -e 's/^ *(FAIL|SIG[A-Z]+|ABORT|TIMEOUT) \[[^]]*\] *(\([^)]*\) *)?//p' -e 's/^test (.*) \.\.\. FAILED$/\1/p' "$log" | sort -u)
+  if [ "$status" -ne 0 ] && [ -z "$failed" ]; then
+    tail -n 30 "$log" >&2
+    echo "the tests failed, but none by name" >&2
+    return 2
+  fi
+  echo "$failed"
+}
+
+# Explanation of a mutation: what its patch says before the first difference.
+about() { if [ "$1" = unmutated ]; then echo "nothing"; else sed '/^diff /,$d' "scripts/mutations/$1.patch" | tr '\n' ' ' | sed 's/ *$//'; fi; }
+
+# Records: NAME.tests holds the commit, then the tests that failed; NAME.check the commit, the exit code, then what gim check said.
+line() { sed -n "$2p" "$1" 2>/dev/null || true; }
+failed_tests() { sed 1d "$records/$1.tests" 2>/dev/null | grep . || true; }
+said() { sed 1,2d "$records/$1.check"; }
+
+tests_cell() {
+  [ -f "$records/$1.tests" ] || { echo "not run"; return; }
+  # shellcheck disable=SC2016 # backquotes are Markdown
+  failed_tests "$1" | sed 's/.*/`&`/' | paste -sd, | sed 's/,/, /g; s/^$/none/'
+}
+
+check_cell() {
+  [ -f "$records/$1.check" ] || { echo "not run"; return; }
+  case $(line "$records/$1.check" 2) in
+    0) echo "held" ;;
+    1) said "$1" | awk '
+      NR == 1 { moved = $0 }
+      NR > 2 { size = $NF < 0 ? -$NF : $NF; if (size > most) { most = size; change = $NF; $(NF - 2) = $(NF - 1) = $NF = ""; name = $0 } }
+      END { sub(/ *$/, "", name); print moved ", most of all " name ": " change }' ;;
+    *) echo "stopped: $(said "$1" | tail -n 1)" ;;
+  esac
+}
+
+# Written after every step, so that a run that is stopped leaves what it found.
+write_table() {
+  local out=results/mutations.md name at
+  {
+    echo "# Mutations"
+    echo
+    echo "Written by \`scripts/mutations.sh\`: each patch in \`scripts/mutations/\` damages the program on purpose; here is what noticed."
+    echo "\`gim check\` is \`gim check quick --only audio\` against \`baseline.csv\`; what it said is below the table."
+    echo "The tests of the program and the examples were run where those of the libraries noticed nothing."
+    echo
+    echo "| mutation | what it breaks | tests that failed | \`gim check\` | tried at (tests, check) |"
+    echo "|---|---|---|---|---|"
+    for name in "${all[@]}"; do
+      at="$(line "$records/$name.tests" 1), $(line "$records/$name.check" 1)"
+      at=${at%, }
+      echo "| $name | $(about "$name") | $(tests_cell "$name") | $(check_cell "$name") | $at |"
+    done
+    for name in "${all[@]}"; do
+      [ -f "$records/$name.check" ] || continue
+      # shellcheck disable=SC2016 # backquotes are Markdown
+      printf '\n## `gim check`: %s\n\n```\n%s\n```\n' "$name" "$(said "$name")"
+    done
+  } >"$out"
+}
+
+# Makes the copy what HEAD is, damaged by the patch.
+damage() {
+  git -C "$tree" checkout -q -- .
+  git -C "$tree" clean -fdq
+  if [ "$1" != unmutated ]; then git -C "$tree" apply "$root/scripts/mutations/$1.patch"; fi
+}
+
+for name in "${names[@]}"; do
+  $tests || break
+  echo "== $name: tests"
+  damage "$name"
+  failed=
+  first=libraries
+  if $everything || [ "$name" = unmutated ]; then first=workspace; fi
+  for stage in "$first" workspace; do
+    packages=(--workspace)
+    if [ "$stage" = libraries ]; then packages=(-p gim-core -p gim-audio -p gim-vision -p gim-eval); fi
+    failed=$(cd "$tree" && run_tests "$CARGO_TARGET_DIR/$name.log" "${packages[@]}") || { echo "$name: no result" >&2; exit 2; }
+    if [ -n "$failed" ] || [ "$stage" = workspace ]; then break; fi
+  done
+  printf '%s\n' "$commit" "$failed" >"$records/$name.tests"
+  echo "${failed:-all passed}"
+  write_table
+done
+for name in "${names[@]}"; do
+  $check || break
+  echo "== $name: gim check"
+  damage "$name"
+  (cd "$tree" && cargo build -q --release -p gim-cli)
+  status=0
+  said=$(cd "$tree" && "$CARGO_TARGET_DIR/release/gim" --quiet check quick --only audio 2>&1) || status=$?
+  # Whoever stops a check (Ctrl-C, kill) has not caught a mutation.
+  case $status in 130 | 137 | 143) echo "$name: gim check was stopped" >&2; exit 2 ;; esac
+  printf '%s\n' "$commit" "$status" "$said" >"$records/$name.check"
+  echo "$said"
+  write_table
+done
+
+write_table
+bad=0
+for name in "${names[@]}"; do
+  caught=false
+  [ -z "$(failed_tests "$name")" ] || caught=true
+  case $(line "$records/$name.check" 2) in "" | 0) ;; *) caught=true ;; esac
+  if [ "$name" = unmutated ]; then
+    if $caught; then echo "the unmutated tree fails" >&2; bad=1; fi
+  elif ! $caught; then
+    echo "$name is caught by nothing" >&2
+    bad=1
+  fi
+done
+exit "$bad"
