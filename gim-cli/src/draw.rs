@@ -62,8 +62,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     let mut losses = Vec::new();
     let mut probed: Vec<ProbeRow> = Vec::new();
     for run in runs {
-        let seed = Config::load(&run.join("config.toml").to_string_lossy(), &[])?.train.seed;
-        losses.push(LossRun { label: format!("seed {seed}"), rows: read_rows(&run.join("train.csv"))? });
+        losses.push(losses_of(run)?);
         let probes = run.join("probe.csv");
         if probes.is_file() {
             probed.extend(read_rows::<ProbeRow>(&probes)?);
@@ -132,6 +131,12 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(saved)
+}
+
+/// The losses of a run, named by its seed.
+fn losses_of(run: &Path) -> Result<LossRun> {
+    let seed = Config::load(&run.join("config.toml").to_string_lossy(), &[])?.train.seed;
+    Ok(LossRun { label: format!("seed {seed}"), rows: read_rows(&run.join("train.csv"))? })
 }
 
 /// Rows that similarities are computed on: many more than features have dimensions, or unrelated ones look alike.
@@ -251,17 +256,16 @@ fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>>
         let other = runs.iter().find(|r| Some(&r.0.name) == entry.than.as_ref());
         let (Some((_, other)), true) = (other, config.train.iterative()) else { continue };
         let mut losses = Vec::new();
-        for (turns, folders, label) in [(false, other, "all at once"), (true, folders, "one after the other")] {
-            for folder in folders {
-                let mut rows: Vec<TrainRow> = read_rows(&folder.join("train.csv"))?;
-                let last = |of: fn(&TrainRow) -> u64| rows.iter().map(of).max().unwrap_or(0);
-                let each = last(|r| r.step) / last(|r| r.module as u64).max(1);
-                if turns {
-                    rows.iter_mut().for_each(|r| r.step -= each * (r.module as u64 - 1));
-                }
-                let seed = Config::load(&folder.join("config.toml").to_string_lossy(), &[])?.train.seed;
-                losses.push(LossRun { label: format!("{label}, seed {seed}"), rows });
-            }
+        for folder in other {
+            let LossRun { label, rows } = losses_of(folder)?;
+            losses.push(LossRun { label: format!("all at once, {label}"), rows });
+        }
+        for folder in folders {
+            let LossRun { label, mut rows } = losses_of(folder)?;
+            let last = |of: fn(&TrainRow) -> u64| rows.iter().map(of).max().unwrap_or(0);
+            let each = last(|r| r.step) / last(|r| r.module as u64).max(1);
+            rows.iter_mut().for_each(|r| r.step -= each * (r.module as u64 - 1));
+            losses.push(LossRun { label: format!("one after the other, {label}"), rows });
         }
         let experiment = config.domain.experiment();
         let figure = loss_by_module(&LossByModule {

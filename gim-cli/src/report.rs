@@ -200,19 +200,19 @@ pub fn markdown(report: &Report<'_>) -> String {
         out += "\n";
     }
     for t in tables(report).iter().chain([&environment_table(report)]) {
-        let _ = write!(
-            out,
-            "## {}\n\n{}\n\n| {} |\n|{}\n",
-            t.title,
-            t.note,
-            t.head.join(" | "),
-            "---|".repeat(t.head.len())
-        );
-        for row in &t.rows {
-            let _ = writeln!(out, "| {} |", row.iter().map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "));
-        }
-        out += "\n";
+        let _ = write!(out, "## {}\n\n{}\n\n{}\n", t.title, t.note, markdown_table(&t.head, &t.rows));
     }
+    out
+}
+
+/// A table in Markdown.
+pub(crate) fn markdown_table(head: &[impl AsRef<str>], rows: &[Vec<String>]) -> String {
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        format!("| {} |\n", cells.map(|c| c.replace('|', "\\|")).collect::<Vec<_>>().join(" | "))
+    };
+    let mut out = line(&mut head.iter().map(AsRef::as_ref));
+    out += &format!("|{}\n", "---|".repeat(head.len()));
+    out.extend(rows.iter().map(|row| line(&mut row.iter().map(String::as_str))));
     out
 }
 

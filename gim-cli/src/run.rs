@@ -132,23 +132,24 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     let seed = config.train.seed;
     let fingerprint = config.fingerprint();
     let experiment = config.domain.experiment();
-    let each = config.train.steps_each(|| Ok(experiment.feed(&config.train, 0)?.epoch_len()))?;
+    let csv = run.join("train.csv");
+    let last = if resume {
+        checkpoints(run).pop()
+    } else if run.join("config.toml").exists() {
+        return Err(Error::file(run, "already holds a run", "go on with --resume, or choose another --out"));
+    } else {
+        None
+    };
+    let first = last.as_ref().map_or(0, |l| l.0);
+    let mut feed = experiment.feed(&config.train, first)?;
+    let each = config.train.steps_each(|| Ok(feed.epoch_len()))?;
     let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
     let mut stack = experiment.build(&optimizer, seed, &pool)?;
     let modules = stack.modules().len();
     let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
-
-    let mut first = 0;
-    let csv = run.join("train.csv");
-    if resume {
-        if let Some((step, folder)) = checkpoints(run).pop() {
-            load(&folder, &mut stack, &fingerprint)?;
-            first = step;
-        }
-    } else if run.join("config.toml").exists() {
-        return Err(Error::file(run, "already holds a run", "go on with --resume, or choose another --out"));
+    if let Some((_, folder)) = last {
+        load(&folder, &mut stack, &fingerprint)?;
     }
-    let mut feed = experiment.feed(&config.train, first)?;
     create_folder(run)?;
     write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
     let mut environment = Environment::capture(seed, rayon::current_num_threads());

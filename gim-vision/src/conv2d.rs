@@ -161,13 +161,13 @@ impl<F: Scalar> Conv2d<F> {
     /// Adds the gradients of weight and bias to `grads`.
     pub(crate) fn weight_grads(&self, x: &[F], shape: Shape, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
         let (c_out, relu) = (self.config.c_out, self.config.relu);
-        let windows = Windows { grid: self.grid(shape), picture: x, relu };
-        let n = windows.grid.count();
+        let n = self.planned(shape).positions();
         let (dweight, dbias) = grads.split_at_mut(self.weight.value.len());
         add_column_sums(dbias, &dy[..n * c_out]);
         if self.tiled(shape) {
             return winograd::kernel_grads(Tiled { picture: x, shape, relu }, dy, dweight, work);
         }
+        let windows = Windows { grid: self.grid(shape), picture: x, relu };
         let dweight = MatMut::new(dweight, c_out, self.config.window());
         outer(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
     }
@@ -260,12 +260,7 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
         let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
         let (window, taps, weight) = (self.config.window(), kh * kw, &self.weight.value);
-        if self.tiled(x) {
-            let places = winograd::pack(weight, c_out, pass == Pass::Backward, pool);
-            self.packed[pass as usize] = Some(Kernels::Tiles(places));
-            return;
-        }
-        self.packed[pass as usize] = Some(Kernels::Windows(match pass {
+        let windows = || match pass {
             Pass::Forward => Packed::new(Mat::new(weight, c_out, window).t(), pool),
             // The kernel turned round: tap by tap from the last one, output channels as depth.
             Pass::Backward if stride == 1 => Packed::from_rows(
@@ -275,7 +270,12 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
                 pool,
             ),
             Pass::Backward => Packed::new(Mat::new(weight, c_out, window), pool),
-        }));
+        };
+        self.packed[pass as usize] = Some(if self.tiled(x) {
+            Kernels::Tiles(winograd::pack(weight, c_out, pass == Pass::Backward, pool))
+        } else {
+            Kernels::Windows(windows())
+        });
     }
 
     fn unpack(&mut self) {

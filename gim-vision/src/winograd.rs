@@ -287,7 +287,7 @@ pub(crate) fn convolve<F: Scalar>(
     };
     let y = &mut y[..x.shape.positions() * c_out];
     match threads {
-        Threads::All => y.par_chunks_mut(rows_each * line).enumerate().for_each(one),
+        Threads::All => y.par_chunks_mut(rows_each * line).enumerate().for_each_task("blocks of tiles", one),
         Threads::This => y.chunks_mut(rows_each * line).enumerate().for_each(one),
     }
 }

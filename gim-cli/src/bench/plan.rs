@@ -45,9 +45,14 @@ pub(super) struct Axis {
     pub(super) expected: [&'static str; 2],
     /// `audio` or `vision`.
     domain: &'static str,
-    /// Values, and the settings that make them.
-    points: &'static [(f64, &'static [&'static str])],
+    points: Points,
 }
+
+/// Values of what grows, and the settings that make them.
+type Points = &'static [(f64, &'static [&'static str])];
+
+const BATCHES: Points =
+    &[(2.0, &["train.batch=2"]), (4.0, &["train.batch=4"]), (8.0, &["train.batch=8"]), (16.0, &["train.batch=16"])];
 
 /// The points of the growth table. Two of an axis' points are enough for a slope, four show whether it is one.
 pub(super) const AXES: [Axis; 7] = [
@@ -56,12 +61,7 @@ pub(super) const AXES: [Axis; 7] = [
         title: "sound: batch",
         expected: ["1", "1 or less: weights stay"],
         domain: "audio",
-        points: &[
-            (2.0, &["train.batch=2"]),
-            (4.0, &["train.batch=4"]),
-            (8.0, &["train.batch=8"]),
-            (16.0, &["train.batch=16"]),
-        ],
+        points: BATCHES,
     },
     Axis {
         name: "audio-length",
@@ -116,12 +116,7 @@ pub(super) const AXES: [Axis; 7] = [
         title: "pictures: batch",
         expected: ["1", "1 or less: weights stay"],
         domain: "vision",
-        points: &[
-            (2.0, &["train.batch=2"]),
-            (4.0, &["train.batch=4"]),
-            (8.0, &["train.batch=8"]),
-            (16.0, &["train.batch=16"]),
-        ],
+        points: BATCHES,
     },
     Axis {
         name: "vision-modules",

@@ -62,24 +62,25 @@ impl ProbeWork {
             write(&all, &train, folder)?;
         }
         let probe = Probe::Converged(ConvergedProbe { l2: vec![self.l2], ..ConvergedProbe::default() });
-        let mut times = Vec::new();
-        let (mut objective, mut iterations) = (f64::NAN, 0);
-        for _ in 0..self.repeats.max(1) {
-            let fitted = probe.fit(&train, Key::new(1, Purpose::Probe))?;
-            if !fitted.converged() {
-                return Err(Error::config("--l2", "the fit did not converge", "use a larger penalty"));
-            }
-            times.push(fitted.seconds());
-            let logits = fitted.logits(&train)?;
-            let losses = logits.outer_iter().zip(train.labels()).map(|(z, y)| {
-                let z: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
-                let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-                z.iter().map(|z| (z - top).exp()).sum::<f64>().ln() + top - z[*y as usize]
-            });
-            let squares: f64 = fitted.weights().iter().map(|w| f64::from(*w).powi(2)).sum();
-            objective = losses.sum::<f64>() / train.n_rows() as f64 + self.l2 / 2.0 * squares;
-            iterations = fitted.iterations();
+        let fit = || probe.fit(&train, Key::new(1, Purpose::Probe));
+        let fitted = fit()?;
+        if !fitted.converged() {
+            return Err(Error::config("--l2", "the fit did not converge", "use a larger penalty"));
         }
+        let mut times = vec![fitted.seconds()];
+        // The same seed gives the same solution: only the time is another.
+        for _ in 1..self.repeats {
+            times.push(fit()?.seconds());
+        }
+        let logits = fitted.logits(&train)?;
+        let losses = logits.outer_iter().zip(train.labels()).map(|(z, y)| {
+            let z: Vec<f64> = z.iter().map(|z| f64::from(*z)).collect();
+            let top = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            z.iter().map(|z| (z - top).exp()).sum::<f64>().ln() + top - z[*y as usize]
+        });
+        let squares: f64 = fitted.weights().iter().map(|w| f64::from(*w).powi(2)).sum();
+        let objective = losses.sum::<f64>() / train.n_rows() as f64 + self.l2 / 2.0 * squares;
+        let iterations = fitted.iterations();
         let peak_mb = peak_resident_bytes().map(|b| b as f64 / 1e6);
         Ok(Fits { times, objective, iterations, peak_mb, version: None })
     }

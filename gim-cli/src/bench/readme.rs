@@ -6,6 +6,7 @@ use super::plan::{AXES, Other};
 use super::{Bench, COMPARED, Row};
 use crate::chunks::{Chunks, THREADS};
 use crate::figures::count;
+use crate::report::markdown_table;
 
 /// Everything measured so far, in Markdown.
 pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
@@ -261,11 +262,7 @@ fn maybe(value: Option<f64>, digits: usize) -> String {
 }
 
 fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let mut out = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
-    for row in rows {
-        let _ = writeln!(out, "| {} |", row.join(" | "));
-    }
-    out
+    markdown_table(head, &rows.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
