@@ -139,6 +139,9 @@ impl NetworkConfig {
     /// The stack at its initial weights: what is trained, and, untrained, the random encoder. With `supervision` every module
     /// learns from labels: the paper's supervised network when there is one module, greedy supervised learning otherwise.
     ///
+    /// A layer's initial weights follow from the seed and its place in the network, wherever that is cut: the random encoder is
+    /// the same for every method.
+    ///
     /// # Errors
     /// When a setting cannot be used.
     pub fn build<F: Scalar>(
@@ -151,17 +154,22 @@ impl NetworkConfig {
     ) -> Result<Stack<F>> {
         let convs = self.convs()?;
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
-        for (m, (layers, gru)) in self.cuts()?.into_iter().enumerate() {
-            let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
+        let cuts = self.cuts()?;
+        let n_modules = cuts.len();
+        for (m, (layers, gru)) in cuts.into_iter().enumerate() {
+            let layer = Key::new(seed, Purpose::Init);
+            let own = layer.with_module(m as u32 + 1);
             let mut encoder: Vec<Box<dyn Layer<F>>> = Vec::new();
             for i in layers {
                 let ConvSpec { kernel, stride, padding } = convs[i];
                 let c_in = if i == 0 { 1 } else { self.width };
                 let config = Conv1dConfig { c_in, c_out: self.width, taps: kernel, stride, padding };
-                encoder.push(Box::new(Conv1d::new(config, key.with_item(10 * i as u32))?));
+                encoder.push(Box::new(Conv1d::new(config, layer.with_item(10 * i as u32))?));
             }
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if gru {
+                // Those of lower modules belong to their modules.
+                let key = if m + 1 == n_modules { layer } else { own };
                 let config = GruConfig { c_in: self.width, hidden: self.context, through_time: self.through_time };
                 context = Some(Box::new(Gru::new(config, key.with_item(1000))?));
             }
@@ -175,7 +183,7 @@ impl NetworkConfig {
                 epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
                 ..InfoNceConfig::default()
             };
-            let key = key.with_item(2000);
+            let key = own.with_item(2000);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
                 None => Box::new(InfoNce::new(config, sampler::by_name(&loss.sampler)?, key)?),
                 Some(labels) => Box::new(labels.loss(channels, key)?),

@@ -157,3 +157,35 @@ fn a_warm_step_makes_no_buffers() {
     }
     assert_eq!(made[1], made[4], "{made:?}");
 }
+
+/// Initial weights of encoder and context layers, in order, and of the losses.
+fn initial(config: &NetworkConfig) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let pool = Pool::new();
+    let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
+    let (mut layers, mut losses) = (Vec::new(), Vec::new());
+    for module in stack.modules_mut() {
+        module.params().visit(&mut |p| {
+            if p.name.starts_with("encoder.") || p.name.starts_with("context.") {
+                layers.push(p.value.clone());
+            } else {
+                losses.push(p.value.clone());
+            }
+        });
+    }
+    (layers, losses)
+}
+
+#[test]
+fn the_random_encoder_is_the_same_wherever_it_is_cut() {
+    let [(gim6, losses), (gim5, _), (cpc, _)] =
+        [NetworkKind::Gim6, NetworkKind::Gim5, NetworkKind::Cpc].map(|kind| initial(&network(kind)));
+    assert_eq!(gim6, gim5);
+    assert_eq!(gim6, cpc);
+    // No two layers and no two losses begin alike.
+    let with_contexts = initial(&NetworkConfig { lower_contexts: true, ..network(NetworkKind::Gim6) });
+    for drawn in [with_contexts.0, losses, with_contexts.1] {
+        for (i, a) in drawn.iter().enumerate() {
+            assert!(drawn[..i].iter().all(|b| a[..4] != b[..4]), "{i} was drawn before");
+        }
+    }
+}

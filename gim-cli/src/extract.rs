@@ -14,25 +14,28 @@ use crate::run;
 ///
 /// # Errors
 /// As [`extract`].
-pub fn features_of(run_folder: &Path, show: Show) -> Result<PathBuf> {
+pub fn features_of(run_folder: &Path, baselines: bool, show: Show) -> Result<PathBuf> {
     let file = run_folder.join("features.h5");
     let changed = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
     let trained = run::newest_checkpoint(run_folder).and_then(|c| changed(&c));
     if !file.is_file() || changed(&file) < trained {
-        extract(run_folder, &file, show)?;
+        extract(run_folder, &file, baselines, show)?;
     }
     Ok(file)
 }
 
-/// Writes the feature file of a run: groups `module_k`, `random_k`, and the input's own.
+/// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own.
 ///
 /// # Errors
 /// When the run or the corpus cannot be read, or the file cannot be written.
-pub fn extract(run_folder: &Path, out: &Path, show: Show) -> Result<()> {
+pub fn extract(run_folder: &Path, out: &Path, baselines: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
     let (config, mut trained, _) = run::open(run_folder, &pool)?;
     let experiment = config.domain.experiment();
-    let mut random = experiment.build(&config.optimizer, config.train.seed, &pool)?;
+    let mut random = match baselines {
+        true => Some(experiment.build(&config.optimizer, config.train.seed, &pool)?),
+        false => None,
+    };
     let mut extractor = experiment.extractor()?;
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
@@ -40,14 +43,14 @@ pub fn extract(run_folder: &Path, out: &Path, show: Show) -> Result<()> {
     let mut done = 0;
     for part in items.chunks(extractor.batch()) {
         let numbers: Vec<usize> = part.iter().map(|i| i.0).collect();
-        let extracted = extractor.extract(&numbers, [&mut trained, &mut random], &pool)?;
+        let extracted = extractor.extract(&numbers, &mut trained, random.as_mut(), &pool)?;
         for (item, (_, split)) in extracted.into_iter().zip(part) {
             done += 1;
             let Some(item) = item else { continue };
             let writer = match &mut writer {
                 Some(w) => w,
                 none => {
-                    let modules = item.groups.len() / 2;
+                    let modules = if baselines { item.groups.len() / 2 } else { item.groups.len() };
                     let group = |i: usize| match i {
                         i if i < modules => format!("module_{}", i + 1),
                         i if i < 2 * modules => format!("random_{}", i + 1 - modules),

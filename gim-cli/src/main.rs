@@ -231,7 +231,7 @@ fn execute(args: Args) -> Result<ExitCode> {
             run::train(&config, &folder, resume.is_some(), show)?;
             println!("{}", folder.display());
         }
-        Command::Extract { run, out } => extract::extract(&run, &out, show)?,
+        Command::Extract { run, out } => extract::extract(&run, &out, true, show)?,
         Command::Probe { source, task, protocol, module, labels, json } => {
             let module = match module.as_str() {
                 "all" => None,
@@ -240,7 +240,7 @@ fn execute(args: Args) -> Result<ExitCode> {
                 })?),
             };
             let (file, csv) = if source.is_dir() {
-                let file = extract::features_of(&source, show)?;
+                let file = extract::features_of(&source, true, show)?;
                 (file, source.join("probe.csv"))
             } else {
                 (source.clone(), source.with_extension("probe.csv"))

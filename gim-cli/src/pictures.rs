@@ -116,9 +116,13 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let pictures: Vec<usize> = rows.iter().map(|r| items[*r].0).collect();
     let queries: Vec<usize> = (0..QUERIES).map(|q| (2 * q + 1) * pictures.len() / (2 * QUERIES)).collect();
     let name = |i: usize| corpus.label(i).map_or("unknown".to_owned(), |l| corpus.classes()[l].replace('_', " "));
-    let mut groups: Vec<(String, String)> = vec![("baseline_pixels".into(), "Raw pixels".into())];
-    for g in file.groups().filter(|g| g.starts_with("module_")) {
-        groups.push((g.to_owned(), g.replace("module_", "Module ")));
+    let mut groups: Vec<(String, String)> = Vec::new();
+    for g in file.groups() {
+        if g == "baseline_pixels" {
+            groups.insert(0, (g.to_owned(), "Raw pixels".into()));
+        } else if g.starts_with("module_") {
+            groups.push((g.to_owned(), g.replace("module_", "Module ")));
+        }
     }
     let mut blocks = Vec::new();
     for q in &queries {

@@ -83,7 +83,8 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             let first = seed == config.train.seed;
             let config =
                 Config { train: crate::config::TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
-            rows.extend(one_run(entry, &config, &folder, first, show)?);
+            let baselines = entry.baselines.as_ref().map(|run| plan.out.join(run).join(format!("seed-{seed}")));
+            rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), first, show)?);
             folders.push(folder);
         }
         summary.extend(summary::summarise(entry, &rows));
@@ -118,8 +119,16 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     Ok(Outcome { summary, ablations, files })
 }
 
-/// Trains and probes one seed of one run, as far as that has not been done.
-fn one_run(entry: &Entry, config: &Config, folder: &Path, keep_features: bool, show: Show) -> Result<Vec<Row>> {
+/// Trains and probes one seed of one run, as far as that has not been done. Rows of the random encoder and the input are those
+/// of the run in `baselines`, if there is one.
+fn one_run(
+    entry: &Entry,
+    config: &Config,
+    folder: &Path,
+    baselines: Option<&Path>,
+    keep_features: bool,
+    show: Show,
+) -> Result<Vec<Row>> {
     let made = folder.join("config.toml");
     let started = made.is_file();
     if started && Config::load(&made.to_string_lossy(), &[])? != *config {
@@ -134,15 +143,19 @@ fn one_run(entry: &Entry, config: &Config, folder: &Path, keep_features: bool, s
     }
     let csv = folder.join("probe.csv");
     let mut done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+    let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join("probe.csv")))?;
     for task in entry.tasks()? {
         // Label efficiency is of methods; ablations are judged with all labels.
         let shares: &[f64] = if entry.than.is_none() { &LABEL_SHARES } else { &[] };
         let full = protocols(&task).iter().map(|p| (*p, 1.0));
         for (protocol, labels) in full.chain(shares.iter().map(|s| ("converged", *s))) {
-            if !done.iter().any(|r| r.task == task && r.protocol == protocol && r.labels == labels) {
-                let features = extract::features_of(folder, show)?;
+            let this = |r: &&Row| r.task == task && r.protocol == protocol && r.labels == labels;
+            if !done.iter().any(|r| this(&r)) {
+                let features = extract::features_of(folder, baselines.is_none(), show)?;
                 let how = How { task: &task, protocol, module: None, labels };
-                done = probes::merge(&csv, &probes::probe(&features, &how, show)?)?;
+                let mut rows = probes::probe(&features, &how, show)?;
+                rows.extend(beside(&rows, shared.iter().filter(this), folder)?);
+                done = probes::merge(&csv, &rows)?;
             }
         }
     }
@@ -152,6 +165,29 @@ fn one_run(entry: &Entry, config: &Config, folder: &Path, keep_features: bool, s
         std::fs::remove_file(&features).map_err(|e| Error::io(&features, "remove features that are used up", &e))?;
     }
     Ok(done)
+}
+
+/// The rows of `others` that belong beside `rows`: those of the input, and of the random encoder at the same modules.
+fn beside<'a>(rows: &[Row], others: impl Iterator<Item = &'a Row>, folder: &Path) -> Result<Vec<Row>> {
+    let mut out = Vec::new();
+    for other in others.filter(|o| o.group != Group::Trained) {
+        match rows.iter().find(|r| r.group == Group::Trained && r.module == other.module) {
+            Some(own) if own.dims != other.dims => {
+                let what = format!(
+                    "module {} has {} features, that of the run which its baselines come from {}",
+                    own.module, own.dims, other.dims
+                );
+                return Err(Error::file(
+                    folder,
+                    what,
+                    "remove `baselines` from this run's list, so that it makes its own",
+                ));
+            }
+            None if other.module > 0 => {}
+            _ => out.push(other.clone()),
+        }
+    }
+    Ok(out)
 }
 
 /// Memory of the methods, measured on one step of each.

@@ -268,6 +268,7 @@ mod tests {
             title: name.into(),
             paper: Some("gim".into()),
             than: than.map(Into::into),
+            baselines: None,
             tasks: None,
             set: Vec::new(),
         }

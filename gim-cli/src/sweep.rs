@@ -30,6 +30,10 @@ pub struct Entry {
     /// The run that an ablation is compared with; none for a method.
     #[serde(default)]
     pub than: Option<String>,
+    /// An earlier run whose rows of the random encoder and of the input stand beside this one's too, since both start from the
+    /// same weights and read the same corpus; its own are made when not given.
+    #[serde(default)]
+    pub baselines: Option<String>,
     /// Tasks to probe; all of the domain when not given.
     #[serde(default)]
     pub tasks: Option<Vec<String>>,
@@ -132,9 +136,12 @@ impl Sweep {
                 return wrong(format!("names the run `{}` twice, or it is no folder", e.name));
             }
         }
-        for e in &self.run {
+        for (i, e) in self.run.iter().enumerate() {
             if let Some(than) = e.than.as_ref().filter(|t| !names.contains(t)) {
                 return wrong(format!("compares `{}` with `{than}`, which it does not list", e.name));
+            }
+            if let Some(of) = e.baselines.as_ref().filter(|of| !self.run[..i].iter().any(|r| &r.name == *of)) {
+                return wrong(format!("wants the baselines of `{of}` for `{}`, but does not list it before", e.name));
             }
             let known = e.config(&[])?.domain.experiment().tasks();
             if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
@@ -144,13 +151,13 @@ impl Sweep {
         Ok(())
     }
 
-    /// The runs whose names begin with `prefix`, and those they are compared with.
+    /// The runs whose names begin with `prefix`, and those they are compared with or share baselines with.
     pub fn only(mut self, prefix: &str) -> Self {
         let wanted: BTreeSet<String> = self
             .run
             .iter()
             .filter(|e| e.name.starts_with(prefix))
-            .flat_map(|e| [Some(e.name.clone()), e.than.clone()])
+            .flat_map(|e| [Some(e.name.clone()), e.than.clone(), e.baselines.clone()])
             .flatten()
             .collect();
         self.run.retain(|e| wanted.contains(&e.name));

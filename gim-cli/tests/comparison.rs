@@ -27,8 +27,8 @@ fn sweep(root: &Path, steps: usize) {
         "seeds = 1\n".to_owned(),
         run("gim", "paper = \"gim\""),
         run("supervised", ""),
-        run("greedy-supervised", ""),
-        run("one-negative", "than = \"vision/gim\""),
+        run("greedy-supervised", "baselines = \"vision/gim\""),
+        run("one-negative", "than = \"vision/gim\"\nbaselines = \"vision/gim\""),
     ];
     std::fs::write(root.join("tiny.toml"), text.concat()).unwrap();
 }
@@ -54,6 +54,27 @@ fn a_comparison_is_whole_resumable_and_guarded() {
     assert!(read("table_ablations.csv").contains("vision/one-negative"));
     let memory = read("table_memory.csv");
     assert!(memory.contains("end to end") && memory.contains("all modules") && memory.contains("module 1 alone"));
+    // The random encoder is the same wherever the network is cut, so that rows can be shared.
+    let random = |run: &str| -> Vec<String> {
+        let probes = read(&format!("vision/{run}/seed-1/probe.csv"));
+        let mut lines: Vec<String> = probes
+            .lines()
+            .filter(|l| !l.starts_with("trained"))
+            // All but the seconds of the fit.
+            .map(|l| {
+                let mut cells: Vec<&str> = l.split(',').collect();
+                cells.remove(cells.len() - 2);
+                cells.join(",")
+            })
+            .collect();
+        lines.sort();
+        lines
+    };
+    let own = random("gim");
+    assert!(own.iter().any(|l| l.starts_with("random")) && own.iter().any(|l| l.starts_with("raw")), "{own:?}");
+    assert_eq!(random("supervised"), own, "computed anew, with one module");
+    assert_eq!(random("greedy-supervised"), own, "taken over");
+    assert!(random("one-negative").iter().all(|l| own.contains(l)));
     let page = read("report.html");
     assert!(
         page.contains("greedy-supervised &lt;&amp;&gt;") && page.contains("similarity") && !page.contains("src=\"http")

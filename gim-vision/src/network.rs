@@ -197,13 +197,11 @@ impl NetworkConfig {
     fn layers<F: Scalar>(&self, c_in: usize, seed: u64) -> Result<Vec<Cut<F>>> {
         let ends = self.ends()?;
         let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: c_in }];
-        let key = |module: usize, item: usize| {
-            Key::new(seed, Purpose::Init).with_module(module as u32 + 1).with_item(item as u32)
-        };
-        let mut stem = Conv2d::new(Conv2dConfig::square(c_in, self.widths[0], self.stem, 1), key(0, 0))?;
+        let key = |item: usize| Key::new(seed, Purpose::Init).with_item(item as u32);
+        let mut stem = Conv2d::new(Conv2dConfig::square(c_in, self.widths[0], self.stem, 1), key(0))?;
         let orthogonal = self.init == Init::DeltaOrthogonal;
         if orthogonal {
-            delta_orthogonal(&mut stem, key(0, 50_000))?;
+            delta_orthogonal(&mut stem, key(50_000))?;
         }
         cuts[0].stages[0].push(Box::new(stem));
         let (mut channels, mut block, mut module) = (self.widths[0], 0, 0);
@@ -216,7 +214,7 @@ impl NetworkConfig {
                     cuts[module].stages.push(Vec::new());
                 }
                 let stride = if b == 0 && stage > 0 { 2 } else { 1 };
-                let at = key(module, 100 * (block + 1));
+                let at = key(100 * (block + 1));
                 let mut layer = Residual::new(self.block, channels, *width, stride, at)?;
                 if orthogonal {
                     layer.delta_orthogonal(at.with_item(at.item + 50_000))?;
@@ -234,6 +232,9 @@ impl NetworkConfig {
     /// The stack at its initial weights for square pictures of `side` pixels and `c_in` channels: what is trained, and,
     /// untrained, the random encoder. Its input is the pictures' patches. With `supervision` every module learns from labels:
     /// the paper's supervised network when there is one module, greedy supervised learning otherwise.
+    ///
+    /// A layer's initial weights follow from the seed and its place in the network, wherever that is cut: the random encoder is
+    /// the same for every method.
     ///
     /// # Errors
     /// When a setting cannot be used, or the pictures are too small.

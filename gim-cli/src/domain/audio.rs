@@ -287,7 +287,8 @@ impl Extractor for SoundExtractor {
     fn extract(
         &mut self,
         items: &[usize],
-        [trained, random]: [&mut Stack<f32>; 2],
+        trained: &mut Stack<f32>,
+        mut random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Option<Extracted>>> {
         let mut out = Vec::new();
@@ -299,8 +300,10 @@ impl Extractor for SoundExtractor {
                 continue;
             }
             let mut groups = self.features(trained, &sound, pool)?;
-            groups.extend(self.features(random, &sound, pool)?);
-            groups.push(self.mfcc.compute(&sound));
+            if let Some(random) = random.as_deref_mut() {
+                groups.extend(self.features(random, &sound, pool)?);
+                groups.push(self.mfcc.compute(&sound));
+            }
             let rows = groups[0].nrows();
             let mut labels = vec![vec![utterance.speaker as i32]];
             if self.corpus.labels().is_some() {

@@ -43,7 +43,7 @@ pub trait Feed {
 pub struct Extracted {
     /// Its name.
     pub id: String,
-    /// A matrix (rows, dims) for each group: the modules, the random encoder's modules, the input itself.
+    /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's modules and the input itself.
     pub groups: Vec<Array2<f32>>,
     /// Labels in the order of [`Extractor::labels`].
     pub labels: Vec<Vec<i32>>,
@@ -71,14 +71,16 @@ pub trait Extractor {
     /// What an item is called in messages.
     fn noun(&self) -> &'static str;
 
-    /// Features of some items by the trained and the random stack; `None` for one that is too short.
+    /// Features of some items by a stack and, as baselines, by the random one and the input itself; `None` for an item that
+    /// is too short.
     ///
     /// # Errors
     /// When a file cannot be read.
     fn extract(
         &mut self,
         items: &[usize],
-        stacks: [&mut Stack<f32>; 2],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Option<Extracted>>>;
 }

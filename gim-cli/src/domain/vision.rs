@@ -332,12 +332,16 @@ impl Extractor for PictureExtractor {
     fn extract(
         &mut self,
         items: &[usize],
-        [trained, random]: [&mut Stack<f32>; 2],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Option<Extracted>>> {
         let pictures = items.iter().map(|i| self.view.picture(*i)).collect::<Result<Vec<_>>>()?;
         let mut groups = self.view.patch_features(&pictures, trained, pool)?;
-        groups.extend(self.view.patch_features(&pictures, random, pool)?);
+        let baselines = random.is_some();
+        if let Some(random) = random {
+            groups.extend(self.view.patch_features(&pictures, random, pool)?);
+        }
         let mut out = Vec::new();
         for (n, (i, picture)) in items.iter().zip(&pictures).enumerate() {
             let mean = |all: &Array2<f32>| {
@@ -346,8 +350,10 @@ impl Extractor for PictureExtractor {
                 part.mean_axis(Axis(0)).unwrap_or_default().insert_axis(Axis(0))
             };
             let mut features: Vec<Array2<f32>> = groups.iter().map(mean).collect();
-            let raw = small_view(picture, RAW_SIDE, self.view.config.data.colour, &self.view.standardize)?;
-            features.push(Array2::from_shape_fn((1, raw.len()), |(_, j)| raw[j]));
+            if baselines {
+                let raw = small_view(picture, RAW_SIDE, self.view.config.data.colour, &self.view.standardize)?;
+                features.push(Array2::from_shape_fn((1, raw.len()), |(_, j)| raw[j]));
+            }
             let label = self.view.corpus.label(*i).map_or(-1, |l| l as i32);
             out.push(Some(Extracted { id: self.view.corpus.id(*i), groups: features, labels: vec![vec![label]] }));
         }
