@@ -92,7 +92,13 @@ enum Command {
     },
     /// Train, extract, probe, draw and tabulate a whole comparison; goes on where it was stopped.
     #[command(visible_alias = "sweep")]
-    Reproduce(Comparison),
+    Reproduce {
+        #[command(flatten)]
+        comparison: Comparison,
+        /// Train and probe nothing: tables, figures and page of the runs that are finished.
+        #[arg(long)]
+        finished: bool,
+    },
     /// Run a comparison and hold its accuracies against a baseline; exit code 1 when one has moved.
     Check {
         #[command(flatten)]
@@ -176,7 +182,7 @@ impl Comparison {
         sweep.seeds = self.seeds.unwrap_or(sweep.seeds);
         let name = std::path::Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy());
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&*name));
-        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone() })
+        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone(), finished: false })
     }
 }
 
@@ -245,7 +251,7 @@ fn execute(args: Args) -> Result<ExitCode> {
             } else {
                 (source.clone(), source.with_extension("probe.csv"))
             };
-            let rows = probes::probe(&file, &How { task: &task, protocol: &protocol, module, labels }, show)?;
+            let rows = probes::probe(&file, &How { task, protocol, module, labels }, show)?;
             probes::merge(&csv, &rows)?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
@@ -257,8 +263,8 @@ fn execute(args: Args) -> Result<ExitCode> {
             let out = out.unwrap_or_else(|| runs[0].join("figures"));
             draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
         }
-        Command::Reproduce(c) => {
-            let plan = c.plan()?;
+        Command::Reproduce { comparison, finished } => {
+            let plan = reproduce::Plan { finished, ..comparison.plan()? };
             save_on_interrupt()?;
             let outcome = reproduce::reproduce(&plan, show)?;
             print!("{}", reproduce::print(&outcome));

@@ -80,24 +80,32 @@ enum Protocol {
 }
 
 /// What to probe and how.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct How<'a> {
+#[derive(Debug, Clone, PartialEq)]
+pub struct How {
     /// `phones`, `speakers` or `classes`.
-    pub task: &'a str,
+    pub task: String,
     /// `converged`, `paper` or `knn`.
-    pub protocol: &'a str,
+    pub protocol: String,
     /// One module with its baselines; `None` for all.
     pub module: Option<usize>,
     /// Share of the training labels to fit on, above 0 and up to 1.
     pub labels: f64,
 }
 
+impl How {
+    /// Whether a row came of this.
+    pub(crate) fn made(&self, row: &Row) -> bool {
+        row.task == self.task && row.protocol == self.protocol && row.labels == self.labels
+    }
+}
+
 /// Probes all groups (or the trained `module`, with its baselines) for a task.
 ///
 /// # Errors
 /// When the file has no such labels, or cannot be read.
-pub fn probe(file: &Path, how: &How<'_>, show: Show) -> Result<Vec<Row>> {
-    let How { task, protocol, module, labels } = *how;
+pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
+    let How { task, protocol, module, labels } = how;
+    let (task, protocol, module, labels) = (task.as_str(), protocol.as_str(), *module, *labels);
     let features = FeatureFile::open(file)?;
     let (label, silence, paper) = match task {
         "phones" => ("phone", Some(0), PaperProbe::phones()),

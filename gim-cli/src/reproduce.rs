@@ -30,6 +30,8 @@ pub struct Plan {
     pub out: PathBuf,
     /// Changes to every run.
     pub set: Vec<String>,
+    /// Tables, figures and page of the runs that are finished; trains and probes nothing.
+    pub finished: bool,
 }
 
 /// What came out.
@@ -76,6 +78,9 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         let mut rows: Vec<Row> = Vec::new();
         let mut folders = Vec::new();
         for seed in plan.seeds(&config) {
+            if plan.finished && !is_finished(entry, &plan.folder(entry, seed))? {
+                continue;
+            }
             if show != Show::Quiet {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
@@ -87,11 +92,24 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), first, show)?);
             folders.push(folder);
         }
+        if folders.is_empty() {
+            continue;
+        }
         summary.extend(summary::summarise(entry, &rows));
-        files.extend(draw::draw(&folders, &plan.out.join(&entry.name).join("figures"))?);
+        let figures = plan.out.join(&entry.name).join("figures");
+        let drawn = draw::draw(&folders, &figures)?;
+        files.extend(and_earlier(drawn, &figures));
         runs.push((entry.clone(), folders));
     }
-    files.extend(draw::compare(&runs, &plan.out.join("figures"))?);
+    if runs.is_empty() {
+        return Err(Error::file(&plan.out, "holds no finished run", "leave out --finished to make them"));
+    }
+    let mut sweep = plan.sweep.clone();
+    sweep.run.retain(|e| runs.iter().any(|r| r.0.name == e.name));
+    let plan = &Plan { sweep, ..plan.clone() };
+    let figures = plan.out.join("figures");
+    let drawn = draw::compare(&runs, &figures)?;
+    files.extend(and_earlier(drawn, &figures));
     let ablations = summary::ablations(&plan.sweep.run, &summary);
     let peaks = peaks(plan)?;
     let tables = write_tables(plan, &summary, &ablations, &peaks)?;
@@ -119,6 +137,26 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     Ok(Outcome { summary, ablations, files })
 }
 
+/// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
+fn and_earlier(mut drawn: Vec<PathBuf>, folder: &Path) -> Vec<PathBuf> {
+    let mut there: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(|f| Some(f.ok()?.path())).collect();
+    there.sort();
+    there.retain(|f| f.extension().is_some_and(|e| e == "png") && !drawn.contains(f));
+    drawn.extend(there);
+    drawn
+}
+
+/// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
+fn is_finished(entry: &Entry, folder: &Path) -> Result<bool> {
+    let csv = folder.join("probe.csv");
+    if !csv.is_file() || !folder.join("train.csv").is_file() {
+        return Ok(false);
+    }
+    let rows: Vec<Row> = table::read_rows(&csv)?;
+    Ok(wanted(entry)?.iter().all(|how| rows.iter().any(|r| how.made(r))))
+}
+
 /// Trains and probes one seed of one run, as far as that has not been done. Rows of the random encoder and the input are those
 /// of the run in `baselines`, if there is one.
 fn one_run(
@@ -138,26 +176,23 @@ fn one_run(
             "choose another --out, or remove this folder",
         ));
     }
+    let csv = folder.join("probe.csv");
+    let mut done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+    // Tables and curves may be all that was kept of a run.
+    if is_finished(entry, folder)? {
+        return Ok(done);
+    }
+    let mut missing = wanted(entry)?;
+    missing.retain(|how| !done.iter().any(|r| how.made(r)));
     if !started || !run::is_complete(folder, config)? {
         run::train(config, folder, started, show)?;
     }
-    let csv = folder.join("probe.csv");
-    let mut done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
     let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join("probe.csv")))?;
-    for task in entry.tasks()? {
-        // Label efficiency is of methods; ablations are judged with all labels.
-        let shares: &[f64] = if entry.than.is_none() { &LABEL_SHARES } else { &[] };
-        let full = protocols(&task).iter().map(|p| (*p, 1.0));
-        for (protocol, labels) in full.chain(shares.iter().map(|s| ("converged", *s))) {
-            let this = |r: &&Row| r.task == task && r.protocol == protocol && r.labels == labels;
-            if !done.iter().any(|r| this(&r)) {
-                let features = extract::features_of(folder, baselines.is_none(), show)?;
-                let how = How { task: &task, protocol, module: None, labels };
-                let mut rows = probes::probe(&features, &how, show)?;
-                rows.extend(beside(&rows, shared.iter().filter(this), folder)?);
-                done = probes::merge(&csv, &rows)?;
-            }
-        }
+    for how in &missing {
+        let features = extract::features_of(folder, baselines.is_none(), show)?;
+        let mut rows = probes::probe(&features, how, show)?;
+        rows.extend(beside(&rows, shared.iter().filter(|r| how.made(r)), folder)?);
+        done = probes::merge(&csv, &rows)?;
     }
     let features = folder.join("features.h5");
     // Figures look at one seed; the features of the others can be computed again.
@@ -165,6 +200,19 @@ fn one_run(
         std::fs::remove_file(&features).map_err(|e| Error::io(&features, "remove features that are used up", &e))?;
     }
     Ok(done)
+}
+
+/// All probes of a run.
+fn wanted(entry: &Entry) -> Result<Vec<How>> {
+    // Label efficiency is of methods; ablations are judged with all labels.
+    let shares: &[f64] = if entry.than.is_none() { &LABEL_SHARES } else { &[] };
+    let mut all = Vec::new();
+    for task in entry.tasks()? {
+        let how = |protocol: &str, labels| How { task: task.clone(), protocol: protocol.into(), module: None, labels };
+        all.extend(protocols(&task).iter().map(|p| how(p, 1.0)));
+        all.extend(shares.iter().map(|s| how("converged", *s)));
+    }
+    Ok(all)
 }
 
 /// The rows of `others` that belong beside `rows`: those of the input, and of the random encoder at the same modules.

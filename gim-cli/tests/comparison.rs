@@ -88,6 +88,25 @@ fn a_comparison_is_whole_resumable_and_guarded() {
     ok(root, &["sweep", "tiny.toml", "--out", "out"]);
     assert_eq!(before, made(&probe));
     assert_eq!(table, read("table_vision.csv"));
+    // Nor when only tables, curves and figures were kept.
+    let seed = root.join("out/vision/gim/seed-1");
+    for kept in std::fs::read_dir(&seed).unwrap().map(|f| f.unwrap().path()) {
+        if kept.is_dir() {
+            std::fs::remove_dir_all(kept).unwrap();
+        } else if kept.extension().is_none_or(|e| !["csv", "toml", "json"].iter().any(|k| e == *k)) {
+            std::fs::remove_file(kept).unwrap();
+        }
+    }
+    ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
+    assert_eq!(before, made(&probe));
+    assert_eq!(table, read("table_vision.csv"));
+    assert_eq!(page.matches("<img").count(), read("report.html").matches("<img").count());
+    // A page of what is there so far.
+    std::fs::remove_file(root.join("out/vision/supervised/seed-1/probe.csv")).unwrap();
+    ok(root, &["reproduce", "tiny.toml", "--out", "out", "--finished"]);
+    let part = read("table_vision.csv");
+    assert!(part.contains("vision/greedy-supervised") && !part.contains("vision/supervised"), "{part}");
+    assert!(fails(root, &["reproduce", "tiny.toml", "--out", "none", "--finished"]).contains("no finished run"));
     // A run of another configuration is not taken for this one.
     sweep(root, 12);
     assert!(fails(root, &["reproduce", "tiny.toml", "--out", "out"]).contains("another configuration"));

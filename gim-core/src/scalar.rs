@@ -21,8 +21,8 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
     fn f64(self) -> f64;
     /// eˣ for inner loops: vectorisable for `f32` (error below 3e-7), exact to rounding for `f64`.
     fn fast_exp(self) -> Self;
-    /// The innermost kernel of matrix products.
-    fn tile() -> &'static Tile<Self>;
+    /// The innermost kernel of matrix products whose result has so many columns.
+    fn tile(cols: usize) -> &'static Tile<Self>;
     /// Lends `len` numbers of the thread's own scratch, of unspecified contents, from the beginning of a cache line on.
     /// Not to be called by `f` again.
     fn with_scratch(len: usize, f: impl FnOnce(&mut [Self]));
@@ -50,8 +50,9 @@ macro_rules! scalar {
                 $exp(self)
             }
             #[inline]
-            fn tile() -> &'static Tile<$t> {
-                $tile
+            fn tile(cols: usize) -> &'static Tile<$t> {
+                let best: fn(usize) -> &'static Tile<$t> = $tile;
+                best(cols)
             }
             fn with_scratch(len: usize, f: impl FnOnce(&mut [$t])) {
                 const LINE: usize = 64;
@@ -76,5 +77,5 @@ macro_rules! scalar {
         }
     };
 }
-scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32());
-scalar!(f64, F64, f64::exp, &PORTABLE_F64);
+scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32);
+scalar!(f64, F64, f64::exp, |_| &PORTABLE_F64);

@@ -223,6 +223,7 @@ impl<F: Scalar> Shared<F> {
     /// `left` and `right` must be readable for a whole tile of this depth; no other thread may be at the same tile.
     unsafe fn tile(
         self,
+        tile: &Tile<F>,
         run: RunTile<F>,
         (row, col): (usize, usize),
         (rows, cols): (usize, usize),
@@ -230,7 +231,6 @@ impl<F: Scalar> Shared<F> {
         add: bool,
     ) {
         debug_assert!(rows > 0 && cols > 0 && col + cols <= self.cols);
-        let tile = F::tile();
         // SAFETY: (row, col) and what counts of the tile lie inside the destination, which `MatMut` checked.
         unsafe {
             let at = self.at.add(row * self.stride + col);
@@ -334,7 +334,7 @@ impl<F: Scalar> Packed<F> {
         pool: &Pool<F>,
         strip: impl Fn(Range<usize>, Range<usize>, usize, &mut [F]) + Sync + Send,
     ) -> Self {
-        let width = F::tile().cols;
+        let width = F::tile(cols).cols;
         let padded = cols.next_multiple_of(width);
         let mut numbers = pool.take(depth * padded + LINE / F::BYTES);
         let from = numbers.as_ptr().align_offset(LINE);
@@ -360,7 +360,7 @@ impl<F: Scalar> Packed<F> {
 
     /// Number `strip` of the block at `depths`; none past the last one.
     fn strip(&self, depths: &Range<usize>, strip: usize) -> &[F] {
-        let width = F::tile().cols;
+        let width = F::tile(self.cols).cols;
         let padded = self.cols.next_multiple_of(width);
         let from = strip * depths.len() * width;
         let block = &self.numbers[self.from + depths.start * padded..][..depths.len() * padded];
@@ -390,7 +390,7 @@ pub fn product<F: Scalar>(
     if m == 0 || n == 0 {
         return;
     }
-    let tile = F::tile();
+    let tile = F::tile(n);
     let to = Shared::new(&mut c);
     let row_blocks: Vec<_> = parts(m, BLOCK_ROWS, tile.rows).collect();
     let wanted = LEAST_TASKS.div_ceil(row_blocks.len());
@@ -424,7 +424,7 @@ pub fn product<F: Scalar>(
                         ahead.one_tile();
                         prefetch(next_strip.next().unwrap_or(&[]));
                         // SAFETY: the block holds whole tiles of rows, the strip whole rows of a tile; tasks are disjoint.
-                        unsafe { to.tile(tile.product, (rows.start + i, col), size, sides, add) };
+                        unsafe { to.tile(tile, tile.product, (rows.start + i, col), size, sides, add) };
                     }
                 }
             }
@@ -454,7 +454,7 @@ pub fn outer<F: Scalar>(
     if m == 0 || n == 0 {
         return;
     }
-    let tile = F::tile();
+    let tile = F::tile(n);
     let row_blocks: Vec<_> = parts(m, OUTER_ROWS, tile.rows).collect();
     let col_blocks: Vec<_> = parts(n, OUTER_COLS, tile.cols).collect();
     let blocks = row_blocks.len() * col_blocks.len();
@@ -497,7 +497,7 @@ fn outer_block<F: Scalar>(
     to: Shared<F>,
     add: bool,
 ) {
-    let tile = F::tile();
+    let tile = F::tile(b.dim().1);
     let most = positions.len().min(OUTER_DEPTH);
     // The last tile of a block reads past its last column.
     let (left_len, right_len) = (most * OUTER_LEFT_STRIDE, most * OUTER_RIGHT_STRIDE);
@@ -532,7 +532,7 @@ fn outer_block<F: Scalar>(
                         left_ahead.one_tile();
                         right_ahead.one_tile();
                         // SAFETY: both blocks hold whole tiles at every position; tasks are disjoint.
-                        unsafe { to.tile(tile.outer, (rows.start + i, col), size, sides, add) };
+                        unsafe { to.tile(tile, tile.outer, (rows.start + i, col), size, sides, add) };
                     }
                 }
             }
@@ -552,7 +552,7 @@ pub fn gemm<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Sto
 
 /// GFLOP/s of `rounds` runs of the innermost kernel on this thread.
 pub(super) fn kernel_gflops<F: Scalar>(rounds: usize) -> f64 {
-    let tile = F::tile();
+    let tile = F::tile(usize::MAX);
     let a = vec![F::one(); tile.rows * LEFT_STRIDE];
     let b = vec![F::one(); tile.cols * DEPTH];
     let mut c = vec![F::zero(); tile.rows * tile.cols];

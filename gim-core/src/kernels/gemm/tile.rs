@@ -122,7 +122,7 @@ const PORTABLE_F32: Tile<f32> = Tile {
     outer: portable::<f32, 6, 16, true>,
 };
 
-/// Kernels of single precision that this processor can run, the best first.
+/// Kernels of single precision that this processor can run, the best for wide results first.
 pub(super) fn available_f32() -> Vec<Tile<f32>> {
     #[allow(unused_mut)]
     let mut tiles = vec![PORTABLE_F32];
@@ -132,16 +132,23 @@ pub(super) fn available_f32() -> Vec<Tile<f32>> {
             tiles.insert(0, x86::AVX2);
         }
         if is_x86_feature_detected!("avx512f") {
+            tiles.insert(0, x86::AVX512_NARROW);
             tiles.insert(0, x86::AVX512);
         }
     }
     tiles
 }
 
-/// The best kernel of single precision for this processor, found once.
-pub fn best_f32() -> &'static Tile<f32> {
-    static BEST: std::sync::OnceLock<Tile<f32>> = std::sync::OnceLock::new();
-    BEST.get_or_init(|| available_f32()[0])
+/// The best kernel of single precision on this processor for a result of so many columns; looked for once.
+pub fn best_f32(cols: usize) -> &'static Tile<f32> {
+    static BEST: std::sync::OnceLock<[Tile<f32>; 2]> = std::sync::OnceLock::new();
+    let [wide, narrow] = BEST.get_or_init(|| {
+        let tiles = available_f32();
+        // The first comes before others of its kind; a narrower one of the same kind leaves fewer columns empty.
+        let narrow = tiles[1..].iter().find(|t| t.name.starts_with(tiles[0].name));
+        [tiles[0], narrow.copied().unwrap_or(tiles[0])]
+    });
+    if cols <= narrow.cols { narrow } else { wide }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -150,9 +157,9 @@ mod x86 {
 
     use super::{Lay, Tile};
 
-    /// A kernel whose tile is `$rows` rows of two registers: as many sums as leave registers for `b` and one number of `a`.
+    /// A kernel whose tile is `$rows` rows of `$wide` registers: as many sums as leave registers for `b` and one number of `a`.
     macro_rules! kernel {
-        ($name:ident, $features:literal, $rows:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident,
+        ($name:ident, $features:literal, $rows:literal, $wide:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident,
          $fma:ident, $add:ident) => {
             /// # Safety
             /// As [`super::RunTile`].
@@ -165,22 +172,23 @@ mod x86 {
                 c_stride: usize,
                 add: bool,
             ) {
-                let lay = const { if OUTER { Lay::outer() } else { Lay::product(2 * $lanes) } };
+                let lay = const { if OUTER { Lay::outer() } else { Lay::product($wide * $lanes) } };
                 // The destination comes from main memory while the sums are made.
                 for i in 0..$rows {
                     let c = c.wrapping_add(i * c_stride).cast::<i8>();
                     _mm_prefetch::<_MM_HINT_ET0>(c);
-                    _mm_prefetch::<_MM_HINT_ET0>(c.wrapping_add(8 * $lanes - 1));
+                    _mm_prefetch::<_MM_HINT_ET0>(c.wrapping_add(4 * $wide * $lanes - 1));
                 }
-                let mut sums = [[$zero(); 2]; $rows];
+                let mut sums = [[$zero(); $wide]; $rows];
                 for _ in 0..depth {
                     // SAFETY: the caller answers for (rows, depth) of `a` and (depth, cols) of `b`.
-                    let (b0, b1) = unsafe { ($load(b), $load(b.add($lanes))) };
+                    let right: [_; $wide] = std::array::from_fn(|j| unsafe { $load(b.add(j * $lanes)) });
                     for (i, sums) in sums.iter_mut().enumerate() {
                         // SAFETY: as above.
                         let x = $spread(unsafe { *a.add(i * lay.row) });
-                        sums[0] = $fma(x, b0, sums[0]);
-                        sums[1] = $fma(x, b1, sums[1]);
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = $fma(x, right, *sum);
+                        }
                     }
                     // Past the end after the last round, but not read there.
                     (a, b) = (a.wrapping_add(lay.depth), b.wrapping_add(lay.right));
@@ -203,6 +211,7 @@ mod x86 {
         avx2,
         "avx2,fma",
         6,
+        2,
         8,
         _mm256_setzero_ps,
         _mm256_loadu_ps,
@@ -215,6 +224,20 @@ mod x86 {
         avx512,
         "avx512f",
         12,
+        2,
+        16,
+        _mm512_setzero_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_set1_ps,
+        _mm512_fmadd_ps,
+        _mm512_add_ps
+    );
+    kernel!(
+        avx512_narrow,
+        "avx512f",
+        24,
+        1,
         16,
         _mm512_setzero_ps,
         _mm512_loadu_ps,
@@ -230,6 +253,14 @@ mod x86 {
     /// 24 sums in 32 registers of 16 numbers.
     pub(super) const AVX512: Tile<f32> =
         Tile { name: "AVX-512", rows: 12, cols: 32, product: avx512::<false>, outer: avx512::<true> };
+    /// The same for results of few columns, which would leave half of the other's empty.
+    pub(super) const AVX512_NARROW: Tile<f32> = Tile {
+        name: "AVX-512, narrow",
+        rows: 24,
+        cols: 16,
+        product: avx512_narrow::<false>,
+        outer: avx512_narrow::<true>,
+    };
 }
 
 #[cfg(test)]
