@@ -15,6 +15,8 @@ use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 use rayon::prelude::*;
 
+use crate::two_taps::{LEAST_BLOCK, TwoTaps, outer_of_two};
+
 /// Settings of a [`Conv1d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv1dConfig {
@@ -108,11 +110,20 @@ impl<F: Scalar> Conv1d<F> {
         format!("conv {c_in} → {c_out}, {taps}/{stride}")
     }
 
+    /// The first number of product `i`'s first window.
+    fn first(config: Conv1dConfig, x: &Activations<F>, i: usize, p: &Products) -> usize {
+        (i * p.x_item + x.layout().before - config.padding) * config.c_in
+    }
+
     /// The windows of product `i` as overlapping rows.
     fn windows<'a>(config: Conv1dConfig, x: &'a Activations<F>, i: usize, p: &Products) -> Mat<'a, F> {
-        let Conv1dConfig { c_in, taps, stride, padding, .. } = config;
-        let first = (i * p.x_item + x.layout().before - padding) * c_in;
-        Mat::strided(&x.memory()[first..], p.rows, taps * c_in, stride * c_in)
+        let Conv1dConfig { c_in, taps, stride, .. } = config;
+        Mat::strided(&x.memory()[Self::first(config, x, i, p)..], p.rows, taps * c_in, stride * c_in)
+    }
+
+    /// Whether windows are two blocks, of so many numbers each that sharing products pays.
+    fn is_two_blocks(&self, block: usize) -> bool {
+        self.config.taps == 2 * self.config.stride && block >= LEAST_BLOCK
     }
 
     /// Taps rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉, where block j of s steps is
@@ -136,7 +147,6 @@ impl<F: Scalar> Conv1d<F> {
         let q = taps.div_ceil(stride);
         let (lx, ly) = (dx.layout(), dy.layout());
         let w = self.weight_by_block(pool);
-        let w = Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
         // Blocks that hold a step of the input; windows start `padding` before the first step.
         let blocks = (padding + lx.shape.steps).div_ceil(stride);
         let whole_batch = lx.padded == stride * ly.padded
@@ -147,13 +157,22 @@ impl<F: Scalar> Conv1d<F> {
             && lx.before - padding + blocks * stride <= lx.padded;
         if whole_batch {
             let rows = (lx.shape.items - 1) * ly.padded + blocks;
-            let dy = Mat::strided(&dy.memory()[(ly.before + 1 - q) * c_out..], rows, q * c_out, c_out);
+            let dy = &dy.memory()[(ly.before + 1 - q) * c_out..];
             let to = &mut dx.memory_mut()[(lx.before - padding) * c_in..];
+            if self.is_two_blocks(c_out) {
+                let w = TwoTaps::of_rows(&w, stride * c_in, pool);
+                w.product(dy, rows, to, store, |_, _, _| {}, pool);
+                dx.clear_margins();
+                return;
+            }
+            let w = Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
+            let dy = Mat::strided(dy, rows, q * c_out, c_out);
             product(&dy, &w, MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
             dx.clear_margins();
             return;
         }
         // Item by item, through copies with the margins that the layouts at hand do not have.
+        let w = Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
         let mut dys = pool.zeros((blocks + 2 * (q - 1)) * c_out);
         let mut dxs = pool.take(blocks * stride * c_in);
         for item in 0..lx.shape.items {
@@ -209,18 +228,25 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
     }
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
-        let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
         let layout = y.layout();
         let p = self.products(x.layout(), layout);
-        let weight = Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool);
         let bias = &self.bias.value;
         let bias_and_relu = |_: usize, col: usize, y: &mut [F]| {
             y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| *y = relu(*y + *b));
         };
+        let fast = self.is_two_blocks(stride * c_in).then(|| TwoTaps::of_columns(&self.weight.value, c_out, pool));
+        let plain = || Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool);
+        let plain = fast.is_none().then(plain);
         for i in 0..p.count {
             let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * c_out..];
-            let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
-            product(&x, &weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+            if let Some(taps) = &fast {
+                let x = &x.memory()[Self::first(self.config, x, i, &p)..];
+                taps.product(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+            } else if let Some(weight) = &plain {
+                let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
+                product(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+            }
         }
         y.clear_margins();
     }
@@ -233,7 +259,7 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
         // The gradient before the ReLU: nothing flows where the output is 0. Margins are 0 in y, so they stay 0.
         (dy.memory_mut().par_chunks_mut(ROWS * c_out), y.memory().par_chunks(ROWS * c_out))
             .into_par_iter()
@@ -245,6 +271,11 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         let p = self.products(x.layout(), layout);
         for i in 0..p.count {
             let from = &dy.memory()[(i * p.y_item + layout.before) * c_out..];
+            if self.is_two_blocks(stride * c_in) {
+                let x = &x.memory()[Self::first(self.config, x, i, &p)..];
+                outer_of_two(x, from, p.rows, c_out, self.weight.grad_mut(), pool);
+                continue;
+            }
             let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
             let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
             outer(from, &x, dw, Store::Add, Threads::All, pool);
@@ -273,7 +304,11 @@ mod tests {
     use gim_core::testing::check_layer;
 
     fn conv(c_in: usize, taps: usize, stride: usize, padding: usize) -> Conv1d<f64> {
-        let config = Conv1dConfig { c_in, c_out: 5, taps, stride, padding };
+        conv_to(5, c_in, taps, stride, padding)
+    }
+
+    fn conv_to(c_out: usize, c_in: usize, taps: usize, stride: usize, padding: usize) -> Conv1d<f64> {
+        let config = Conv1dConfig { c_in, c_out, taps, stride, padding };
         Conv1d::new(config, Key::new(3, Purpose::Init)).unwrap()
     }
 
@@ -293,6 +328,16 @@ mod tests {
         for (i, (c_in, taps, stride, padding)) in cases.into_iter().enumerate() {
             for steps in [taps + 7 * stride, taps + 3 * stride + stride / 2 + 1] {
                 check_layer(&mut conv(c_in, taps, stride, padding), Shape::sequence(3, steps, c_in), 50 + i as u64);
+            }
+        }
+    }
+
+    /// Blocks long enough for products to be shared: of the input, of the output, of both.
+    #[test]
+    fn gradients_by_shared_products() {
+        for (c_out, c_in) in [(3, LEAST_BLOCK / 2), (LEAST_BLOCK, 2), (LEAST_BLOCK, LEAST_BLOCK / 2)] {
+            for steps in [11, 13] {
+                check_layer(&mut conv_to(c_out, c_in, 4, 2, 1), Shape::sequence(2, steps, c_in), 60);
             }
         }
     }

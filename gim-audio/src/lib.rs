@@ -9,3 +9,4 @@ pub mod mfcc;
 pub mod network;
 pub mod phones;
 pub mod standardize;
+mod two_taps;

@@ -77,14 +77,14 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
             .filter(|s| domain(s) == of && s.task == task && s.protocol == protocol && s.labels.to_bits() == labels);
         for s in part {
             let Some(features) = s.features() else { continue };
-            // The input is the same for all methods.
-            if seen.iter().any(|o| o.same_input(s)) {
+            // Input and random encoder are the same for all methods.
+            if seen.iter().any(|o| o.same_baseline(s)) {
                 continue;
             }
             seen.push(s);
             let method = match s.group {
                 Group::Trained => s.title.clone(),
-                Group::Random => format!("Random encoder ({})", s.title),
+                Group::Random => "Random encoder".into(),
                 _ => "Input".into(),
             };
             body.push(vec![

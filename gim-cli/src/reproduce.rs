@@ -301,10 +301,9 @@ pub fn print(outcome: &Outcome) -> String {
         "{:<34} {:<9} {:<10} {:<11} {:>13} {:>13} {:>12} {:>9}\n",
         "run", "task", "protocol", "features", "all %", "no silence %", "over random", "paper"
     );
-    for s in &outcome.summary {
+    for (i, s) in outcome.summary.iter().enumerate() {
         let Some(name) = s.features() else { continue };
-        // Baselines are the same in every run of a domain.
-        let again = s.group != Group::Trained && outcome.summary.iter().any(|o| o.run < s.run && o.same_input(s));
+        let again = outcome.summary.iter().take(i).any(|o| o.same_baseline(s));
         if again {
             continue;
         }

@@ -89,10 +89,10 @@ impl Summary {
         probes::name(self.group, self.module)
     }
 
-    /// Whether both are the same probe of the input itself.
-    pub fn same_input(&self, other: &Self) -> bool {
+    /// Whether both are the same probe of what nobody trained: runs share it, or came to the same.
+    pub fn same_baseline(&self, other: &Self) -> bool {
         let key = |s: &Self| (s.group, s.module, s.task.clone(), s.protocol.clone(), s.labels.to_bits());
-        self.module == 0 && key(self) == key(other)
+        self.group != Group::Trained && key(self) == key(other) && self.by_seed == other.by_seed
     }
 
     /// Mean and half-width of what the run is judged by: without silence for phones.

@@ -67,36 +67,53 @@ fn blocks_and_chains() {
 }
 
 /// Outputs that are not kept but computed once more give the same gradients to the last bit, in less memory.
+/// A forward and a backward pass of three blocks, chunks of two items: all gradients, and bytes held in between.
+fn pass(kind: BlockKind, width: usize, kept: usize) -> (Vec<f32>, usize) {
+    let block = |c_in, stride| -> Box<dyn ItemLayer<f32>> {
+        Box::new(Residual::new(kind, c_in, width, stride, key().with_item(c_in as u32)).unwrap())
+    };
+    let c = kind.channels(width);
+    let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();
+    let layers = vec![Box::new(stem) as _, block(3, 1), block(c, 1), block(c, 2)];
+    let mut net = Itemwise::new(layers).with_chunk(2).with_kept_outputs(kept);
+    let pool = Pool::new();
+    net.visit(&mut |p| p.attach_grad(&pool));
+    let x = grid(7, 6, 6, 1);
+    let y = net.output(x).unwrap();
+    let numbers = |n, seed| uniform(n, seed).iter().map(|v| *v as f32).collect::<Vec<_>>();
+    let x = Activations::from_slice(Layout::dense(x), &numbers(x.len(), 1), &pool);
+    let mut out = Activations::new(Layout::dense(y), &pool);
+    net.forward(&x, &mut out, Keep::ForBackward, &pool);
+    let held = pool.bytes();
+    let mut dy = Activations::from_slice(Layout::dense(y), &numbers(y.len(), 2), &pool);
+    let mut dx = Activations::new(x.layout(), &pool);
+    net.backward(&x, &out, &mut dy, InputGrad::Overwrite(&mut dx), &pool);
+    let mut grads = dx.to_vec();
+    net.visit(&mut |p| grads.extend_from_slice(p.grad()));
+    (grads, held)
+}
+
 #[test]
 fn restored_outputs_change_nothing() {
     for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
-        let run = |kept: usize| {
-            let block = |c_in, stride| -> Box<dyn ItemLayer<f32>> {
-                Box::new(Residual::new(kind, c_in, 4, stride, key().with_item(c_in as u32)).unwrap())
-            };
-            let c = kind.channels(4);
-            let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();
-            let layers = vec![Box::new(stem) as _, block(3, 1), block(c, 1), block(c, 2)];
-            let mut net = Itemwise::new(layers).with_chunk(2).with_kept_outputs(kept);
-            let pool = Pool::new();
-            net.visit(&mut |p| p.attach_grad(&pool));
-            let x = grid(7, 6, 6, 1);
-            let y = net.output(x).unwrap();
-            let numbers = |n, seed| uniform(n, seed).iter().map(|v| *v as f32).collect::<Vec<_>>();
-            let x = Activations::from_slice(Layout::dense(x), &numbers(x.len(), 1), &pool);
-            let mut out = Activations::new(Layout::dense(y), &pool);
-            net.forward(&x, &mut out, Keep::ForBackward, &pool);
-            let held = pool.bytes();
-            let mut dy = Activations::from_slice(Layout::dense(y), &numbers(y.len(), 2), &pool);
-            let mut dx = Activations::new(x.layout(), &pool);
-            net.backward(&x, &out, &mut dy, InputGrad::Overwrite(&mut dx), &pool);
-            let mut grads = dx.to_vec();
-            net.visit(&mut |p| grads.extend_from_slice(p.grad()));
-            (grads, held)
-        };
-        let (kept, restored) = (run(usize::MAX), run(0));
+        let (kept, restored) = (pass(kind, 4, usize::MAX), pass(kind, 4, 0));
         assert_eq!(kept.0, restored.0, "{kind:?}");
         assert!(restored.1 < kept.1, "{kind:?}: {} bytes instead of {}", restored.1, kept.1);
+    }
+}
+
+/// Four chunks: for one thread, for two, and for more threads than chunks, which then share the chunks' products.
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| pass(kind, 20, usize::MAX).0)
+        };
+        let one = on(1);
+        for threads in [2, 5, 24] {
+            assert_eq!(one, on(threads), "{kind:?} on {threads} threads");
+        }
     }
 }
 

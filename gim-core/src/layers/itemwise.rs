@@ -141,7 +141,6 @@ struct Plan {
     chunk: usize,
     /// Chunks of a group whose gradients are summed on the way.
     group: usize,
-    threads: Threads,
     /// Whether outputs are computed once more instead of kept.
     restore: bool,
 }
@@ -155,6 +154,12 @@ impl Plan {
     fn last(&self) -> usize {
         self.shapes.len() - 1
     }
+}
+
+/// Who computes the products of one of so many tasks. The result is the same; where threads would be left without a task, they
+/// help with those of others.
+fn within(tasks: usize) -> Threads {
+    if tasks <= 2 || tasks < rayon::current_num_threads() { Threads::All } else { Threads::This }
 }
 
 /// The part of a whole-batch buffer that belongs to each chunk.
@@ -198,13 +203,7 @@ impl<F: Scalar> Itemwise<F> {
         let outputs: usize = shapes[1..shapes.len() - 1].iter().map(Shape::len).sum();
         let restore = outputs > self.kept_outputs;
         let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, GROUPS).min(chunks.max(1));
-        Ok(Plan {
-            shapes,
-            chunk,
-            group: chunks.div_ceil(groups).max(1),
-            restore,
-            threads: if groups <= 2 { Threads::All } else { Threads::This },
-        })
+        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), restore })
     }
 
     /// The backward pass, with the gradient of all outputs in `dy`, or from `made`, which writes that of some items.
@@ -236,7 +235,7 @@ impl<F: Scalar> Itemwise<F> {
         let dy_parts = split(dy, plan.item(last), per_group);
         let tasks: Vec<_> =
             sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, threads: plan.threads };
+        let work = Work { pool, threads: within(groups) };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
             if plan.restore && layer.restores() {
@@ -363,7 +362,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 (c, y, hidden, kept)
             })
             .collect();
-        let work = Work { pool, threads: plan.threads };
+        let work = Work { pool, threads: within(items.div_ceil(plan.chunk)) };
         self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each_task("chunks forward", |(c, y, mut hidden, mut kept)| {
