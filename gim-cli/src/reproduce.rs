@@ -85,20 +85,23 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
             let folder = plan.folder(entry, seed);
-            let first = seed == config.train.seed;
+            // Figures look at one seed of every method; the features of the others can be computed again.
+            let drawn = entry.than.is_none() && seed == config.train.seed;
             let config =
                 Config { train: crate::config::TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
             let baselines = entry.baselines.as_ref().map(|run| plan.out.join(run).join(format!("seed-{seed}")));
-            rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), first, show)?);
+            rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), drawn, show)?);
             folders.push(folder);
         }
         if folders.is_empty() {
             continue;
         }
         summary.extend(summary::summarise(entry, &rows));
-        let figures = plan.out.join(&entry.name).join("figures");
-        let drawn = draw::draw(&folders, &figures)?;
-        files.extend(and_earlier(drawn, &figures));
+        if entry.than.is_none() {
+            let figures = plan.out.join(&entry.name).join("figures");
+            let drawn = draw::draw(&folders, &figures)?;
+            files.extend(and_earlier(drawn, &figures));
+        }
         runs.push((entry.clone(), folders));
     }
     if runs.is_empty() {
@@ -195,7 +198,6 @@ fn one_run(
         done = probes::merge(&csv, &rows)?;
     }
     let features = folder.join("features.h5");
-    // Figures look at one seed; the features of the others can be computed again.
     if !keep_features && features.is_file() {
         std::fs::remove_file(&features).map_err(|e| Error::io(&features, "remove features that are used up", &e))?;
     }
