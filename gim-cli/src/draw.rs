@@ -119,7 +119,13 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     if features.is_file() {
         let file = FeatureFile::open(&features)?;
         let groups: Vec<String> = file.groups().map(str::to_owned).collect();
-        let named = groups.iter().map(|g| (g.replace('_', " "), &file, g.as_str())).collect::<Vec<_>>();
+        let subtitle = format!("{corpus}, seed {}, {}", config.train.seed, experiment.size_name());
+        let name = |g: &str| match g {
+            "baseline_mfcc" => "MFCC".into(),
+            "baseline_pixels" => "raw pixels".into(),
+            module => module.replace('_', " "),
+        };
+        let named = groups.iter().map(|g| (name(g), &file, g.as_str())).collect::<Vec<_>>();
         keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
         match &config.domain {
             Domain::Audio(_) => keep(latent(&features, subtitle)?, "latent-space")?,
