@@ -205,7 +205,9 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
                 });
             }
         }
-        progress.tick(done, || latest.iter().map(|l| format!("{l:.3}")).collect::<Vec<_>>().join(" "));
+        // Nothing is known of a module before its first line in the log.
+        let shown = |l: &f64| if l.is_nan() { "–".to_owned() } else { format!("{l:.3}") };
+        progress.tick(done, || latest.iter().map(shown).collect::<Vec<_>>().join(" "));
     }
     environment.note_peak_memory();
     write_environment(run, &environment)?;
