@@ -44,6 +44,12 @@ pub struct Conv1d<F: Scalar> {
 /// Rows of a task of the element-wise passes.
 const ROWS: usize = 128;
 
+/// Weights as the windows need them: two blocks of neighbours that share products, or all taps of one window.
+enum Arranged<F: Scalar> {
+    Shared(TwoTaps<F>),
+    Plain(Packed<F>),
+}
+
 /// Where the windows lie in memory: rows `first + i·stride·C` for i in 0..rows, `(offset of y's row 0, rows)` per product.
 struct Products {
     /// Steps from one product's first window to the next one's.
@@ -147,6 +153,7 @@ impl<F: Scalar> Conv1d<F> {
         let q = taps.div_ceil(stride);
         let (lx, ly) = (dx.layout(), dy.layout());
         let w = self.weight_by_block(pool);
+        let packed = || Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
         // Blocks that hold a step of the input; windows start `padding` before the first step.
         let blocks = (padding + lx.shape.steps).div_ceil(stride);
         let whole_batch = lx.padded == stride * ly.padded
@@ -162,17 +169,15 @@ impl<F: Scalar> Conv1d<F> {
             if self.is_two_blocks(c_out) {
                 let w = TwoTaps::of_rows(&w, stride * c_in, pool);
                 w.product(dy, rows, to, store, |_, _, _| {}, pool);
-                dx.clear_margins();
-                return;
+            } else {
+                let dy = Mat::strided(dy, rows, q * c_out, c_out);
+                product(&dy, &packed(), MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
             }
-            let w = Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
-            let dy = Mat::strided(dy, rows, q * c_out, c_out);
-            product(&dy, &w, MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
             dx.clear_margins();
             return;
         }
         // Item by item, through copies with the margins that the layouts at hand do not have.
-        let w = Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
+        let w = packed();
         let mut dys = pool.zeros((blocks + 2 * (q - 1)) * c_out);
         let mut dxs = pool.take(blocks * stride * c_in);
         for item in 0..lx.shape.items {
@@ -235,17 +240,22 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         let bias_and_relu = |_: usize, col: usize, y: &mut [F]| {
             y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| *y = relu(*y + *b));
         };
-        let fast = self.is_two_blocks(stride * c_in).then(|| TwoTaps::of_columns(&self.weight.value, c_out, pool));
-        let plain = || Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool);
-        let plain = fast.is_none().then(plain);
+        let weight = if self.is_two_blocks(stride * c_in) {
+            Arranged::Shared(TwoTaps::of_columns(&self.weight.value, c_out, pool))
+        } else {
+            Arranged::Plain(Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool))
+        };
         for i in 0..p.count {
             let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * c_out..];
-            if let Some(taps) = &fast {
-                let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                taps.product(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
-            } else if let Some(weight) = &plain {
-                let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
-                product(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+            match &weight {
+                Arranged::Shared(taps) => {
+                    let x = &x.memory()[Self::first(self.config, x, i, &p)..];
+                    taps.product(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+                }
+                Arranged::Plain(weight) => {
+                    let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
+                    product(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+                }
             }
         }
         y.clear_margins();
@@ -274,11 +284,11 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             if self.is_two_blocks(stride * c_in) {
                 let x = &x.memory()[Self::first(self.config, x, i, &p)..];
                 outer_of_two(x, from, p.rows, c_out, self.weight.grad_mut(), pool);
-                continue;
+            } else {
+                let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
+                let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
+                outer(from, &x, dw, Store::Add, Threads::All, pool);
             }
-            let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
-            let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
-            outer(from, &x, dw, Store::Add, Threads::All, pool);
         }
         match dx {
             InputGrad::Stop => {}

@@ -59,6 +59,19 @@ fn shared<F: Scalar>(x: &[F], block: usize, pairs: usize) -> Mat<'_, F> {
     Mat::strided(x.get(block..).unwrap_or(&[]), pairs, block, 2 * block)
 }
 
+/// Adds the halves of rows of 2·`half` numbers.
+fn add_halves<F: Scalar>(rows: &[F], half: usize, to: &mut [F]) {
+    (to.par_chunks_mut(ROWS * half), rows.par_chunks(2 * ROWS * half)).into_par_iter().for_each_task(
+        "sums of halves",
+        |(to, rows)| {
+            for (to, row) in to.chunks_exact_mut(half).zip(rows.chunks_exact(2 * half)) {
+                let (a, b) = row.split_at(half);
+                to.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = *a + *b);
+            }
+        },
+    );
+}
+
 /// U, V and U + V, ready to be multiplied with.
 pub(crate) struct TwoTaps<F: Scalar> {
     first: Packed<F>,
@@ -73,13 +86,7 @@ impl<F: Scalar> TwoTaps<F> {
     pub(crate) fn of_columns(weight: &[F], cols: usize, pool: &Pool<F>) -> Self {
         let block = weight.len() / cols / 2;
         let mut sum = pool.take(cols * block);
-        (sum.par_chunks_mut(block), weight.par_chunks(2 * block)).into_par_iter().for_each_task(
-            "sum of taps",
-            |(to, row)| {
-                let (u, v) = row.split_at(block);
-                to.iter_mut().zip(u).zip(v).for_each(|((to, u), v)| *to = *u + *v);
-            },
-        );
+        add_halves(weight, block, &mut sum);
         let half = |from| Packed::new(Mat::strided(&weight[from..], cols, block, 2 * block).t(), pool);
         Self {
             first: half(0),
@@ -141,14 +148,7 @@ pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usiz
     let block = grad.len() / cols / 2;
     let pairs = rows / 2;
     let mut sums = pool.take(pairs * cols);
-    (sums.par_chunks_mut(ROWS * cols), dy[..2 * pairs * cols].par_chunks(2 * ROWS * cols))
-        .into_par_iter()
-        .for_each_task("sums of pairs", |(to, dy)| {
-            for (to, dy) in to.chunks_exact_mut(cols).zip(dy.chunks_exact(2 * cols)) {
-                let (a, b) = dy.split_at(cols);
-                to.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = *a + *b);
-            }
-        });
+    add_halves(&dy[..2 * pairs * cols], cols, &mut sums);
     let mut both = pool.take(cols * block);
     let to = MatMut::new(&mut both, cols, block);
     outer(Mat::new(&sums, pairs, cols), &shared(x, block, pairs), to, Store::Overwrite, Threads::All, pool);

@@ -16,6 +16,7 @@ use crate::figures::{
 };
 use crate::files::create_folder;
 use crate::pictures;
+use crate::probes::name_of;
 use crate::summary::paper;
 use crate::sweep::Entry;
 
@@ -120,12 +121,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         let file = FeatureFile::open(&features)?;
         let groups: Vec<String> = file.groups().map(str::to_owned).collect();
         let subtitle = format!("{corpus}, seed {}, {}", config.train.seed, experiment.size_name());
-        let name = |g: &str| match g {
-            "baseline_mfcc" => "MFCC".into(),
-            "baseline_pixels" => "raw pixels".into(),
-            module => module.replace('_', " "),
-        };
-        let named = groups.iter().map(|g| (name(g), &file, g.as_str())).collect::<Vec<_>>();
+        let named = groups.iter().map(|g| (name_of(g), &file, g.as_str())).collect::<Vec<_>>();
         keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
         match &config.domain {
             Domain::Audio(_) => keep(latent(&features, subtitle)?, "latent-space")?,

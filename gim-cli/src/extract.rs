@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureWriter, GroupSpec, Item, Layout, Provenance};
+use gim_eval::{FeatureFile, FeatureWriter, GroupSpec, Item, Layout, Provenance};
 use ndarray::ArrayView2;
 
 use crate::environment::Environment;
 use crate::progress::{Mode as Show, Progress};
 use crate::run;
 
-/// The feature file of a run, written anew when the run has been trained since.
+/// The feature file of a run, written anew when the run has been trained since, or when it lacks the baselines that are wanted.
 ///
 /// # Errors
 /// As [`extract`].
@@ -18,7 +18,8 @@ pub fn features_of(run_folder: &Path, baselines: bool, show: Show) -> Result<Pat
     let file = run_folder.join("features.h5");
     let changed = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
     let trained = run::newest_checkpoint(run_folder).and_then(|c| changed(&c));
-    if !file.is_file() || changed(&file) < trained {
+    let old = !file.is_file() || changed(&file) < trained;
+    if old || (baselines && !FeatureFile::open(&file)?.groups().any(|g| g.starts_with("random_"))) {
         extract(run_folder, &file, baselines, show)?;
     }
     Ok(file)
@@ -32,10 +33,8 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, show: Show) -> Re
     let pool = Pool::new();
     let (config, mut trained, _) = run::open(run_folder, &pool)?;
     let experiment = config.domain.experiment();
-    let mut random = match baselines {
-        true => Some(experiment.build(&config.optimizer, config.train.seed, &pool)?),
-        false => None,
-    };
+    let build = || experiment.build(&config.optimizer, config.train.seed, &pool);
+    let mut random = baselines.then(build).transpose()?;
     let mut extractor = experiment.extractor()?;
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;

@@ -104,8 +104,7 @@ impl How {
 /// # Errors
 /// When the file has no such labels, or cannot be read.
 pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
-    let How { task, protocol, module, labels } = how;
-    let (task, protocol, module, labels) = (task.as_str(), protocol.as_str(), *module, *labels);
+    let (task, protocol, module, labels) = (how.task.as_str(), how.protocol.as_str(), how.module, how.labels);
     let features = FeatureFile::open(file)?;
     let (label, silence, paper) = match task {
         "phones" => ("phone", Some(0), PaperProbe::phones()),
@@ -222,6 +221,12 @@ pub fn name(group: Group, module: usize) -> Option<String> {
         Group::Raw => Some("raw pixels".into()),
         Group::Other => None,
     }
+}
+
+/// Name of a group of a feature file, for people; the group's own where tables skip it.
+pub(crate) fn name_of(group: &str) -> String {
+    let (kind, module) = kind(group);
+    name(kind, module).unwrap_or_else(|| group.to_owned())
 }
 
 /// The rows as an aligned table for people, in percent.

@@ -45,6 +45,10 @@ pub struct Outcome {
     pub files: Vec<PathBuf>,
 }
 
+/// The tables of a run: what its probes found, and its training curves.
+const PROBES: &str = "probe.csv";
+const CURVES: &str = "train.csv";
+
 /// Shares of the labels that methods are probed with besides all of them.
 const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
@@ -78,13 +82,13 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         let mut rows: Vec<Row> = Vec::new();
         let mut folders = Vec::new();
         for seed in plan.seeds(&config) {
-            if plan.finished && !is_finished(entry, &plan.folder(entry, seed))? {
+            let folder = plan.folder(entry, seed);
+            if plan.finished && !is_finished(entry, &folder)? {
                 continue;
             }
             if show != Show::Quiet {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
-            let folder = plan.folder(entry, seed);
             // Figures look at one seed of every method; the features of the others can be computed again.
             let drawn = entry.than.is_none() && seed == config.train.seed;
             let config =
@@ -152,12 +156,16 @@ fn and_earlier(mut drawn: Vec<PathBuf>, folder: &Path) -> Vec<PathBuf> {
 
 /// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
 fn is_finished(entry: &Entry, folder: &Path) -> Result<bool> {
-    let csv = folder.join("probe.csv");
-    if !csv.is_file() || !folder.join("train.csv").is_file() {
-        return Ok(false);
-    }
-    let rows: Vec<Row> = table::read_rows(&csv)?;
-    Ok(wanted(entry)?.iter().all(|how| rows.iter().any(|r| how.made(r))))
+    Ok(folder.join(CURVES).is_file() && made_and_missing(entry, folder)?.1.is_empty())
+}
+
+/// The rows of the probes that have been made, and those that have not.
+fn made_and_missing(entry: &Entry, folder: &Path) -> Result<(Vec<Row>, Vec<How>)> {
+    let csv = folder.join(PROBES);
+    let made: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+    let mut missing = wanted(entry)?;
+    missing.retain(|how| !made.iter().any(|r| how.made(r)));
+    Ok((made, missing))
 }
 
 /// Trains and probes one seed of one run, as far as that has not been done. Rows of the random encoder and the input are those
@@ -179,25 +187,21 @@ fn one_run(
             "choose another --out, or remove this folder",
         ));
     }
-    let csv = folder.join("probe.csv");
-    let mut done: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
-    // Tables and curves may be all that was kept of a run.
-    if is_finished(entry, folder)? {
-        return Ok(done);
-    }
-    let mut missing = wanted(entry)?;
-    missing.retain(|how| !done.iter().any(|r| how.made(r)));
-    if !started || !run::is_complete(folder, config)? {
-        run::train(config, folder, started, show)?;
-    }
-    let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join("probe.csv")))?;
-    for how in &missing {
-        let features = extract::features_of(folder, baselines.is_none(), show)?;
-        let mut rows = probes::probe(&features, how, show)?;
-        rows.extend(beside(&rows, shared.iter().filter(|r| how.made(r)), folder)?);
-        done = probes::merge(&csv, &rows)?;
-    }
+    let (mut done, missing) = made_and_missing(entry, folder)?;
     let features = folder.join("features.h5");
+    // Tables and curves may be all that was kept of a run.
+    if !missing.is_empty() || !folder.join(CURVES).is_file() {
+        if !started || !run::is_complete(folder, config)? {
+            run::train(config, folder, started, show)?;
+        }
+        let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join(PROBES)))?;
+        extract::features_of(folder, baselines.is_none(), show)?;
+        for how in &missing {
+            let mut rows = probes::probe(&features, how, show)?;
+            rows.extend(beside(&rows, shared.iter().filter(|r| how.made(r)), folder)?);
+            done = probes::merge(&folder.join(PROBES), &rows)?;
+        }
+    }
     if !keep_features && features.is_file() {
         std::fs::remove_file(&features).map_err(|e| Error::io(&features, "remove features that are used up", &e))?;
     }
@@ -290,7 +294,7 @@ fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<report::Made>> {
             let text = std::fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
             let environment: Environment = serde_json::from_slice(&text)
                 .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))?;
-            let seconds = read_rows::<TrainRow>(&folder.join("train.csv"))?.last().and_then(|r| r.seconds);
+            let seconds = read_rows::<TrainRow>(&folder.join(CURVES))?.last().and_then(|r| r.seconds);
             out.push(report::Made { run: entry.name.clone(), environment, seconds });
         }
     }

@@ -107,6 +107,10 @@ fn a_comparison_is_whole_resumable_and_guarded() {
     let part = read("table_vision.csv");
     assert!(part.contains("vision/greedy-supervised") && !part.contains("vision/supervised"), "{part}");
     assert!(fails(root, &["reproduce", "tiny.toml", "--out", "none", "--finished"]).contains("no finished run"));
+    // Whose features lack the baselines gets them when they are asked for.
+    let rows = ok(root, &["probe", "out/vision/greedy-supervised/seed-1", "--task", "classes", "--json"]).stdout;
+    let rows = String::from_utf8_lossy(&rows).into_owned();
+    assert!(rows.contains("\"random\"") && rows.contains("\"raw\""), "{rows}");
     // A run of another configuration is not taken for this one.
     sweep(root, 12);
     assert!(fails(root, &["reproduce", "tiny.toml", "--out", "out"]).contains("another configuration"));

@@ -235,7 +235,7 @@ impl<F: Scalar> Itemwise<F> {
         let dy_parts = split(dy, plan.item(last), per_group);
         let tasks: Vec<_> =
             sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, threads: within(groups) };
+        let work = Work { pool, threads: within(tasks.len()) };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
             if plan.restore && layer.restores() {
@@ -362,7 +362,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 (c, y, hidden, kept)
             })
             .collect();
-        let work = Work { pool, threads: within(items.div_ceil(plan.chunk)) };
+        let work = Work { pool, threads: within(tasks.len()) };
         self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each_task("chunks forward", |(c, y, mut hidden, mut kept)| {

@@ -144,9 +144,9 @@ pub fn best_f32(cols: usize) -> &'static Tile<f32> {
     static BEST: std::sync::OnceLock<[Tile<f32>; 2]> = std::sync::OnceLock::new();
     let [wide, narrow] = BEST.get_or_init(|| {
         let tiles = available_f32();
-        // The first comes before others of its kind; a narrower one of the same kind leaves fewer columns empty.
-        let narrow = tiles[1..].iter().find(|t| t.name.starts_with(tiles[0].name));
-        [tiles[0], narrow.copied().unwrap_or(tiles[0])]
+        // Where the best has a narrower one, that comes next, and leaves fewer columns empty.
+        let narrow = tiles.get(1).filter(|t| t.cols < tiles[0].cols);
+        [tiles[0], *narrow.unwrap_or(&tiles[0])]
     });
     if cols <= narrow.cols { narrow } else { wide }
 }
@@ -157,14 +157,14 @@ mod x86 {
 
     use super::{Lay, Tile};
 
-    /// A kernel whose tile is `$rows` rows of `$wide` registers: as many sums as leave registers for `b` and one number of `a`.
+    /// A kernel whose tile is `ROWS` rows of `WIDE` registers: as many sums as leave registers for `b` and one number of `a`.
     macro_rules! kernel {
-        ($name:ident, $features:literal, $rows:literal, $wide:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident,
-         $fma:ident, $add:ident) => {
+        ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident, $fma:ident,
+         $add:ident) => {
             /// # Safety
             /// As [`super::RunTile`].
             #[target_feature(enable = $features)]
-            unsafe fn $name<const OUTER: bool>(
+            unsafe fn $name<const OUTER: bool, const ROWS: usize, const WIDE: usize>(
                 depth: usize,
                 mut a: *const f32,
                 mut b: *const f32,
@@ -172,17 +172,17 @@ mod x86 {
                 c_stride: usize,
                 add: bool,
             ) {
-                let lay = const { if OUTER { Lay::outer() } else { Lay::product($wide * $lanes) } };
+                let lay = const { if OUTER { Lay::outer() } else { Lay::product(WIDE * $lanes) } };
                 // The destination comes from main memory while the sums are made.
-                for i in 0..$rows {
+                for i in 0..ROWS {
                     let c = c.wrapping_add(i * c_stride).cast::<i8>();
                     _mm_prefetch::<_MM_HINT_ET0>(c);
-                    _mm_prefetch::<_MM_HINT_ET0>(c.wrapping_add(4 * $wide * $lanes - 1));
+                    _mm_prefetch::<_MM_HINT_ET0>(c.wrapping_add(4 * WIDE * $lanes - 1));
                 }
-                let mut sums = [[$zero(); $wide]; $rows];
+                let mut sums = [[$zero(); WIDE]; ROWS];
                 for _ in 0..depth {
                     // SAFETY: the caller answers for (rows, depth) of `a` and (depth, cols) of `b`.
-                    let right: [_; $wide] = std::array::from_fn(|j| unsafe { $load(b.add(j * $lanes)) });
+                    let right: [_; WIDE] = std::array::from_fn(|j| unsafe { $load(b.add(j * $lanes)) });
                     for (i, sums) in sums.iter_mut().enumerate() {
                         // SAFETY: as above.
                         let x = $spread(unsafe { *a.add(i * lay.row) });
@@ -210,8 +210,6 @@ mod x86 {
     kernel!(
         avx2,
         "avx2,fma",
-        6,
-        2,
         8,
         _mm256_setzero_ps,
         _mm256_loadu_ps,
@@ -223,8 +221,6 @@ mod x86 {
     kernel!(
         avx512,
         "avx512f",
-        12,
-        2,
         16,
         _mm512_setzero_ps,
         _mm512_loadu_ps,
@@ -233,33 +229,19 @@ mod x86 {
         _mm512_fmadd_ps,
         _mm512_add_ps
     );
-    kernel!(
-        avx512_narrow,
-        "avx512f",
-        24,
-        1,
-        16,
-        _mm512_setzero_ps,
-        _mm512_loadu_ps,
-        _mm512_storeu_ps,
-        _mm512_set1_ps,
-        _mm512_fmadd_ps,
-        _mm512_add_ps
-    );
-
     /// 12 sums in 16 registers of 8 numbers.
     pub(super) const AVX2: Tile<f32> =
-        Tile { name: "AVX2", rows: 6, cols: 16, product: avx2::<false>, outer: avx2::<true> };
+        Tile { name: "AVX2", rows: 6, cols: 16, product: avx2::<false, 6, 2>, outer: avx2::<true, 6, 2> };
     /// 24 sums in 32 registers of 16 numbers.
     pub(super) const AVX512: Tile<f32> =
-        Tile { name: "AVX-512", rows: 12, cols: 32, product: avx512::<false>, outer: avx512::<true> };
+        Tile { name: "AVX-512", rows: 12, cols: 32, product: avx512::<false, 12, 2>, outer: avx512::<true, 12, 2> };
     /// The same for results of few columns, which would leave half of the other's empty.
     pub(super) const AVX512_NARROW: Tile<f32> = Tile {
         name: "AVX-512, narrow",
         rows: 24,
         cols: 16,
-        product: avx512_narrow::<false>,
-        outer: avx512_narrow::<true>,
+        product: avx512::<false, 24, 1>,
+        outer: avx512::<true, 24, 1>,
     };
 }
 
