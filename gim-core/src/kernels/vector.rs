@@ -12,24 +12,54 @@ const LANES: usize = 16;
 /// aᵀb, summed in 16 interleaved partial sums (the order is fixed, so the bits are).
 #[inline(always)]
 pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
-    let mut sums = [F::zero(); LANES];
-    let (a16, a_rest) = a.as_chunks::<LANES>();
-    let (b16, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a16.iter().zip(b16) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
+    dot_each(a, [b])[0]
+}
+
+/// [`dot`] with several rows: `a` is read once, and the sums of one row need not wait for each other.
+#[inline(always)]
+fn dot_each<F: Scalar, const N: usize>(a: &[F], b: [&[F]; N]) -> [F; N] {
+    let n = b.iter().fold(a.len(), |n, b| n.min(b.len()));
+    let (a16, a_rest) = a[..n].as_chunks::<LANES>();
+    let b = b.map(|b| b[..n].as_chunks::<LANES>());
+    let mut sums = [[F::zero(); LANES]; N];
+    for (i, a) in a16.iter().enumerate() {
+        for (sums, (b16, _)) in sums.iter_mut().zip(&b) {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                *sum += a[j] * b16[i][j];
+            }
         }
     }
-    let rest: F = a_rest.iter().zip(b_rest).map(|(a, b)| *a * *b).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            let other = sums[i + width];
-            sums[i] += other;
+    let mut totals = [F::zero(); N];
+    for (total, (mut sums, (_, b_rest))) in totals.iter_mut().zip(sums.into_iter().zip(b)) {
+        let rest: F = a_rest.iter().zip(b_rest).map(|(a, b)| *a * *b).sum();
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                let other = sums[i + width];
+                sums[i] += other;
+            }
+            width /= 2;
         }
-        width /= 2;
+        *total = sums[0] + rest;
     }
-    sums[0] + rest
+    totals
+}
+
+/// Rows that [`dots`] and [`add_all_scaled`] take at a time: as many as their sums fit the registers.
+const AT_ONCE: usize = 4;
+
+/// `out[i]` = aᵀ·row(i), each as by [`dot`].
+#[inline(always)]
+pub fn dots<'a, F: Scalar>(a: &[F], row: impl Fn(usize) -> &'a [F], out: &mut [F]) {
+    for (i, out) in out.chunks_mut(AT_ONCE).enumerate() {
+        let row = |j| row(i * AT_ONCE + j);
+        match out.len() {
+            1 => out.copy_from_slice(&dot_each(a, [row(0)])),
+            2 => out.copy_from_slice(&dot_each(a, [row(0), row(1)])),
+            3 => out.copy_from_slice(&dot_each(a, [row(0), row(1), row(2)])),
+            _ => out.copy_from_slice(&dot_each::<_, AT_ONCE>(a, std::array::from_fn(row))),
+        }
+    }
 }
 
 /// Largest number, −∞ for none. NaN is passed over unless it comes first in its lane.
@@ -72,7 +102,32 @@ pub fn exp_shifted<F: Scalar>(x: &mut [F]) -> (F, F) {
 /// y += s·x.
 #[inline(always)]
 pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += s * *x);
+    add_each_scaled(y, [(s, x)]);
+}
+
+/// y += s·x for several rows, one after the other, while a number of y stays in its register.
+#[inline(always)]
+fn add_each_scaled<F: Scalar, const N: usize>(y: &mut [F], terms: [(F, &[F]); N]) {
+    let n = terms.iter().fold(y.len(), |n, (_, x)| n.min(x.len()));
+    let terms = terms.map(|(s, x)| (s, &x[..n]));
+    for (i, y) in y[..n].iter_mut().enumerate() {
+        *y = terms.iter().fold(*y, |sum, (s, x)| sum + *s * x[i]);
+    }
+}
+
+/// y += s·x for the terms 0..n, in this order: the bits of [`add_scaled`] for each, with a quarter of its reads and writes of y.
+#[inline(always)]
+pub fn add_all_scaled<'a, F: Scalar>(y: &mut [F], n: usize, term: impl Fn(usize) -> (F, &'a [F])) {
+    let full = n - n % AT_ONCE;
+    for first in (0..full).step_by(AT_ONCE) {
+        add_each_scaled::<_, AT_ONCE>(y, std::array::from_fn(|i| term(first + i)));
+    }
+    match n - full {
+        0 => {}
+        1 => add_each_scaled(y, [term(full)]),
+        2 => add_each_scaled(y, [term(full), term(full + 1)]),
+        _ => add_each_scaled(y, [term(full), term(full + 1), term(full + 2)]),
+    }
 }
 
 /// max(0, x), but a NaN stays one, so that a diverged module is found out.
@@ -140,6 +195,20 @@ mod tests {
             let b: Vec<f64> = (0..n).map(|i| (i as f64 * 0.3).cos()).collect();
             let want: f64 = a.iter().zip(&b).map(|(a, b)| a * b).sum();
             prop_assert!((dot(&a, &b) - want).abs() < 1e-12);
+        }
+
+        #[test]
+        fn many_rows_at_once_give_the_bits_of_one_by_one(len in 0usize..70, n in 0usize..14) {
+            let row = |i: usize| -> Vec<f32> { (0..len).map(|j| ((i * len + j) as f32 * 0.7).sin()).collect() };
+            let (a, rows): (_, Vec<_>) = (row(99), (0..n).map(row).collect());
+            let mut got = vec![f32::NAN; n];
+            dots(&a, |i| &rows[i], &mut got);
+            prop_assert_eq!(&got, &rows.iter().map(|r| dot(&a, r)).collect::<Vec<_>>());
+
+            let (mut all, mut each) = (a.clone(), a);
+            add_all_scaled(&mut all, n, |i| (got[i], &rows[i]));
+            got.iter().zip(&rows).for_each(|(s, r)| each.iter_mut().zip(r).for_each(|(y, x)| *y += s * x));
+            prop_assert_eq!(all, each);
         }
 
         #[test]

@@ -5,9 +5,9 @@ use rayon::prelude::*;
 
 use super::{LocalLoss, LossReport, StepInfo};
 use crate::activations::{Activations, Layout, Shape};
-use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
+use crate::kernels::gemm::{Mat, MatMut, Store, gemm, prefetch};
 use crate::kernels::profile::Tasks;
-use crate::kernels::vector::{add_scaled, dot, exp_shifted};
+use crate::kernels::vector::{add_all_scaled, add_scaled, dots, exp_shifted};
 use crate::param::{Param, Params};
 use crate::sampler::{Direction, NegativeSampler, Scene};
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
@@ -264,20 +264,20 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 .for_each_task("scores", |(q, dq, dscores, candidates, losses)| {
                     let rows = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
                     let rows = rows.zip(dscores.chunks_exact_mut(width)).zip(candidates.chunks_exact(width));
-                    for (i, ((((q, dq), dscores), candidates), loss)) in rows.zip(losses).enumerate() {
+                    for (i, ((((q, dq), dscores), own), loss)) in rows.zip(losses).enumerate() {
                         dq.fill(F::zero());
                         *loss = (0.0, false);
-                        if candidates[0] == NOBODY {
+                        // Negatives lie anywhere in memory: those of the next row come nearer meanwhile.
+                        let next = candidates.chunks_exact(width).nth(i + 1).unwrap_or_default();
+                        next.iter().filter(|r| **r != NOBODY).for_each(|r| prefetch(z.at(*r as usize)));
+                        if own[0] == NOBODY {
                             continue;
                         }
-                        for (s, row) in dscores.iter_mut().zip(candidates) {
-                            *s = dot(q, z.at(*row as usize));
-                        }
+                        let candidate = |j: usize| z.at(own[j] as usize);
+                        dots(q, candidate, dscores);
                         let scored = scene.rows(first + i % count) * scene.ahead;
-                        *loss = score_gradient(dscores, candidates, epsilon, F::of(weight / scored as f64));
-                        for (s, row) in dscores.iter().zip(candidates) {
-                            add_scaled(dq, *s, z.at(*row as usize));
-                        }
+                        *loss = score_gradient(dscores, own, epsilon, F::of(weight / scored as f64));
+                        add_all_scaled(dq, width, |j| (dscores[j], candidate(j)));
                     }
                 });
             for i in 0..count {
@@ -390,10 +390,11 @@ impl Index {
                         to.fill(F::zero());
                     }
                     let row = chunk * TARGET_ROWS + row;
-                    for place in &self.places[self.begins[row] as usize..self.begins[row + 1] as usize] {
-                        let place = *place as usize;
-                        add_scaled(to, dscores[place], &q[place / width * channels..][..channels]);
-                    }
+                    let places = &self.places[self.begins[row] as usize..self.begins[row + 1] as usize];
+                    add_all_scaled(to, places.len(), |i| {
+                        let place = places[i] as usize;
+                        (dscores[place], &q[place / width * channels..][..channels])
+                    });
                 }
             },
         );

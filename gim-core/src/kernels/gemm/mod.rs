@@ -303,9 +303,17 @@ impl<F: Scalar> Packed<F> {
             Self::from_rows(b.rows, b.cols, |d| &b.data[d * b.row_stride..][..b.cols], pool)
         } else if b.row_stride == 1 {
             Self::pack(b.rows, b.cols, pool, |depths, cols, width, to| {
-                for (j, col) in cols.enumerate() {
-                    let from = &b.data[col * b.col_stride + depths.start..][..depths.len()];
-                    to[j..].iter_mut().step_by(width).zip(from).for_each(|(t, f)| *t = *f);
+                // Eight columns at a time: numbers that will lie together are written together.
+                for group in cols.clone().step_by(8) {
+                    let column = |col: usize| &b.data[col * b.col_stride + depths.start..][..depths.len()];
+                    let to = to[group - cols.start..].chunks_mut(width);
+                    if group + 8 <= cols.end {
+                        let from: [&[F]; 8] = std::array::from_fn(|j| column(group + j));
+                        to.enumerate().for_each(|(d, to)| to[..8].copy_from_slice(&from.map(|from| from[d])));
+                    } else {
+                        to.enumerate()
+                            .for_each(|(d, to)| (group..cols.end).zip(to).for_each(|(col, t)| *t = column(col)[d]));
+                    }
                 }
             })
         } else {

@@ -148,7 +148,10 @@ pub fn best_f32(cols: usize) -> &'static Tile<f32> {
         let narrow = tiles.get(1).filter(|t| t.cols < tiles[0].cols);
         [tiles[0], *narrow.unwrap_or(&tiles[0])]
     });
-    if cols <= narrow.cols { narrow } else { wide }
+    // Of a result with many columns few are empty anyway, and the wide kernel reads its left side less often.
+    let spares =
+        cols <= 2 * wide.cols && cols.div_ceil(narrow.cols) * narrow.cols < cols.div_ceil(wide.cols) * wide.cols;
+    if spares { narrow } else { wide }
 }
 
 #[cfg(target_arch = "x86_64")]
