@@ -32,7 +32,7 @@ const ROOM_FOR_NUMBER: f64 = 34.0;
 /// Lines of names must not touch.
 const SMALLEST: f64 = 18.0;
 const LARGEST: f64 = 120.0;
-const NAME_WIDTH: f64 = 150.0;
+const NAME_WIDTH: f64 = 220.0;
 const BAR: f64 = 18.0;
 /// Numbers on light cells: black, for the middle blues leave little contrast to spare.
 const NUMBER: Ink = Ink(0, 0, 0);

@@ -221,7 +221,7 @@ fn inspect(entries: Vec<Entry>, options: &CorpusOptions, notes: &mut Vec<String>
 fn or_skip(e: Error, more: usize) -> Error {
     match e {
         Error::File { path, what, remedy } => {
-            let what = if more > 0 { format!("{what}; {more} more pictures are bad") } else { what };
+            let what = if more > 0 { format!("{what}; bad pictures besides it: {more}") } else { what };
             Error::file(path, what, format_args!("{remedy}; or leave bad pictures out with {SKIP_BAD}"))
         }
         other => other,
