@@ -309,7 +309,7 @@ pub fn print(outcome: &Outcome) -> String {
     );
     for (i, s) in outcome.summary.iter().enumerate() {
         let Some(name) = s.features() else { continue };
-        let again = outcome.summary.iter().take(i).any(|o| o.same_baseline(s));
+        let again = outcome.summary.iter().take(i).any(|o| o.covers_baseline(s));
         if again {
             continue;
         }

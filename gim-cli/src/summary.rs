@@ -89,10 +89,12 @@ impl Summary {
         probes::name(self.group, self.module)
     }
 
-    /// Whether both are the same probe of what nobody trained: runs share it, or came to the same.
-    pub fn same_baseline(&self, other: &Self) -> bool {
+    /// Whether the other is this probe of what nobody trained over again, with the same seeds or some of them: runs share it, or
+    /// came to the same.
+    pub fn covers_baseline(&self, other: &Self) -> bool {
         let key = |s: &Self| (s.group, s.module, s.task.clone(), s.protocol.clone(), s.labels.to_bits());
-        self.group != Group::Trained && key(self) == key(other) && self.by_seed == other.by_seed
+        let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
+        self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
     }
 
     /// Mean and half-width of what the run is judged by: without silence for phones.
@@ -321,5 +323,20 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
         assert_eq!((found[0].module, found[0].than.as_str()), (2, "a"));
+    }
+
+    #[test]
+    fn baselines_of_fewer_seeds_are_covered() {
+        let of = |seeds: &[u64], group, accuracy| {
+            let rows: Vec<Row> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
+            summarise(&entry("a", None), &rows).remove(0)
+        };
+        let random = |seeds: &[u64]| of(seeds, Group::Random, 0.3);
+        assert!(random(&[1, 2, 3]).covers_baseline(&random(&[1, 2, 3])));
+        assert!(random(&[1, 2, 3]).covers_baseline(&random(&[2])));
+        assert!(!random(&[1, 2]).covers_baseline(&random(&[1, 2, 3])));
+        assert!(!random(&[1]).covers_baseline(&of(&[1], Group::Random, 0.4)));
+        assert!(!random(&[1]).covers_baseline(&of(&[1], Group::Mfcc, 0.3)));
+        assert!(!of(&[1], Group::Trained, 0.3).covers_baseline(&of(&[1], Group::Trained, 0.3)));
     }
 }
