@@ -231,10 +231,15 @@ pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf
             |label: &str, group, rows: &[ProbeRow]| ErrorCurve { label: label.into(), group, rows: rows.to_vec() };
         let mut curves: Vec<ErrorCurve> = methods.iter().map(|(e, r)| curve(&e.title, Group::Trained, r)).collect();
         curves.push(curve("Random encoder", Group::Random, &methods[0].1));
-        let most = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len()).max().unwrap_or(0);
+        let seeds = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len());
+        let (least, most) = seeds.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
         let figure = error_by_module(&ErrorByModule {
             title: format!("Linear probe error for {task}, by module and method"),
-            subtitle: if most == 1 { "one seed".into() } else { format!("{most} seeds") },
+            subtitle: match most {
+                1 => "one seed".into(),
+                _ if least < most => format!("{least} to {most} seeds"),
+                _ => format!("{most} seeds"),
+            },
             task: task.clone(),
             protocol: Some("converged".into()),
             methods: curves,
