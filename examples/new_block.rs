@@ -66,7 +66,7 @@ impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
     }
 
     /// Outputs of both convolutions: the second convolution's weights need one, the gains the other.
-    fn kept(&self, x: Shape) -> usize {
+    fn kept(&self, x: Shape, _: bool) -> usize {
         2 * x.steps * x.cols * x.channels
     }
 

@@ -140,22 +140,31 @@ fn pipelined_modules_learn_the_same_bits() {
     assert_eq!(run(false), run(true));
 }
 
-/// After the first steps, a step makes no buffer.
-#[test]
-fn a_warm_step_makes_no_buffers() {
-    let pool = Pool::new();
+/// Buffers made and bytes (held, in use at most) after each of five steps with this pool.
+fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
     let mut stack =
         network(NetworkKind::Gim6).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
     let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
-    let mut made = Vec::new();
+    let mut after = Vec::new();
     for step in 0..5 {
         let sound = vec![0.1f32; 4 * SOUND];
         let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
-        made.push(pool.made());
+        after.push((pool.made(), pool.bytes(), pool.peak_bytes()));
     }
-    assert_eq!(made[1], made[4], "{made:?}");
+    after
+}
+
+/// After the first steps, a step makes no buffer; with a sparing pool it needs no more memory, and little more than is in use.
+#[test]
+fn a_warm_step_makes_no_buffers() {
+    let after = steps_with(Pool::new());
+    assert_eq!(after[1], after[4], "{after:?}");
+    let spared = steps_with(Pool::sparing());
+    let (_, held, peak) = spared[4];
+    assert_eq!(spared[1].2, peak, "{spared:?}");
+    assert!(held <= peak + peak / 16 && held < after[4].1, "{spared:?} instead of {after:?}");
 }
 
 /// Initial weights of encoder and context layers, in order, and of the losses.

@@ -1,7 +1,8 @@
 //! What a run is made from: TOML, presets, and `key=value` overrides.
 
+use gim_core::kernels::memory::give_large_buffers_back;
 use gim_core::optim::OptimizerConfig;
-use gim_core::{Error, Result};
+use gim_core::{Error, Pool, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{AudioConfig, Domain, VisionConfig, section, text};
@@ -34,12 +35,25 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
+    /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time): little more is held than
+    /// is in use, and outputs are computed once more instead of kept. Results may differ in their last bits.
+    pub spare_memory: bool,
 }
 
 impl TrainConfig {
     /// Whether modules learn one after the other.
     pub fn iterative(&self) -> bool {
         self.schedule == "iterative"
+    }
+
+    /// An empty pool for a stack and its batches.
+    pub fn pool(&self) -> Pool<f32> {
+        if self.spare_memory {
+            give_large_buffers_back();
+            Pool::sparing()
+        } else {
+            Pool::new()
+        }
     }
 
     /// Steps that each module learns for; `epoch_len` is asked for only when epochs are counted.
@@ -61,6 +75,7 @@ impl Default for TrainConfig {
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,
+            spare_memory: false,
         }
     }
 }

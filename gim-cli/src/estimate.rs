@@ -6,7 +6,7 @@ use gim_core::activations::Activations;
 use gim_core::kernels::profile::{self, Kind};
 use gim_core::module::Mode;
 use gim_core::schedule::{Packet, step_in_turn};
-use gim_core::{Key, Pool, Purpose, Result};
+use gim_core::{Key, Purpose, Result};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -71,7 +71,7 @@ pub struct Estimate {
     pub gflop_per_second: f64,
     /// Peak resident memory of this process, MB.
     pub peak_mb: Option<f64>,
-    /// MB of activations, gradients and scratch: every buffer that had to be made.
+    /// MB of activations, gradients and scratch: the most that was in use at once.
     pub buffers_mb: f64,
     /// Buffers made during the measured steps; 0 when nothing is allocated.
     pub new_buffers: usize,
@@ -102,7 +102,7 @@ pub struct Timed {
 /// When the configuration cannot be built.
 pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let Timed { steps, features, profiled } = timed;
-    let pool = Pool::<f32>::new();
+    let pool = config.train.pool();
     let experiment = config.domain.experiment();
     let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
     let n = stack.modules().len();
@@ -175,7 +175,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         gflop,
         gflop_per_second: gflop / seconds,
         peak_mb: peak_resident_bytes().map(|b| b as f64 / 1e6),
-        buffers_mb: pool.bytes() as f64 / 1e6,
+        buffers_mb: pool.peak_bytes() as f64 / 1e6,
         new_buffers: pool.made() - warm,
         threads: rayon::current_num_threads(),
         peak_gflop_per_second: peak,

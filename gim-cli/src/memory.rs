@@ -1,5 +1,5 @@
-//! Memory of a training step by method and schedule, measured: every buffer a step takes comes from one pool, which keeps what it
-//! has made. Modules of different sizes share few buffers, so all of them together hold more than the largest alone.
+//! Memory of a training step by method and schedule, measured: every buffer a step takes comes from one pool, which counts what is in
+//! use. Modules that take turns hand their memory on, so all of them need little more than the largest alone.
 
 use gim_core::activations::Activations;
 use gim_core::module::Mode;
@@ -20,7 +20,7 @@ pub struct Peak {
     pub title: String,
     /// `end to end`, `all modules`, or `module k alone` (the ones below it frozen).
     pub schedule: String,
-    /// MB that the pool of activations, gradients and scratch holds: every buffer it had to make.
+    /// MB of activations, gradients and scratch: the most that was in use at once.
     pub buffers_mb: f64,
     /// MB of the parameters and moments of the modules that take part.
     pub state_mb: f64,
@@ -75,7 +75,7 @@ pub fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
 
 /// MB of (buffers, parameters and moments) of a step in which the modules do what `modes` says.
 fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
-    let pool = Pool::<f32>::new();
+    let pool = config.train.pool();
     let experiment = config.domain.experiment();
     let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
     let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
@@ -92,5 +92,5 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
         // A frozen module has weights; one that learns has two moments as well.
         .map(|(m, mode)| m.params().n_params() * if *mode == Mode::Learn { 3 } else { 1 })
         .sum();
-    Ok((pool.bytes() as f64 / 1e6, numbers as f64 * 4.0 / 1e6))
+    Ok((pool.peak_bytes() as f64 / 1e6, numbers as f64 * 4.0 / 1e6))
 }

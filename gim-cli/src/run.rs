@@ -128,7 +128,7 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
 pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u64> {
     let started = Instant::now();
-    let pool = Pool::new();
+    let pool = config.train.pool();
     let seed = config.train.seed;
     let fingerprint = config.fingerprint();
     let experiment = config.domain.experiment();

@@ -35,6 +35,8 @@ fn a_quick_benchmark_is_whole() {
         "step/audio-gim",
         "step/audio-cpc",
         "step/vision-gim",
+        "step/audio-gim-sparing",
+        "step/vision-gim-sparing",
         "features/audio",
         "features/vision",
         "small/audio",

@@ -1,21 +1,57 @@
 //! Recycled buffers, so that a training step allocates nothing.
 //!
-//! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens. After the first
-//! steps every request finds a buffer of its size; peak memory is what is alive at once, not the sum over modules.
+//! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens, and serves requests of
+//! about its size. After the first steps every request finds a buffer. Modules whose buffers differ in size share few of them, so
+//! that the pool holds more than is ever in use at once; a sparing pool does not: it frees idle buffers before it makes another,
+//! and new memory takes the system some percent of a step.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Scalar;
 
+/// What a sparing pool may hold beyond the most that was ever in use: a sixteenth, for buffers that come and go within a step.
+const SLACK: usize = 16;
+
 #[derive(Debug, Default)]
 struct Shelf<F> {
-    /// Free vectors, sorted by capacity.
-    free: Vec<Vec<F>>,
-    /// Numbers held by all vectors ever made, free or out.
+    /// Idle vectors, sorted by capacity.
+    idle: Vec<Vec<F>>,
+    /// Numbers held by all vectors, idle or out.
     held: usize,
+    /// Numbers held by the vectors that are out, and the most that ever were.
+    out: usize,
+    peak: usize,
     /// Vectors made since the pool began.
     made: usize,
+    /// Whether idle vectors are freed to make room.
+    sparing: bool,
+}
+
+impl<F> Shelf<F> {
+    /// An idle vector for `len` numbers. One far too large is left for whoever needs its size: more than twice, or, where memory is
+    /// scarce, more than a quarter.
+    fn fitting(&mut self, len: usize) -> Option<Vec<F>> {
+        let at = self.idle.partition_point(|v| v.capacity() < len);
+        let most = if self.sparing { len + len / 4 } else { 2 * len };
+        let fits = self.idle.get(at).is_some_and(|v| v.capacity() <= most.max(64));
+        fits.then(|| self.idle.remove(at))
+    }
+
+    /// Takes idle vectors off until `len` more numbers may be made: the smallest that makes enough room, or the largest and then
+    /// others.
+    fn make_room(&mut self, len: usize) -> Vec<Vec<F>> {
+        let limit = if self.sparing { self.peak + self.peak / SLACK } else { usize::MAX };
+        let mut dropped = Vec::new();
+        while self.held + len > limit && !self.idle.is_empty() {
+            let excess = self.held + len - limit;
+            let at = self.idle.partition_point(|v| v.capacity() < excess).min(self.idle.len() - 1);
+            let v = self.idle.remove(at);
+            self.held -= v.capacity();
+            dropped.push(v);
+        }
+        dropped
+    }
 }
 
 /// A source of reusable buffers. Cloning gives another handle to the same pool.
@@ -28,6 +64,17 @@ impl<F: Scalar> Pool<F> {
         Self::default()
     }
 
+    /// An empty pool that holds little more than is in use, for those to whom memory is worth more than time. Layers ask it whether
+    /// to keep what they could compute once more.
+    pub fn sparing() -> Self {
+        Self(Arc::new(Mutex::new(Shelf { sparing: true, ..Shelf::default() })))
+    }
+
+    /// Whether memory is worth more than time.
+    pub fn is_sparing(&self) -> bool {
+        self.shelf().sparing
+    }
+
     fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf<F>> {
         // A panic while the lock is held leaves a valid shelf: at worst a buffer is missing from it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -36,19 +83,21 @@ impl<F: Scalar> Pool<F> {
     /// A buffer of `len` numbers with unspecified contents (whatever its last user left).
     pub fn take(&self, len: usize) -> Buffer<F> {
         let mut shelf = self.shelf();
-        let at = shelf.free.partition_point(|v| v.capacity() < len);
-        // A buffer more than twice too large is left for whoever needs its size.
-        let fits = shelf.free.get(at).is_some_and(|v| v.capacity() / 2 <= len.max(32));
-        let mut data = if fits {
-            shelf.free.remove(at)
-        } else {
-            shelf.held += len;
-            shelf.made += 1;
-            Vec::with_capacity(len)
-        };
+        let found = shelf.fitting(len);
+        shelf.out += found.as_ref().map_or(len, Vec::capacity);
+        shelf.peak = shelf.peak.max(shelf.out);
+        if let Some(mut data) = found {
+            drop(shelf);
+            data.resize(len, F::zero());
+            return Buffer { data, home: Some(self.clone()) };
+        }
+        let freed = shelf.make_room(len);
+        shelf.held += len;
+        shelf.made += 1;
         drop(shelf);
-        data.resize(len, F::zero());
-        Buffer { data, home: Some(self.clone()) }
+        // Memory is given back before more is asked for.
+        drop(freed);
+        Buffer { data: vec![F::zero(); len], home: Some(self.clone()) }
     }
 
     /// A buffer of `len` zeros.
@@ -58,9 +107,14 @@ impl<F: Scalar> Pool<F> {
         b
     }
 
-    /// Buffers made so far; constant once a loop has warmed up.
+    /// Buffers made so far; constant once a loop has warmed up, unless the pool is sparing.
     pub fn made(&self) -> usize {
         self.shelf().made
+    }
+
+    /// Bytes of the most that was ever in use at once.
+    pub fn peak_bytes(&self) -> usize {
+        self.shelf().peak * F::BYTES
     }
 
     /// Bytes held by the pool and its outstanding buffers.
@@ -71,14 +125,14 @@ impl<F: Scalar> Pool<F> {
     /// Frees the buffers nobody uses.
     pub fn trim(&self) {
         let mut shelf = self.shelf();
-        let freed: usize = shelf.free.iter().map(Vec::capacity).sum();
-        shelf.held = shelf.held.saturating_sub(freed);
-        shelf.free.clear();
+        let freed: usize = shelf.idle.iter().map(Vec::capacity).sum();
+        shelf.held -= freed;
+        shelf.idle.clear();
     }
 
-    /// Overwrites all free buffers with NaN: what tests call to show that nobody relies on old contents.
+    /// Overwrites all idle buffers with NaN: what tests call to show that nobody relies on old contents.
     pub fn soil(&self) {
-        for v in &mut self.shelf().free {
+        for v in &mut self.shelf().idle {
             let full = v.capacity();
             v.resize(full, F::nan());
             v.fill(F::nan());
@@ -124,8 +178,9 @@ impl<F: Scalar> Drop for Buffer<F> {
         if let Some(home) = self.home.take() {
             let data = std::mem::take(&mut self.data);
             let mut shelf = home.shelf();
-            let at = shelf.free.partition_point(|v| v.capacity() < data.capacity());
-            shelf.free.insert(at, data);
+            shelf.out -= data.capacity();
+            let at = shelf.idle.partition_point(|v| v.capacity() < data.capacity());
+            shelf.idle.insert(at, data);
         }
     }
 }
@@ -142,13 +197,28 @@ mod tests {
             assert_eq!((a.len(), b.len()), (100, 80));
         }
         assert_eq!(pool.made(), 2);
-        assert_eq!(pool.bytes(), 180 * 4);
+        assert_eq!((pool.bytes(), pool.peak_bytes()), (180 * 4, 180 * 4));
         drop(pool.take(1000));
         assert_eq!(pool.made(), 3, "a small buffer cannot serve a large request");
         drop(pool.take(10));
         assert_eq!(pool.made(), 4, "a small request does not take a large buffer away");
         pool.trim();
         assert_eq!(pool.bytes(), 0);
+    }
+
+    /// Two modules that take turns, one with a large buffer and one with many small ones.
+    #[test]
+    fn idle_buffers_of_a_sparing_pool_make_room_for_others() {
+        let pool = Pool::<f32>::sparing();
+        for _ in 0..3 {
+            drop(pool.take(1000));
+            let small: Vec<_> = (0..10).map(|_| pool.take(100)).collect();
+            assert!(pool.bytes() <= 4 * (1000 + 1000 / 16), "{}", pool.bytes());
+            drop(small);
+        }
+        assert_eq!(pool.peak_bytes(), 4000);
+        drop((pool.take(600), pool.take(600)));
+        assert_eq!(pool.peak_bytes(), 4800);
     }
 
     #[test]

@@ -253,7 +253,7 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         })
     }
 
-    fn kept(&self, _: Shape) -> usize {
+    fn kept(&self, _: Shape, _: bool) -> usize {
         0
     }
 

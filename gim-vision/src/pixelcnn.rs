@@ -146,7 +146,7 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
         Ok(x)
     }
 
-    fn kept(&self, x: Shape) -> usize {
+    fn kept(&self, x: Shape, _: bool) -> usize {
         // The last horizontal stream, too, for the convolution at the end.
         x.steps * x.cols * x.channels * (KEPT * self.layers.len() + 1)
     }

@@ -112,6 +112,16 @@ impl<F: Scalar> Residual<F> {
         }
     }
 
+    /// Whether the first convolution's output has more positions than everything after it.
+    fn opens_wide(&self) -> bool {
+        self.convs[0].config().stride == 1 && self.convs[1..self.convs.len() - 1].iter().any(|c| c.config().stride > 1)
+    }
+
+    /// Output of convolution `i`, which is not the last: after the next one's ReLU, since that and every gradient see only this.
+    fn hidden(&self, i: usize, x: &[F], shape: Shape, h: &mut [F], work: Work<'_, F>) {
+        self.convs[i].apply(x, shape, h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
+    }
+
     fn planned(&self, x: Shape) -> Vec<Shape> {
         self.shapes(x).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
@@ -139,10 +149,12 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         self.convs.iter().try_fold(x, |x, c| c.output(x))
     }
 
-    /// Outputs of all convolutions but the last: recomputing them would cost a third of the arithmetic.
-    fn kept(&self, x: Shape) -> usize {
+    /// Outputs of all convolutions but the last: recomputing them would cost a third of the arithmetic. That of a 1×1 in front of
+    /// a stride is the exception: as large as the others of its stage together, and a sixth of its block's arithmetic.
+    fn kept(&self, x: Shape, sparing: bool) -> usize {
         let shapes = self.planned(x);
-        shapes[1..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
+        let first = 1 + usize::from(sparing && self.opens_wide());
+        shapes[first..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
     }
 
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
@@ -157,13 +169,16 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], mut kept: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
-        let inner = &self.convs[..self.convs.len() - 1];
+        let mut wide = (work.sparing && self.opens_wide()).then(|| work.pool.take(shapes[1].len()));
+        let mut first = wide.as_deref_mut();
         let mut input = x;
-        for (i, conv) in inner.iter().enumerate() {
-            let (h, rest) = kept.split_at_mut(shapes[i + 1].len());
-            // The next convolution sees it through its ReLU, and so does every gradient: only that is kept.
-            conv.apply(input, shapes[i], h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
-            (input, kept) = (h, rest);
+        for i in 0..self.convs.len() - 1 {
+            let h = match first.take() {
+                Some(first) => first,
+                None => kept.split_off_mut(..shapes[i + 1].len()).unwrap_or_default(),
+            };
+            self.hidden(i, input, shapes[i], h, work);
+            input = h;
         }
         self.join(x, input, shape, y, work);
     }
@@ -191,14 +206,24 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         let shapes = self.planned(shape);
         let chain: usize = self.convs.iter().map(|c| c.n_params()).sum();
         let (mut grads, shortcut_grads) = grads.split_at_mut(chain);
+        let wide = (work.sparing && self.opens_wide()).then(|| {
+            let mut h = work.pool.take(shapes[1].len());
+            self.hidden(0, x, shape, &mut h, work);
+            h
+        });
         let mut kept_end = kept.len();
         let mut above: Option<gim_core::Buffer<F>> = None;
         for (i, conv) in self.convs.iter().enumerate().skip(1).rev() {
             let (rest, own) = grads.split_at_mut(grads.len() - conv.n_params());
             grads = rest;
             let dh: &[F] = above.as_deref().unwrap_or(dy);
-            let input = &kept[kept_end - shapes[i].len()..kept_end];
-            kept_end -= shapes[i].len();
+            let input = match wide.as_deref().filter(|_| i == 1) {
+                Some(wide) => wide,
+                None => {
+                    kept_end -= shapes[i].len();
+                    &kept[kept_end..][..shapes[i].len()]
+                }
+            };
             let mut below = work.pool.take(shapes[i].len());
             conv.weight_grads(input, shapes[i], dh, own, work);
             conv.input_grad(input, shapes[i], dh, &mut below, Store::Overwrite, |_, _, _| {}, work);

@@ -253,7 +253,7 @@ pub(crate) fn convolve<F: Scalar>(
     y: &mut [F],
     into: Store,
     finish: impl Fn(usize, usize, &mut [F]) + Sync,
-    Work { pool, threads }: Work<'_, F>,
+    Work { pool, threads, .. }: Work<'_, F>,
 ) {
     let (c_in, c_out) = kernels[0].dim();
     let (across, cols) = (x.across(), x.shape.cols);
@@ -293,7 +293,12 @@ pub(crate) fn convolve<F: Scalar>(
 }
 
 /// Adds the gradient of the kernels (O, 3·3·C) to `grads`; `dy` is (N, H, W, O).
-pub(crate) fn kernel_grads<F: Scalar>(x: Tiled<'_, F>, dy: &[F], grads: &mut [F], Work { pool, threads }: Work<'_, F>) {
+pub(crate) fn kernel_grads<F: Scalar>(
+    x: Tiled<'_, F>,
+    dy: &[F],
+    grads: &mut [F],
+    Work { pool, threads, .. }: Work<'_, F>,
+) {
     let Shape { cols, channels: c_in, .. } = x.shape;
     let c_out = grads.len() / (TAPS * c_in);
     let rows_each = x.block(GRAD_BLOCK).min(x.tile_rows().max(1));
@@ -385,7 +390,7 @@ mod tests {
         let pool = Pool::new();
         let c_out = weight.len() / (TAPS * shape.channels);
         let tiled = Tiled { picture: x, shape, relu: true };
-        let work = Work { pool: &pool, threads };
+        let work = Work { pool: &pool, threads, sparing: false };
         let mut y = vec![F::nan(); want.0.len()];
         convolve(tiled, &pack(weight, c_out, false, &pool), &mut y, Store::Overwrite, |_, _, _| {}, work);
         let mut dweight = vec![F::zero(); weight.len()];

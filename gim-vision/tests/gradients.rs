@@ -66,9 +66,8 @@ fn blocks_and_chains() {
     }
 }
 
-/// Outputs that are not kept but computed once more give the same gradients to the last bit, in less memory.
 /// A forward and a backward pass of three blocks, chunks of two items: all gradients, and bytes held in between.
-fn pass(kind: BlockKind, width: usize, kept: usize) -> (Vec<f32>, usize) {
+fn pass(kind: BlockKind, width: usize, kept: usize, pool: &Pool<f32>) -> (Vec<f32>, usize) {
     let block = |c_in, stride| -> Box<dyn ItemLayer<f32>> {
         Box::new(Residual::new(kind, c_in, width, stride, key().with_item(c_in as u32)).unwrap())
     };
@@ -76,29 +75,32 @@ fn pass(kind: BlockKind, width: usize, kept: usize) -> (Vec<f32>, usize) {
     let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();
     let layers = vec![Box::new(stem) as _, block(3, 1), block(c, 1), block(c, 2)];
     let mut net = Itemwise::new(layers).with_chunk(2).with_kept_outputs(kept);
-    let pool = Pool::new();
-    net.visit(&mut |p| p.attach_grad(&pool));
+    net.visit(&mut |p| p.attach_grad(pool));
     let x = grid(7, 6, 6, 1);
     let y = net.output(x).unwrap();
     let numbers = |n, seed| uniform(n, seed).iter().map(|v| *v as f32).collect::<Vec<_>>();
-    let x = Activations::from_slice(Layout::dense(x), &numbers(x.len(), 1), &pool);
-    let mut out = Activations::new(Layout::dense(y), &pool);
-    net.forward(&x, &mut out, Keep::ForBackward, &pool);
+    let x = Activations::from_slice(Layout::dense(x), &numbers(x.len(), 1), pool);
+    let mut out = Activations::new(Layout::dense(y), pool);
+    net.forward(&x, &mut out, Keep::ForBackward, pool);
     let held = pool.bytes();
-    let mut dy = Activations::from_slice(Layout::dense(y), &numbers(y.len(), 2), &pool);
-    let mut dx = Activations::new(x.layout(), &pool);
-    net.backward(&x, &out, &mut dy, InputGrad::Overwrite(&mut dx), &pool);
+    let mut dy = Activations::from_slice(Layout::dense(y), &numbers(y.len(), 2), pool);
+    let mut dx = Activations::new(x.layout(), pool);
+    net.backward(&x, &out, &mut dy, InputGrad::Overwrite(&mut dx), pool);
     let mut grads = dx.to_vec();
     net.visit(&mut |p| grads.extend_from_slice(p.grad()));
     (grads, held)
 }
 
+/// Outputs that are not kept but computed once more give the same gradients to the last bit, in less memory.
 #[test]
 fn restored_outputs_change_nothing() {
     for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
-        let (kept, restored) = (pass(kind, 4, usize::MAX), pass(kind, 4, 0));
+        let (kept, restored) = (pass(kind, 4, usize::MAX, &Pool::new()), pass(kind, 4, 0, &Pool::new()));
+        let spared = pass(kind, 4, usize::MAX, &Pool::sparing());
         assert_eq!(kept.0, restored.0, "{kind:?}");
+        assert_eq!(kept.0, spared.0, "{kind:?}");
         assert!(restored.1 < kept.1, "{kind:?}: {} bytes instead of {}", restored.1, kept.1);
+        assert!(spared.1 < kept.1, "{kind:?}: {} bytes instead of {}", spared.1, kept.1);
     }
 }
 
@@ -108,7 +110,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
         let on = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| pass(kind, 20, usize::MAX).0)
+            pool.install(|| pass(kind, 20, usize::MAX, &Pool::new()).0)
         };
         let one = on(1);
         for threads in [2, 5, 24] {
@@ -135,8 +137,8 @@ fn context_sees_only_rows_above() {
     let pool = Pool::new();
     net.pack(Pass::Forward, shape, &pool);
     let run = |x: &[f64]| {
-        let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape)]);
-        net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This });
+        let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape, false)]);
+        net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This, sparing: false });
         y
     };
     let x = uniform(shape.len(), 4);

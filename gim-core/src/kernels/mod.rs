@@ -2,5 +2,6 @@
 
 pub mod exp;
 pub mod gemm;
+pub mod memory;
 pub mod profile;
 pub mod vector;

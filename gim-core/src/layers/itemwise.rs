@@ -22,10 +22,11 @@ const CHUNK: usize = 1 << 19;
 /// Numbers that partial sums of weight gradients may take in all.
 const PARTIAL_SUMS: usize = 1 << 25;
 /// Numbers of hidden outputs of a batch beyond which they are not kept, but computed once more for backward (400 MB in single
-/// precision; a twelfth of a stage's arithmetic).
+/// precision; a twelfth of a stage's arithmetic). A sparing pool keeps none.
 const KEPT_OUTPUTS: usize = 100 << 20;
-/// Most partial sums.
+/// Most partial sums, and with a sparing pool.
 const GROUPS: usize = 16;
+const SPARING_GROUPS: usize = 6;
 
 /// Writes the output gradients of some items.
 type MakeGrads<'a, F> = dyn Fn(Range<usize>, &mut [F]) + Sync + 'a;
@@ -37,6 +38,8 @@ pub struct Work<'a, F: Scalar> {
     pub pool: &'a Pool<F>,
     /// Who computes products: everybody, when chunks are too few to occupy them.
     pub threads: Threads,
+    /// Whether memory is worth more than arithmetic, as [`ItemLayer::kept`] was told.
+    pub sparing: bool,
 }
 
 /// What weights are packed for.
@@ -59,8 +62,8 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// When the input is too small or has the wrong number of channels.
     fn output(&self, x: Shape) -> Result<Shape>;
 
-    /// Numbers that backward needs of every item beyond `x`.
-    fn kept(&self, x: Shape) -> usize;
+    /// Numbers that backward needs of every item beyond `x`. When `sparing`, what is cheaply computed once more is none of them.
+    fn kept(&self, x: Shape, sparing: bool) -> usize;
 
     /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>);
@@ -142,7 +145,7 @@ struct Plan {
     /// Chunks of a group whose gradients are summed on the way.
     group: usize,
     /// Whether outputs are computed once more instead of kept.
-    restore: bool,
+    sparing: bool,
 }
 
 impl Plan {
@@ -191,7 +194,7 @@ impl<F: Scalar> Itemwise<F> {
         self
     }
 
-    fn plan(&self, x: Shape) -> Result<Plan> {
+    fn plan(&self, x: Shape, spared: bool) -> Result<Plan> {
         let mut shapes = vec![x];
         for layer in &self.layers {
             shapes.push(layer.output(shapes[shapes.len() - 1])?);
@@ -201,9 +204,10 @@ impl<F: Scalar> Itemwise<F> {
         let chunks = x.items.div_ceil(chunk);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let outputs: usize = shapes[1..shapes.len() - 1].iter().map(Shape::len).sum();
-        let restore = outputs > self.kept_outputs;
-        let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, GROUPS).min(chunks.max(1));
-        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), restore })
+        let sparing = spared || outputs > self.kept_outputs;
+        let most = if spared { SPARING_GROUPS } else { GROUPS };
+        let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, most).min(chunks.max(1));
+        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), sparing })
     }
 
     /// The backward pass, with the gradient of all outputs in `dy`, or from `made`, which writes that of some items.
@@ -218,7 +222,7 @@ impl<F: Scalar> Itemwise<F> {
         let Some(saved) = self.saved.take() else {
             panic!("backward without a forward pass that kept its activations")
         };
-        let plan = self.planned(x);
+        let plan = self.planned(x, pool);
         let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let per_group = plan.group * plan.chunk;
@@ -235,10 +239,10 @@ impl<F: Scalar> Itemwise<F> {
         let dy_parts = split(dy, plan.item(last), per_group);
         let tasks: Vec<_> =
             sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, threads: within(tasks.len()) };
+        let work = Work { pool, threads: within(tasks.len()), sparing: plan.sparing };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
-            if plan.restore && layer.restores() {
+            if plan.sparing && layer.restores() {
                 layer.pack(Pass::Forward, *x, pool);
             }
         }
@@ -257,7 +261,7 @@ impl<F: Scalar> Itemwise<F> {
                     if missing {
                         let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
                         let shape = Shape { items, ..plan.shapes[i] };
-                        let kept = &saved.kept[i][part(layers[i].kept(shape))];
+                        let kept = &saved.kept[i][part(layers[i].kept(shape, plan.sparing))];
                         layers[i].restore(input, shape, kept, &mut y, work);
                     }
                     restored.push(y);
@@ -271,7 +275,7 @@ impl<F: Scalar> Itemwise<F> {
                 for i in (0..n).rev() {
                     let shape = Shape { items, ..plan.shapes[i] };
                     let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
-                    let kept = &saved.kept[i][part(layers[i].kept(shape))];
+                    let kept = &saved.kept[i][part(layers[i].kept(shape, plan.sparing))];
                     let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
                     grads_end -= layers[i].n_params();
                     let dy: &mut [F] = match &mut above {
@@ -308,9 +312,10 @@ impl<F: Scalar> Itemwise<F> {
         });
     }
 
-    fn planned(&self, x: &Activations<F>) -> Plan {
+    fn planned(&self, x: &Activations<F>, pool: &Pool<F>) -> Plan {
         assert_eq!(x.layout().padded, x.shape().steps, "items are stored without margins");
-        self.plan(x.shape()).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
+        self.plan(x.shape(), pool.is_sparing())
+            .unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
 }
 
@@ -336,14 +341,15 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         self.saved = None;
-        let plan = self.planned(x);
+        let plan = self.planned(x, pool);
         let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
         let keeps = keep == Keep::ForBackward;
         let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
         // The output of layer i is hidden number i.
-        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.restore && l.restores())).collect();
+        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.sparing && l.restores())).collect();
         let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(if stays[i - 1] { plan.item(i) } else { 0 })).collect();
-        let kept_sizes: Vec<usize> = self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s)).collect();
+        let kept_sizes: Vec<usize> =
+            self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s, plan.sparing)).collect();
         let mut kept: Vec<Buffer<F>> = kept_sizes.iter().map(|k| whole(*k)).collect();
 
         // Each chunk's part of every buffer.
@@ -362,7 +368,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 (c, y, hidden, kept)
             })
             .collect();
-        let work = Work { pool, threads: within(tasks.len()) };
+        let work = Work { pool, threads: within(tasks.len()), sparing: plan.sparing };
         self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each_task("chunks forward", |(c, y, mut hidden, mut kept)| {
@@ -449,7 +455,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        let shapes = self.plan(x).map(|p| p.shapes).unwrap_or_default();
+        let shapes = self.plan(x, false).map(|p| p.shapes).unwrap_or_default();
         self.layers.iter().zip(shapes).map(|(l, s)| l.multiply_adds(s)).sum()
     }
 
