@@ -35,8 +35,9 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
-    /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time): little more is held than
-    /// is in use, and outputs are computed once more instead of kept. Results may differ in their last bits.
+    /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time):
+    /// little more is held than is in use, and outputs are computed once more instead of kept. Results may differ in their
+    /// last bits.
     pub spare_memory: bool,
 }
 

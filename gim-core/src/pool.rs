@@ -1,16 +1,17 @@
 //! Recycled buffers, so that a training step allocates nothing.
 //!
-//! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens, and serves requests of
-//! about its size. After the first steps every request finds a buffer. Modules whose buffers differ in size share few of them, so
-//! that the pool holds more than is ever in use at once; a sparing pool does not: it frees idle buffers before it makes another,
-//! and new memory takes the system some percent of a step.
+//! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens, and serves
+//! requests of about its size. After the first steps every request finds a buffer. Modules whose buffers differ in size
+//! share few of them, so that the pool holds more than is ever in use at once; a sparing pool does not: it frees idle
+//! buffers before it makes another, and new memory takes the system some percent of a step.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Scalar;
 
-/// What a sparing pool may hold beyond the most that was ever in use: a sixteenth, for buffers that come and go within a step.
+/// What a sparing pool may hold beyond the most that was ever in use: a sixteenth, for buffers that come and go within a
+/// step.
 const SLACK: usize = 16;
 
 #[derive(Debug, Default)]
@@ -29,8 +30,8 @@ struct Shelf<F> {
 }
 
 impl<F> Shelf<F> {
-    /// An idle vector for `len` numbers. One far too large is left for whoever needs its size: more than twice, or, where memory is
-    /// scarce, more than a quarter.
+    /// An idle vector for `len` numbers. One far too large is left for whoever needs its size: more than twice, or, where
+    /// memory is scarce, more than a quarter.
     fn fitting(&mut self, len: usize) -> Option<Vec<F>> {
         let at = self.idle.partition_point(|v| v.capacity() < len);
         let most = if self.sparing { len + len / 4 } else { 2 * len };
@@ -38,8 +39,8 @@ impl<F> Shelf<F> {
         fits.then(|| self.idle.remove(at))
     }
 
-    /// Takes idle vectors off until `len` more numbers may be made: the smallest that makes enough room, or the largest and then
-    /// others.
+    /// Takes idle vectors off until `len` more numbers may be made: the smallest that makes enough room, or the largest and
+    /// then others.
     fn make_room(&mut self, len: usize) -> Vec<Vec<F>> {
         let limit = if self.sparing { self.peak + self.peak / SLACK } else { usize::MAX };
         let mut dropped = Vec::new();
@@ -64,8 +65,8 @@ impl<F: Scalar> Pool<F> {
         Self::default()
     }
 
-    /// An empty pool that holds little more than is in use, for those to whom memory is worth more than time. Layers ask it whether
-    /// to keep what they could compute once more.
+    /// An empty pool that holds little more than is in use, for those to whom memory is worth more than time. Layers ask it
+    /// whether to keep what they could compute once more.
     pub fn sparing() -> Self {
         Self(Arc::new(Mutex::new(Shelf { sparing: true, ..Shelf::default() })))
     }
