@@ -5,12 +5,18 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use gim_core::{Error, Result};
+use image::ImageFormat;
+use image::codecs::jpeg::JpegEncoder;
 
 use crate::claims::{Claim, Verdict};
 use crate::environment::Environment;
 use crate::figures::Group;
 use crate::memory::Peak;
 use crate::summary::{Ablation, Summary, reported, signed, with, with_mark};
+
+/// Bytes above which a figure may be a photograph, and the quality it is then shown in.
+const LARGE_FIGURE: usize = 256 << 10;
+const JPEG_QUALITY: u8 = 85;
 
 /// What a run was made with.
 #[derive(Debug, Clone)]
@@ -261,10 +267,11 @@ pub fn html(report: &Report<'_>) -> Result<String> {
     for figure in report.figures.iter().filter(|f| f.extension().is_some_and(|e| e == "png")) {
         let bytes = std::fs::read(figure).map_err(|e| Error::io(figure, "read", &e))?;
         let name = figure_name(figure);
+        let (kind, bytes) = embedded(bytes);
         let data = base64::engine::general_purpose::STANDARD.encode(bytes);
         let _ = writeln!(
             out,
-            "<figure><img loading=\"lazy\" alt=\"{0}\" src=\"data:image/png;base64,{data}\"><figcaption>{0}</figcaption></figure>",
+            "<figure><img loading=\"lazy\" alt=\"{0}\" src=\"data:image/{kind};base64,{data}\"><figcaption>{0}</figcaption></figure>",
             escape(&name)
         );
     }
@@ -282,6 +289,24 @@ pub fn html(report: &Report<'_>) -> Result<String> {
     }
     out += "</section>\n</main></body></html>\n";
     Ok(out)
+}
+
+/// Kind and bytes of a figure on the page: photographs as JPEG, at a fraction of the size; drawings as they are.
+fn embedded(png: Vec<u8>) -> (&'static str, Vec<u8>) {
+    if png.len() > LARGE_FIGURE
+        && let Some(jpeg) = as_jpeg(&png)
+        && jpeg.len() < png.len() / 2
+    {
+        return ("jpeg", jpeg);
+    }
+    ("png", png)
+}
+
+fn as_jpeg(png: &[u8]) -> Option<Vec<u8>> {
+    let picture = image::load_from_memory_with_format(png, ImageFormat::Png).ok()?.to_rgb8();
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(&picture).ok()?;
+    Some(jpeg)
 }
 
 /// `…/audio/gim/figures/loss.png` → `audio/gim: loss`; figures over all runs have no run in front.
@@ -325,6 +350,23 @@ mod tests {
     fn figures_are_named_by_run() {
         assert_eq!(figure_name(Path::new("runs/quick/audio/gim/figures/loss.png")), "audio/gim: loss");
         assert_eq!(figure_name(Path::new("runs/quick/figures/error-speakers.png")), "error-speakers");
+    }
+
+    #[test]
+    fn photographs_are_embedded_as_jpeg_and_drawings_as_they_are() {
+        let png = |pixel: fn(u32, u32) -> u8| {
+            let picture = image::GrayImage::from_fn(700, 700, |x, y| image::Luma([pixel(x, y)]));
+            let mut bytes = std::io::Cursor::new(Vec::new());
+            picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+            bytes.into_inner()
+        };
+        let photograph = png(|x, y| ((x + y) / 6 % 240 + (x * x * 31 + y * y * 17) / 7 % 12) as u8);
+        assert!(photograph.len() > LARGE_FIGURE, "{}", photograph.len());
+        let (kind, bytes) = embedded(photograph.clone());
+        assert!(kind == "jpeg" && bytes.starts_with(&[0xff, 0xd8]) && 2 * bytes.len() < photograph.len());
+        let drawing = png(|x, y| if x == y { 0 } else { 255 });
+        assert_eq!(embedded(drawing.clone()), ("png", drawing));
+        assert_eq!(embedded(vec![7; 2 * LARGE_FIGURE]), ("png", vec![7; 2 * LARGE_FIGURE]));
     }
 
     #[test]
