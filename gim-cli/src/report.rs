@@ -161,7 +161,7 @@ fn memory_table(report: &Report<'_>) -> Table {
     });
     Table {
         title: "Memory of a training step by method and schedule".into(),
-        note: "Measured: the buffers that the pool had to make, and parameters with their moments, in MB (10⁶ bytes). The paper's values are of its own networks on a GPU.",
+        note: "Measured: the most that activations, gradients and scratch took at once, and parameters with their moments, in MB (10⁶ bytes). The paper's values are of its own networks on a GPU.",
         head: vec!["run", "method", "schedule", "buffers", "state", "total", "paper"],
         rows: rows.collect(),
     }
