@@ -5,7 +5,7 @@ use gim_core::kernels::gemm::Store;
 use gim_core::kernels::vector::relu;
 use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
-use gim_core::{Key, Pool, Result, Scalar};
+use gim_core::{Buffer, Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
@@ -122,6 +122,15 @@ impl<F: Scalar> Residual<F> {
         self.convs[i].apply(x, shape, h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
     }
 
+    /// The first convolution's output, where it is made in every pass instead of kept.
+    fn wide(&self, x: &[F], shapes: &[Shape], work: Work<'_, F>) -> Option<Buffer<F>> {
+        (work.sparing && self.opens_wide()).then(|| {
+            let mut h = work.pool.take(shapes[1].len());
+            self.hidden(0, x, shapes[0], &mut h, work);
+            h
+        })
+    }
+
     fn planned(&self, x: Shape) -> Vec<Shape> {
         self.shapes(x).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
@@ -169,14 +178,10 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], mut kept: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
-        let mut wide = (work.sparing && self.opens_wide()).then(|| work.pool.take(shapes[1].len()));
-        let mut first = wide.as_deref_mut();
-        let mut input = x;
-        for i in 0..self.convs.len() - 1 {
-            let h = match first.take() {
-                Some(first) => first,
-                None => kept.split_off_mut(..shapes[i + 1].len()).unwrap_or_default(),
-            };
+        let wide = self.wide(x, &shapes, work);
+        let mut input = wide.as_deref().unwrap_or(x);
+        for i in usize::from(wide.is_some())..self.convs.len() - 1 {
+            let h = kept.split_off_mut(..shapes[i + 1].len()).unwrap_or_default();
             self.hidden(i, input, shapes[i], h, work);
             input = h;
         }
@@ -206,13 +211,9 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         let shapes = self.planned(shape);
         let chain: usize = self.convs.iter().map(|c| c.n_params()).sum();
         let (mut grads, shortcut_grads) = grads.split_at_mut(chain);
-        let wide = (work.sparing && self.opens_wide()).then(|| {
-            let mut h = work.pool.take(shapes[1].len());
-            self.hidden(0, x, shape, &mut h, work);
-            h
-        });
+        let wide = self.wide(x, &shapes, work);
         let mut kept_end = kept.len();
-        let mut above: Option<gim_core::Buffer<F>> = None;
+        let mut above: Option<Buffer<F>> = None;
         for (i, conv) in self.convs.iter().enumerate().skip(1).rev() {
             let (rest, own) = grads.split_at_mut(grads.len() - conv.n_params());
             grads = rest;
