@@ -272,7 +272,7 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
             Pass::Backward => Packed::new(Mat::new(weight, c_out, window), pool),
         };
         self.packed[pass as usize] = Some(if self.tiled(x) {
-            Kernels::Tiles(winograd::pack(weight, c_out, pass == Pass::Backward, pool))
+            Kernels::Tiles(winograd::pack(weight, c_out, pass == Pass::Backward, x, pool))
         } else {
             Kernels::Windows(windows())
         });

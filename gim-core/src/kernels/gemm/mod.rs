@@ -185,7 +185,8 @@ impl Threads {
         if self == Self::All { rayon::current_num_threads().min(tasks.max(1)) } else { 1 }
     }
 
-    fn for_each(self, name: &'static str, tasks: usize, f: impl Fn(usize) + Sync + Send) {
+    /// Not generic in `f`: every product has a closure of its own, and would be compiled with threads of its own.
+    fn for_each(self, name: &'static str, tasks: usize, f: &(dyn Fn(usize) + Sync)) {
         if self == Self::All && tasks > 1 {
             (0..tasks).into_par_iter().for_each_task(name, f);
         } else {
@@ -278,6 +279,8 @@ const OUTER_PARTS: usize = 16;
 const OUTER_PART: usize = 1024;
 /// Positions of a block of an outer product: the strips of both sides that a tile reads stay in a first-level cache.
 const OUTER_DEPTH: usize = 128;
+/// Bytes of a right side up to which it stays in a second-level cache, and need not be asked for.
+const NEAR_BYTES: usize = 1 << 18;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -400,6 +403,7 @@ pub fn product<F: Scalar>(
     }
     let tile = F::tile(n);
     let to = Shared::new(&mut c);
+    let far = k * n * F::BYTES > NEAR_BYTES;
     let row_blocks: Vec<_> = parts(m, BLOCK_ROWS, tile.rows).collect();
     let wanted = LEAST_TASKS.div_ceil(row_blocks.len());
     let widest = BLOCK_COLS.min(n.div_ceil(wanted).max(2 * tile.cols));
@@ -425,7 +429,8 @@ pub fn product<F: Scalar>(
                 let add = depths.start > 0 || into == Store::Add;
                 for col in cols.clone().step_by(tile.cols) {
                     let right = b.strip(&depths, col / tile.cols).as_ptr();
-                    let mut next_strip = b.strip(&depths, col / tile.cols + 1).chunks(portion);
+                    let next_strip = if far { b.strip(&depths, col / tile.cols + 1) } else { &[] };
+                    let mut next_strip = next_strip.chunks(portion);
                     for i in (0..rows.len()).step_by(tile.rows) {
                         let size = (tile.rows.min(rows.len() - i), tile.cols.min(cols.end - col));
                         let sides = (depths.len(), block[i * LEFT_STRIDE..].as_ptr(), right);
@@ -443,7 +448,7 @@ pub fn product<F: Scalar>(
         }
     };
     let tasks = row_blocks.len() * col_blocks.len();
-    timed(Kind::Product, (m, k, n), threads.count(tasks), || threads.for_each("product", tasks, each_task));
+    timed(Kind::Product, (m, k, n), threads.count(tasks), || threads.for_each("product", tasks, &each_task));
 }
 
 /// `c = aᵀ·b` or `c += aᵀ·b` for `a (k, m)`, `b (k, n)`, `c (m, n)`: a sum over positions, as a weight's gradient is.
@@ -471,7 +476,9 @@ pub fn outer<F: Scalar>(
     if depth_parts == 1 {
         let to = Shared::new(&mut c);
         let each_task = |task| outer_block(a, b, 0..k, block(task), to, into == Store::Add);
-        timed(Kind::Outer, (k, m, n), threads.count(blocks), || threads.for_each("sum of products", blocks, each_task));
+        timed(Kind::Outer, (k, m, n), threads.count(blocks), || {
+            threads.for_each("sum of products", blocks, &each_task)
+        });
         return;
     }
     // Each part sums into numbers of its own; then they are added in order.
@@ -483,7 +490,7 @@ pub fn outer<F: Scalar>(
         outer_block(a, b, parts[task / blocks].clone(), block(task % blocks), tos[task / blocks], false);
     };
     let tasks = parts.len() * blocks;
-    timed(Kind::Outer, (k, m, n), threads.count(tasks), || threads.for_each("sum of products", tasks, each_task));
+    timed(Kind::Outer, (k, m, n), threads.count(tasks), || threads.for_each("sum of products", tasks, &each_task));
     for (row, to) in c.data.chunks_mut(c.row_stride).take(m).enumerate() {
         for part in 0..parts.len() {
             let from = &sums[(part * m + row) * n..][..n];
@@ -558,19 +565,19 @@ pub fn gemm<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Sto
     }
 }
 
-/// GFLOP/s of `rounds` runs of the innermost kernel on this thread.
+/// GFLOP/s of `rounds` runs of the innermost kernel on this thread, on sides that fit into a first-level cache of 32 KB.
 pub(super) fn kernel_gflops<F: Scalar>(rounds: usize) -> f64 {
     let tile = F::tile(usize::MAX);
     let a = vec![F::one(); tile.rows * LEFT_STRIDE];
-    let b = vec![F::one(); tile.cols * DEPTH];
+    let b = vec![F::one(); tile.cols * OUTER_DEPTH];
     let mut c = vec![F::zero(); tile.rows * tile.cols];
     let from = std::time::Instant::now();
     for _ in 0..rounds {
         // SAFETY: `a`, `b` and `c` hold a whole tile of this depth.
-        unsafe { (tile.product)(DEPTH, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), tile.cols, false) };
+        unsafe { (tile.product)(OUTER_DEPTH, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), tile.cols, false) };
         std::hint::black_box(&c);
     }
-    2.0 * (rounds * tile.rows * tile.cols * DEPTH) as f64 / from.elapsed().as_secs_f64() / 1e9
+    2.0 * (rounds * tile.rows * tile.cols * OUTER_DEPTH) as f64 / from.elapsed().as_secs_f64() / 1e9
 }
 
 /// The definition, for tests: `c (m, n)` as a fresh vector.
