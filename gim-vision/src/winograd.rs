@@ -25,6 +25,9 @@ const TAPS: usize = 9;
 const BLOCK: usize = 48;
 /// Tiles of a block of kernel gradients, which profit from long sums.
 const GRAD_BLOCK: usize = 64;
+/// Channels up to which tiles of 4×4 outputs are used: the kernels of their 36 places take four times the plain kernel's memory,
+/// and from 256 channels on reading them costs what they save.
+const MOST_FOUR_CHANNELS: usize = 128;
 /// Numbers of a kernel's gradient up to which it is made from 4×4 outputs: the sums of a tile's 36 places are four times as many
 /// numbers, and fewer tiles are summed into each.
 const MOST_FOUR_GRADS: usize = TAPS * 64 * 64;
@@ -251,9 +254,9 @@ fn apart(tiles: usize, channels: usize) -> usize {
     tiles * channels + PAD
 }
 
-/// Whether it falls into tiles of 4×4 outputs.
-fn fits_four(shape: Shape) -> bool {
-    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4)
+/// Whether it falls into tiles of 4×4 outputs, and gains by them.
+fn fits_four(shape: Shape, c_in: usize, c_out: usize) -> bool {
+    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && c_in.max(c_out) <= MOST_FOUR_CHANNELS
 }
 
 /// A picture (N, H, W, C), or max(0, picture), with even sides, and a zero around it.
@@ -328,7 +331,7 @@ pub(crate) fn pack<F: Scalar>(
     shape: Shape,
     pool: &Pool<F>,
 ) -> Vec<Packed<F>> {
-    if fits_four(shape) {
+    if fits_four(shape, weight.len() / (c_out * TAPS), c_out) {
         pack_for::<F, 6>(weight, c_out, turned, pool)
     } else {
         pack_for::<F, 4>(weight, c_out, turned, pool)
@@ -372,7 +375,7 @@ pub(crate) fn convolve<F: Scalar>(
     finish: impl Fn(usize, usize, &mut [F]) + Sync,
     work: Work<'_, F>,
 ) {
-    if fits_four(x.shape) {
+    if kernels.len() == 36 {
         convolve_tiles::<F, 6, 4>(x, kernels, y, into, finish, work);
     } else {
         convolve_tiles::<F, 4, 2>(x, kernels, y, into, finish, work);
@@ -452,7 +455,8 @@ fn outputs<F: Scalar, const T: usize, const M: usize>(
 
 /// Adds the gradient of the kernels (O, 3·3·C) to `grads`; `dy` is (N, H, W, O).
 pub(crate) fn kernel_grads<F: Scalar>(x: Tiled<'_, F>, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
-    if fits_four(x.shape) && grads.len() <= MOST_FOUR_GRADS {
+    let c_in = x.shape.channels;
+    if grads.len() <= MOST_FOUR_GRADS && fits_four(x.shape, c_in, grads.len() / (TAPS * c_in)) {
         kernel_grads_of_tiles::<F, 6, 4>(x, dy, grads, work);
     } else {
         kernel_grads_of_tiles::<F, 4, 2>(x, dy, grads, work);
@@ -581,7 +585,7 @@ mod tests {
             let (c_in, c_out) = (LANES * c_in, LANES * c_out);
             let side = |tiles: usize| if four { 4 * tiles.div_ceil(2) } else { 2 * tiles };
             let shape = Shape { items, steps: side(rows), cols: side(across), channels: c_in };
-            let most = if fits_four(shape) { 4e-6 } else { 2e-6 };
+            let most = if fits_four(shape, c_in, c_out) { 4e-6 } else { 2e-6 };
             let x = uniform(shape.len(), seed);
             let weight = uniform(c_out * TAPS * c_in, seed ^ 1);
             let dy = uniform(shape.positions() * c_out, seed ^ 2);
