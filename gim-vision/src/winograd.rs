@@ -375,7 +375,7 @@ pub(crate) fn convolve<F: Scalar>(
     finish: impl Fn(usize, usize, &mut [F]) + Sync,
     work: Work<'_, F>,
 ) {
-    if kernels.len() == 36 {
+    if kernels.len() == 6 * 6 {
         convolve_tiles::<F, 6, 4>(x, kernels, y, into, finish, work);
     } else {
         convolve_tiles::<F, 4, 2>(x, kernels, y, into, finish, work);
