@@ -70,8 +70,8 @@ pub struct InfoNce<F: Scalar> {
     losses: Vec<(f64, bool)>,
 }
 
-/// Rows of a scoring task, and of a task that adds up gradients. Constants, so that results do not depend on threads.
-const SCORE_ROWS: usize = 32;
+/// Scored rows of a task, and rows of a task that adds up gradients. Constants, so that results do not depend on threads.
+const SCORED: usize = 128;
 const TARGET_ROWS: usize = 64;
 /// Predictions of as many distances as give about this many columns are one product: wide enough to be fast, small enough to
 /// stay in cache.
@@ -253,33 +253,26 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
             let mut dscores = pool.take(rows * count * width);
             self.losses.resize(rows * count, (0.0, false));
             let (epsilon, weight) = (self.config.epsilon, self.config.weight);
-            (
-                q.par_chunks(SCORE_ROWS * cols),
-                dq.par_chunks_mut(SCORE_ROWS * cols),
-                dscores.par_chunks_mut(SCORE_ROWS * count * width),
-                self.candidates.par_chunks(SCORE_ROWS * count * width),
-                self.losses.par_chunks_mut(SCORE_ROWS * count),
-            )
-                .into_par_iter()
-                .for_each_task("scores", |(q, dq, dscores, candidates, losses)| {
-                    let rows = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
-                    let rows = rows.zip(dscores.chunks_exact_mut(width)).zip(candidates.chunks_exact(width));
-                    for (i, ((((q, dq), dscores), own), loss)) in rows.zip(losses).enumerate() {
-                        dq.fill(F::zero());
-                        *loss = (0.0, false);
-                        // Negatives lie anywhere in memory: those of the next row come nearer meanwhile.
-                        let next = candidates.chunks_exact(width).nth(i + 1).unwrap_or_default();
-                        next.iter().filter(|r| **r != NOBODY).for_each(|r| prefetch(z.at(*r as usize)));
-                        if own[0] == NOBODY {
-                            continue;
-                        }
-                        let candidate = |j: usize| z.at(own[j] as usize);
-                        dots(q, candidate, dscores);
-                        let scored = scene.rows(first + i % count) * scene.ahead;
-                        *loss = score_gradient(dscores, own, epsilon, F::of(weight / scored as f64));
-                        add_all_scaled(dq, width, |j| (dscores[j], candidate(j)));
-                    }
-                });
+            let parts = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
+            let parts = parts.zip(dscores.chunks_exact_mut(width)).zip(self.candidates.chunks_exact(width));
+            let mut scored: Vec<Scored<'_, F>> = parts
+                .zip(&mut self.losses)
+                .enumerate()
+                .map(|(i, ((((q, dq), dscores), own), loss))| {
+                    let rows = scene.rows(first + i % count) * scene.ahead;
+                    Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64) }
+                })
+                .collect();
+            // Distances may share negatives, as the published sampler's do: those that share are scored one after the other,
+            // while the negatives are in cache.
+            scored.sort_unstable_by_key(|s| s.own[1]);
+            scored.par_chunks_mut(SCORED).for_each_task("scores", |scored| {
+                let mut rest = scored;
+                while let Some((row, next)) = rest.split_first_mut() {
+                    row.score(z, epsilon, next.first());
+                    rest = next;
+                }
+            });
             for i in 0..count {
                 let n = scene.rows(first + i) as f64;
                 let (mut loss, mut won) = (0.0, 0usize);
@@ -321,6 +314,38 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         let window = c.window.map_or(steps, |w| w.min(steps));
         let per_row = c.channels * c.context * 3 + c.channels * (c.negatives + 1) * 3;
         (1..=c.ahead).map(|k| (window.saturating_sub(k + c.skip) * z.items * cols * per_row) as u64).sum()
+    }
+}
+
+/// A row at one distance: what is expected there, its candidates, and where its results go.
+struct Scored<'a, F> {
+    q: &'a [F],
+    dq: &'a mut [F],
+    dscores: &'a mut [F],
+    /// Memory rows of the candidates, the positive first; the first is [`NOBODY`] where there is no target.
+    own: &'a [u32],
+    loss: &'a mut (f64, bool),
+    /// Factor of the gradient.
+    scale: F,
+}
+
+impl<F: Scalar> Scored<'_, F> {
+    /// Scores, loss and their gradients. Candidates lie anywhere in memory: those of the `next` row come nearer meanwhile.
+    fn score(&mut self, z: &Activations<F>, epsilon: Option<f64>, next: Option<&Self>) {
+        self.dq.fill(F::zero());
+        *self.loss = (0.0, false);
+        if let Some(next) = next {
+            let known = if next.own[1..] == self.own[1..] { 1 } else { next.own.len() };
+            next.own[..known].iter().filter(|r| **r != NOBODY).for_each(|r| prefetch(z.at(*r as usize)));
+        }
+        if self.own[0] == NOBODY {
+            return;
+        }
+        let candidate = |j: usize| z.at(self.own[j] as usize);
+        dots(self.q, candidate, self.dscores);
+        *self.loss = score_gradient(self.dscores, self.own, epsilon, self.scale);
+        let dscores = &*self.dscores;
+        add_all_scaled(self.dq, dscores.len(), |j| (dscores[j], candidate(j)));
     }
 }
 
