@@ -37,7 +37,8 @@ fn convolutions() {
         (Conv2dConfig::square(2, 3, 3, 2), grid(3, 4, 4, 2)),
         (Conv2dConfig::square(2, 3, 3, 2), grid(2, 5, 3, 2)),
         (Conv2dConfig::square(1, 3, 5, 1), grid(3, 6, 6, 1)),
-        // Enough channels for tiles, of two outputs a side and of four.
+        // Enough channels for tiles, but not in eights; then tiles of two outputs a side and of four.
+        (Conv2dConfig::square(17, 16, 3, 1), grid(3, 4, 2, 17)),
         (Conv2dConfig::square(24, 16, 3, 1), grid(3, 4, 2, 24)),
         (Conv2dConfig::square(16, 24, 3, 1), grid(3, 8, 4, 16)),
         (Conv2dConfig { padding: [0; 4], ..Conv2dConfig::square(2, 3, 3, 1) }, grid(3, 4, 3, 2)),
