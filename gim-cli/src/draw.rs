@@ -9,6 +9,7 @@ use ndarray::Axis;
 
 use crate::config::Config;
 use crate::domain::Domain;
+use crate::environment::{Environment, corpus_name};
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
     ModuleBox, PaperCurve, ProbeRow, SimilarityMap, TrainRow, Tsne, accuracy_by_module, architecture, error_by_module,
@@ -34,8 +35,10 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     create_folder(out)?;
     let config = Config::load(&first.join("config.toml").to_string_lossy(), &[])?;
     let experiment = config.domain.experiment();
-    let corpus = experiment.folder()?;
-    let corpus = corpus.file_name().map_or("corpus".into(), |n| n.to_string_lossy().into_owned());
+    let corpus = match Environment::of_run(first)?.corpus {
+        Some(corpus) => corpus.name,
+        None => corpus_name(&experiment.folder()?),
+    };
     let seeds = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
     let subtitle = format!("{corpus}, {seeds}, {}", experiment.size_name());
     let mut saved = Vec::new();

@@ -4,7 +4,35 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
+
+/// What a run was trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainedOn {
+    /// Name of the corpus's folder; the folders it lies in are nobody's business.
+    pub name: String,
+    /// Digest of the corpus.
+    pub digest: String,
+}
+
+impl TrainedOn {
+    /// The corpus in `folder`.
+    pub fn new(folder: &Path, digest: &str) -> Self {
+        Self { name: corpus_name(folder), digest: digest.to_owned() }
+    }
+}
+
+impl std::fmt::Display for TrainedOn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (digest {})", self.name, self.digest)
+    }
+}
+
+/// What tables and figures call the corpus in `folder`.
+pub fn corpus_name(folder: &Path) -> String {
+    folder.file_name().map_or("corpus".into(), |n| n.to_string_lossy().into_owned())
+}
 
 /// The program, the machine and the command behind a run.
 ///
@@ -31,6 +59,9 @@ pub struct Environment {
     pub memory_bytes: Option<u64>,
     /// Program name and arguments as typed.
     pub command: Vec<String>,
+    /// What it was trained on: a configuration that leaves that to `GIM_DATA` does not say. None for runs of older versions.
+    #[serde(default)]
+    pub corpus: Option<TrainedOn>,
     /// Seed of the run.
     pub seed: u64,
     /// Start of the run, UTC, RFC 3339.
@@ -53,10 +84,21 @@ impl Environment {
             threads,
             memory_bytes: memory(),
             command: command(std::env::args_os().map(|a| a.to_string_lossy().into_owned())),
+            corpus: None,
             seed,
             started: rfc3339(SystemTime::now()),
             peak_resident_bytes: None,
         }
+    }
+
+    /// That of a run, from its folder.
+    ///
+    /// # Errors
+    /// When there is no such file, or it holds something else.
+    pub fn of_run(run: &Path) -> Result<Self> {
+        let file = run.join("environment.json");
+        let text = fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
+        serde_json::from_slice(&text).map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))
     }
 
     /// Notes the peak memory so far; call it when the run ends.
@@ -159,8 +201,13 @@ mod tests {
     fn survives_a_round_trip_through_json() {
         let mut here = Environment::capture(7, 2);
         here.note_peak_memory();
+        here.corpus = Some(TrainedOn::new(Path::new("/data/mine/"), "abc"));
         let text = serde_json::to_string_pretty(&here).unwrap();
         assert_eq!(serde_json::from_str::<Environment>(&text).unwrap(), here);
         assert!(here.rustc.starts_with("rustc ") && here.cores > 0 && here.seed == 7, "{text}");
+        // Runs of older versions do not name their corpus.
+        let older = text.replace("\"corpus\"", "\"something\"");
+        assert_eq!(serde_json::from_str::<Environment>(&older).unwrap().corpus, None);
+        assert!(text.contains("\"name\": \"mine\""), "{text}");
     }
 }

@@ -130,7 +130,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         };
         if features {
             for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-                module.forward(&x, layouts[i + 1], Mode::Frozen);
+                rayon::scope(|_| module.forward(&x, layouts[i + 1], Mode::Frozen));
                 x = module.output();
                 module.release();
                 turn_ends(i);

@@ -175,6 +175,7 @@ fn environment_table(report: &Report<'_>) -> Table {
         vec![
             m.run.clone(),
             e.seed.to_string(),
+            e.corpus.as_ref().map_or("".into(), |c| c.name.clone()),
             e.command.join(" "),
             format!("{commit}{changed}"),
             format!("{}, {} threads", e.cpu.as_deref().unwrap_or("unknown"), e.threads),
@@ -185,7 +186,7 @@ fn environment_table(report: &Report<'_>) -> Table {
     Table {
         title: "Runs".into(),
         note: "Seconds are of training alone.",
-        head: vec!["run", "seed", "command", "commit", "processor", "started", "seconds"],
+        head: vec!["run", "seed", "corpus", "command", "commit", "processor", "started", "seconds"],
         rows: rows.collect(),
     }
 }

@@ -290,10 +290,7 @@ fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<report::Made>> {
     let mut out = Vec::new();
     for (entry, folders) in runs {
         for folder in folders {
-            let file = folder.join("environment.json");
-            let text = std::fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
-            let environment: Environment = serde_json::from_slice(&text)
-                .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))?;
+            let environment = Environment::of_run(folder)?;
             let seconds = read_rows::<TrainRow>(&folder.join(CURVES))?.last().and_then(|r| r.seconds);
             out.push(report::Made { run: entry.name.clone(), environment, seconds });
         }

@@ -12,7 +12,7 @@ use gim_core::schedule::{Packet, Stack, iterative_modes, step_in_turn};
 use gim_core::{Error, Pool, Result};
 
 use crate::config::Config;
-use crate::environment::Environment;
+use crate::environment::{Environment, TrainedOn};
 use crate::figures::{TrainRow, read_rows};
 use crate::files::{create_folder, write_atomic};
 use crate::progress::{Mode as Show, Progress};
@@ -150,9 +150,19 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     if let Some((_, folder)) = last {
         load(&folder, &mut stack, &fingerprint)?;
     }
+    let (folder, digest) = feed.corpus();
+    let corpus = TrainedOn::new(folder, digest);
+    if first > 0
+        && let Some(before) = Environment::of_run(run)?.corpus
+        && before.digest != corpus.digest
+    {
+        let what = format!("was begun on {before}, not on {corpus}");
+        return Err(Error::file(run, what, "name that corpus by data.path or GIM_DATA, or train into another folder"));
+    }
     create_folder(run)?;
     write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
     let mut environment = Environment::capture(seed, rayon::current_num_threads());
+    environment.corpus = Some(corpus);
     write_environment(run, &environment)?;
     if show != Show::Quiet {
         for note in feed.notes() {

@@ -127,6 +127,15 @@ fn bad_input_is_one_clear_error() {
         assert!(fails(d, &["train", "--resume", "run"]).contains("module_2.safetensors"));
     }
     std::fs::write(&file, &bytes).unwrap();
+
+    let file = d.join("run/environment.json");
+    let environment = std::fs::read_to_string(&file).unwrap();
+    let digest = environment.split("\"digest\": \"").nth(1).unwrap().split('"').next().unwrap();
+    std::fs::write(&file, environment.replace("speech-mini", "other").replace(digest, "0123")).unwrap();
+    let said = fails(d, &["train", "--resume", "run"]);
+    assert!(said.contains("other") && said.contains("speech-mini") && said.contains("GIM_DATA"), "{said}");
+    std::fs::write(&file, environment).unwrap();
+
     let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap();
     std::fs::write(d.join("run/config.toml"), config.replace("width = 16", "width = 12")).unwrap();
     assert!(fails(d, &["train", "--resume", "run"]).contains("configuration"));

@@ -6,6 +6,7 @@ use std::iter::Sum;
 
 use num_traits::{Float, FromPrimitive, NumAssign};
 
+use crate::kernels::four_rows;
 use crate::kernels::gemm::{PORTABLE_F64, Tile, best_f32};
 
 /// A floating-point number type the kernels support.
@@ -23,6 +24,10 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
     fn fast_exp(self) -> Self;
     /// The innermost kernel of matrix products whose result has so many columns.
     fn tile(cols: usize) -> &'static Tile<Self>;
+    /// Dot products of `a` with `N` ≤ 4 rows at least as long, each the same however many there are.
+    fn dots<const N: usize>(a: &[Self], b: [&[Self]; N]) -> [Self; N];
+    /// y += s·x for `N` ≤ 4 rows at least as long, one after the other.
+    fn add_scaled<const N: usize>(y: &mut [Self], terms: [(Self, &[Self]); N]);
     /// Lends `len` numbers of the thread's own scratch, of unspecified contents, from the beginning of a cache line on.
     /// Not to be called by `f` again.
     fn with_scratch(len: usize, f: impl FnOnce(&mut [Self]));
@@ -33,7 +38,7 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
 }
 
 macro_rules! scalar {
-    ($t:ty, $dtype:ident, $exp:path, $tile:expr) => {
+    ($t:ty, $dtype:ident, $exp:path, $tile:expr, $dots:path, $add_scaled:path) => {
         impl Scalar for $t {
             const DTYPE: safetensors::Dtype = safetensors::Dtype::$dtype;
             const BYTES: usize = size_of::<$t>();
@@ -53,6 +58,14 @@ macro_rules! scalar {
             fn tile(cols: usize) -> &'static Tile<$t> {
                 let best: fn(usize) -> &'static Tile<$t> = $tile;
                 best(cols)
+            }
+            #[inline(always)]
+            fn dots<const N: usize>(a: &[$t], b: [&[$t]; N]) -> [$t; N] {
+                $dots(a, b)
+            }
+            #[inline(always)]
+            fn add_scaled<const N: usize>(y: &mut [$t], terms: [($t, &[$t]); N]) {
+                $add_scaled(y, terms);
             }
             fn with_scratch(len: usize, f: impl FnOnce(&mut [$t])) {
                 const LINE: usize = 64;
@@ -77,5 +90,5 @@ macro_rules! scalar {
         }
     };
 }
-scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32);
-scalar!(f64, F64, f64::exp, |_| &PORTABLE_F64);
+scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32, four_rows::dots_f32, four_rows::add_scaled_f32);
+scalar!(f64, F64, f64::exp, |_| &PORTABLE_F64, four_rows::dots_portable, four_rows::add_scaled_portable);

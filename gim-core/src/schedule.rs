@@ -159,7 +159,7 @@ pub fn run_module<F: Scalar>(
     Ok(())
 }
 
-/// One batch through the modules, in turn and on this thread. `modes` says who learns; modules beyond it do not run.
+/// One batch through the modules, in turn. `modes` says who learns; modules beyond it do not run.
 ///
 /// With all of them learning this is *simultaneous* training; with one learning above frozen ones it is a step of *iterative*
 /// training.
@@ -172,16 +172,20 @@ pub fn step_in_turn<F: Scalar>(
     packet: Packet<F>,
     seed: u64,
     modes: &[Mode],
-    observe: &mut dyn FnMut(ModuleReport),
+    observe: &mut (dyn FnMut(ModuleReport) + Send),
 ) -> Result<()> {
-    let mut source = Slot::new(Some(packet));
-    for (i, (module, mode)) in stack.modules_mut().iter_mut().zip(modes).enumerate() {
-        let mut sink = Slot::default();
-        let turn = Turn { seed, module: i + 1, mode: *mode, output: layouts[i + 1] };
-        run_module(&mut **module, &mut source, &mut sink, turn, observe)?;
-        source = sink;
-    }
-    Ok(())
+    // On a thread of the pool, whose parallel loops begin at once. From outside, every loop of a step would put this thread
+    // to sleep and wake another.
+    rayon::scope(|_| {
+        let mut source = Slot::new(Some(packet));
+        for (i, (module, mode)) in stack.modules_mut().iter_mut().zip(modes).enumerate() {
+            let mut sink = Slot::default();
+            let turn = Turn { seed, module: i + 1, mode: *mode, output: layouts[i + 1] };
+            run_module(&mut **module, &mut source, &mut sink, turn, observe)?;
+            source = sink;
+        }
+        Ok(())
+    })
 }
 
 /// Which modules run and learn at a step of iterative training, where each module in turn learns for `steps_each` steps.

@@ -107,6 +107,10 @@ impl Feed for SoundFeed {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
     }
 
+    fn corpus(&self) -> (&Path, &str) {
+        (self.corpus.root(), self.corpus.digest())
+    }
+
     fn epoch_len(&self) -> u64 {
         self.loader.epoch_len()
     }
@@ -243,7 +247,8 @@ impl SoundExtractor {
         let mut out = Vec::new();
         let fields = &self.fields;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            module.forward(&packet.x, layouts[i + 1], if self.inside { Mode::Learn } else { Mode::Frozen });
+            let mode = if self.inside { Mode::Learn } else { Mode::Frozen };
+            rayon::scope(|_| module.forward(&packet.x, layouts[i + 1], mode));
             if self.inside {
                 for (_, a) in module.layer_outputs() {
                     out.push(on_label_grid(a, &fields[out.len().min(fields.len() - 1)], slots));

@@ -26,6 +26,9 @@ pub trait Feed {
     /// What the user should know about the data.
     fn notes(&self) -> Vec<String>;
 
+    /// Folder and digest of the corpus.
+    fn corpus(&self) -> (&Path, &str);
+
     /// Steps of an epoch.
     fn epoch_len(&self) -> u64;
 

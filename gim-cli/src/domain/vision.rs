@@ -153,7 +153,8 @@ impl View {
         let inside = self.config.network.kind == NetworkKind::Cpc;
         let mut out = Vec::new();
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            module.forward(&x, layouts[i + 1], if inside { Mode::Learn } else { Mode::Frozen });
+            let mode = if inside { Mode::Learn } else { Mode::Frozen };
+            rayon::scope(|_| module.forward(&x, layouts[i + 1], mode));
             let mut keep = |a: &Activations<f32>| out.push(per_patch(a, positions));
             if inside {
                 module.layer_outputs().into_iter().for_each(|(_, a)| keep(a));
@@ -192,6 +193,10 @@ struct PictureFeed {
 impl Feed for PictureFeed {
     fn notes(&self) -> Vec<String> {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
+    }
+
+    fn corpus(&self) -> (&Path, &str) {
+        (self.corpus.root(), self.corpus.digest())
     }
 
     fn epoch_len(&self) -> u64 {

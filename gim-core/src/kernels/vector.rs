@@ -2,64 +2,27 @@
 
 use rayon::prelude::*;
 
+use super::four_rows::ROWS;
 use super::profile::Tasks;
 
 use crate::Scalar;
 
-/// Independent partial sums of a dot product: enough for the widest vector registers.
-const LANES: usize = 16;
-
-/// aᵀb, summed in 16 interleaved partial sums (the order is fixed, so the bits are).
+/// aᵀb, summed in 16 interleaved partial sums (the order is fixed, so the bits are); of the shorter one's length.
 #[inline(always)]
 pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
-    dot_each(a, [b])[0]
+    F::dots(&a[..a.len().min(b.len())], [b])[0]
 }
 
-/// [`dot`] with several rows: `a` is read once, and the sums of one row need not wait for each other.
-#[inline(always)]
-fn dot_each<F: Scalar, const N: usize>(a: &[F], b: [&[F]; N]) -> [F; N] {
-    let n = b.iter().fold(a.len(), |n, b| n.min(b.len()));
-    let (a16, a_rest) = a[..n].as_chunks::<LANES>();
-    let b16 = b.map(|b| &b[..n].as_chunks::<LANES>().0[..a16.len()]);
-    let mut sums = [[F::zero(); LANES]; N];
-    for (i, a) in a16.iter().enumerate() {
-        // Rows innermost, and by index: any other way round, the compiler adds number by number in memory (an eighth of the speed).
-        for j in 0..LANES {
-            for r in 0..N {
-                sums[r][j] += a[j] * b16[r][i][j];
-            }
-        }
-    }
-    let mut totals = [F::zero(); N];
-    for ((total, mut sums), b) in totals.iter_mut().zip(sums).zip(b) {
-        let rest: F = a_rest.iter().zip(&b[n - a_rest.len()..n]).map(|(a, b)| *a * *b).sum();
-        let mut width = LANES / 2;
-        while width > 0 {
-            for i in 0..width {
-                let other = sums[i + width];
-                sums[i] += other;
-            }
-            width /= 2;
-        }
-        *total = sums[0] + rest;
-    }
-    totals
-}
-
-/// Rows that [`dots`] and [`add_all_scaled`] take at a time: as many as their sums fit the registers.
-const AT_ONCE: usize = 4;
-
-/// `out[i]` = aᵀ·row(i), each as by [`dot`].
+/// `out[i]` = aᵀ·row(i), each as by [`dot`]; rows are as long as a, or longer.
 #[inline(always)]
 pub fn dots<'a, F: Scalar>(a: &[F], row: impl Fn(usize) -> &'a [F], out: &mut [F]) {
-    for (i, out) in out.chunks_mut(AT_ONCE).enumerate() {
-        let row = |j| row(i * AT_ONCE + j);
+    for (i, out) in out.chunks_mut(ROWS).enumerate() {
+        let row = |j| row(i * ROWS + j);
         match out.len() {
-            1 => out.copy_from_slice(&dot_each(a, [row(0)])),
-            2 => out.copy_from_slice(&dot_each(a, [row(0), row(1)])),
-            // As fast as four, which three by themselves are not.
-            3 => out.copy_from_slice(&dot_each(a, [row(0), row(1), row(2), row(2)])[..3]),
-            _ => out.copy_from_slice(&dot_each::<_, AT_ONCE>(a, std::array::from_fn(row))),
+            1 => out.copy_from_slice(&F::dots(a, [row(0)])),
+            2 => out.copy_from_slice(&F::dots(a, [row(0), row(1)])),
+            3 => out.copy_from_slice(&F::dots(a, [row(0), row(1), row(2)])),
+            _ => out.copy_from_slice(&F::dots::<ROWS>(a, std::array::from_fn(row))),
         }
     }
 }
@@ -101,34 +64,25 @@ pub fn exp_shifted<F: Scalar>(x: &mut [F]) -> (F, F) {
     (top, sum(x))
 }
 
-/// y += s·x.
+/// y += s·x; the shorter one's length.
 #[inline(always)]
 pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
-    add_each_scaled(y, [(s, x)]);
-}
-
-/// y += s·x for several rows, one after the other, while a number of y stays in its register.
-#[inline(always)]
-fn add_each_scaled<F: Scalar, const N: usize>(y: &mut [F], terms: [(F, &[F]); N]) {
-    let n = terms.iter().fold(y.len(), |n, (_, x)| n.min(x.len()));
-    let terms = terms.map(|(s, x)| (s, &x[..n]));
-    for (i, y) in y[..n].iter_mut().enumerate() {
-        *y = terms.iter().fold(*y, |sum, (s, x)| sum + *s * x[i]);
-    }
+    let n = y.len().min(x.len());
+    F::add_scaled(&mut y[..n], [(s, x)]);
 }
 
 /// y += s·x for the terms 0..n, in this order: the bits of [`add_scaled`] for each, with a quarter of its reads and writes of y.
 #[inline(always)]
 pub fn add_all_scaled<'a, F: Scalar>(y: &mut [F], n: usize, term: impl Fn(usize) -> (F, &'a [F])) {
-    let full = n - n % AT_ONCE;
-    for first in (0..full).step_by(AT_ONCE) {
-        add_each_scaled::<_, AT_ONCE>(y, std::array::from_fn(|i| term(first + i)));
+    let full = n - n % ROWS;
+    for first in (0..full).step_by(ROWS) {
+        F::add_scaled::<ROWS>(y, std::array::from_fn(|i| term(first + i)));
     }
     match n - full {
         0 => {}
-        1 => add_each_scaled(y, [term(full)]),
-        2 => add_each_scaled(y, [term(full), term(full + 1)]),
-        _ => add_each_scaled(y, [term(full), term(full + 1), term(full + 2)]),
+        1 => F::add_scaled(y, [term(full)]),
+        2 => F::add_scaled(y, [term(full), term(full + 1)]),
+        _ => F::add_scaled(y, [term(full), term(full + 1), term(full + 2)]),
     }
 }
 
@@ -167,10 +121,8 @@ pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
             for (j, sums) in sums.chunks_mut(64).enumerate() {
                 let part = &mut part[..sums.len()];
                 part.fill(F::zero());
-                for row in rows.chunks_exact(cols) {
-                    let row = &row[from + j * 64..][..part.len()];
-                    part.iter_mut().zip(row).for_each(|(p, x)| *p += *x);
-                }
+                let row = |i: usize| (F::one(), &rows[i * cols + from + j * 64..]);
+                add_all_scaled(part, rows.len() / cols, row);
                 sums.iter_mut().zip(part.iter()).for_each(|(s, p)| *s += *p);
             }
         }
@@ -209,7 +161,7 @@ mod tests {
 
             let (mut all, mut each) = (a.clone(), a);
             add_all_scaled(&mut all, n, |i| (got[i], &rows[i]));
-            got.iter().zip(&rows).for_each(|(s, r)| each.iter_mut().zip(r).for_each(|(y, x)| *y += s * x));
+            got.iter().zip(&rows).for_each(|(s, r)| add_scaled(&mut each, *s, r));
             prop_assert_eq!(all, each);
         }
 
