@@ -107,21 +107,23 @@ pub fn tanh<F: Scalar>(x: F) -> F {
 
 /// Rows of a partial column sum.
 const SUM_ROWS: usize = 512;
+/// Columns of a partial column sum: whole cache lines of a row.
+const PART: usize = 64;
 
 /// `sums (cols)` += column sums of `rows (n, cols)`: a bias gradient. Columns are shared out, rows are added in order.
 pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
     let cols = sums.len();
     assert!(cols > 0 && rows.len().is_multiple_of(cols), "{} numbers are no rows of {cols}", rows.len());
     // Partial sums over blocks of rows keep single-precision rounding small when there are tens of thousands of rows.
-    let block = cols.div_ceil(8).max(16);
+    let block = cols.div_ceil(8).max(PART);
     sums.par_chunks_mut(block).enumerate().for_each_task("column sums", |(i, sums)| {
         let from = i * block;
         for rows in rows.chunks(SUM_ROWS * cols) {
-            let mut part = [F::zero(); 64];
-            for (j, sums) in sums.chunks_mut(64).enumerate() {
+            let mut part = [F::zero(); PART];
+            for (j, sums) in sums.chunks_mut(PART).enumerate() {
                 let part = &mut part[..sums.len()];
                 part.fill(F::zero());
-                let row = |i: usize| (F::one(), &rows[i * cols + from + j * 64..]);
+                let row = |i: usize| (F::one(), &rows[i * cols + from + j * PART..]);
                 add_all_scaled(part, rows.len() / cols, row);
                 sums.iter_mut().zip(part.iter()).for_each(|(s, p)| *s += *p);
             }

@@ -76,6 +76,8 @@ const TARGET_ROWS: usize = 64;
 /// Predictions of as many distances as give about this many columns are one product: wide enough to be fast, small enough to
 /// stay in cache.
 const GROUP_COLUMNS: usize = 2048;
+/// Scores after the one at hand whose row is asked for.
+const LATER: usize = 8;
 /// Candidate of a row that has no target at its distance.
 const NOBODY: u32 = u32::MAX;
 
@@ -335,6 +337,8 @@ impl<F: Scalar> Scored<'_, F> {
         self.dq.fill(F::zero());
         *self.loss = (0.0, false);
         if let Some(next) = next {
+            prefetch(next.q);
+            prefetch(next.dq);
             let known = if next.own[1..] == self.own[1..] { 1 } else { next.own.len() };
             next.own[..known].iter().filter(|r| **r != NOBODY).for_each(|r| prefetch(z.at(*r as usize)));
         }
@@ -415,10 +419,14 @@ impl Index {
                         to.fill(F::zero());
                     }
                     let row = chunk * TARGET_ROWS + row;
-                    let places = &self.places[self.begins[row] as usize..self.begins[row + 1] as usize];
-                    add_all_scaled(to, places.len(), |i| {
-                        let place = places[i] as usize;
-                        (dscores[place], &q[place / width * channels..][..channels])
+                    let places = &self.places[self.begins[row] as usize..];
+                    let expected = |place: u32| &q[place as usize / width * channels..][..channels];
+                    add_all_scaled(to, (self.begins[row + 1] - self.begins[row]) as usize, |i| {
+                        // Scores of a row lie anywhere in memory.
+                        if let Some(later) = places.get(i + LATER) {
+                            prefetch(expected(*later));
+                        }
+                        (dscores[places[i] as usize], expected(places[i]))
                     });
                 }
             },
