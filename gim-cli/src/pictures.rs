@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gim_core::{Key, Pool, Purpose, Result};
+use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::{FeatureFile, Probe, Split, nearest};
 use gim_vision::corpus;
 use gim_vision::picture::Picture;
@@ -28,7 +28,7 @@ const NEAREST: usize = 8;
 /// All of them, with their file names.
 ///
 /// # Errors
-/// When the run, its corpus or its features cannot be read.
+/// When the run, its corpus or its features cannot be read, or the features are of another corpus.
 pub fn draw(
     run_folder: &Path,
     config: &VisionConfig,
@@ -37,6 +37,10 @@ pub fn draw(
 ) -> Result<Vec<(Figure, &'static str)>> {
     let view = config.view()?;
     let file = FeatureFile::open(features)?;
+    if file.provenance().corpus_digest != view.corpus().digest() {
+        let what = format!("holds features of another corpus than {}", view.corpus().root().display());
+        return Err(Error::file(features, what, "name the corpus it was made of by data.path or GIM_DATA"));
+    }
     Ok(vec![
         (exciting(run_folder, &view, subtitle)?, "patches"),
         (near(&view, &file, subtitle)?, "neighbours"),

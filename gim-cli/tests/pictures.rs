@@ -79,6 +79,10 @@ fn every_network_trains_and_is_probed() {
     for figure in figures.lines() {
         assert!(d.join(figure).metadata().unwrap().len() > 2000, "{figure}");
     }
+    // Pictures of another corpus would stand beside these features.
+    std::fs::remove_file(d.join("corpus/val/dark/00.png")).unwrap();
+    let said = fails(d, &["figures", "stages"]);
+    assert!(said.contains("features.h5") && said.contains("another corpus"), "{said}");
 }
 
 #[test]

@@ -46,10 +46,11 @@ impl Probe {
         train.check()?;
         let key = key.with_purpose(Purpose::Probe);
         let begin = Instant::now();
-        let mut fitted = match self {
-            Self::Paper(p) => p.fit(train, key)?,
-            Self::Converged(p) => p.fit(train, key)?,
-        };
+        // On a thread of the pool, whose parallel loops begin at once: a fit has many short ones.
+        let mut fitted = rayon::scope(|_| match self {
+            Self::Paper(p) => p.fit(train, key),
+            Self::Converged(p) => p.fit(train, key),
+        })?;
         fitted.seconds = begin.elapsed().as_secs_f64();
         if fitted.weights.iter().chain(&fitted.bias).any(|w| !w.is_finite()) {
             return Err(Error::config("probe.lr", "the probe diverged", "use a smaller rate, or smaller features"));
