@@ -7,7 +7,7 @@
 use crate::Scalar;
 
 /// Most rows at a time.
-pub const ROWS: usize = 4;
+pub(crate) const ROWS: usize = 4;
 /// Independent partial sums of a dot product: enough for the widest vector registers.
 const LANES: usize = 16;
 
