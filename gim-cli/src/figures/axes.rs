@@ -102,10 +102,11 @@ impl Scale {
         Self { low, high, log: false, ticks, minor: Vec::new() }
     }
 
-    /// A logarithmic axis that covers `low..high`, both positive: ticks at 1, 2, 5 of a decade, or at decades when there are many.
+    /// A logarithmic axis that covers `low..high`, both positive: ticks at 1, 2, 5 of a decade, at decades when there
+    /// are many, at every digit when there would be few.
     pub(super) fn log(low: f64, high: f64) -> Self {
         let mut scale = Self { low, high, log: true, ticks: Vec::new(), minor: Vec::new() };
-        let dense = (high / low).log10() <= 2.6;
+        let (dense, short) = ((high / low).log10() <= 2.6, high / low < 5.0);
         let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
         for exponent in first..=last {
             for digit in 1..10 {
@@ -113,7 +114,7 @@ impl Scale {
                 if value < low * (1.0 - 1e-9) || value > high * (1.0 + 1e-9) {
                     continue;
                 }
-                if digit == 1 || (dense && (digit == 2 || digit == 5)) {
+                if digit == 1 || short || (dense && (digit == 2 || digit == 5)) {
                     scale.ticks.push((value, number(value, 10f64.powi(exponent), 1.0)));
                 } else {
                     scale.minor.push(value);
@@ -422,6 +423,7 @@ mod tests {
         assert_eq!(labels(&Scale::linear(7.0, 7.0, 4, false)), ["7"]);
         assert_eq!(labels(&Scale::counts(0.0, 2.0, 4)), ["0", "1", "2"]);
         assert_eq!(labels(&Scale::log(0.5, 100.0)), ["0.5", "1", "2", "5", "10", "20", "50", "100"]);
+        assert_eq!(labels(&Scale::log(35.0, 90.0)), ["40", "50", "60", "70", "80", "90"]);
         assert_eq!(labels(&Scale::log(0.004, 10.0)), ["0.01", "0.1", "1", "10"]);
     }
 

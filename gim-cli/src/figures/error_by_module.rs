@@ -76,9 +76,9 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let n_modules = all().map(|p| p.module).chain(spec.paper.iter().map(|p| p.errors.len())).max().unwrap_or(1);
     let values = all().flat_map(|p| [p.low, p.mean, p.high]).chain(paper_errors().map(|e| 100.0 * e));
     let (low, high) = values.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
-    // At least a factor of five, so that small differences look small.
-    let high = (high * 1.35).min(100.0);
-    let y_scale = Scale::log((low / 1.35).min(high / 5.0), high);
+    // At least a factor of two, so that small differences look small.
+    let high = (high * 1.2).min(100.0);
+    let y_scale = Scale::log((low / 1.2).min(high / 2.0), high);
 
     let mut legend: Vec<(Sample, String)> = Vec::new();
     for (i, method) in spec.methods.iter().enumerate() {
