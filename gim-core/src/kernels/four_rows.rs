@@ -1,8 +1,7 @@
 //! A row against up to four others, in vector registers: what scores of candidates and their gradients are made of.
 //!
 //! Compilers keep the sixteen partial sums of four rows in memory, at half the speed or less; hence by hand. The reference
-//! is [`dots_portable`] and [`add_scaled_portable`]; the others differ from it by fused multiplications alone, and not from
-//! each other.
+//! is [`dots_portable`] and [`add_scaled_portable`]; the others multiply, add and round as it does, in the same order.
 
 use crate::Scalar;
 
@@ -59,8 +58,8 @@ pub(crate) fn dots_f32<const N: usize>(a: &[f32], b: [&[f32]; N]) -> [f32; N] {
             // SAFETY: the processor has it.
             return unsafe { avx512::dots(a, b) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has both.
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has it.
             return unsafe { avx2::dots(a, b) };
         }
     }
@@ -76,8 +75,8 @@ pub(crate) fn add_scaled_f32<const N: usize>(y: &mut [f32], terms: [(f32, &[f32]
             // SAFETY: the processor has it.
             return unsafe { avx512::add_scaled(y, terms) };
         }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has both.
+        if is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has it.
             return unsafe { avx2::add_scaled(y, terms) };
         }
     }
@@ -87,7 +86,7 @@ pub(crate) fn add_scaled_f32<const N: usize>(y: &mut [f32], terms: [(f32, &[f32]
 /// Both loops for registers of `$lanes` numbers; `$fold` adds the upper half of sixteen sums to the lower.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernels {
-    ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident, $fma:ident, $fold:expr) => {
+    ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident, $mul:ident, $add:ident, $fold:expr) => {
         mod $name {
             use std::arch::x86_64::*;
 
@@ -107,7 +106,7 @@ macro_rules! kernels {
                         for (sums, (b16, _)) in sums.iter_mut().zip(&b) {
                             // SAFETY: as above; every row has as many chunks as `a`.
                             let y = unsafe { $load(b16.get_unchecked(i).as_ptr().add(part * $lanes)) };
-                            sums[part] = $fma(x, y, sums[part]);
+                            sums[part] = $add(sums[part], $mul(x, y));
                         }
                     }
                 }
@@ -136,13 +135,13 @@ macro_rules! kernels {
                     let mut sum = unsafe { $load(y.as_ptr()) };
                     for ((x, _), s) in x.iter().zip(wide) {
                         // SAFETY: as above; every row has as many chunks as `y`.
-                        sum = $fma(s, unsafe { $load(x.get_unchecked(i).as_ptr()) }, sum);
+                        sum = $add(sum, $mul(s, unsafe { $load(x.get_unchecked(i).as_ptr()) }));
                     }
                     // SAFETY: as above.
                     unsafe { $store(y.as_mut_ptr(), sum) };
                 }
                 for (i, y) in last.iter_mut().enumerate() {
-                    *y = x.iter().zip(scales).fold(*y, |sum, ((_, x), s)| s.mul_add(x[i], sum));
+                    *y = x.iter().zip(scales).fold(*y, |sum, ((_, x), s)| sum + s * x[i]);
                 }
             }
         }
@@ -152,13 +151,14 @@ macro_rules! kernels {
 #[cfg(target_arch = "x86_64")]
 kernels!(
     avx2,
-    "avx2,fma",
+    "avx2",
     8,
     _mm256_setzero_ps,
     _mm256_loadu_ps,
     _mm256_storeu_ps,
     _mm256_set1_ps,
-    _mm256_fmadd_ps,
+    _mm256_mul_ps,
+    _mm256_add_ps,
     |[low, high]: [__m256; 2]| _mm256_add_ps(low, high)
 );
 #[cfg(target_arch = "x86_64")]
@@ -170,7 +170,8 @@ kernels!(
     _mm512_loadu_ps,
     _mm512_storeu_ps,
     _mm512_set1_ps,
-    _mm512_fmadd_ps,
+    _mm512_mul_ps,
+    _mm512_add_ps,
     |[all]: [__m512; 1]| {
         let high = _mm512_extractf64x4_pd(_mm512_castps_pd(all), 1);
         _mm256_add_ps(_mm512_castps512_ps256(all), _mm256_castpd_ps(high))
@@ -198,8 +199,8 @@ mod tests {
         let mut all = vec![(dots_portable(a, b), scaled(&|y| add_scaled_portable(y, terms)))];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                // SAFETY: the processor has both.
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: the processor has it.
                 all.push((unsafe { avx2::dots(a, b) }, scaled(&|y| unsafe { avx2::add_scaled(y, terms) })));
             }
             if is_x86_feature_detected!("avx512f") {
