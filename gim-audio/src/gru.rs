@@ -67,6 +67,28 @@ impl<F: Scalar> Gru<F> {
     }
 }
 
+/// One step of one item: the new state `now` (H) from the input's part and the previous state's part of the gates (3H each) and
+/// that state (H); `gates` (4H) gets r, u, n and W_hn h₋ + b_hn. A function of its own, so that the compiler knows its slices apart
+/// and turns the loop into vector instructions.
+fn step<F: Scalar>(from_x: &[F], from_h: &[F], before: &[F], now: &mut [F], gates: &mut [F]) {
+    fn three<F>(rows: &[F], h: usize) -> [&[F]; 3] {
+        std::array::from_fn(|i| &rows[i * h..][..h])
+    }
+    let h = now.len();
+    let (before, x, past) = (&before[..h], three(from_x, h), three(from_h, h));
+    let (r, rest) = gates.split_at_mut(h);
+    let (u, rest) = rest.split_at_mut(h);
+    let (n, b) = rest.split_at_mut(h);
+    let b = &mut b[..h];
+    for j in 0..h {
+        r[j] = sigmoid(x[0][j] + past[0][j]);
+        u[j] = sigmoid(x[1][j] + past[1][j]);
+        b[j] = past[2][j];
+        n[j] = tanh(x[2][j] + r[j] * b[j]);
+        now[j] = (F::one() - u[j]) * n[j] + u[j] * before[j];
+    }
+}
+
 impl<F: Scalar> Params<F> for Gru<F> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
         f(&mut self.weight_ih);
@@ -101,6 +123,8 @@ impl<F: Scalar> Layer<F> for Gru<F> {
 
         let weight = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h).t(), pool);
         let mut from_h = pool.take(items * 3 * h);
+        let zeros = pool.zeros(h);
+        let mut not_kept = pool.take(4 * h);
         for t in 0..steps {
             from_h.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_hh.value));
             if t > 0 {
@@ -110,24 +134,16 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                 product(&before, &weight, to, Store::Add, |_, _, _| {}, Threads::All);
             }
             for item in 0..items {
-                let a = &from_x[lx.row(item, t, 0) * 3 * h..][..3 * h];
-                let b = &from_h[item * 3 * h..][..3 * h];
+                let from_x = &from_x[lx.row(item, t, 0) * 3 * h..][..3 * h];
+                let from_h = &from_h[item * 3 * h..][..3 * h];
                 let at = ly.row(item, t, 0) * h;
                 let (past, now) = y.memory_mut().split_at_mut(at);
-                let past = if t > 0 { &past[at - h..] } else { &[] };
-                {
-                    for j in 0..h {
-                        let r = sigmoid(a[j] + b[j]);
-                        let u = sigmoid(a[h + j] + b[h + j]);
-                        let n = tanh(a[2 * h + j] + r * b[2 * h + j]);
-                        let before = past.get(j).copied().unwrap_or(F::zero());
-                        now[j] = (F::one() - u) * n + u * before;
-                        if keep == Keep::ForBackward {
-                            let saved = &mut self.saved[(item * steps + t) * 4 * h..][..4 * h];
-                            (saved[j], saved[h + j], saved[2 * h + j], saved[3 * h + j]) = (r, u, n, b[2 * h + j]);
-                        }
-                    }
+                let before = if t > 0 { &past[at - h..] } else { &zeros };
+                let gates = match keep {
+                    Keep::ForBackward => &mut self.saved[(item * steps + t) * 4 * h..][..4 * h],
+                    Keep::Nothing => &mut not_kept,
                 };
+                step(from_x, from_h, before, &mut now[..h], gates);
             }
         }
     }

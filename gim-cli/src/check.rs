@@ -14,6 +14,13 @@ use crate::summary::Summary;
 const LEAST_TOLERANCE: f64 = 3.0;
 /// Tolerance in standard deviations over seeds.
 const DEVIATIONS: f64 = 4.0;
+/// Least tolerance in test rows: where there are few, other rounding tips one of them over, whatever the spread over seeds was.
+const LEAST_ROWS: f64 = 2.0;
+
+/// How far a mean over seeds may lie from the baseline, in points, given its standard deviation and the test rows of a seed.
+fn tolerance(spread: f64, test_rows: usize) -> f64 {
+    (DEVIATIONS * spread).max(LEAST_TOLERANCE).max(100.0 * LEAST_ROWS / test_rows.max(1) as f64)
+}
 
 /// Name of a value in the baseline.
 fn name(s: &Summary) -> Option<String> {
@@ -32,14 +39,14 @@ fn listed(plan: &Plan, value: &Baseline) -> bool {
     plan.sweep.run.iter().any(|e| e.name == run_of(&value.name))
 }
 
-/// Mean and standard deviation (NaN for one) over seeds of what each probe is judged by.
-fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64)> {
+/// Mean and standard deviation (NaN for one) over seeds of what each probe is judged by, and its test rows.
+fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64, usize)> {
     let mut out = BTreeMap::new();
     for s in summary {
         if let Some(name) = name(s) {
             let seeds: Vec<f64> = s.by_seed.values().copied().collect();
             if let Some(i) = Interval::of(&seeds) {
-                out.insert(name, (i.mean, i.std));
+                out.insert(name, (i.mean, i.std, s.test_rows));
             }
         }
     }
@@ -80,7 +87,7 @@ pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<D
     let digests = digests(plan)?;
     let measured = values(summary)
         .into_iter()
-        .map(|(name, (value, _))| {
+        .map(|(name, (value, ..))| {
             let digest = digests.get(run_of(&name)).cloned().unwrap_or_default();
             (name, Measured { value, digest })
         })
@@ -99,8 +106,8 @@ pub fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize
     let mut rows: Vec<Baseline> = if baseline.is_file() { table::read_rows(baseline)? } else { Vec::new() };
     rows.retain(|b| !listed(plan, b));
     let digests = digests(plan)?;
-    for (name, (value, spread)) in values(summary) {
-        let tolerance = (DEVIATIONS * spread).max(LEAST_TOLERANCE);
+    for (name, (value, spread, test_rows)) in values(summary) {
+        let tolerance = tolerance(spread, test_rows);
         let digest = digests.get(run_of(&name)).cloned().unwrap_or_default();
         let round = |x: f64| (x * 100.0).round() / 100.0;
         let (value, spread, tolerance) = (round(value), round(spread), round(tolerance));
@@ -131,4 +138,16 @@ pub fn print(deviations: &[Deviation], compared: usize) -> String {
         };
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tolerance_is_never_below_two_test_rows() {
+        assert_eq!(tolerance(0.0, 32), 6.25);
+        assert_eq!(tolerance(0.5, 10_000), LEAST_TOLERANCE);
+        assert_eq!(tolerance(2.0, 32), 8.0);
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use gim_core::activations::Activations;
+use gim_core::kernels::on_pool_thread;
 use gim_core::kernels::profile::{self, Kind};
 use gim_core::module::Mode;
 use gim_core::schedule::{Packet, step_in_turn};
@@ -130,7 +131,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         };
         if features {
             for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-                rayon::scope(|_| module.forward(&x, layouts[i + 1], Mode::Frozen));
+                on_pool_thread(|| module.forward(&x, layouts[i + 1], Mode::Frozen));
                 x = module.output();
                 module.release();
                 turn_ends(i);

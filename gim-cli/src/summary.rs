@@ -81,6 +81,9 @@ pub struct Summary {
     /// Accuracy (without silence for phones) of every seed, for differences between runs.
     #[serde(skip)]
     pub by_seed: BTreeMap<u64, f64>,
+    /// Test rows that a seed's accuracy is a share of; the least over seeds.
+    #[serde(skip)]
+    pub test_rows: usize,
 }
 
 impl Summary {
@@ -173,6 +176,7 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             paper: reported.map(|p| p.value),
             paper_mark: reported.map(|p| p.mark.clone()),
             by_seed: rows.iter().map(|r| (r.seed, judged(r))).collect(),
+            test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
         });
     }
     out

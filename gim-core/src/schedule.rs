@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use crate::activations::{Detached, Layout, Shape};
+use crate::kernels::on_pool_thread;
 use crate::loss::{LossReport, StepInfo};
 use crate::module::{Mode, Module};
 use crate::{Result, Scalar};
@@ -174,9 +175,7 @@ pub fn step_in_turn<F: Scalar>(
     modes: &[Mode],
     observe: &mut (dyn FnMut(ModuleReport) + Send),
 ) -> Result<()> {
-    // On a thread of the pool, whose parallel loops begin at once. From outside, every loop of a step would put this thread
-    // to sleep and wake another.
-    rayon::scope(|_| {
+    on_pool_thread(|| {
         let mut source = Slot::new(Some(packet));
         for (i, (module, mode)) in stack.modules_mut().iter_mut().zip(modes).enumerate() {
             let mut sink = Slot::default();

@@ -10,6 +10,7 @@ use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_audio::phones::{Alignment, LABEL_HOP, PhoneLabels, Receptive, label_frames};
 use gim_audio::standardize::Standardize;
 use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::on_pool_thread;
 use gim_core::loader::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::module::Mode;
@@ -248,7 +249,7 @@ impl SoundExtractor {
         let fields = &self.fields;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let mode = if self.inside { Mode::Learn } else { Mode::Frozen };
-            rayon::scope(|_| module.forward(&packet.x, layouts[i + 1], mode));
+            on_pool_thread(|| module.forward(&packet.x, layouts[i + 1], mode));
             if self.inside {
                 for (_, a) in module.layer_outputs() {
                     out.push(on_label_grid(a, &fields[out.len().min(fields.len() - 1)], slots));

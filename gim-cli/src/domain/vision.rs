@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::on_pool_thread;
 use gim_core::loader::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::module::Mode;
@@ -154,7 +155,7 @@ impl View {
         let mut out = Vec::new();
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let mode = if inside { Mode::Learn } else { Mode::Frozen };
-            rayon::scope(|_| module.forward(&x, layouts[i + 1], mode));
+            on_pool_thread(|| module.forward(&x, layouts[i + 1], mode));
             let mut keep = |a: &Activations<f32>| out.push(per_patch(a, positions));
             if inside {
                 module.layer_outputs().into_iter().for_each(|(_, a)| keep(a));

@@ -14,6 +14,7 @@ mod softmax;
 
 use std::time::Instant;
 
+use gim_core::kernels::on_pool_thread;
 use gim_core::{Error, Key, Pool, Purpose, Result};
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -46,8 +47,7 @@ impl Probe {
         train.check()?;
         let key = key.with_purpose(Purpose::Probe);
         let begin = Instant::now();
-        // On a thread of the pool, whose parallel loops begin at once: a fit has many short ones.
-        let mut fitted = rayon::scope(|_| match self {
+        let mut fitted = on_pool_thread(|| match self {
             Self::Paper(p) => p.fit(train, key),
             Self::Converged(p) => p.fit(train, key),
         })?;

@@ -55,6 +55,21 @@ pub struct Tile<F> {
     pub(super) product: RunTile<F>,
     /// The kernel of outer products.
     pub(super) outer: RunTile<F>,
+    /// Rows and kernel of a lower tile, with the same columns, for products of few rows.
+    low: (usize, RunTile<F>),
+}
+
+impl<F> Tile<F> {
+    /// Rows of a tile, and the kernel, for a product of so many rows: the low one where that leaves fewer rows empty. Of many
+    /// rows few are empty anyway, and the whole tile reads its right side less often.
+    pub(super) fn for_rows(&self, rows: usize) -> (usize, RunTile<F>) {
+        let low = self.low.0;
+        if rows <= 2 * self.rows && rows.next_multiple_of(low) < rows.next_multiple_of(self.rows) {
+            self.low
+        } else {
+            (self.rows, self.product)
+        }
+    }
 }
 
 /// Most numbers of a tile.
@@ -112,6 +127,7 @@ pub const PORTABLE_F64: Tile<f64> = Tile {
     cols: 8,
     product: portable::<f64, 4, 8, false>,
     outer: portable::<f64, 4, 8, true>,
+    low: (2, portable::<f64, 2, 8, false>),
 };
 /// The portable kernel for single precision.
 const PORTABLE_F32: Tile<f32> = Tile {
@@ -120,6 +136,7 @@ const PORTABLE_F32: Tile<f32> = Tile {
     cols: 16,
     product: portable::<f32, 6, 16, false>,
     outer: portable::<f32, 6, 16, true>,
+    low: (4, portable::<f32, 4, 16, false>),
 };
 
 /// Kernels of single precision that this processor can run, the best for wide results first.
@@ -233,11 +250,23 @@ mod x86 {
         _mm512_add_ps
     );
     /// 12 sums in 16 registers of 8 numbers.
-    pub(super) const AVX2: Tile<f32> =
-        Tile { name: "AVX2", rows: 6, cols: 16, product: avx2::<false, 6, 2>, outer: avx2::<true, 6, 2> };
+    pub(super) const AVX2: Tile<f32> = Tile {
+        name: "AVX2",
+        rows: 6,
+        cols: 16,
+        product: avx2::<false, 6, 2>,
+        outer: avx2::<true, 6, 2>,
+        low: (4, avx2::<false, 4, 2>),
+    };
     /// 24 sums in 32 registers of 16 numbers.
-    pub(super) const AVX512: Tile<f32> =
-        Tile { name: "AVX-512", rows: 12, cols: 32, product: avx512::<false, 12, 2>, outer: avx512::<true, 12, 2> };
+    pub(super) const AVX512: Tile<f32> = Tile {
+        name: "AVX-512",
+        rows: 12,
+        cols: 32,
+        product: avx512::<false, 12, 2>,
+        outer: avx512::<true, 12, 2>,
+        low: (8, avx512::<false, 8, 2>),
+    };
     /// The same for results of few columns, which would leave half of the other's empty.
     pub(super) const AVX512_NARROW: Tile<f32> = Tile {
         name: "AVX-512, narrow",
@@ -245,6 +274,7 @@ mod x86 {
         cols: 16,
         product: avx512::<false, 24, 1>,
         outer: avx512::<true, 24, 1>,
+        low: (8, avx512::<false, 8, 1>),
     };
 }
 
@@ -254,8 +284,13 @@ mod tests {
     use proptest::prelude::*;
 
     /// The tile of a kernel, and the definition.
-    fn both<F: Scalar>(kernel: &Tile<F>, depth: usize, outer: bool, add: bool) -> (Vec<F>, Vec<F>) {
-        let (rows, cols) = (kernel.rows, kernel.cols);
+    fn both<F: Scalar>(
+        (rows, cols): (usize, usize),
+        run: RunTile<F>,
+        depth: usize,
+        outer: bool,
+        add: bool,
+    ) -> (Vec<F>, Vec<F>) {
         let lay = if outer { Lay::outer() } else { Lay::product(cols) };
         let number = |i: usize, by: f64| F::of((i as f64 * by).sin());
         let a: Vec<F> = (0..rows * lay.row + depth * lay.depth).map(|i| number(i, 0.7)).collect();
@@ -269,25 +304,43 @@ mod tests {
                 want[i * stride + j] = if add { want[i * stride + j] + sum } else { sum };
             }
         }
-        let run = if outer { kernel.outer } else { kernel.product };
         // SAFETY: the vectors hold (rows, depth), (depth, cols) and (rows, cols) at these strides.
         unsafe { run(depth, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), stride, add) };
         (c, want)
     }
 
+    /// The kernels of a tile, with their rows.
+    fn kernels<F>(tile: &Tile<F>, outer: bool) -> Vec<(usize, RunTile<F>)> {
+        if outer { vec![(tile.rows, tile.outer)] } else { vec![(tile.rows, tile.product), tile.low] }
+    }
+
+    #[test]
+    fn few_rows_take_the_tile_that_leaves_fewer_empty() {
+        for tile in available_f32() {
+            let rows = |of| tile.for_rows(of).0;
+            assert_eq!([1, tile.low.0].map(rows), [tile.low.0; 2], "{}", tile.name);
+            assert_eq!([tile.rows, 2 * tile.rows + 1, 1000].map(rows), [tile.rows; 3], "{}", tile.name);
+        }
+    }
+
     proptest! {
         #[test]
         fn every_kernel_agrees_with_the_definition(depth in 0usize..70, outer: bool, add: bool) {
-            for kernel in available_f32() {
-                prop_assert!(kernel.rows * kernel.cols <= LARGEST);
-                let (got, want) = both(&kernel, depth, outer, add);
-                for (g, w) in got.iter().zip(&want) {
-                    prop_assert!((g - w).abs() < 1e-4 || (g.is_nan() && w.is_nan()), "{}: {g} for {w}", kernel.name);
+            for tile in available_f32() {
+                prop_assert!(tile.rows * tile.cols <= LARGEST);
+                for (rows, run) in kernels(&tile, outer) {
+                    let (got, want) = both((rows, tile.cols), run, depth, outer, add);
+                    for (g, w) in got.iter().zip(&want) {
+                        let same = (g - w).abs() < 1e-4 || (g.is_nan() && w.is_nan());
+                        prop_assert!(same, "{}, {rows} rows: {g} for {w}", tile.name);
+                    }
                 }
             }
-            let (got, want) = both(&PORTABLE_F64, depth, outer, add);
-            for (g, w) in got.iter().zip(&want) {
-                prop_assert!((g - w).abs() < 1e-12 || (g.is_nan() && w.is_nan()));
+            for (rows, run) in kernels(&PORTABLE_F64, outer) {
+                let (got, want) = both((rows, PORTABLE_F64.cols), run, depth, outer, add);
+                for (g, w) in got.iter().zip(&want) {
+                    prop_assert!((g - w).abs() < 1e-12 || (g.is_nan() && w.is_nan()));
+                }
             }
         }
     }
