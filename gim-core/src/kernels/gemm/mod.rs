@@ -218,13 +218,13 @@ impl<F: Scalar> Shared<F> {
         Self { at: c.data.as_mut_ptr(), stride: c.row_stride, cols: c.cols }
     }
 
-    /// One tile of `height × width` at (row, col), of which `rows × cols` count.
+    /// One tile at (row, col), of which `rows × cols` count.
     ///
     /// # Safety
     /// `left` and `right` must be readable for a whole tile of this depth; no other thread may be at the same tile.
     unsafe fn tile(
         self,
-        (height, width): (usize, usize),
+        tile: &Tile<F>,
         run: RunTile<F>,
         (row, col): (usize, usize),
         (rows, cols): (usize, usize),
@@ -235,12 +235,12 @@ impl<F: Scalar> Shared<F> {
         // SAFETY: (row, col) and what counts of the tile lie inside the destination, which `MatMut` checked.
         unsafe {
             let at = self.at.add(row * self.stride + col);
-            if rows == height && cols == width {
+            if rows == tile.rows && cols == tile.cols {
                 return run(depth, left, right, at, self.stride, add);
             }
             let mut whole = [F::zero(); LARGEST];
-            run(depth, left, right, whole.as_mut_ptr(), width, false);
-            for (i, from) in whole.chunks_exact(width).take(rows).enumerate() {
+            run(depth, left, right, whole.as_mut_ptr(), tile.cols, false);
+            for (i, from) in whole.chunks_exact(tile.cols).take(rows).enumerate() {
                 let to = std::slice::from_raw_parts_mut(at.add(i * self.stride), cols);
                 if add {
                     to.iter_mut().zip(from).for_each(|(t, f)| *t += *f);
@@ -401,21 +401,20 @@ pub fn product<F: Scalar>(
     if m == 0 || n == 0 {
         return;
     }
-    let width = F::tile(n).cols;
-    let (height, run) = F::tile(n).for_rows(m);
+    let tile = &F::tile(n).for_rows(m);
     let to = Shared::new(&mut c);
     let far = k * n * F::BYTES > NEAR_BYTES;
-    let row_blocks: Vec<_> = parts(m, BLOCK_ROWS, height).collect();
+    let row_blocks: Vec<_> = parts(m, BLOCK_ROWS, tile.rows).collect();
     let wanted = LEAST_TASKS.div_ceil(row_blocks.len());
-    let widest = BLOCK_COLS.min(n.div_ceil(wanted).max(2 * width));
-    let col_blocks: Vec<_> = parts(n, widest, width).collect();
+    let widest = BLOCK_COLS.min(n.div_ceil(wanted).max(2 * tile.cols));
+    let col_blocks: Vec<_> = parts(n, widest, tile.cols).collect();
     let each_task = |task: usize| {
         let (rows, cols) = (&row_blocks[task / col_blocks.len()], &col_blocks[task % col_blocks.len()]);
         if k == 0 && into == Store::Overwrite {
             // SAFETY: this task has these rows and columns for itself.
             rows.clone().for_each(|row| unsafe { to.row(row, cols.clone()) }.fill(F::zero()));
         }
-        F::with_scratch(rows.len().next_multiple_of(height) * LEFT_STRIDE, |block| {
+        F::with_scratch(rows.len().next_multiple_of(tile.rows) * LEFT_STRIDE, |block| {
             let mut depth_blocks = parts(k, DEPTH, 8).peekable();
             let first = depth_blocks.peek().cloned().unwrap_or(0..0);
             while let Some(depths) = depth_blocks.next() {
@@ -424,21 +423,21 @@ pub fn product<F: Scalar>(
                     Some(depths) => (rows.clone(), depths.clone()),
                     None => (rows.end..m.min(rows.end + rows.len()), first.clone()),
                 };
-                let tiles = cols.len().div_ceil(width) * rows.len().div_ceil(height);
+                let tiles = cols.len().div_ceil(tile.cols) * rows.len().div_ceil(tile.rows);
                 let mut ahead = Ahead::new(a, next, tiles);
-                let portion = (depths.len() * width).div_ceil(rows.len().div_ceil(height));
+                let portion = (depths.len() * tile.cols).div_ceil(rows.len().div_ceil(tile.rows));
                 let add = depths.start > 0 || into == Store::Add;
-                for col in cols.clone().step_by(width) {
-                    let right = b.strip(&depths, col / width).as_ptr();
-                    let next_strip = if far { b.strip(&depths, col / width + 1) } else { &[] };
+                for col in cols.clone().step_by(tile.cols) {
+                    let right = b.strip(&depths, col / tile.cols).as_ptr();
+                    let next_strip = if far { b.strip(&depths, col / tile.cols + 1) } else { &[] };
                     let mut next_strip = next_strip.chunks(portion);
-                    for i in (0..rows.len()).step_by(height) {
-                        let size = (height.min(rows.len() - i), width.min(cols.end - col));
+                    for i in (0..rows.len()).step_by(tile.rows) {
+                        let size = (tile.rows.min(rows.len() - i), tile.cols.min(cols.end - col));
                         let sides = (depths.len(), block[i * LEFT_STRIDE..].as_ptr(), right);
                         ahead.one_tile();
                         prefetch(next_strip.next().unwrap_or(&[]));
                         // SAFETY: the block holds whole tiles of rows, the strip whole rows of a tile; tasks are disjoint.
-                        unsafe { to.tile((height, width), run, (rows.start + i, col), size, sides, add) };
+                        unsafe { to.tile(tile, tile.product, (rows.start + i, col), size, sides, add) };
                     }
                 }
             }
@@ -548,7 +547,7 @@ fn outer_block<F: Scalar>(
                         left_ahead.one_tile();
                         right_ahead.one_tile();
                         // SAFETY: both blocks hold whole tiles at every position; tasks are disjoint.
-                        unsafe { to.tile((tile.rows, tile.cols), tile.outer, (rows.start + i, col), size, sides, add) };
+                        unsafe { to.tile(tile, tile.outer, (rows.start + i, col), size, sides, add) };
                     }
                 }
             }

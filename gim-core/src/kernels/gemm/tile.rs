@@ -59,15 +59,15 @@ pub struct Tile<F> {
     low: (usize, RunTile<F>),
 }
 
-impl<F> Tile<F> {
-    /// Rows of a tile, and the kernel, for a product of so many rows: the low one where that leaves fewer rows empty. Of many
-    /// rows few are empty anyway, and the whole tile reads its right side less often.
-    pub(super) fn for_rows(&self, rows: usize) -> (usize, RunTile<F>) {
-        let low = self.low.0;
+impl<F: Copy> Tile<F> {
+    /// The tile for a product of so many rows: the low one where that leaves fewer rows empty. Of many rows few are empty anyway,
+    /// and the whole tile reads its right side less often.
+    pub(super) fn for_rows(&self, rows: usize) -> Self {
+        let (low, product) = self.low;
         if rows <= 2 * self.rows && rows.next_multiple_of(low) < rows.next_multiple_of(self.rows) {
-            self.low
+            Self { rows: low, product, ..*self }
         } else {
-            (self.rows, self.product)
+            *self
         }
     }
 }
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn few_rows_take_the_tile_that_leaves_fewer_empty() {
         for tile in available_f32() {
-            let rows = |of| tile.for_rows(of).0;
+            let rows = |of| tile.for_rows(of).rows;
             assert_eq!([1, tile.low.0].map(rows), [tile.low.0; 2], "{}", tile.name);
             assert_eq!([tile.rows, 2 * tile.rows + 1, 1000].map(rows), [tile.rows; 3], "{}", tile.name);
         }
