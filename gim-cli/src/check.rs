@@ -53,7 +53,7 @@ fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64, usize)> {
     out
 }
 
-/// Digest of the corpus of every domain in the plan.
+/// Digest of the corpus of every run in the plan.
 fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
     let mut out = BTreeMap::new();
     let mut known: BTreeMap<std::path::PathBuf, String> = BTreeMap::new();
@@ -71,11 +71,24 @@ fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
     Ok(out)
 }
 
-/// Every value that lies outside its tolerance, is missing, or belongs to another corpus; and how many were compared.
+/// Whether there will be something to say, before anything is trained.
 ///
 /// # Errors
-/// When there is no baseline, or it cannot be read.
-pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<Deviation>, usize)> {
+/// As [`check`] or, with `update`, [`update`].
+pub fn ready(plan: &Plan, baseline: &Path, update: bool) -> Result<()> {
+    if update { spread(plan) } else { wanted(plan, baseline).map(drop) }
+}
+
+/// One seed has no spread to derive tolerances from.
+fn spread(plan: &Plan) -> Result<()> {
+    if plan.sweep.seeds < 2 {
+        return Err(Error::config("--update", "one seed has no spread", "add --seeds 3 or more"));
+    }
+    Ok(())
+}
+
+/// What the baseline holds of the plan's runs.
+fn wanted(plan: &Plan, baseline: &Path) -> Result<Vec<Baseline>> {
     if !baseline.is_file() {
         return Err(Error::file(baseline, "is not there", "make it with gim check --update"));
     }
@@ -84,6 +97,15 @@ pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<D
     if wanted.is_empty() {
         return Err(Error::file(baseline, "has no value of these runs", "make it with gim check --update"));
     }
+    Ok(wanted)
+}
+
+/// Every value that lies outside its tolerance, is missing, or belongs to another corpus; and how many were compared.
+///
+/// # Errors
+/// When there is no baseline, or it cannot be read.
+pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<Deviation>, usize)> {
+    let wanted = wanted(plan, baseline)?;
     let digests = digests(plan)?;
     let measured = values(summary)
         .into_iter()
@@ -100,9 +122,7 @@ pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<D
 /// # Errors
 /// When it has one seed and so no spread, or the file cannot be written.
 pub fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize> {
-    if plan.sweep.seeds < 2 {
-        return Err(Error::config("--update", "one seed has no spread", "add --seeds 3 or more"));
-    }
+    spread(plan)?;
     let mut rows: Vec<Baseline> = if baseline.is_file() { table::read_rows(baseline)? } else { Vec::new() };
     rows.retain(|b| !listed(plan, b));
     let digests = digests(plan)?;

@@ -153,6 +153,8 @@ pub fn judge(entries: &[Entry], rows: &[Summary]) -> Vec<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probes::Row;
+    use crate::summary::summarise;
 
     #[test]
     fn verdicts_follow_the_interval() {
@@ -161,5 +163,69 @@ mod tests {
         assert_eq!(Verdict::of((-2.0, Some(1.0)), 0.0), Verdict::DidNotHold);
         assert_eq!(Verdict::of((-2.0, Some(0.5)), -3.0), Verdict::Held);
         assert_eq!(Verdict::of((9.0, None), 0.0), Verdict::CannotTell);
+    }
+
+    /// Three seeds, in which nothing varies but by a tenth of a point.
+    fn rows(run: &str, accuracies: &[(Group, usize, f64)]) -> Vec<Summary> {
+        let mut rows = Vec::new();
+        for seed in 1..=3 {
+            rows.extend(accuracies.iter().map(|(group, module, accuracy)| Row {
+                group: *group,
+                module: *module,
+                task: "classes".into(),
+                protocol: "converged".into(),
+                labels: 1.0,
+                dims: 4,
+                train_rows: 10,
+                test_rows: 10,
+                accuracy: accuracy + 1e-3 * ((seed * (7 * module + 3)) % 5) as f64 / 5.0,
+                accuracy_no_silence: None,
+                macro_accuracy: *accuracy,
+                top5: None,
+                majority: 0.1,
+                l2: None,
+                iterations: 1,
+                converged: true,
+                seconds: 0.0,
+                seed: seed as u64,
+            }));
+        }
+        summarise(&entry(run, None), &rows)
+    }
+
+    fn entry(run: &str, than: Option<&str>) -> Entry {
+        Entry {
+            name: run.into(),
+            preset: "vision-quick".into(),
+            title: run.into(),
+            paper: None,
+            than: than.map(Into::into),
+            baselines: None,
+            tasks: None,
+            set: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn claims_are_judged_by_what_they_say() {
+        use Group::{Random, Raw, Trained};
+        let mut all = rows("vision/gim", &[(Trained, 1, 0.5), (Trained, 2, 0.6), (Random, 2, 0.4), (Raw, 0, 0.65)]);
+        all.extend(rows("vision/cpc", &[(Trained, 1, 0.62)]));
+        all.extend(rows("vision/supervised", &[(Trained, 1, 0.6)]));
+        all.extend(rows("vision/iterative", &[(Trained, 1, 0.5), (Trained, 2, 0.55)]));
+        let entries = [entry("vision/gim", None), entry("vision/iterative", Some("vision/gim"))];
+        let claims = judge(&entries, &all);
+        let verdict = |part: &str| {
+            let found: Vec<&Claim> = claims.iter().filter(|c| c.text.contains(part)).collect();
+            assert_eq!(found.len(), 1, "{part}: {claims:?}");
+            found[0].verdict
+        };
+        assert_eq!(verdict("improves on the one below"), Verdict::Held);
+        assert_eq!(verdict("beats the random encoder"), Verdict::Held);
+        assert_eq!(verdict("beats the input"), Verdict::DidNotHold);
+        assert_eq!(verdict("within 3 points of CPC"), Verdict::Held);
+        assert_eq!(verdict("beats supervised learning"), Verdict::CannotTell);
+        assert_eq!(verdict("one after the other end no better"), Verdict::Held);
+        assert!(!claims.iter().any(|c| c.text.contains("greedy supervised")), "there are no such runs");
     }
 }

@@ -1,5 +1,7 @@
 //! What a run is made from: TOML, presets, and `key=value` overrides.
 
+use std::path::Path;
+
 use gim_core::kernels::memory::give_large_buffers_back;
 use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Pool, Result};
@@ -110,7 +112,9 @@ impl Config {
             })?,
         };
         let wrong = |e: &dyn std::fmt::Display| {
-            Error::file(source, format_args!("is no valid configuration: {e}"), "mend the file")
+            // The parser's message shows the place, over several lines.
+            let what = e.to_string().trim_end().replace('\n', " ");
+            Error::file(source, format_args!("is no valid configuration: {what}"), "mend the file")
         };
         let mut table: toml::Table = source_text.parse().map_err(|e| wrong(&e))?;
         for o in overrides {
@@ -134,6 +138,22 @@ impl Config {
             Self { domain, optimizer: section(&mut table, "optimizer")?, train: section(&mut table, "train")? };
         config.check()?;
         Ok(config)
+    }
+
+    /// That of a run, from its folder.
+    ///
+    /// # Errors
+    /// When the folder is no run, or its configuration is wrong.
+    pub fn of_run(run: &Path) -> Result<Self> {
+        let file = run.join("config.toml");
+        if !file.is_file() {
+            return Err(Error::file(
+                run,
+                "is not the folder of a run: it has no config.toml",
+                "give the folder that gim train made",
+            ));
+        }
+        Self::load(&file.to_string_lossy(), &[])
     }
 
     /// The configuration as TOML, every key written out.
@@ -164,6 +184,9 @@ impl Config {
                 "batch, log_every and checkpoint_every must be above 0, and checkpoint_every a multiple of log_every",
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
+        }
+        if t.steps == 0 && t.epochs == 0 {
+            return Err(Error::config("train", "steps and epochs are both 0", "give either"));
         }
         if !["simultaneous", "iterative"].contains(&t.schedule.as_str()) {
             let what = format!("`{}` is not known", t.schedule);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureFile, Split, cka_matrix};
+use gim_eval::{FeatureFile, Split, cka_matrix, table};
 use ndarray::Axis;
 
 use crate::config::Config;
@@ -12,8 +12,8 @@ use crate::domain::Domain;
 use crate::environment::{Environment, corpus_name};
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
-    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, TrainRow, Tsne, accuracy_by_module, architecture, error_by_module,
-    latent_space, loss_by_module, read_rows, similarity,
+    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, TrainRow, Tsne, accuracy_by_module, architecture, count,
+    error_by_module, latent_space, loss_by_module, similarity,
 };
 use crate::files::create_folder;
 use crate::pictures;
@@ -21,8 +21,9 @@ use crate::probes::name_of;
 use crate::summary::paper;
 use crate::sweep::Entry;
 
-/// Speakers in the latent-space figure.
+/// Speakers in the latent-space figure, and utterances of each.
 const SPEAKERS: usize = 10;
+const UTTERANCES: usize = 300;
 
 /// Draws everything that the runs' files allow into `out`. Gives the PNG files.
 ///
@@ -33,7 +34,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         return Err(Error::config("RUN", "no run is given", "name the folders of one or more runs"));
     };
     create_folder(out)?;
-    let config = Config::load(&first.join("config.toml").to_string_lossy(), &[])?;
+    let config = Config::of_run(first)?;
     let experiment = config.domain.experiment();
     let corpus = match Environment::of_run(first)?.corpus {
         Some(corpus) => corpus.name,
@@ -69,14 +70,14 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         losses.push(losses_of(run)?);
         let probes = run.join("probe.csv");
         if probes.is_file() {
-            probed.extend(read_rows::<ProbeRow>(&probes)?);
+            probed.extend(table::read_rows::<ProbeRow>(&probes)?);
         }
     }
     let spec = LossByModule {
         title: "Training loss by module".into(),
         subtitle: subtitle.clone(),
         runs: losses,
-        negatives: Some(experiment.negatives()),
+        negatives: experiment.negatives(),
     };
     keep(loss_by_module(&spec)?, "loss")?;
     for task in experiment.tasks().iter().copied() {
@@ -140,8 +141,8 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
 
 /// The losses of a run, named by its seed.
 fn losses_of(run: &Path) -> Result<LossRun> {
-    let seed = Config::load(&run.join("config.toml").to_string_lossy(), &[])?.train.seed;
-    Ok(LossRun { label: format!("seed {seed}"), rows: read_rows(&run.join("train.csv"))? })
+    let seed = Config::of_run(run)?.train.seed;
+    Ok(LossRun { label: format!("seed {seed}"), rows: table::read_rows(run.join("train.csv"))? })
 }
 
 /// Rows that similarities are computed on: many more than features have dimensions, or unrelated ones look alike.
@@ -217,7 +218,7 @@ pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf
     for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
         let mut rows: Vec<ProbeRow> = Vec::new();
         for folder in folders {
-            rows.extend(read_rows::<ProbeRow>(&folder.join("probe.csv"))?);
+            rows.extend(table::read_rows::<ProbeRow>(&folder.join("probe.csv"))?);
         }
         rows.retain(|r| r.protocol == "converged" && r.labels == 1.0);
         for task in entry.tasks()? {
@@ -282,7 +283,7 @@ fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>>
             title: "Training loss by module and schedule".into(),
             subtitle: experiment.size_name(),
             runs: losses,
-            negatives: Some(experiment.negatives()),
+            negatives: experiment.negatives(),
         })?;
         let [png, _svg] = figure.save(out, &format!("schedules-{}", experiment.name()))?;
         saved.push(png);
@@ -315,8 +316,13 @@ fn latent(path: &Path, subtitle: String) -> Result<crate::figures::Figure> {
     order.sort_by_key(|c| (std::cmp::Reverse(counts[*c]), *c));
     order.truncate(SPEAKERS);
     let class = |label: i32| order.iter().position(|o| usize::try_from(label) == Ok(*o));
-    let items: Vec<(usize, usize)> =
+    let mut items: Vec<(usize, usize)> =
         labels.values.iter().enumerate().filter_map(|(i, l)| Some((i, class(*l)?))).collect();
+    let mut taken = vec![0; order.len()];
+    items.retain(|(_, c)| {
+        taken[*c] += 1;
+        taken[*c] <= UTTERANCES
+    });
     let rows: Vec<usize> = items.iter().map(|i| i.0).collect();
     let groups: Vec<String> = file.groups().filter(|g| g.starts_with("module_")).map(str::to_owned).collect();
     let panels = groups.iter().map(|g| {
@@ -324,12 +330,12 @@ fn latent(path: &Path, subtitle: String) -> Result<crate::figures::Figure> {
         Ok(LatentPanel { title, features: file.read_means(g)?.select(Axis(0), &rows) })
     });
     latent_space(&LatentSpace {
-        title: "Latent space: utterances of ten speakers".into(),
+        title: format!("Latent space: utterances of {}", count(order.len(), "speaker")),
         subtitle,
         panels: panels.collect::<Result<_>>()?,
         class: items.iter().map(|i| i.1).collect(),
         names: (1..=order.len()).map(|n| format!("speaker {n}")).collect(),
-        what: "speaker".into(),
+        what: "speakers".into(),
         tsne: Tsne { perplexity: 30.0, iterations: 1000, seed: file.provenance().seed },
     })
 }

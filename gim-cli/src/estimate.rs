@@ -157,12 +157,13 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let mut modules = Vec::new();
     for (i, module) in stack.modules_mut().iter_mut().enumerate() {
         let (forward, rest) = module.multiply_adds(layouts[i].shape);
-        let parameters = module.params().n_params();
+        let (params, optimizer) = module.state();
+        let (parameters, copies) = (params.n_params(), 1 + optimizer.moments().len());
         modules.push(ModuleCost {
             module: i + 1,
             parameters,
             gflop: 2.0 * (forward + if features { 0 } else { rest }) as f64 / 1e9,
-            state_mb: parameters as f64 * 12.0 / 1e6,
+            state_mb: (4 * copies * parameters) as f64 / 1e6,
             output_mb: layouts[i + 1].len() as f64 * 4.0 / 1e6,
             seconds: median(&turns[i]),
         });

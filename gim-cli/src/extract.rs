@@ -6,7 +6,7 @@ use gim_core::{Error, Pool, Result};
 use gim_eval::{FeatureFile, FeatureWriter, GroupSpec, Item, Layout, Provenance};
 use ndarray::ArrayView2;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, TrainedOn};
 use crate::progress::{Mode as Show, Progress};
 use crate::run;
 
@@ -36,6 +36,13 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, show: Show) -> Re
     let build = || experiment.build(&config.optimizer, config.train.seed, &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = experiment.extractor()?;
+    if let Some(on) = Environment::of_run(run_folder)?.corpus
+        && on.digest != extractor.digest()
+    {
+        let here = TrainedOn::new(extractor.root(), extractor.digest());
+        let what = format!("was trained on {on}, not on {here}");
+        return Err(Error::file(run_folder, what, "name that corpus by data.path or GIM_DATA"));
+    }
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(items.len() as u64, extractor.noun(), show);
@@ -82,7 +89,8 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, show: Show) -> Re
     let Some(writer) = writer else {
         return Err(Error::file(extractor.root(), "has nothing that is long enough", "use another corpus"));
     };
+    let written = writer.n_items();
     writer.finish()?;
-    progress.finish(&format!("features of {} items in {}", items.len(), out.display()));
+    progress.finish(&format!("features of {written} items in {}", out.display()));
     Ok(())
 }

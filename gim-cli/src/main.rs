@@ -50,7 +50,7 @@ enum Command {
         #[arg(long)]
         schedule: Option<String>,
         /// Go on with the run in this folder.
-        #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "seed", "schedule", "set", "skip_bad"])]
+        #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "seed", "schedule", "set", "skip_bad"])]
         resume: Option<PathBuf>,
     },
     /// Write the features of all modules, the random encoder and the input itself to an HDF5 file.
@@ -65,11 +65,11 @@ enum Command {
     Probe {
         /// Folder of a run, or a feature file.
         source: PathBuf,
-        /// phones, speakers or classes.
-        #[arg(long)]
+        /// What to predict.
+        #[arg(long, value_parser = ["phones", "speakers", "classes"])]
         task: String,
-        /// converged, paper or knn (20 nearest neighbours).
-        #[arg(long, default_value = "converged")]
+        /// How; knn are 20 nearest neighbours.
+        #[arg(long, default_value = "converged", value_parser = ["converged", "paper", "knn"])]
         protocol: String,
         /// all, or the number of a module.
         #[arg(long, default_value = "all")]
@@ -228,13 +228,18 @@ fn execute(args: Args) -> Result<ExitCode> {
             set.extend(schedule.map(|s| format!("train.schedule={s}")));
             let (config, folder) = match (&resume, config) {
                 (Some(folder), _) => {
-                    (Config::load(&folder.join("config.toml").to_string_lossy(), &[])?, folder.clone())
+                    if folder.join("probe.csv").is_file() && run::newest_checkpoint(folder).is_none() {
+                        // Training from the start would put other curves beside its probes.
+                        let what = "holds the results of a run whose weights are gone";
+                        return Err(Error::file(folder, what, "train into another folder"));
+                    }
+                    (Config::of_run(folder)?, folder.clone())
                 }
                 (None, Some(config)) => (Config::load(&config, &set)?, out),
                 (None, None) => return Err(Error::config("CONFIG", "is missing", "give a preset or a file")),
             };
             save_on_interrupt()?;
-            run::train(&config, &folder, resume.is_some(), show)?;
+            run::train(&config, &folder, resume.is_some(), None, show)?;
             println!("{}", folder.display());
         }
         Command::Extract { run, out } => extract::extract(&run, &out, true, show)?,
@@ -278,20 +283,28 @@ fn execute(args: Args) -> Result<ExitCode> {
                 .then(|| std::env::temp_dir().join(format!("gim-check-{}", std::process::id())));
             let comparison = Comparison { out: comparison.out.clone().or_else(|| scratch.clone()), ..comparison };
             let plan = comparison.plan()?;
+            check::ready(&plan, &baseline, update)?;
             save_on_interrupt()?;
-            let outcome = reproduce::reproduce(&plan, show)?;
-            let held = if update {
-                println!("{} values in {}", check::update(&plan, &outcome.summary, &baseline)?, baseline.display());
-                true
-            } else {
+            let judged = reproduce::reproduce(&plan, show).and_then(|outcome| {
+                if update {
+                    println!("{} values in {}", check::update(&plan, &outcome.summary, &baseline)?, baseline.display());
+                    return Ok(true);
+                }
                 let (deviations, compared) = check::check(&plan, &outcome.summary, &baseline)?;
                 print!("{}", check::print(&deviations, compared));
-                deviations.is_empty()
+                Ok(deviations.is_empty())
+            });
+            let held = match (judged, &scratch) {
+                (Err(Error::Interrupted { step, .. }), Some(_)) => {
+                    let remedy = "nothing is kept; give --out to be able to go on".into();
+                    Err(Error::Interrupted { step, remedy })
+                }
+                (judged, _) => judged,
             };
-            if let Some(scratch) = scratch {
+            if let Some(scratch) = scratch.filter(|s| s.is_dir()) {
                 std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", &e))?;
             }
-            return Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Command::Estimate { config, steps, set, features, profile, json } => {
             let timed = estimate::Timed { steps: steps.max(1), features, profiled: profile };

@@ -89,8 +89,11 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
     let taking_part = stack.modules_mut().iter_mut().take(modes.len());
     let numbers: usize = taking_part
         .zip(modes)
-        // A frozen module has weights; one that learns has two moments as well.
-        .map(|(m, mode)| m.params().n_params() * if *mode == Mode::Learn { 3 } else { 1 })
+        // A frozen module has weights; one that learns has its optimiser's moments as well.
+        .map(|(m, mode)| {
+            let (params, optimizer) = m.state();
+            params.n_params() * if *mode == Mode::Learn { 1 + optimizer.moments().len() } else { 1 }
+        })
         .sum();
     Ok((pool.peak_bytes() as f64 / 1e6, numbers as f64 * 4.0 / 1e6))
 }

@@ -163,7 +163,8 @@ fn mistaken(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let last = file.groups().filter(|g| g.starts_with("module_")).count();
     let examples = file.examples(&format!("module_{last}"), "class")?;
     let key = Key::new(file.provenance().seed, Purpose::Probe);
-    let fitted = Probe::Converged(probes::converged()).fit(&examples.part(Split::Train), key)?;
+    let train = examples.part(Split::Train);
+    let fitted = Probe::Converged(probes::converged(&train)).fit(&train, key)?;
     let score = fitted.evaluate(&examples.part(Split::Test), None)?;
     confusion(&ConfusionMap {
         title: format!("What the probe of module {last} takes for what"),

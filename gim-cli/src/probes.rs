@@ -5,57 +5,11 @@ use std::time::Instant;
 
 use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{ConvergedProbe, FeatureFile, Knn, PaperProbe, Part, Probe, Score, Split, table};
-use serde::{Deserialize, Serialize};
+
+pub use crate::figures::ProbeRow as Row;
 
 use crate::figures::Group;
 use crate::progress::{Mode as Show, Progress};
-
-/// A row of probe.csv; figures read a part of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Row {
-    /// What was probed.
-    pub group: Group,
-    /// One-based module number; 0 for the input itself.
-    pub module: usize,
-    /// `phones`, `speakers` or `classes`.
-    pub task: String,
-    /// `converged`, `paper` or `knn`.
-    pub protocol: String,
-    /// Share of the training labels that were fitted on.
-    #[serde(default = "all_labels")]
-    pub labels: f64,
-    /// Dimensions of the features.
-    pub dims: usize,
-    /// Rows fitted on.
-    pub train_rows: usize,
-    /// Rows judged.
-    pub test_rows: usize,
-    /// Share of right rows.
-    pub accuracy: f64,
-    /// The same without silence (phones only).
-    pub accuracy_no_silence: Option<f64>,
-    /// Mean recall over classes.
-    pub macro_accuracy: f64,
-    /// Share of rows whose class is among the five best.
-    #[serde(default)]
-    pub top5: Option<f64>,
-    /// Accuracy of the most frequent training class.
-    pub majority: f64,
-    /// L2 penalty chosen.
-    pub l2: Option<f64>,
-    /// Iterations of the final fit; 0 without one.
-    pub iterations: usize,
-    /// Whether it reached its tolerance.
-    pub converged: bool,
-    /// Seconds of the fit.
-    pub seconds: f64,
-    /// Seed of the run.
-    pub seed: u64,
-}
-
-fn all_labels() -> f64 {
-    1.0
-}
 
 fn kind(group: &str) -> (Group, usize) {
     let number = |prefix: &str| group.strip_prefix(prefix).and_then(|n| n.parse().ok());
@@ -74,7 +28,8 @@ fn kind(group: &str) -> (Group, usize) {
 
 /// A way to judge features.
 enum Protocol {
-    Linear(Probe),
+    Converged,
+    Paper(PaperProbe),
     /// A second opinion without any fit.
     Nearest(Knn),
 }
@@ -116,8 +71,8 @@ pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
         }
     };
     let chosen = match protocol {
-        "paper" => Protocol::Linear(Probe::Paper(paper)),
-        "converged" => Protocol::Linear(Probe::Converged(converged())),
+        "paper" => Protocol::Paper(paper),
+        "converged" => Protocol::Converged,
         "knn" => Protocol::Nearest(Knn::default()),
         other => {
             let what = format!("there is no protocol `{other}`");
@@ -134,7 +89,7 @@ pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
         return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or 1 and up"));
     }
     let seed = features.provenance().seed;
-    let mut progress = Progress::new(groups.len() as u64, "probe", show);
+    let mut progress = Progress::new(groups.len() as u64, "probes", show);
     let mut rows = Vec::new();
     for (done, name) in groups.iter().enumerate() {
         let examples = features.examples(name, label)?;
@@ -167,11 +122,10 @@ pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
                 let score = knn.evaluate(&train, &test, silence)?;
                 Row { seconds: began.elapsed().as_secs_f64(), ..row(&score, &train) }
             }
-            Protocol::Linear(probe) => {
-                let few = train.n_items() < ITEMS_PER_CLASS * train.n_classes();
-                let probe = match probe {
-                    Probe::Converged(p) if few => &Probe::Converged(ConvergedProbe { l2: vec![FEW_L2], ..p.clone() }),
-                    probe => probe,
+            linear => {
+                let probe = match linear {
+                    Protocol::Paper(paper) => Probe::Paper(*paper),
+                    _ => Probe::Converged(converged(&train)),
                 };
                 let fitted = probe.fit(&train, Key::new(seed, Purpose::Probe))?;
                 Row {
@@ -190,16 +144,23 @@ pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Training items of a class, on average, below which none can be spared to choose a penalty; and the penalty then.
+/// Training items for each class, on average, below which none are spared to choose a penalty; and the penalty then. Utterances
+/// count as items when their frames are judged, too.
 const ITEMS_PER_CLASS: usize = 3;
 const FEW_L2: f64 = 1e-2;
 
+/// Iterations after which a converged probe is stopped in any case; tables say how many were.
+pub(crate) const MOST_ITERATIONS: usize = 150;
+
 /// The converged protocol as tables use it: a looser tolerance than the default moves accuracies by less than a tenth of a point.
-pub(crate) fn converged() -> ConvergedProbe {
-    ConvergedProbe { path_rows: 10_000, max_iterations: 150, tolerance: 1e-3, ..ConvergedProbe::default() }
+pub(crate) fn converged(train: &Part<'_>) -> ConvergedProbe {
+    let default = ConvergedProbe::default();
+    let few = train.n_items() < ITEMS_PER_CLASS * train.n_classes();
+    let l2 = if few { vec![FEW_L2] } else { default.l2.clone() };
+    ConvergedProbe { l2, path_rows: 10_000, max_iterations: MOST_ITERATIONS, tolerance: 1e-3, ..default }
 }
 
-/// Adds rows to a table, replacing those of the same group, module, task, protocol and seed.
+/// Adds rows to a table, replacing those of the same group, module, task, protocol, share of labels and seed.
 ///
 /// # Errors
 /// When the table cannot be read or written.

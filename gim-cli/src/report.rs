@@ -12,6 +12,7 @@ use crate::claims::{Claim, Verdict};
 use crate::environment::Environment;
 use crate::figures::Group;
 use crate::memory::Peak;
+use crate::probes::MOST_ITERATIONS;
 use crate::summary::{Ablation, Summary, reported, signed, with, with_mark};
 
 /// Bytes above which a figure may be a photograph, and the quality it is then shown in.
@@ -44,7 +45,9 @@ pub struct Report<'a> {
     pub peaks: &'a [Peak],
     /// The paper's claims.
     pub claims: &'a [Claim],
-    /// PNG files.
+    /// The comparison's folder.
+    pub folder: &'a Path,
+    /// PNG files in it.
     pub figures: &'a [PathBuf],
     /// Title, name and TOML of every run's configuration.
     pub configurations: Vec<(String, String, String)>,
@@ -53,7 +56,7 @@ pub struct Report<'a> {
 /// A table: headings, and rows of cells. Cells are plain text.
 struct Table {
     title: String,
-    note: &'static str,
+    note: String,
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
@@ -113,9 +116,16 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
         };
         let few = if share < 1.0 { format!(", {} % of the labels", 100.0 * share) } else { String::new() };
         let judged = if task == "phones" { "without silence" } else { "accuracy" };
+        let (stopped, all) = seen.iter().fold((0, 0), |(s, n), r| (s + r.stopped, n + r.seeds));
+        let stopped = match stopped {
+            n if n > 0 => format!(
+                " {n} of these {all} probes were stopped after {MOST_ITERATIONS} iterations, short of their tolerance."
+            ),
+            _ => String::new(),
+        };
         out.push(Table {
             title: format!("{of}: {task}, {how}{few}"),
-            note: SPREAD,
+            note: format!("{SPREAD}{stopped}"),
             head: vec!["method", "features", "seeds", judged, "all", "macro", "over random", "paper"],
             rows: body,
         });
@@ -141,7 +151,7 @@ fn ablation_table(report: &Report<'_>) -> Option<Table> {
         .collect();
     (!rows.is_empty()).then(|| Table {
         title: "Ablations: the last module against the full method's".into(),
-        note: "Accuracy in percent (phones: without silence), mean ± half-width of the 95 % interval; differences are between runs of the same seed.",
+        note: "Accuracy in percent (phones: without silence), mean ± half-width of the 95 % interval; differences are between runs of the same seed.".into(),
         head: vec!["run", "change", "task", "accuracy", "full", "difference", "paper"],
         rows,
     })
@@ -161,7 +171,7 @@ fn memory_table(report: &Report<'_>) -> Table {
     });
     Table {
         title: "Memory of a training step by method and schedule".into(),
-        note: "Measured: the most that activations, gradients and scratch took at once, and parameters with their moments, in MB (10⁶ bytes). The paper's values are of its own networks on a GPU.",
+        note: "Measured: the most that activations, gradients and scratch took at once, and parameters with their moments, in MB (10⁶ bytes). The paper's values are of its own networks on a GPU.".into(),
         head: vec!["run", "method", "schedule", "buffers", "state", "total", "paper"],
         rows: rows.collect(),
     }
@@ -185,7 +195,7 @@ fn environment_table(report: &Report<'_>) -> Table {
     });
     Table {
         title: "Runs".into(),
-        note: "Seconds are of training alone.",
+        note: "Seconds are of training alone.".into(),
         head: vec!["run", "seed", "corpus", "command", "commit", "processor", "started", "seconds"],
         rows: rows.collect(),
     }
@@ -267,7 +277,7 @@ pub fn html(report: &Report<'_>) -> Result<String> {
     out += "<section><h2>Figures</h2>\n";
     for figure in report.figures.iter().filter(|f| f.extension().is_some_and(|e| e == "png")) {
         let bytes = std::fs::read(figure).map_err(|e| Error::io(figure, "read", &e))?;
-        let name = figure_name(figure);
+        let name = figure_name(figure, report.folder);
         let (kind, bytes) = embedded(bytes);
         let data = base64::engine::general_purpose::STANDARD.encode(bytes);
         let _ = writeln!(
@@ -310,22 +320,18 @@ fn as_jpeg(png: &[u8]) -> Option<Vec<u8>> {
     Some(jpeg)
 }
 
-/// `…/audio/gim/figures/loss.png` → `audio/gim: loss`; figures over all runs have no run in front.
-fn figure_name(path: &Path) -> String {
-    let parts: Vec<String> = path.with_extension("").iter().map(|p| p.to_string_lossy().into_owned()).collect();
-    let n = parts.len();
-    let at = parts.iter().rposition(|p| p == "figures").unwrap_or(0);
-    let stem = parts.last().cloned().unwrap_or_default();
-    match parts.get(at.saturating_sub(2)..at) {
-        Some([domain, run]) if n > 2 && ["audio", "vision"].contains(&domain.as_str()) => {
-            format!("{domain}/{run}: {stem}")
-        }
-        _ => stem,
+/// `audio/gim/figures/loss.png` in the comparison's folder → `audio/gim: loss`; figures over all runs have no run in front.
+fn figure_name(path: &Path, folder: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let run = path.parent().and_then(|figures| figures.strip_prefix(folder).ok()?.parent());
+    match run.map(|r| r.to_string_lossy()) {
+        Some(run) if !run.is_empty() => format!("{run}: {stem}"),
+        _ => stem.into_owned(),
     }
 }
 
 fn section(t: &Table) -> String {
-    let mut out = format!("<section><h2>{}</h2>\n<p class=\"note\">{}</p>\n", escape(&t.title), escape(t.note));
+    let mut out = format!("<section><h2>{}</h2>\n<p class=\"note\">{}</p>\n", escape(&t.title), escape(&t.note));
     out += "<div class=\"wide\"><table><thead><tr>";
     for h in &t.head {
         let _ = write!(out, "<th>{}</th>", escape(h));
@@ -349,8 +355,9 @@ mod tests {
 
     #[test]
     fn figures_are_named_by_run() {
-        assert_eq!(figure_name(Path::new("runs/quick/audio/gim/figures/loss.png")), "audio/gim: loss");
-        assert_eq!(figure_name(Path::new("runs/quick/figures/error-speakers.png")), "error-speakers");
+        let name = |file: &str| figure_name(&Path::new("runs/figures").join(file), Path::new("runs/figures"));
+        assert_eq!(name("audio/gim/figures/loss.png"), "audio/gim: loss");
+        assert_eq!(name("figures/error-speakers.png"), "error-speakers");
     }
 
     #[test]
@@ -384,6 +391,7 @@ mod tests {
             ablations: &[],
             peaks: &[],
             claims: &[claim],
+            folder: Path::new(""),
             figures: &figures,
             configurations: vec![("A".into(), "a".into(), "x = \"<\"".into())],
         };

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
-use gim_core::{Error, Result};
+use gim_core::{Error, Pool, Result};
 use gim_eval::table;
 
 use crate::claims;
 use crate::config::Config;
-use crate::environment::Environment;
-use crate::figures::{Group, TrainRow, read_rows};
+use crate::environment::{Environment, TrainedOn};
+use crate::figures::{Group, TrainRow};
 use crate::files::{create_folder, write_atomic};
 use crate::memory::{self, Peak};
 use crate::probes::{How, Row};
@@ -48,6 +49,7 @@ pub struct Outcome {
 /// The tables of a run: what its probes found, and its training curves.
 const PROBES: &str = "probe.csv";
 const CURVES: &str = "train.csv";
+const ENVIRONMENT: &str = "environment.json";
 
 /// Shares of the labels that methods are probed with besides all of them.
 const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
@@ -77,6 +79,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     let mut summary = Vec::new();
     let mut files = Vec::new();
     let mut runs = Vec::new();
+    let mut corpora = Corpora::of(plan)?;
     for (i, entry) in plan.sweep.run.iter().enumerate() {
         let config = entry.config(&plan.set)?;
         let mut rows: Vec<Row> = Vec::new();
@@ -94,7 +97,9 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             let config =
                 Config { train: crate::config::TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
             let baselines = entry.baselines.as_ref().map(|run| plan.out.join(run).join(format!("seed-{seed}")));
-            rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), drawn, show)?);
+            let on = corpora.expected(&config);
+            rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), on, drawn, show)?);
+            corpora.note(&config, &folder)?;
             folders.push(folder);
         }
         if folders.is_empty() {
@@ -128,6 +133,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         ablations: &ablations,
         peaks: &peaks,
         claims: &claims,
+        folder: &plan.out,
         figures: &files,
         configurations: plan
             .sweep
@@ -142,6 +148,53 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     files.extend(tables);
     files.push(page);
     Ok(Outcome { summary, ablations, files })
+}
+
+/// What the runs of a comparison have learnt from: those that look at the same data must have found the same corpus there, or
+/// differences between them would be differences between corpora.
+struct Corpora(BTreeMap<(&'static str, String), TrainedOn>);
+
+impl Corpora {
+    /// Those of the runs that have been begun.
+    fn of(plan: &Plan) -> Result<Self> {
+        let mut corpora = Self(BTreeMap::new());
+        for entry in &plan.sweep.run {
+            let config = entry.config(&plan.set)?;
+            for folder in plan.seeds(&config).map(|seed| plan.folder(entry, seed)) {
+                if folder.join(ENVIRONMENT).is_file() {
+                    corpora.note(&config, &folder)?;
+                }
+            }
+        }
+        Ok(corpora)
+    }
+
+    /// Domain and settings of the data.
+    fn key(config: &Config) -> (&'static str, String) {
+        let experiment = config.domain.experiment();
+        let [(_, data), ..] = experiment.sections();
+        (experiment.name(), data)
+    }
+
+    /// What a run of this configuration has to be trained on, when another says.
+    fn expected(&self, config: &Config) -> Option<&TrainedOn> {
+        self.0.get(&Self::key(config))
+    }
+
+    /// Takes down what a run was trained on.
+    fn note(&mut self, config: &Config, folder: &Path) -> Result<()> {
+        let Some(own) = Environment::of_run(folder)?.corpus else { return Ok(()) };
+        match self.expected(config).filter(|other| other.digest != own.digest) {
+            Some(other) => {
+                let what = format!("was trained on {own}, other runs of this comparison on {other}");
+                Err(Error::file(folder, what, "choose another --out, or remove the folders of one kind"))
+            }
+            None => {
+                self.0.insert(Self::key(config), own);
+                Ok(())
+            }
+        }
+    }
 }
 
 /// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
@@ -159,22 +212,28 @@ fn is_finished(entry: &Entry, folder: &Path) -> Result<bool> {
     Ok(folder.join(CURVES).is_file() && made_and_missing(entry, folder)?.1.is_empty())
 }
 
-/// The rows of the probes that have been made, and those that have not.
+/// The rows of the probes that have been made, and those that have not, be it of one module.
 fn made_and_missing(entry: &Entry, folder: &Path) -> Result<(Vec<Row>, Vec<How>)> {
-    let csv = folder.join(PROBES);
+    let (csv, curves) = (folder.join(PROBES), folder.join(CURVES));
     let made: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
+    let learnt: Vec<TrainRow> = if curves.is_file() { table::read_rows(&curves)? } else { Vec::new() };
+    let modules = learnt.iter().map(|r| r.module).max().unwrap_or(0);
     let mut missing = wanted(entry)?;
-    missing.retain(|how| !made.iter().any(|r| how.made(r)));
+    missing.retain(|how| {
+        let of = |m| made.iter().any(|r| how.made(r) && r.group == Group::Trained && r.module == m);
+        !(1..=modules.max(1)).all(of)
+    });
     Ok((made, missing))
 }
 
 /// Trains and probes one seed of one run, as far as that has not been done. Rows of the random encoder and the input are those
-/// of the run in `baselines`, if there is one.
+/// of the run in `baselines`, if there is one. It is trained on the corpus `on`, if one is known.
 fn one_run(
     entry: &Entry,
     config: &Config,
     folder: &Path,
     baselines: Option<&Path>,
+    on: Option<&TrainedOn>,
     keep_features: bool,
     show: Show,
 ) -> Result<Vec<Row>> {
@@ -192,11 +251,16 @@ fn one_run(
     // Tables and curves may be all that was kept of a run.
     if !missing.is_empty() || !folder.join(CURVES).is_file() {
         if !started || !run::is_complete(folder, config)? {
-            run::train(config, folder, started, show)?;
+            run::train(config, folder, started, on, show)?;
         }
         let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join(PROBES)))?;
         extract::features_of(folder, baselines.is_none(), show)?;
         for how in &missing {
+            if run::STOP.load(Ordering::Relaxed) {
+                let (.., step) = run::open(folder, &Pool::new())?;
+                let remedy = "what has been trained and probed is saved; the same command goes on".into();
+                return Err(Error::Interrupted { step, remedy });
+            }
             let mut rows = probes::probe(&features, how, show)?;
             rows.extend(beside(&rows, shared.iter().filter(|r| how.made(r)), folder)?);
             done = probes::merge(&folder.join(PROBES), &rows)?;
@@ -221,10 +285,12 @@ fn wanted(entry: &Entry) -> Result<Vec<How>> {
     Ok(all)
 }
 
-/// The rows of `others` that belong beside `rows`: those of the input, and of the random encoder at the same modules.
+/// The rows of `others` that belong beside `rows`: those of the input, and of the random encoder at the same modules, where
+/// `rows` lacks them.
 fn beside<'a>(rows: &[Row], others: impl Iterator<Item = &'a Row>, folder: &Path) -> Result<Vec<Row>> {
     let mut out = Vec::new();
-    for other in others.filter(|o| o.group != Group::Trained) {
+    let lacks = |o: &&Row| !rows.iter().any(|r| (r.group, r.module) == (o.group, o.module));
+    for other in others.filter(|o| o.group != Group::Trained).filter(lacks) {
         match rows.iter().find(|r| r.group == Group::Trained && r.module == other.module) {
             Some(own) if own.dims != other.dims => {
                 let what = format!(
@@ -291,7 +357,7 @@ fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<report::Made>> {
     for (entry, folders) in runs {
         for folder in folders {
             let environment = Environment::of_run(folder)?;
-            let seconds = read_rows::<TrainRow>(&folder.join(CURVES))?.last().and_then(|r| r.seconds);
+            let seconds = table::read_rows::<TrainRow>(folder.join(CURVES))?.last().and_then(|r| r.seconds);
             out.push(report::Made { run: entry.name.clone(), environment, seconds });
         }
     }

@@ -10,10 +10,11 @@ use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Packet, Stack, iterative_modes, step_in_turn};
 use gim_core::{Error, Pool, Result};
+use gim_eval::table;
 
 use crate::config::Config;
 use crate::environment::{Environment, TrainedOn};
-use crate::figures::{TrainRow, read_rows};
+use crate::figures::TrainRow;
 use crate::files::{create_folder, write_atomic};
 use crate::progress::{Mode as Show, Progress};
 
@@ -105,15 +106,7 @@ pub fn is_complete(run: &Path, config: &Config) -> Result<bool> {
 /// # Errors
 /// When the folder is no run, or has no intact checkpoint.
 pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
-    let file = run.join("config.toml");
-    if !file.is_file() {
-        return Err(Error::file(
-            run,
-            "is not the folder of a run: it has no config.toml",
-            "give the folder that gim train made",
-        ));
-    }
-    let config = Config::load(&file.to_string_lossy(), &[])?;
+    let config = Config::of_run(run)?;
     let mut stack = config.domain.experiment().build(&config.optimizer, config.train.seed, pool)?;
     let Some((step, folder)) = checkpoints(run).pop() else {
         return Err(Error::file(run, "has no checkpoint", "train it first"));
@@ -122,11 +115,11 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     Ok((config, stack, step))
 }
 
-/// Trains, or goes on with, the run in `run`. Gives the steps done.
+/// Trains, or goes on with, the run in `run`, on the corpus `on`, if it says one. Gives the steps done.
 ///
 /// # Errors
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
-pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u64> {
+pub fn train(config: &Config, run: &Path, resume: bool, on: Option<&TrainedOn>, show: Show) -> Result<u64> {
     let started = Instant::now();
     let pool = config.train.pool();
     let seed = config.train.seed;
@@ -152,12 +145,18 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
     }
     let (folder, digest) = feed.corpus();
     let corpus = TrainedOn::new(folder, digest);
-    if first > 0
-        && let Some(before) = Environment::of_run(run)?.corpus
+    let before = if first > 0 { Environment::of_run(run)?.corpus } else { on.cloned() };
+    if let Some(before) = before
         && before.digest != corpus.digest
     {
-        let what = format!("was begun on {before}, not on {corpus}");
+        let what = format!("belongs to what was begun on {before}, not on {corpus}");
         return Err(Error::file(run, what, "name that corpus by data.path or GIM_DATA, or train into another folder"));
+    }
+    let iterative = config.train.iterative();
+    let total = if iterative { each * modules as u64 } else { each };
+    if first > 0 && first >= total {
+        // What the finished run was made with stays on record.
+        return Ok(total);
     }
     create_folder(run)?;
     write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
@@ -169,18 +168,22 @@ pub fn train(config: &Config, run: &Path, resume: bool, show: Show) -> Result<u6
             eprintln!("note: {note}");
         }
     }
-    let iterative = config.train.iterative();
-    let total = if iterative { each * modules as u64 } else { each };
 
+    // A full disk cuts the last line short; its steps will be done again.
+    if first > 0 && csv.is_file() {
+        let bytes = std::fs::read(&csv).map_err(|e| Error::io(&csv, "read the log", &e))?;
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        write_atomic(&csv, &bytes[..whole])?;
+    }
     // Rows behind the checkpoint belong to steps that will be done again.
-    let mut rows: Vec<TrainRow> = if first > 0 && csv.is_file() { read_rows(&csv)? } else { Vec::new() };
+    let mut rows: Vec<TrainRow> = if first > 0 && csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
     rows.retain(|r| r.step <= first);
     let before = rows.last().and_then(|r| r.seconds).unwrap_or(0.0);
     write_rows(&csv, &rows)?;
     let mut log =
         std::fs::OpenOptions::new().append(true).open(&csv).map_err(|e| Error::io(&csv, "open the log", &e))?;
 
-    let mut progress = Progress::resumed(first, total, "step", show);
+    let mut progress = Progress::resumed(first, total, "steps", show);
     let (mut sums, mut latest) = (vec![(0.0, 0.0, 0u64); modules], vec![f64::NAN; modules]);
     let all = vec![Mode::Learn; modules];
     for step in first..total {

@@ -81,6 +81,9 @@ pub struct Summary {
     /// Accuracy (without silence for phones) of every seed, for differences between runs.
     #[serde(skip)]
     pub by_seed: BTreeMap<u64, f64>,
+    /// Seeds whose probe was stopped before it met its tolerance.
+    #[serde(skip)]
+    pub stopped: usize,
     /// Test rows that a seed's accuracy is a share of; the least over seeds.
     #[serde(skip)]
     pub test_rows: usize,
@@ -176,6 +179,7 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             paper: reported.map(|p| p.value),
             paper_mark: reported.map(|p| p.mark.clone()),
             by_seed: rows.iter().map(|r| (r.seed, judged(r))).collect(),
+            stopped: rows.iter().filter(|r| r.protocol == "converged" && !r.converged).count(),
             test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
         });
     }

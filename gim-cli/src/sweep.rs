@@ -101,8 +101,10 @@ impl Sweep {
                 )
             })?,
         };
-        let Listed { seeds, mut run, like, presets } = toml::from_str(&text)
-            .map_err(|e| Error::file(source, format_args!("is no list of runs: {e}"), "mend the file"))?;
+        let Listed { seeds, mut run, like, presets } = toml::from_str(&text).map_err(|e: toml::de::Error| {
+            let what = e.to_string().trim_end().replace('\n', " ");
+            Error::file(source, format_args!("is no list of runs: {what}"), "mend the file")
+        })?;
         if let Some(like) = like {
             if !SWEEPS.iter().any(|s| s.0 == like) {
                 let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
@@ -140,8 +142,18 @@ impl Sweep {
             if let Some(than) = e.than.as_ref().filter(|t| !names.contains(t)) {
                 return wrong(format!("compares `{}` with `{than}`, which it does not list", e.name));
             }
-            if let Some(of) = e.baselines.as_ref().filter(|of| !self.run[..i].iter().any(|r| &r.name == *of)) {
-                return wrong(format!("wants the baselines of `{of}` for `{}`, but does not list it before", e.name));
+            if let Some(of) = &e.baselines {
+                let Some(run) = self.run[..i].iter().find(|r| &r.name == of) else {
+                    return wrong(format!(
+                        "wants the baselines of `{of}` for `{}`, but does not list it before",
+                        e.name
+                    ));
+                };
+                let theirs = run.tasks()?;
+                if let Some(task) = e.tasks()?.iter().find(|t| !theirs.contains(t)) {
+                    let what = format!("wants the baselines of `{of}` for `{}`, which does not probe {task}", e.name);
+                    return wrong(what);
+                }
             }
             let known = e.config(&[])?.domain.experiment().tasks();
             if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
@@ -153,13 +165,17 @@ impl Sweep {
 
     /// The runs whose names begin with `prefix`, and those they are compared with or share baselines with.
     pub fn only(mut self, prefix: &str) -> Self {
-        let wanted: BTreeSet<String> = self
-            .run
-            .iter()
-            .filter(|e| e.name.starts_with(prefix))
-            .flat_map(|e| [Some(e.name.clone()), e.than.clone(), e.baselines.clone()])
-            .flatten()
-            .collect();
+        let mut wanted: BTreeSet<String> =
+            self.run.iter().map(|e| e.name.clone()).filter(|n| n.starts_with(prefix)).collect();
+        loop {
+            let named = self.run.iter().filter(|e| wanted.contains(&e.name));
+            let more: Vec<String> = named.flat_map(|e| [e.than.clone(), e.baselines.clone()]).flatten().collect();
+            let before = wanted.len();
+            wanted.extend(more);
+            if wanted.len() == before {
+                break;
+            }
+        }
         self.run.retain(|e| wanted.contains(&e.name));
         self
     }
@@ -182,6 +198,19 @@ mod tests {
         }
     }
 
+    /// What a wanted run is compared with has baselines of its own.
+    #[test]
+    fn a_part_of_a_comparison_is_whole() {
+        let run = |name: &str, more: &str| {
+            format!("[[run]]\nname = \"{name}\"\ntitle = \"T\"\npreset = \"audio-quick\"\n{more}\n")
+        };
+        let runs = [run("c", ""), run("b", "baselines = \"c\""), run("a", "than = \"b\""), run("d", "")];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("seeds = 1\n{}", runs.concat())).unwrap();
+        let part = Sweep::load(&file.path().to_string_lossy()).unwrap().only("a");
+        assert_eq!(part.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["c", "b", "a"]);
+    }
+
     #[test]
     fn nonsense_is_named() {
         let run = "[[run]]\nname = \"a\"\ntitle = \"A\"\npreset = \"audio-quick\"\n";
@@ -195,6 +224,10 @@ mod tests {
             (format!("seeds = 1\n{run}{run}"), "twice"),
             (format!("seeds = 1\n{run}than = \"b\"\n"), "`b`"),
             (format!("seeds = 1\n{run}tasks = [\"classes\"]\n"), "phones, speakers"),
+            (
+                format!("seeds = 1\n{run}tasks = [\"phones\"]\n{}baselines = \"a\"\n", run.replace("\"a\"", "\"b\"")),
+                "does not probe speakers",
+            ),
             (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
             (format!("seeds = 1\n{run}more = 1\n"), "more"),
             (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),

@@ -81,15 +81,14 @@ fn a_comparison_is_whole_resumable_and_guarded() {
     );
     assert!(page.contains("can't tell at this scale"), "one seed decides nothing");
 
-    // Nothing is done twice: checkpoints and probes keep their times.
-    let probe = root.join("out/vision/gim/seed-1/probe.csv");
-    let made = |p: &Path| std::fs::metadata(p).unwrap().modified().unwrap();
-    let before = made(&probe);
+    // Nothing is done twice: curves and probes keep their times.
+    let seed = root.join("out/vision/gim/seed-1");
+    let made = || ["train.csv", "probe.csv"].map(|f| std::fs::metadata(seed.join(f)).unwrap().modified().unwrap());
+    let before = made();
     ok(root, &["sweep", "tiny.toml", "--out", "out"]);
-    assert_eq!(before, made(&probe));
+    assert_eq!(before, made());
     assert_eq!(table, read("table_vision.csv"));
     // Nor when only tables, curves and figures were kept.
-    let seed = root.join("out/vision/gim/seed-1");
     for kept in std::fs::read_dir(&seed).unwrap().map(|f| f.unwrap().path()) {
         if kept.is_dir() {
             std::fs::remove_dir_all(kept).unwrap();
@@ -98,7 +97,9 @@ fn a_comparison_is_whole_resumable_and_guarded() {
         }
     }
     ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
-    assert_eq!(before, made(&probe));
+    assert!(before == made() && !seed.join("checkpoints").exists());
+    // What would put other curves beside them is refused.
+    assert!(fails(root, &["train", "--resume", "out/vision/gim/seed-1"]).contains("weights are gone"));
     assert_eq!(table, read("table_vision.csv"));
     assert_eq!(page.matches("<img").count(), read("report.html").matches("<img").count());
     // A page of what is there so far.
@@ -111,6 +112,21 @@ fn a_comparison_is_whole_resumable_and_guarded() {
     let rows = ok(root, &["probe", "out/vision/greedy-supervised/seed-1", "--task", "classes", "--json"]).stdout;
     let rows = String::from_utf8_lossy(&rows).into_owned();
     assert!(rows.contains("\"random\"") && rows.contains("\"raw\""), "{rows}");
+    // Nothing is trained or probed on another corpus than the other runs of the comparison.
+    std::fs::remove_dir_all(root.join("out/vision/one-negative")).unwrap();
+    let picture = root.join("corpus/train/dark/00.png");
+    std::fs::rename(&picture, root.join("elsewhere.png")).unwrap();
+    let part = |name: &str| fails(root, &["reproduce", "tiny.toml", "--out", "out", "--only", name]);
+    assert!(part("vision/one-negative").contains("belongs to what was begun on corpus"));
+    std::fs::remove_file(root.join("out/vision/supervised/seed-1/features.h5")).unwrap();
+    assert!(part("vision/supervised").contains("was trained on corpus"));
+    std::fs::rename(root.join("elsewhere.png"), &picture).unwrap();
+    // The probes of one module are not those of all.
+    let one = root.join("out/vision/greedy-supervised/seed-1");
+    std::fs::remove_file(one.join("probe.csv")).unwrap();
+    ok(root, &["probe", "out/vision/greedy-supervised/seed-1", "--task", "classes", "--module", "1"]);
+    ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
+    assert_eq!(table, read("table_vision.csv"));
     // A run of another configuration is not taken for this one.
     sweep(root, 12);
     assert!(fails(root, &["reproduce", "tiny.toml", "--out", "out"]).contains("another configuration"));

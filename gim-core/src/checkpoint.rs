@@ -24,7 +24,7 @@ pub struct CheckpointMeta {
     pub step: u64,
     /// Steps the optimiser has taken.
     pub optimizer_steps: u64,
-    /// Digest of the configuration that made it.
+    /// The settings it must agree with.
     pub configuration: String,
 }
 
@@ -69,7 +69,11 @@ pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) ->
 pub fn load<F: Scalar>(path: &Path, module: &mut dyn Module<F>) -> Result<CheckpointMeta> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", &e))?;
     let damaged = |what: &dyn std::fmt::Display| {
-        Error::file(path, format_args!("is no intact checkpoint: {what}"), "use another checkpoint of the run")
+        Error::file(
+            path,
+            format_args!("is no intact checkpoint: {what}"),
+            "remove its folder: the one before it is used then",
+        )
     };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;

@@ -517,9 +517,12 @@ impl FeatureFile {
         Ok(Ok(Self { path: path.to_owned(), groups, ids, index, split, labels, provenance }))
     }
 
-    /// Names of the groups, as in the file, in alphabetical order.
+    /// Names of the groups, in alphabetical order, numbered ones by their numbers.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
-        self.groups.keys().map(String::as_str)
+        let mut names: Vec<&str> = self.groups.keys().map(String::as_str).collect();
+        // Of names that differ in their numbers alone, shorter ones come first.
+        names.sort_by_key(|n| (n.trim_end_matches(|c: char| c.is_ascii_digit()), n.len()));
+        names.into_iter()
     }
 
     /// A group's name for people and its dimensions.

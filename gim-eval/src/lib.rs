@@ -37,4 +37,3 @@ pub use metrics::{Confusion, Interval, Score};
 pub use probe::{Batch, ConvergedProbe, FittedProbe, PaperProbe, Probe};
 pub use regression::{Baseline, Deviation, Measured, compare};
 pub use similarity::{cka_matrix, linear_cka};
-pub use table::ProbeRow;

@@ -1,7 +1,7 @@
 //! Synthetic features with classes, for measurements without a corpus.
 
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
-use gim_core::{Pool, Result, testing::uniform};
+use gim_core::{Error, Pool, Result, testing::uniform};
 use ndarray::Array2;
 
 use crate::examples::Examples;
@@ -12,8 +12,12 @@ use crate::items::{ItemIndex, Split};
 /// a test item.
 ///
 /// # Errors
-/// When there are no rows, dimensions or classes.
+/// When there are no rows or dimensions, or fewer than two classes.
 pub fn examples(items: usize, frames: usize, d: usize, classes: usize, strength: f32) -> Result<Examples> {
+    if items * frames == 0 || d == 0 || classes < 2 {
+        let what = format!("{items} items of {frames} rows, {d} dimensions and {classes} classes are no problem");
+        return Err(Error::config("synthetic features", what, "use 1 or more, and 2 classes or more"));
+    }
     let (n, hidden) = (items * frames, d.div_ceil(4));
     let narrow = |v: Vec<f64>| v.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
     let mut h = narrow(uniform(n * hidden, 1));

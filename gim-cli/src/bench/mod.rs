@@ -14,13 +14,14 @@ use std::time::{Instant, SystemTime};
 
 use gim_core::kernels::profile;
 use gim_core::{Error, Result};
+use gim_eval::table;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::chunks::{Chunks, THREADS};
 use crate::environment::{Environment, rfc3339};
 use crate::estimate::{Estimate, median};
 use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
-use crate::files::{create_folder, write_atomic, write_atomic_with};
+use crate::files::{create_folder, write_atomic};
 use crate::progress::Mode;
 use plan::{Item, Other};
 pub use probe::{Fits, ProbeWork};
@@ -153,6 +154,9 @@ pub fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     }
     let environment = Environment::capture(0, threads);
     let folder = options.out.clone().unwrap_or_else(|| default_folder(&environment));
+    if folder.join("bench.csv").exists() {
+        return Err(Error::file(&folder, "holds a benchmark already", "choose another --out, or remove it"));
+    }
     create_folder(&folder)?;
     let load = std::fs::read_to_string("/proc/loadavg").ok().and_then(|l| l.split(' ').next()?.parse().ok());
     let mut bench = Bench {
@@ -321,13 +325,13 @@ impl Bench {
         self.hold_against_limit();
         let file = |name: &str| self.folder.join(name);
         let mut files = vec![file("bench.csv")];
-        write_csv(&files[0], &self.rows)?;
+        table::write_rows(&files[0], &self.rows)?;
         if !self.chunks.is_empty() {
             files.push(file("chunks.csv"));
             let columns = ["name", "part", "loops", "fewest_tasks", "most_tasks", "longest_seconds"].map(str::to_owned);
             let mut rows = vec![columns.into_iter().chain(THREADS.map(|t| format!("seconds_{t}"))).collect()];
             rows.extend(self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name, c)));
-            write_csv(&files[1], &rows)?;
+            table::write_rows(&files[1], &rows)?;
         }
         let chart = self.chart()?;
         let drawn = chart.as_ref().map(|figure| figure.save(&self.folder, "speed")).transpose()?;
@@ -392,14 +396,6 @@ fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
     rows.push(row("outside of loops", Default::default(), [chunks.serial; THREADS.len()]));
     rows.push(row("step", Default::default(), chunks.seconds));
     rows
-}
-
-fn write_csv(path: &Path, rows: &[impl Serialize]) -> Result<()> {
-    write_atomic_with(path, |out| {
-        let mut csv = csv::Writer::from_writer(out);
-        rows.iter().try_for_each(|r| csv.serialize(r)).map_err(std::io::Error::other)?;
-        csv.flush()
-    })
 }
 
 /// Runs a program and gives the last line it printed.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::plan::{AXES, Other};
 use super::{Bench, COMPARED, Row};
 use crate::chunks::{Chunks, THREADS};
-use crate::figures::count;
+use crate::figures::{count, short};
 use crate::report::markdown_table;
 
 /// Everything measured so far, in Markdown.
@@ -248,15 +248,6 @@ fn timed(row: &Row) -> String {
     format!("{} ({} to {})", short(row.seconds), short(row.seconds_min), short(row.seconds_max))
 }
 
-/// Three digits that count, or all before the point.
-fn short(value: f64) -> String {
-    if value == 0.0 {
-        return "0".into();
-    }
-    let digits = (2.0 - value.abs().max(1e-6).log10().floor()).max(0.0) as usize;
-    format!("{value:.digits$}")
-}
-
 fn maybe(value: Option<f64>, digits: usize) -> String {
     value.map_or(String::new(), |v| format!("{v:.digits$}"))
 }
@@ -274,13 +265,5 @@ mod tests {
         let points: Vec<(f64, f64)> = [1.0, 2.0, 4.0f64].iter().map(|x| (*x, 3.0 * x.powi(2))).collect();
         assert!((slope(&points).unwrap() - 2.0).abs() < 1e-12);
         assert_eq!(slope(&points[..1]), None);
-    }
-
-    #[test]
-    fn numbers_have_three_digits() {
-        assert_eq!(
-            [0.0, 0.01234, 0.5, 9.876, 45.67, 1234.5].map(short),
-            ["0", "0.0123", "0.500", "9.88", "45.7", "1234"]
-        );
     }
 }

@@ -7,7 +7,7 @@ use gim_audio::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
 use gim_audio::loader::{CropConfig, CropLoader, ShortPolicy};
 use gim_audio::mfcc::{Mfcc, MfccConfig};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
-use gim_audio::phones::{Alignment, LABEL_HOP, PhoneLabels, Receptive, label_frames};
+use gim_audio::phones::{LABEL_HOP, PhoneLabels, Receptive, label_frames};
 use gim_audio::standardize::Standardize;
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::on_pool_thread;
@@ -28,7 +28,7 @@ use crate::config::TrainConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioData {
-    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus.
+    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus; `embedded` for that one whatever `GIM_DATA` is.
     pub path: String,
     /// Samples of a crop.
     pub crop: usize,
@@ -203,8 +203,8 @@ impl Experiment for AudioConfig {
         vec![0; n].into()
     }
 
-    fn negatives(&self) -> usize {
-        self.loss.negatives
+    fn negatives(&self) -> Option<usize> {
+        (self.loss.target == Target::Future).then_some(self.loss.negatives)
     }
 
     fn input_name(&self) -> String {
@@ -271,7 +271,7 @@ impl Extractor for SoundExtractor {
 
     fn labels(&self) -> Vec<LabelSpec> {
         let mut labels =
-            vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: self.corpus.speakers().len() }];
+            vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: self.corpus.speakers().len().max(2) }];
         if let Some(phones) = self.corpus.labels() {
             labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes: PhoneLabels::n_classes(phones) });
         }
@@ -287,7 +287,7 @@ impl Extractor for SoundExtractor {
     }
 
     fn noun(&self) -> &'static str {
-        "utterance"
+        "utterances"
     }
 
     fn extract(
@@ -310,15 +310,10 @@ impl Extractor for SoundExtractor {
                 groups.extend(self.features(random, &sound, pool)?);
                 groups.push(self.mfcc.compute(&sound));
             }
-            let rows = groups[0].nrows();
             let mut labels = vec![vec![utterance.speaker as i32]];
             if self.corpus.labels().is_some() {
-                let mut phones = vec![-1; rows];
                 // Features are on the labels' own grid already: label n belongs to row n.
-                let aligned = self.corpus.labels_for(*u, rows, Alignment::Centre { shift: 0 })?;
-                let from = aligned.first_feature;
-                phones[from..].iter_mut().zip(aligned.labels).for_each(|(p, l)| *p = i32::from(*l));
-                labels.push(phones);
+                labels.push(self.corpus.phones_of(*u, 0, groups[0].nrows() * LABEL_HOP));
             }
             out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
         }

@@ -132,8 +132,8 @@ pub trait Experiment {
     /// Labels of a batch for measurements without a corpus: class 0 everywhere; none without supervision.
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
 
-    /// Negatives of the loss.
-    fn negatives(&self) -> usize;
+    /// Negatives of the loss; none of a loss that has labels.
+    fn negatives(&self) -> Option<usize>;
 
     /// The input in words, for the schematic.
     fn input_name(&self) -> String;
@@ -240,12 +240,15 @@ impl Domain {
     }
 }
 
+/// What `data.path` says for the corpus in `data/`, whatever `GIM_DATA` is.
+const EMBEDDED: &str = "embedded";
+
 /// A folder given by a setting, else by `GIM_DATA` (its part `name`, when it has one), else embedded in `data/`.
 pub(crate) fn folder(path: &str, name: &str, embedded: &str) -> Result<PathBuf> {
-    if !path.is_empty() {
+    if !path.is_empty() && path != EMBEDDED {
         return Ok(PathBuf::from(path));
     }
-    if let Some(folder) = std::env::var_os("GIM_DATA") {
+    if let Some(folder) = std::env::var_os("GIM_DATA").filter(|f| path != EMBEDDED && !f.is_empty()) {
         let folder = PathBuf::from(folder);
         let part = folder.join(name);
         return Ok(if part.is_dir() { part } else { folder });

@@ -28,7 +28,7 @@ use crate::config::TrainConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
-    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus.
+    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus; `embedded` for that one whatever `GIM_DATA` is.
     pub path: String,
     /// Side of the square cut out: at random in training, in the middle for features.
     pub crop: usize,
@@ -72,14 +72,17 @@ const TOGETHER: usize = 16;
 impl VisionConfig {
     fn corpus(&self) -> Result<Arc<dyn ImageCorpus>> {
         let d = &self.data;
-        // Without `skip_bad`, small pictures are found when the loader or the features need them.
-        let min_side = if d.skip_bad && d.short_side == 0 { d.crop.saturating_sub(2 * d.pad) } else { 0 };
+        // Features look at the middle of pictures as they are: what is only large enough with margins could not be probed.
+        let min_side = if d.skip_bad && d.short_side == 0 { d.crop } else { 0 };
         let options = CorpusOptions { skip_bad: self.data.skip_bad, min_side, ..CorpusOptions::default() };
         corpus::open(&self.folder()?, &options)
     }
 
     fn open(&self) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
         let corpus = self.corpus()?;
+        for split in [corpus::Split::Train, corpus::Split::Test] {
+            check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
+        }
         let standardize = Standardize::measure(&*corpus, self.data.colour)?;
         Ok((corpus, standardize))
     }
@@ -95,9 +98,6 @@ impl VisionConfig {
     /// When the corpus cannot be used.
     pub fn view(&self) -> Result<View> {
         let (corpus, standardize) = self.open()?;
-        for split in [corpus::Split::Train, corpus::Split::Test] {
-            check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
-        }
         Ok(View { config: self.clone(), corpus, standardize, patches: self.network.patches()? })
     }
 }
@@ -283,8 +283,8 @@ impl Experiment for VisionConfig {
         vec![0; if self.loss.target == Target::Future { 0 } else { batch }].into()
     }
 
-    fn negatives(&self) -> usize {
-        self.loss.negatives
+    fn negatives(&self) -> Option<usize> {
+        (self.loss.target == Target::Future).then_some(self.loss.negatives)
     }
 
     fn input_name(&self) -> String {
@@ -332,7 +332,7 @@ impl Extractor for PictureExtractor {
     }
 
     fn noun(&self) -> &'static str {
-        "picture"
+        "pictures"
     }
 
     fn extract(

@@ -34,8 +34,11 @@ const ALL: &str = "All frames";
 const ALL_ITEMS: &str = "All items";
 const SILENT: &str = "Without silence";
 
-const METRICS: [Metric; 3] =
-    [(ALL, |r| Some(r.accuracy)), (SILENT, |r| r.accuracy_no_silence), ("Mean over classes", |r| r.macro_accuracy)];
+const METRICS: [Metric; 3] = [
+    (ALL, |r| Some(r.accuracy)),
+    (SILENT, |r| r.accuracy_no_silence),
+    ("Mean over classes", |r| Some(r.macro_accuracy)),
+];
 
 /// Values of one series: by module, one for each seed.
 type Series = BTreeMap<usize, Vec<f64>>;
@@ -51,7 +54,7 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
         .filter(|(_, value)| rows.iter().filter(on_modules).any(|r| value(r).is_some_and(f64::is_finite)))
         .collect();
     let n_modules = rows.iter().map(|r| r.module).max().unwrap_or(1);
-    let seeds: BTreeSet<Option<u64>> = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.seed).collect();
+    let seeds: BTreeSet<u64> = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.seed).collect();
 
     let panels: Vec<Content> = metrics.iter().map(|&(_, value)| Content::of(&rows, value)).collect();
     let (low, high) =
@@ -147,7 +150,7 @@ impl Content {
         let level = |group| series(group).get(&0).map(|values| mean_and_deviation(values).0);
         // `majority` belongs to the accuracy over all rows: the other panels have another chance level.
         let all_rows = rows.iter().all(|r| value(r) == Some(r.accuracy));
-        let majorities: Vec<f64> = rows.iter().filter_map(|r| r.majority).filter(|v| v.is_finite()).collect();
+        let majorities: Vec<f64> = rows.iter().map(|r| r.majority).filter(|v| v.is_finite()).collect();
         let majority = (all_rows && !majorities.is_empty()).then(|| 100.0 * mean_and_deviation(&majorities).0);
         Self {
             trained: modules(Group::Trained),

@@ -89,7 +89,7 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         legend.push((Sample::MarkedDashed(paper_ink(i), shape(i)), label));
     }
     let items: Vec<usize> =
-        spec.methods.iter().flat_map(|m| &m.rows).filter(|r| r.task == spec.task).filter_map(|r| r.test_rows).collect();
+        spec.methods.iter().flat_map(|m| &m.rows).filter(|r| r.task == spec.task).map(|r| r.test_rows).collect();
     let mut notes = Vec::new();
     if all().any(|p| p.none_wrong) {
         let of = items.iter().max().map_or(String::new(), |n| format!(" of {n}"));
@@ -151,8 +151,7 @@ fn paper_ink(curve: usize) -> Ink {
 fn points(rows: &[&ProbeRow]) -> Vec<Point> {
     let mut by_module: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
     for row in rows.iter().filter(|r| r.module > 0 && r.accuracy.is_finite()) {
-        // Without a count of test items, a ten-thousandth stands for "less than could be seen".
-        let half_item = row.test_rows.filter(|&n| n > 0).map_or(1e-4, |n| 0.5 / n as f64);
+        let half_item = 0.5 / row.test_rows.max(1) as f64;
         by_module.entry(row.module).or_default().push((1.0 - row.accuracy, half_item));
     }
     by_module

@@ -54,6 +54,7 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
     let curves: Vec<Vec<Curve>> =
         modules.iter().map(|&m| spec.runs.iter().map(|run| curve(&run.rows, m)).collect()).collect();
     let chance = spec.negatives.map(|n| ((n + 1) as f64).ln());
+    let name = if spec.negatives.is_some() { "InfoNCE loss" } else { "Cross-entropy" };
     let (x_scale, y_scale) = scales(curves.iter().flatten(), chance);
 
     let mut legend = Vec::new();
@@ -75,7 +76,7 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
         columns: columns(modules.len()),
         panel: if modules.len() == 1 { (680.0, 380.0) } else { (350.0, 250.0) },
         x_title: "Training step".into(),
-        y_title: "InfoNCE loss (nats)".into(),
+        y_title: format!("{name} (nats)"),
         notes,
         numbers: true,
     };
@@ -86,7 +87,7 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
 
     let seen = spec.runs.iter().map(|r| r.label.as_str()).collect::<Vec<_>>().join(", ");
     let mut caption = format!(
-        "InfoNCE loss of each module against the training step ({seen}). Faint: range of the raw values; strong: running line fit over a twentieth of the run."
+        "{name} of each module against the training step ({seen}). Faint: range of the raw values; strong: running line fit over a twentieth of the run."
     );
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
         caption.push_str(&format!(

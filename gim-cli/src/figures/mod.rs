@@ -51,7 +51,7 @@ pub use loss_by_module::{LossByModule, LossRun, loss_by_module};
 pub use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
 pub use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub use picture::{Picture, Tile};
-pub use rows::{Group, ProbeRow, TrainRow, read_rows};
+pub use rows::{Group, ProbeRow, TrainRow};
 pub use similarity::{SimilarityMap, similarity};
 pub use speed::{SpeedBars, WorkBars, speed};
 pub use tsne::{Tsne, tsne};
@@ -124,6 +124,15 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 /// `1 seed` or `3 seeds`.
 pub(crate) fn count(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Three digits that count, or all before the point.
+pub(crate) fn short(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let digits = (2.0 - value.abs().max(1e-6).log10().floor()).max(0.0) as usize;
+    format!("{value:.digits$}")
 }
 
 /// Rows of one task and protocol. Mixed protocols would average numbers that cannot be compared: that is an error.

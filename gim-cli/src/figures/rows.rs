@@ -1,9 +1,5 @@
-//! Rows of a run's CSV files, as far as figures need them. Further columns are ignored.
+//! Rows of a run's CSV files. Further columns are ignored.
 
-use std::path::Path;
-
-use gim_core::{Error, Result};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// A row of `train.csv`: one module, one reported step.
@@ -46,56 +42,55 @@ fn all_labels() -> f64 {
     1.0
 }
 
-/// A row of `probe.csv`: one probe of one module (or of an input).
+/// A row of `probe.csv`: one probe of one module, or of the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeRow {
     /// What was probed.
     pub group: Group,
-    /// One-based module number; 0 for inputs.
+    /// One-based module number; 0 for the input itself.
     pub module: usize,
-    /// What the probe predicts, e.g. `phones`.
+    /// `phones`, `speakers` or `classes`.
     pub task: String,
-    /// How it was trained and split.
-    #[serde(default)]
+    /// `converged`, `paper` or `knn`.
     pub protocol: String,
-    /// Share of the training labels.
+    /// Share of the training labels that were fitted on.
     #[serde(default = "all_labels")]
     pub labels: f64,
-    /// Numbers per feature vector.
-    #[serde(default)]
-    pub dims: Option<usize>,
-    /// Rows the probe learned from.
-    #[serde(default)]
-    pub train_rows: Option<usize>,
-    /// Rows it was judged on.
-    #[serde(default)]
-    pub test_rows: Option<usize>,
-    /// Part of the test rows predicted right.
+    /// Dimensions of the features.
+    pub dims: usize,
+    /// Rows fitted on.
+    pub train_rows: usize,
+    /// Rows judged.
+    pub test_rows: usize,
+    /// Share of right rows.
     pub accuracy: f64,
-    /// The same without rows whose class is silence.
-    #[serde(default)]
+    /// The same without silence (phones only).
     pub accuracy_no_silence: Option<f64>,
-    /// Mean over classes of the part predicted right.
+    /// Mean recall over classes.
+    pub macro_accuracy: f64,
+    /// Share of rows whose class is among the five best.
     #[serde(default)]
-    pub macro_accuracy: Option<f64>,
-    /// Accuracy of always saying the commonest class.
-    #[serde(default)]
-    pub majority: Option<f64>,
+    pub top5: Option<f64>,
+    /// Accuracy of the most frequent training class.
+    pub majority: f64,
+    /// L2 penalty chosen.
+    pub l2: Option<f64>,
+    /// Iterations of the final fit; 0 without one.
+    pub iterations: usize,
+    /// Whether it reached its tolerance.
+    pub converged: bool,
+    /// Seconds of the fit.
+    pub seconds: f64,
     /// Seed of the run.
-    #[serde(default)]
-    pub seed: Option<u64>,
-}
-
-/// Reads a CSV file with a header into rows.
-pub fn read_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let text = std::fs::read(path).map_err(|e| Error::io(path, "read the file", &e))?;
-    let rows: std::result::Result<Vec<T>, csv::Error> =
-        csv::Reader::from_reader(text.as_slice()).deserialize().collect();
-    rows.map_err(|e| Error::file(path, e, "the file is not what this program writes; make it again"))
+    pub seed: u64,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use gim_eval::table::read_rows;
+
     use super::*;
 
     fn written(text: &str) -> (tempfile::TempDir, std::path::PathBuf) {
@@ -107,13 +102,16 @@ mod tests {
 
     #[test]
     fn tolerates_further_missing_and_empty_columns() {
-        let (_folder, path) = written(
-            "group,module,task,protocol,extra,accuracy,macro_accuracy,seed\n\
-             mfcc,0,phones,linear,x,0.4,,1\ntrained,1,phones,linear,y,0.5,0.3,1\nsupervised,1,phones,linear,y,0.5,0.3,1\n",
-        );
+        let numbers = "4,10,10,0.4,,0.3,0.1,,1,true,0.5,1";
+        let (_folder, path) = written(&format!(
+            "group,module,task,protocol,extra,dims,train_rows,test_rows,accuracy,accuracy_no_silence,macro_accuracy,\
+             majority,l2,iterations,converged,seconds,seed\n\
+             mfcc,0,phones,paper,x,{numbers}\nsupervised,1,phones,paper,y,{numbers}\n",
+        ));
         let rows: Vec<ProbeRow> = read_rows(&path).unwrap();
-        assert_eq!(rows.iter().map(|r| r.group).collect::<Vec<_>>(), [Group::Mfcc, Group::Trained, Group::Other]);
-        assert_eq!((rows[0].macro_accuracy, rows[1].macro_accuracy, rows[0].majority), (None, Some(0.3), None));
+        assert_eq!(rows.iter().map(|r| r.group).collect::<Vec<_>>(), [Group::Mfcc, Group::Other]);
+        // Tables of older versions know neither shares of labels nor the five best.
+        assert_eq!((rows[0].labels, rows[0].top5, rows[0].l2, rows[0].macro_accuracy), (1.0, None, None, 0.3));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use gim_core::Result;
 
 use super::axes::{BLUE, LABEL, MUTED, NOTE, VERMILLION};
 use super::picture::{Align, Ink, Picture, text_width, wrap};
-use super::{Figure, Heading, nothing_to_draw};
+use super::{Figure, Heading, nothing_to_draw, short};
 
 /// Input of [`speed`].
 #[derive(Debug, Clone, PartialEq)]
@@ -119,12 +119,7 @@ pub fn speed(spec: &SpeedBars) -> Result<Figure> {
 
 /// Seconds, or milliseconds, with three digits that count.
 fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s >= 10.0 => format!("{s:.1} s"),
-        s if s >= 1.0 => format!("{s:.2} s"),
-        s if s >= 0.1 => format!("{s:.3} s"),
-        s => format!("{:.1} ms", 1e3 * s),
-    }
+    if seconds < 0.1 { format!("{} ms", short(1e3 * seconds)) } else { format!("{} s", short(seconds)) }
 }
 
 #[cfg(test)]

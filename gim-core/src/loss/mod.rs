@@ -43,7 +43,7 @@ pub struct LossReport {
 
 /// A loss on a grid of features `z` and contexts `c`.
 pub trait LocalLoss<F: Scalar>: Params<F> + Send {
-    /// A short description for `gim config` and reports.
+    /// A short description for reports.
     fn describe(&self) -> String;
 
     /// Checks that a grid of this shape can be scored.

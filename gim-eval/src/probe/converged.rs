@@ -89,7 +89,6 @@ impl ConvergedProbe {
         let Solution { theta, iterations, converged } = minimise(&problem, l2, start, correlations.as_deref(), stop);
         let (weights, bias) = narrow(&theta, d * classes);
         Ok(FittedProbe {
-            protocol: "converged",
             weights,
             bias,
             standardise: Some(by),

@@ -121,7 +121,6 @@ fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardise>, out: &mut [
 /// A linear classifier, ready to predict.
 #[derive(Debug, Clone)]
 pub struct FittedProbe {
-    protocol: &'static str,
     /// (D, classes), row-major.
     weights: Vec<f32>,
     bias: Vec<f32>,
@@ -137,11 +136,6 @@ pub struct FittedProbe {
 }
 
 impl FittedProbe {
-    /// `paper` or `converged`.
-    pub fn protocol(&self) -> &'static str {
-        self.protocol
-    }
-
     /// Weights (D, classes), row-major; they apply to standardised features under the protocol `converged`.
     pub fn weights(&self) -> &[f32] {
         &self.weights

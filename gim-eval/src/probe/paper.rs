@@ -81,7 +81,6 @@ impl PaperProbe {
             }
         }
         Ok(FittedProbe {
-            protocol: "paper",
             weights: map.weight.value,
             bias: map.bias.value,
             standardise: None,
