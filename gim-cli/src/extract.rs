@@ -14,22 +14,23 @@ use crate::run;
 ///
 /// # Errors
 /// As [`extract`].
-pub fn features_of(run_folder: &Path, baselines: bool, show: Show) -> Result<PathBuf> {
+pub fn features_of(run_folder: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<PathBuf> {
     let file = run_folder.join("features.h5");
     let changed = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
     let trained = run::newest_checkpoint(run_folder).and_then(|c| changed(&c));
     let old = !file.is_file() || changed(&file) < trained;
     if old || (baselines && !FeatureFile::open(&file)?.groups().any(|g| g.starts_with("random_"))) {
-        extract(run_folder, &file, baselines, show)?;
+        extract(run_folder, &file, baselines, any_corpus, show)?;
     }
     Ok(file)
 }
 
-/// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own.
+/// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own. Unless `any_corpus`, they
+/// are of the corpus that it was trained on.
 ///
 /// # Errors
 /// When the run or the corpus cannot be read, or the file cannot be written.
-pub fn extract(run_folder: &Path, out: &Path, baselines: bool, show: Show) -> Result<()> {
+pub fn extract(run_folder: &Path, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
     let (config, mut trained, _) = run::open(run_folder, &pool)?;
     let experiment = config.domain.experiment();
@@ -38,10 +39,11 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, show: Show) -> Re
     let mut extractor = experiment.extractor()?;
     if let Some(on) = Environment::of_run(run_folder)?.corpus
         && on.digest != extractor.digest()
+        && !any_corpus
     {
         let here = TrainedOn::new(extractor.root(), extractor.digest());
         let what = format!("was trained on {on}, not on {here}");
-        return Err(Error::file(run_folder, what, "name that corpus by data.path or GIM_DATA"));
+        return Err(Error::file(run_folder, what, "name that corpus by GIM_DATA, or say --any-corpus"));
     }
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;

@@ -40,7 +40,8 @@ enum Command {
         /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
-        /// Go on without pictures that cannot be read, and list them (short for --set data.skip_bad=true).
+        /// Go on without picture files that cannot be read, and list them, also in notes.txt of the run (short for --set
+        /// data.skip_bad=true). A corpus in one file is read as a whole or not at all.
         #[arg(long)]
         skip_bad: bool,
         /// Seed (short for --set train.seed=N).
@@ -52,6 +53,9 @@ enum Command {
         /// Go on with the run in this folder.
         #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "seed", "schedule", "set", "skip_bad"])]
         resume: Option<PathBuf>,
+        /// Go on though the corpus has changed since.
+        #[arg(long, requires = "resume")]
+        any_corpus: bool,
     },
     /// Write the features of all modules, the random encoder and the input itself to an HDF5 file.
     Extract {
@@ -60,6 +64,9 @@ enum Command {
         /// File to write.
         #[arg(long)]
         out: PathBuf,
+        /// Of the corpus there is now, though the run was trained on another.
+        #[arg(long)]
+        any_corpus: bool,
     },
     /// Fit linear probes on frozen features.
     Probe {
@@ -77,6 +84,9 @@ enum Command {
         /// Share of the training labels to fit on.
         #[arg(long, default_value_t = 1.0)]
         labels: f64,
+        /// On the corpus there is now, though the run was trained on another.
+        #[arg(long)]
+        any_corpus: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -222,7 +232,7 @@ fn execute(args: Args) -> Result<ExitCode> {
         }
     }
     match args.command {
-        Command::Train { config, out, mut set, skip_bad, seed, schedule, resume } => {
+        Command::Train { config, out, mut set, skip_bad, seed, schedule, resume, any_corpus } => {
             set.extend(skip_bad.then(|| "data.skip_bad=true".to_owned()));
             set.extend(seed.map(|s| format!("train.seed={s}")));
             set.extend(schedule.map(|s| format!("train.schedule={s}")));
@@ -239,11 +249,12 @@ fn execute(args: Args) -> Result<ExitCode> {
                 (None, None) => return Err(Error::config("CONFIG", "is missing", "give a preset or a file")),
             };
             save_on_interrupt()?;
-            run::train(&config, &folder, resume.is_some(), None, show)?;
+            let accept = if any_corpus { run::Accept::Any } else { run::Accept::Begun };
+            run::train(&config, &folder, resume.is_some(), accept, show)?;
             println!("{}", folder.display());
         }
-        Command::Extract { run, out } => extract::extract(&run, &out, true, show)?,
-        Command::Probe { source, task, protocol, module, labels, json } => {
+        Command::Extract { run, out, any_corpus } => extract::extract(&run, &out, true, any_corpus, show)?,
+        Command::Probe { source, task, protocol, module, labels, any_corpus, json } => {
             let module = match module.as_str() {
                 "all" => None,
                 n => Some(n.parse().map_err(|_| {
@@ -251,7 +262,7 @@ fn execute(args: Args) -> Result<ExitCode> {
                 })?),
             };
             let (file, csv) = if source.is_dir() {
-                let file = extract::features_of(&source, true, show)?;
+                let file = extract::features_of(&source, true, any_corpus, show)?;
                 (file, source.join("probe.csv"))
             } else {
                 (source.clone(), source.with_extension("probe.csv"))

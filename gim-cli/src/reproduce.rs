@@ -251,10 +251,10 @@ fn one_run(
     // Tables and curves may be all that was kept of a run.
     if !missing.is_empty() || !folder.join(CURVES).is_file() {
         if !started || !run::is_complete(folder, config)? {
-            run::train(config, folder, started, on, show)?;
+            run::train(config, folder, started, on.map_or(run::Accept::Begun, run::Accept::Only), show)?;
         }
         let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join(PROBES)))?;
-        extract::features_of(folder, baselines.is_none(), show)?;
+        extract::features_of(folder, baselines.is_none(), false, show)?;
         for how in &missing {
             if run::STOP.load(Ordering::Relaxed) {
                 let (.., step) = run::open(folder, &Pool::new())?;

@@ -1,4 +1,4 @@
-//! A training run and its folder: config.toml, environment.json, train.csv, checkpoints/.
+//! A training run and its folder: config.toml, environment.json, notes.txt, train.csv, checkpoints/.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,10 @@ use crate::progress::{Mode as Show, Progress};
 
 /// Checkpoints kept: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
+
+/// What the user should know about the data, and characters of a note that are printed.
+const NOTES: &str = "notes.txt";
+const MOST_SHOWN: usize = 600;
 
 /// Set by Ctrl-C; the run then saves and stops.
 pub static STOP: AtomicBool = AtomicBool::new(false);
@@ -115,11 +119,22 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     Ok((config, stack, step))
 }
 
-/// Trains, or goes on with, the run in `run`, on the corpus `on`, if it says one. Gives the steps done.
+/// What a run may be trained on.
+#[derive(Debug, Clone, Copy)]
+pub enum Accept<'a> {
+    /// The corpus it was begun on, or any at its beginning.
+    Begun,
+    /// This one.
+    Only(&'a TrainedOn),
+    /// Whatever there is.
+    Any,
+}
+
+/// Trains, or goes on with, the run in `run`. Gives the steps done.
 ///
 /// # Errors
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
-pub fn train(config: &Config, run: &Path, resume: bool, on: Option<&TrainedOn>, show: Show) -> Result<u64> {
+pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show: Show) -> Result<u64> {
     let started = Instant::now();
     let pool = config.train.pool();
     let seed = config.train.seed;
@@ -145,12 +160,21 @@ pub fn train(config: &Config, run: &Path, resume: bool, on: Option<&TrainedOn>, 
     }
     let (folder, digest) = feed.corpus();
     let corpus = TrainedOn::new(folder, digest);
-    let before = if first > 0 { Environment::of_run(run)?.corpus } else { on.cloned() };
+    let before = match accept {
+        Accept::Any => None,
+        _ if first > 0 => Environment::of_run(run)?.corpus,
+        Accept::Only(corpus) => Some(corpus.clone()),
+        Accept::Begun => None,
+    };
     if let Some(before) = before
         && before.digest != corpus.digest
     {
         let what = format!("belongs to what was begun on {before}, not on {corpus}");
-        return Err(Error::file(run, what, "name that corpus by data.path or GIM_DATA, or train into another folder"));
+        return Err(Error::file(
+            run,
+            what,
+            "name that corpus by GIM_DATA, or go on with --any-corpus, or train elsewhere",
+        ));
     }
     let iterative = config.train.iterative();
     let total = if iterative { each * modules as u64 } else { each };
@@ -163,9 +187,16 @@ pub fn train(config: &Config, run: &Path, resume: bool, on: Option<&TrainedOn>, 
     let mut environment = Environment::capture(seed, rayon::current_num_threads());
     environment.corpus = Some(corpus);
     write_environment(run, &environment)?;
+    let notes = feed.notes();
+    if !notes.is_empty() {
+        write_atomic(&run.join(NOTES), (notes.join("\n") + "\n").as_bytes())?;
+    }
     if show != Show::Quiet {
-        for note in feed.notes() {
-            eprintln!("note: {note}");
+        for note in &notes {
+            match note.char_indices().nth(MOST_SHOWN) {
+                Some((end, _)) => eprintln!("note: {}… (whole in {})", &note[..end], run.join(NOTES).display()),
+                None => eprintln!("note: {note}"),
+            }
         }
     }
 
@@ -187,7 +218,14 @@ pub fn train(config: &Config, run: &Path, resume: bool, on: Option<&TrainedOn>, 
     let (mut sums, mut latest) = (vec![(0.0, 0.0, 0u64); modules], vec![f64::NAN; modules]);
     let all = vec![Mode::Learn; modules];
     for step in first..total {
-        let (x, labels) = feed.next(layouts[0], &pool)?;
+        let (x, labels) = match feed.next(layouts[0], &pool) {
+            Ok(batch) => batch,
+            Err(e) => {
+                // A file that cannot be read says nothing against what has been learnt.
+                save(run, &mut stack, step, &fingerprint)?;
+                return Err(e);
+            }
+        };
         let modes = if iterative { iterative_modes(step, each, modules) } else { all.clone() };
         let packet = Packet { x: x.detach(), step, labels };
         step_in_turn(&mut stack, &layouts, packet, seed, &modes, &mut |r| {

@@ -49,7 +49,7 @@ fn every_network_trains_and_is_probed() {
         ("stages", &[], 2),
         ("cut-anywhere", &["--set", "network.cuts=[1,2]"], 3),
         ("basic-colour", &["--set", "network.block=basic", "--set", "data.colour=rgb"], 2),
-        ("cpc", &["--set", "network.kind=cpc"], 3),
+        ("cpc", &["--set", "network.kind=cpc"], 2),
         (
             "all-ways",
             &["--set", "loss.directions=['down','up','left','right']", "--set", "network.init=delta-orthogonal"],
@@ -83,6 +83,10 @@ fn every_network_trains_and_is_probed() {
     std::fs::remove_file(d.join("corpus/val/dark/00.png")).unwrap();
     let said = fails(d, &["figures", "stages"]);
     assert!(said.contains("features.h5") && said.contains("another corpus"), "{said}");
+    // Features of another corpus are made on demand.
+    let extract = ["extract", "stages", "--out", "others.h5"];
+    assert!(fails(d, &extract).contains("--any-corpus"));
+    ok(d, &[&extract[..], &["--any-corpus"]].concat());
 }
 
 #[test]
@@ -91,8 +95,14 @@ fn bad_input_is_one_clear_error() {
     let d = dir.path();
     assert!(fails(d, &train("a", &["--set", "loss.ahead=9"])).contains("48 × 48"));
     assert!(fails(d, &train("a", &["--set", "network.cuts=[3,1]"])).contains("network.cuts"));
+    assert!(
+        fails(d, &train("a", &["--set", "network.kind=cpc", "--set", "network.cuts=[1]"])).contains("network.cuts")
+    );
     assert!(fails(d, &train("a", &["--set", "network.overlap=8"])).contains("network.overlap"));
     assert!(fails(d, &train("a", &["--set", "loss.directions=['sideways']"])).contains("loss.directions"));
+    let cpc = |more| fails(d, &train("a", &["--set", "network.kind=cpc", "--set", more]));
+    assert!(cpc("network.context_layers=0").contains("network.context_layers"));
+    assert!(cpc("loss.directions=['up']").contains("loss.directions"), "contexts have seen what is above");
     assert!(fails(d, &train("a", &["--set", "data.path=nowhere"])).contains("nowhere"));
     assert!(fails(d, &train("a", &["--set", "data.color=rgb"])).contains("`data.colour`"));
 
@@ -102,6 +112,8 @@ fn bad_input_is_one_clear_error() {
     assert!(e.contains("train/dark/broken.jpg") && e.contains("--skip-bad"), "{e}");
     assert!(!d.join("a").exists(), "a run that cannot start leaves nothing");
     ok(d, &train("skipped", &[&more[..], &["--skip-bad"]].concat()));
+    let notes = std::fs::read_to_string(d.join("skipped/notes.txt")).unwrap();
+    assert!(notes.contains("dark/broken.jpg") && notes.contains("dark/one.png"), "{notes}");
 
     std::fs::create_dir(d.join("corpus/train/empty")).unwrap();
     assert!(fails(d, &train("b", &[&more[..], &["--skip-bad"]].concat())).contains("empty"));

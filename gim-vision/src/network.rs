@@ -126,7 +126,10 @@ impl Default for LossConfig {
 impl LossConfig {
     /// Rows (or columns) of patches that the loss needs.
     pub fn need(&self) -> usize {
-        self.ahead + self.skip + 1
+        match self.target {
+            Target::Future => self.ahead + self.skip + 1,
+            Target::Classes => 1,
+        }
     }
 
     fn ways(&self) -> Result<Vec<Direction>> {
@@ -171,6 +174,10 @@ impl NetworkConfig {
             ));
         }
         if self.kind == NetworkKind::Cpc {
+            if !self.cuts.is_empty() {
+                let what = "a network that learns end to end is not cut";
+                return Err(Error::config("network.cuts", what, "leave the cuts out, or use network.kind = \"gim\""));
+            }
             return Ok(vec![total]);
         }
         let mut ends = self.cuts.clone();
@@ -257,6 +264,10 @@ impl NetworkConfig {
             let encoder = cut.stages.into_iter().map(|s| -> Box<dyn Layer<F>> { Box::new(Itemwise::new(s)) });
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if self.kind == NetworkKind::Cpc && supervision.is_none() {
+                if loss.ways()? != [Direction::Down] {
+                    let what = "a PixelCNN's contexts have seen the rows above and beside them: only those below are left to predict";
+                    return Err(Error::config("loss.directions", what, "use ['down'], or network.kind = \"gim\""));
+                }
                 let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(80_000))?;
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }

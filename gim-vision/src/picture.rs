@@ -213,6 +213,8 @@ fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
 }
 
 fn damaged(path: &Path, why: &image::ImageError) -> Error {
+    // Some decoders end their messages with a new line.
+    let why = why.to_string().trim_end().replace('\n', " ");
     Error::file(path, format_args!("the picture is damaged: {why}"), "copy or download the file again")
 }
 
@@ -230,9 +232,11 @@ fn is_complete(bytes: &[u8]) -> bool {
     while at + 1 < bytes.len() {
         match (bytes[at], bytes[at + 1]) {
             (0xff, 0xd9) => return true,
+            // Another picture begins before this one has ended.
+            (0xff, 0xd8) => return false,
             // Fill bytes, escaped 255s and restarts in the coded data, markers without a length.
             (0xff, 0xff) => at += 1,
-            (0xff, 0x00 | 0x01 | 0xd0..=0xd8) => at += 2,
+            (0xff, 0x00 | 0x01 | 0xd0..=0xd7) => at += 2,
             (0xff, _) => {
                 let Some(&[high, low]) = bytes.get(at + 2..at + 4).and_then(|b| b.first_chunk()) else { return false };
                 at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);

@@ -8,7 +8,7 @@ use gim_core::activations::Shape;
 use gim_core::kernels::vector::{add_scaled, sigmoid, tanh};
 use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
-use gim_core::{Buffer, Key, Pool, Result, Scalar};
+use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 
 use crate::conv2d::{Conv2d, Conv2dConfig};
 
@@ -104,8 +104,11 @@ impl<F: Scalar> PixelCnn<F> {
     /// `n_layers` gated layers and a 1×1 convolution. Weights from U(±1/√fan_in) of the kernels that are used.
     ///
     /// # Errors
-    /// When a size is zero.
+    /// When a size or the number of layers is zero.
     pub fn new(channels: usize, n_layers: usize, key: Key) -> Result<Self> {
+        if n_layers == 0 {
+            return Err(Error::config("network.context_layers", "a PixelCNN of no layers", "use 1 or more"));
+        }
         let mut item = key.item;
         let mut conv = |c_in: usize, c_out: usize, kernel: [usize; 2], padding: [usize; 4], name: &str| {
             let config = Conv2dConfig { c_in, c_out, kernel, stride: 1, padding, relu: false };

@@ -252,6 +252,7 @@ fn damaged_idx() {
     file("train-images-idx3-ubyte", vec![0, 0, 8], &["cut short"]);
     file("train-labels.idx1-ubyte", idx_file(&[6, 4, 5], &[0; 120]), &["does not begin as an IDX file of labels"]);
     file("train-labels.idx1-ubyte", idx_file(&[5], &[0; 5]), &["5 labels for the 6 pictures"]);
+    file("train-labels.idx1-ubyte", idx_file(&[6], &[0, 1, 2, 2, 200, 0]), &["go up to 200", "classes.txt"]);
     file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[3, 5, 4], &[0; 60])), &["5 x 4", "4 x 5"]);
     file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[3, 4, 5], &[0; 61])), &["more data"]);
     file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[u32::MAX; 3], &[0; 61])), &["fewer data"]);

@@ -9,7 +9,7 @@ use gim_core::layers::{ItemLayer, Itemwise, Pass, Work};
 use gim_core::param::Params;
 use gim_core::testing::{check_layer, uniform};
 use gim_core::{Key, Pool, Purpose};
-use gim_vision::conv2d::{Conv2d, Conv2dConfig};
+use gim_vision::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
 use gim_vision::patches::PatchMean;
 use gim_vision::pixelcnn::PixelCnn;
 use gim_vision::resnet::{BlockKind, Residual};
@@ -26,6 +26,28 @@ fn check(layers: Vec<Box<dyn ItemLayer<f64>>>, x: Shape, seed: u64) {
 
 fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
     Shape { items, steps, cols, channels }
+}
+
+/// One matrix at the centre of the kernel, whose columns are orthonormal: every position's numbers keep their norm.
+#[test]
+fn delta_orthogonal_keeps_norms() {
+    let (o, c, taps) = (6, 4, 9);
+    let mut conv = Conv2d::<f64>::new(Conv2dConfig::square(c, o, 3, 1), key()).unwrap();
+    delta_orthogonal(&mut conv, key()).unwrap();
+    let mut weight = Vec::new();
+    conv.visit(&mut |p| {
+        if p.name.ends_with("weight") {
+            weight = p.value.to_vec();
+        }
+    });
+    let w = |o: usize, tap: usize, c_in: usize| weight[(o * taps + tap) * c + c_in];
+    for tap in (0..taps).filter(|tap| *tap != 4) {
+        assert!((0..o).all(|o| (0..c).all(|c| w(o, tap, c) == 0.0)), "tap {tap}");
+    }
+    for (a, b) in (0..c).flat_map(|a| (0..c).map(move |b| (a, b))) {
+        let product: f64 = (0..o).map(|o| w(o, 4, a) * w(o, 4, b)).sum();
+        assert!((product - f64::from(a == b)).abs() < 1e-12, "columns {a} and {b}: {product}");
+    }
 }
 
 #[test]

@@ -158,7 +158,8 @@ impl View {
             on_pool_thread(|| module.forward(&x, layouts[i + 1], mode));
             let mut keep = |a: &Activations<f32>| out.push(per_patch(a, positions));
             if inside {
-                module.layer_outputs().into_iter().for_each(|(_, a)| keep(a));
+                // As published, CPC is judged at its encoder: contexts see nothing below their row.
+                module.layer_outputs().into_iter().take(self.config.network.blocks.len()).for_each(|(_, a)| keep(a));
             } else {
                 keep(module.features());
             }
@@ -255,6 +256,8 @@ impl Experiment for VisionConfig {
             skip_bad: d.skip_bad,
             seed: train.seed,
             cache_mb: d.cache_mb,
+            // Large pictures take longer to decode than a step takes to learn from them.
+            threads: rayon::current_num_threads(),
             ..ViewConfig::default()
         };
         let split = match self.loss.target {

@@ -228,11 +228,9 @@ fn or_skip(e: Error, more: usize) -> Error {
     }
 }
 
-/// "n things are left out: a, b, …"
+/// "n things are left out: a, b, c"
 fn left_out(what: &[String], are: &str) -> String {
-    const SHOWN: usize = 20;
-    let more = if what.len() > SHOWN { ", …" } else { "" };
-    format!("{} {are} and left out: {}{more}", what.len(), what[..what.len().min(SHOWN)].join(", "))
+    format!("{} {are} and left out: {}", what.len(), what.join(", "))
 }
 
 /// A fifth of each class (at least one, of two or more) is the test set.
@@ -286,7 +284,7 @@ fn find(root: &Path, dir: &Path, depth: usize, found: &mut Found) -> Result<()> 
             if depth < DEPTH {
                 find(root, &path, depth + 1, found)?;
             }
-        } else if is_picture(&path) {
+        } else if is_picture(&path) && path.is_file() {
             let inside = path.strip_prefix(root).unwrap_or(&path);
             let parts: Vec<_> = inside.components().map(|c| c.as_os_str().to_string_lossy()).collect();
             found.pictures.push((parts.join("/"), path.clone()));

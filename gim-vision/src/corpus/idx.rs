@@ -61,6 +61,7 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
         let n = text.lines().filter(|l| !l.trim().is_empty()).count();
         class_names(&names, n, &mut listing.notes)?
     } else {
+        check_gaps(&raw, most)?;
         class_names(&names, most, &mut listing.notes)?
     };
     if listing.classes.is_empty() {
@@ -74,6 +75,21 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
     }
     let (height, width) = size.unwrap_or_default();
     Records::new(listing, parts, (height, width, 1), Layout::Rows, options)
+}
+
+/// Without a list of classes a damaged label would make new ones: classes below the largest label have pictures, but for one (a
+/// family of this format counts from 1).
+fn check_gaps(raw: &[(Vec<u8>, PathBuf)], classes: usize) -> Result<()> {
+    let has = |class: usize| raw.iter().any(|(labels, _)| labels.iter().any(|l| usize::from(*l) == class));
+    let empty = (0..classes).filter(|c| !has(*c)).count();
+    let Some((_, path)) = raw.iter().find(|(labels, _)| labels.iter().any(|l| usize::from(*l) + 1 == classes)) else {
+        return Ok(());
+    };
+    if empty > 1 {
+        let what = format!("its labels go up to {}, but {empty} of the classes below have no picture", classes - 1);
+        return Err(Error::file(path, what, "copy the file again, or list the classes in classes.txt, one a line"));
+    }
+    Ok(())
 }
 
 /// A file and its D dimensions, which fit its length.
