@@ -5,8 +5,9 @@
 #
 # NAME is a patch without .patch, or "unmutated"; without any, all of them are tried. Every one goes through the tests of the libraries
 # and, where those notice nothing (or with --all), through the others, which take longer to build. With --check it also trains the
-# comparison on the embedded speech, which is held against results/baseline.csv: some minutes each. What is not tried again keeps what
-# was found (in results/mutations), with the commit it was tried at; --table only writes the table of that.
+# comparison on the embedded speech, or the embedded pictures for names that begin with "pictures" (both for "unmutated"), which is held
+# against results/baseline.csv: some minutes each. What is not tried again keeps what was found (in results/mutations), with the commit
+# it was tried at; --table only writes the table of that.
 # Exit code 1: a mutation was caught by nothing, or the unmutated tree failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,7 +97,8 @@ write_table() {
     echo "# Mutations"
     echo
     echo "Written by \`scripts/mutations.sh\`: each patch in \`scripts/mutations/\` damages the program on purpose; here is what noticed."
-    echo "\`gim check\` is \`gim check quick --only audio\` against \`baseline.csv\`; what it said is below the table."
+    echo "\`gim check\` is \`gim check quick --only audio\` (\`--only vision\` for pictures, all for unmutated) against \`baseline.csv\` as it was then; what it said is"
+    echo "below the table."
     echo "The tests of the program and the examples were run where those of the libraries noticed nothing."
     echo
     echo "| mutation | what it breaks | tests that failed | \`gim check\` | tried at (tests, check) |"
@@ -143,8 +145,9 @@ for name in "${names[@]}"; do
   echo "== $name: gim check"
   damage "$name"
   (cd "$tree" && cargo build -q --release -p gim-cli)
+  case $name in unmutated) only=() ;; pictures-*) only=(--only vision) ;; *) only=(--only audio) ;; esac
   status=0
-  said=$(cd "$tree" && "$CARGO_TARGET_DIR/release/gim" --quiet check quick --only audio 2>&1) || status=$?
+  said=$(cd "$tree" && "$CARGO_TARGET_DIR/release/gim" --quiet check quick "${only[@]}" 2>&1) || status=$?
   # Whoever stops a check (Ctrl-C, kill) has not caught a mutation.
   case $status in 130 | 137 | 143) echo "$name: gim check was stopped" >&2; exit 2 ;; esac
   printf '%s\n' "$commit" "$status" "$said" >"$records/$name.check"

@@ -37,6 +37,9 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
+    /// Shares of all steps after which weights are kept for good, for figures of what training does; each is rounded to a row of
+    /// train.csv.
+    pub moments: Vec<f64>,
     /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time):
     /// little more is held than is in use, and outputs are computed once more instead of kept. Results may differ in their
     /// last bits.
@@ -59,6 +62,15 @@ impl TrainConfig {
         }
     }
 
+    /// Steps after which weights are kept for good, of `total` steps.
+    pub fn moments(&self, total: u64) -> Vec<u64> {
+        let row = |share: &f64| (share * total as f64 / self.log_every as f64).round().max(1.0) as u64 * self.log_every;
+        let mut steps: Vec<u64> = self.moments.iter().map(row).filter(|step| *step < total).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        steps
+    }
+
     /// Steps that each module learns for; `epoch_len` is asked for only when epochs are counted.
     ///
     /// # Errors
@@ -78,6 +90,7 @@ impl Default for TrainConfig {
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,
+            moments: vec![0.03, 0.2],
             spare_memory: false,
         }
     }
@@ -188,6 +201,10 @@ impl Config {
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "give either"));
         }
+        if let Some(share) = t.moments.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
+            let what = format!("{share} is no share of the steps");
+            return Err(Error::config("train.moments", what, "use numbers between 0 and 1, or none: []"));
+        }
         if !["simultaneous", "iterative"].contains(&t.schedule.as_str()) {
             let what = format!("`{}` is not known", t.schedule);
             return Err(Error::config("train.schedule", what, "use simultaneous or iterative"));
@@ -252,6 +269,15 @@ mod tests {
         let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of pictures") };
         let got = (vision.network.blocks, vision.network.widths, vision.loss.ahead, paper.train.epochs);
         assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
+    }
+
+    #[test]
+    fn moments_are_rows_of_the_log_before_the_end() {
+        let train = TrainConfig { moments: vec![0.2, 0.001, 0.21, 0.99], log_every: 10, ..TrainConfig::default() };
+        assert_eq!(train.moments(1000), [10, 200, 210, 990]);
+        assert_eq!(train.moments(100), [10, 20]);
+        assert_eq!(train.moments(5), [0; 0]);
+        assert!(Config::load("audio-quick", &["train.moments=[1.5]".into()]).is_err());
     }
 
     #[test]

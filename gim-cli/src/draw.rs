@@ -10,20 +10,19 @@ use ndarray::Axis;
 use crate::config::Config;
 use crate::domain::Domain;
 use crate::environment::{Environment, corpus_name};
+use crate::extract::MOMENTS;
 use crate::figures::{
-    AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LatentPanel, LatentSpace, LossByModule, LossRun,
-    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, TrainRow, Tsne, accuracy_by_module, architecture, count,
-    error_by_module, latent_space, loss_by_module, similarity,
+    AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Group, LossByModule, LossRun, MemoryBar, MemoryBars,
+    ModuleBox, PaperCurve, ProbeRow, SimilarityMap, TrainRow, accuracy_by_module, architecture, error_by_module,
+    loss_by_module, memory, similarity,
 };
 use crate::files::create_folder;
+use crate::latent;
+use crate::memory::Peak;
 use crate::pictures;
 use crate::probes::name_of;
 use crate::summary::paper;
 use crate::sweep::Entry;
-
-/// Speakers in the latent-space figure, and utterances of each.
-const SPEAKERS: usize = 10;
-const UTTERANCES: usize = 300;
 
 /// Draws everything that the runs' files allow into `out`. Gives the PNG files.
 ///
@@ -128,7 +127,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         let named = groups.iter().map(|g| (name_of(g), &file, g.as_str())).collect::<Vec<_>>();
         keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
         match &config.domain {
-            Domain::Audio(_) => keep(latent(&features, subtitle)?, "latent-space")?,
+            Domain::Audio(_) => keep(latent::space(&features, &first.join(MOMENTS), subtitle)?, "latent-space")?,
             Domain::Vision(vision) => {
                 for (figure, name) in pictures::draw(first, vision, &features, &subtitle)? {
                     keep(figure, name)?;
@@ -258,6 +257,34 @@ pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf
     Ok(saved)
 }
 
+/// Memory by method and schedule, a figure for each domain. Gives the PNG files.
+///
+/// # Errors
+/// When a figure cannot be written.
+pub fn memory_of(peaks: &[Peak], sizes: &BTreeMap<&'static str, String>, out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for (domain, size) in sizes {
+        let bars: Vec<MemoryBar> = peaks
+            .iter()
+            .filter(|p| p.run.split('/').next() == Some(domain))
+            .map(|p| MemoryBar {
+                method: p.title.clone(),
+                schedule: p.schedule.clone(),
+                buffers: p.buffers_mb,
+                state: p.state_mb,
+                paper: p.reported(),
+            })
+            .collect();
+        if !bars.is_empty() {
+            let title = format!("Memory of a training step by method and schedule, {domain}");
+            let figure = memory(&MemoryBars { title, subtitle: size.clone(), bars })?;
+            let [png, _svg] = figure.save(out, &format!("memory-{domain}"))?;
+            saved.push(png);
+        }
+    }
+    Ok(saved)
+}
+
 /// The losses of modules trained one after the other over those of modules trained at once, counted by the steps each module
 /// has learnt.
 fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
@@ -294,48 +321,13 @@ fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>>
 /// The paper's speaker errors by module, from the table of reported values.
 fn paper_errors() -> Vec<PaperCurve> {
     let mut curves: Vec<PaperCurve> = Vec::new();
-    for p in paper().iter().filter(|p| p.table == "error by module" && ["gim", "cpc"].contains(&p.method.as_str())) {
-        let label = format!("{}, LibriSpeech", p.method.to_uppercase());
+    for p in paper().iter().filter(|p| p.table == "error by module") {
+        let method = if p.method.len() <= 3 { p.method.to_uppercase() } else { p.method.clone() };
+        let label = format!("{method}, LibriSpeech");
         match curves.iter_mut().find(|c| c.label == label) {
             Some(curve) => curve.errors.push(p.value),
             None => curves.push(PaperCurve { label, errors: vec![p.value] }),
         }
     }
     curves
-}
-
-/// t-SNE of the utterances (means over time) of the speakers with most utterances, a panel for each module.
-fn latent(path: &Path, subtitle: String) -> Result<crate::figures::Figure> {
-    let file = FeatureFile::open(path)?;
-    let labels = file.labels("speaker")?;
-    let mut counts = vec![0usize; labels.classes];
-    for l in labels.values.iter().filter_map(|l| usize::try_from(*l).ok()) {
-        counts[l] += 1;
-    }
-    let mut order: Vec<usize> = (0..counts.len()).filter(|c| counts[*c] > 0).collect();
-    order.sort_by_key(|c| (std::cmp::Reverse(counts[*c]), *c));
-    order.truncate(SPEAKERS);
-    let class = |label: i32| order.iter().position(|o| usize::try_from(label) == Ok(*o));
-    let mut items: Vec<(usize, usize)> =
-        labels.values.iter().enumerate().filter_map(|(i, l)| Some((i, class(*l)?))).collect();
-    let mut taken = vec![0; order.len()];
-    items.retain(|(_, c)| {
-        taken[*c] += 1;
-        taken[*c] <= UTTERANCES
-    });
-    let rows: Vec<usize> = items.iter().map(|i| i.0).collect();
-    let groups: Vec<String> = file.groups().filter(|g| g.starts_with("module_")).map(str::to_owned).collect();
-    let panels = groups.iter().map(|g| {
-        let title = g.replace("module_", "Module ");
-        Ok(LatentPanel { title, features: file.read_means(g)?.select(Axis(0), &rows) })
-    });
-    latent_space(&LatentSpace {
-        title: format!("Latent space: utterances of {}", count(order.len(), "speaker")),
-        subtitle,
-        panels: panels.collect::<Result<_>>()?,
-        class: items.iter().map(|i| i.1).collect(),
-        names: (1..=order.len()).map(|n| format!("speaker {n}")).collect(),
-        what: "speakers".into(),
-        tsne: Tsne { perplexity: 30.0, iterations: 1000, seed: file.provenance().seed },
-    })
 }

@@ -12,6 +12,7 @@ pub mod estimate;
 pub mod extract;
 pub mod figures;
 pub mod files;
+mod latent;
 pub mod memory;
 pub mod pictures;
 pub mod probes;

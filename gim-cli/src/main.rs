@@ -57,7 +57,8 @@ enum Command {
         #[arg(long, requires = "resume")]
         any_corpus: bool,
     },
-    /// Write the features of all modules, the random encoder and the input itself to an HDF5 file.
+    /// Write the features of all modules, the random encoder and the input itself to an HDF5 file; and some utterances' at earlier
+    /// steps to RUN/moments.h5, for the figure of the latent space.
     Extract {
         /// Folder of a run.
         run: PathBuf,
@@ -253,7 +254,10 @@ fn execute(args: Args) -> Result<ExitCode> {
             run::train(&config, &folder, resume.is_some(), accept, show)?;
             println!("{}", folder.display());
         }
-        Command::Extract { run, out, any_corpus } => extract::extract(&run, &out, true, any_corpus, show)?,
+        Command::Extract { run, out, any_corpus } => {
+            extract::extract(&run, &out, true, any_corpus, show)?;
+            extract::moments(&run, &out, any_corpus, show)?;
+        }
         Command::Probe { source, task, protocol, module, labels, any_corpus, json } => {
             let module = match module.as_str() {
                 "all" => None,

@@ -8,7 +8,7 @@ use gim_core::{Pool, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::summary::{PaperValue, paper};
+use crate::summary::{PaperValue, paper, with_mark};
 use crate::sweep::Entry;
 
 /// Peak memory of one way to train.
@@ -30,6 +30,14 @@ pub struct Peak {
     pub paper_gb: Option<f64>,
     /// How the paper's value is known.
     pub paper_mark: Option<String>,
+}
+
+impl Peak {
+    /// The paper's GB, for people.
+    pub fn reported(&self) -> Option<String> {
+        let (value, mark) = self.paper_gb.zip(self.paper_mark.as_deref())?;
+        Some(format!("{} GB", with_mark(value, mark)))
+    }
 }
 
 /// One row per schedule: all modules at once, and each alone.

@@ -146,7 +146,7 @@ pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
 
 /// Training items for each class, on average, below which none are spared to choose a penalty; and the penalty then. Utterances
 /// count as items when their frames are judged, too.
-const ITEMS_PER_CLASS: usize = 3;
+pub(crate) const ITEMS_PER_CLASS: usize = 3;
 const FEW_L2: f64 = 1e-2;
 
 /// Iterations after which a converged probe is stopped in any case; tables say how many were.

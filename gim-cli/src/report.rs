@@ -10,10 +10,10 @@ use image::codecs::jpeg::JpegEncoder;
 
 use crate::claims::{Claim, Verdict};
 use crate::environment::Environment;
-use crate::figures::Group;
+use crate::figures::{Group, caption_of};
 use crate::memory::Peak;
-use crate::probes::MOST_ITERATIONS;
-use crate::summary::{Ablation, Summary, reported, signed, with, with_mark};
+use crate::probes::{ITEMS_PER_CLASS, MOST_ITERATIONS};
+use crate::summary::{Ablation, Summary, reported, signed, with};
 
 /// Bytes above which a figure may be a photograph, and the quality it is then shown in.
 const LARGE_FIGURE: usize = 256 << 10;
@@ -28,6 +28,15 @@ pub struct Made {
     pub environment: Environment,
     /// Seconds of training.
     pub seconds: Option<f64>,
+}
+
+/// A figure's PNG file.
+#[derive(Debug, Clone)]
+pub struct Drawn {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is of an earlier drawing: what it shows is gone.
+    pub earlier: bool,
 }
 
 /// Everything a report says.
@@ -47,8 +56,8 @@ pub struct Report<'a> {
     pub claims: &'a [Claim],
     /// The comparison's folder.
     pub folder: &'a Path,
-    /// PNG files in it.
-    pub figures: &'a [PathBuf],
+    /// Figures in it.
+    pub figures: &'a [Drawn],
     /// Title, name and TOML of every run's configuration.
     pub configurations: Vec<(String, String, String)>,
 }
@@ -103,7 +112,7 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
                 features,
                 s.seeds.to_string(),
                 with(s.judged().0, s.judged().1),
-                format!("{:.1}", s.accuracy),
+                with(s.accuracy, s.accuracy_ci95),
                 format!("{:.1}", s.macro_accuracy),
                 s.over_random.map_or("".into(), |d| format!("{d:+.1}")),
                 reported(s.paper, s.paper_mark.as_deref()),
@@ -115,6 +124,18 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
             _ => "linear probe to convergence".to_owned(),
         };
         let few = if share < 1.0 { format!(", {} % of the labels", 100.0 * share) } else { String::new() };
+        // The input and its random twin are fitted on what the method is fitted on.
+        let fitted = seen.iter().map(|s| s.train_rows).fold((usize::MAX, 0), |(l, h), n| (l.min(n), h.max(n)));
+        let fitted = match fitted {
+            (least, most) if share < 1.0 && least < most => format!("{least} to {most} rows"),
+            (least, _) => format!("{least} rows"),
+        };
+        let fitted = match share < 1.0 {
+            true => format!(
+                " Fitted on {fitted}: at least one item of every class, with a fixed penalty where they are fewer than {ITEMS_PER_CLASS} a class."
+            ),
+            false => format!(" Fitted on {fitted}."),
+        };
         let judged = if task == "phones" { "without silence" } else { "accuracy" };
         let (stopped, all) = seen.iter().fold((0, 0), |(s, n), r| (s + r.stopped, n + r.seeds));
         let stopped = match stopped {
@@ -125,7 +146,7 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
         };
         out.push(Table {
             title: format!("{of}: {task}, {how}{few}"),
-            note: format!("{SPREAD}{stopped}"),
+            note: format!("{SPREAD}{fitted}{stopped}"),
             head: vec!["method", "features", "seeds", judged, "all", "macro", "over random", "paper"],
             rows: body,
         });
@@ -151,7 +172,7 @@ fn ablation_table(report: &Report<'_>) -> Option<Table> {
         .collect();
     (!rows.is_empty()).then(|| Table {
         title: "Ablations: the last module against the full method's".into(),
-        note: "Accuracy in percent (phones: without silence), mean ± half-width of the 95 % interval; differences are between runs of the same seed.".into(),
+        note: "Accuracy in percent (phones: without silence), mean ± half-width of the 95 % interval; differences are between runs of the same seed. The paper's phones are of all frames, at its own scale.".into(),
         head: vec!["run", "change", "task", "accuracy", "full", "difference", "paper"],
         rows,
     })
@@ -166,7 +187,7 @@ fn memory_table(report: &Report<'_>) -> Table {
             format!("{:.1}", p.buffers_mb),
             format!("{:.1}", p.state_mb),
             format!("{:.1}", p.total_mb),
-            p.paper_gb.zip(p.paper_mark.as_deref()).map_or("".into(), |(v, m)| format!("{} GB", with_mark(v, m))),
+            p.reported().unwrap_or_default(),
         ]
     });
     Table {
@@ -275,15 +296,20 @@ pub fn html(report: &Report<'_>) -> Result<String> {
         out += &section(&t);
     }
     out += "<section><h2>Figures</h2>\n";
-    for figure in report.figures.iter().filter(|f| f.extension().is_some_and(|e| e == "png")) {
-        let bytes = std::fs::read(figure).map_err(|e| Error::io(figure, "read", &e))?;
-        let name = figure_name(figure, report.folder);
+    for Drawn { path, earlier } in report.figures {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
+        let name = figure_name(path, report.folder);
+        let mut caption = caption_of(&bytes).unwrap_or_default();
+        if *earlier {
+            caption += " Drawn earlier, from features that were not kept.";
+        }
         let (kind, bytes) = embedded(bytes);
         let data = base64::engine::general_purpose::STANDARD.encode(bytes);
         let _ = writeln!(
             out,
-            "<figure><img loading=\"lazy\" alt=\"{0}\" src=\"data:image/{kind};base64,{data}\"><figcaption>{0}</figcaption></figure>",
-            escape(&name)
+            "<figure><img loading=\"lazy\" alt=\"{0}\" src=\"data:image/{kind};base64,{data}\"><figcaption><b>{0}</b> {1}</figcaption></figure>",
+            escape(&name),
+            escape(caption.trim())
         );
     }
     out += "</section>\n";
@@ -383,7 +409,7 @@ mod tests {
         let png = folder.path().join("a.png");
         std::fs::write(&png, b"not looked into").unwrap();
         let claim = Claim { text: "a < b".into(), verdict: Verdict::Held, evidence: "+1".into() };
-        let figures = [png];
+        let figures = [Drawn { path: png, earlier: true }];
         let report = Report {
             title: "T".into(),
             environments: Vec::new(),
@@ -399,6 +425,7 @@ mod tests {
         assert!(
             page.contains("a &lt; b") && page.contains("data:image/png;base64,bm90") && page.ends_with("</html>\n")
         );
+        assert!(page.contains("a</b> Drawn earlier"));
         assert!(!page.contains("http"), "nothing is fetched");
         assert!(markdown(&report).contains("| a < b | held | +1 |"));
     }

@@ -77,7 +77,7 @@ impl Plan {
 pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     create_folder(&plan.out)?;
     let mut summary = Vec::new();
-    let mut files = Vec::new();
+    let mut pictures = Vec::new();
     let mut runs = Vec::new();
     let mut corpora = Corpora::of(plan)?;
     for (i, entry) in plan.sweep.run.iter().enumerate() {
@@ -109,7 +109,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         if entry.than.is_none() {
             let figures = plan.out.join(&entry.name).join("figures");
             let drawn = draw::draw(&folders, &figures)?;
-            files.extend(and_earlier(drawn, &figures));
+            pictures.extend(and_earlier(drawn, &figures));
         }
         runs.push((entry.clone(), folders));
     }
@@ -120,12 +120,13 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     sweep.run.retain(|e| runs.iter().any(|r| r.0.name == e.name));
     let plan = &Plan { sweep, ..plan.clone() };
     let figures = plan.out.join("figures");
-    let drawn = draw::compare(&runs, &figures)?;
-    files.extend(and_earlier(drawn, &figures));
-    let ablations = summary::ablations(&plan.sweep.run, &summary);
     let peaks = peaks(plan)?;
+    let mut drawn = draw::compare(&runs, &figures)?;
+    drawn.extend(draw::memory_of(&peaks, &sizes(plan)?, &figures)?);
+    pictures.extend(and_earlier(drawn, &figures));
+    let ablations = summary::ablations(&plan.sweep.run, &summary);
     let tables = write_tables(plan, &summary, &ablations, &peaks)?;
-    let claims = claims::judge(&plan.sweep.run, &summary);
+    let claims = claims::judge(&plan.sweep.run, &summary, &peaks);
     let report = Report {
         title: format!("Greedy InfoMax: {}", plan.name),
         environments: environments(&runs)?,
@@ -134,7 +135,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         peaks: &peaks,
         claims: &claims,
         folder: &plan.out,
-        figures: &files,
+        figures: &pictures,
         configurations: plan
             .sweep
             .run
@@ -145,6 +146,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     let page = plan.out.join("report.html");
     write_atomic(&page, report::html(&report)?.as_bytes())?;
     write_atomic(&plan.out.join("README.md"), report::markdown(&report).as_bytes())?;
+    let mut files: Vec<PathBuf> = pictures.into_iter().map(|p| p.path).collect();
     files.extend(tables);
     files.push(page);
     Ok(Outcome { summary, ablations, files })
@@ -198,13 +200,26 @@ impl Corpora {
 }
 
 /// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
-fn and_earlier(mut drawn: Vec<PathBuf>, folder: &Path) -> Vec<PathBuf> {
+fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<report::Drawn> {
     let mut there: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().filter_map(|f| Some(f.ok()?.path())).collect();
     there.sort();
     there.retain(|f| f.extension().is_some_and(|e| e == "png") && !drawn.contains(f));
-    drawn.extend(there);
-    drawn
+    let as_drawn = |earlier| move |path| report::Drawn { path, earlier };
+    drawn.into_iter().map(as_drawn(false)).chain(there.into_iter().map(as_drawn(true))).collect()
+}
+
+/// The domains of a comparison's methods, and sizes of their networks in words.
+fn sizes(plan: &Plan) -> Result<BTreeMap<&'static str, String>> {
+    let mut sizes = BTreeMap::new();
+    for entry in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
+        let config = entry.config(&plan.set)?;
+        let experiment = config.domain.experiment();
+        sizes
+            .entry(experiment.name())
+            .or_insert_with(|| format!("{}, batch {}", experiment.size_name(), config.train.batch));
+    }
+    Ok(sizes)
 }
 
 /// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
@@ -255,6 +270,9 @@ fn one_run(
         }
         let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join(PROBES)))?;
         extract::features_of(folder, baselines.is_none(), false, show)?;
+        if keep_features {
+            extract::moments(folder, &features, false, show)?;
+        }
         for how in &missing {
             if run::STOP.load(Ordering::Relaxed) {
                 let (.., step) = run::open(folder, &Pool::new())?;

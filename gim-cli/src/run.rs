@@ -18,7 +18,7 @@ use crate::figures::TrainRow;
 use crate::files::{create_folder, write_atomic};
 use crate::progress::{Mode as Show, Progress};
 
-/// Checkpoints kept: the newest, and the one before in case the newest is damaged on disk.
+/// Checkpoints kept besides the moments: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
 
 /// What the user should know about the data, and characters of a note that are printed.
@@ -44,7 +44,8 @@ pub fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
     checkpoints(run).pop().map(|c| c.1)
 }
 
-fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str) -> Result<()> {
+/// Writes a checkpoint and removes those that are neither new nor one of the `moments`.
+fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str, moments: &[u64]) -> Result<()> {
     let folder = run.join("checkpoints");
     let partial = folder.join("partial.tmp");
     if partial.exists() {
@@ -70,7 +71,7 @@ fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str) -> Res
     }
     std::fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", &e))?;
     let all = checkpoints(run);
-    for (_, old) in &all[..all.len().saturating_sub(KEEP)] {
+    for (_, old) in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !moments.contains(&c.0)) {
         std::fs::remove_dir_all(old).map_err(|e| Error::io(old, "remove an old checkpoint", &e))?;
     }
     Ok(())
@@ -117,6 +118,24 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     };
     load(&folder, &mut stack, &config.fingerprint())?;
     Ok((config, stack, step))
+}
+
+/// The moments that a trained run has kept: steps and stacks, from before the first step on, without the end.
+///
+/// # Errors
+/// When a checkpoint is damaged.
+pub fn moments(run: &Path, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
+    let config = Config::of_run(run)?;
+    let build = || config.domain.experiment().build(&config.optimizer, config.train.seed, pool);
+    let mut all = checkpoints(run);
+    let moments = config.train.moments(all.pop().map_or(0, |newest| newest.0));
+    let mut out = vec![(0, build()?)];
+    for (step, folder) in all.into_iter().filter(|c| moments.contains(&c.0)) {
+        let mut stack = build()?;
+        load(&folder, &mut stack, &config.fingerprint())?;
+        out.push((step, stack));
+    }
+    Ok(out)
 }
 
 /// What a run may be trained on.
@@ -182,6 +201,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
         // What the finished run was made with stays on record.
         return Ok(total);
     }
+    let moments = config.train.moments(total);
     create_folder(run)?;
     write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
     let mut environment = Environment::capture(seed, rayon::current_num_threads());
@@ -222,7 +242,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
             Ok(batch) => batch,
             Err(e) => {
                 // A file that cannot be read says nothing against what has been learnt.
-                save(run, &mut stack, step, &fingerprint)?;
+                save(run, &mut stack, step, &fingerprint, &moments)?;
                 return Err(e);
             }
         };
@@ -246,8 +266,9 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
             }
             log.write_all(text.as_bytes()).map_err(|e| Error::io(&csv, "write the log", &e))?;
             let stop = STOP.load(Ordering::Relaxed);
-            if done.is_multiple_of(config.train.checkpoint_every) || done == total || stop {
-                save(run, &mut stack, done, &fingerprint)?;
+            let moment = moments.contains(&done);
+            if done.is_multiple_of(config.train.checkpoint_every) || done == total || moment || stop {
+                save(run, &mut stack, done, &fingerprint, &moments)?;
             }
             if stop && done < total {
                 return Err(Error::Interrupted {

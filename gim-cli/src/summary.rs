@@ -87,6 +87,12 @@ pub struct Summary {
     /// Test rows that a seed's accuracy is a share of; the least over seeds.
     #[serde(skip)]
     pub test_rows: usize,
+    /// Rows that were fitted on; the most over seeds.
+    #[serde(skip)]
+    pub train_rows: usize,
+    /// Differences of `by_seed` to the random encoder at the same module, of the seeds that have it.
+    #[serde(skip)]
+    pub over_random_by_seed: BTreeMap<u64, f64>,
 }
 
 impl Summary {
@@ -127,10 +133,6 @@ pub fn with(mean: f64, half: Option<f64>) -> String {
     half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))
 }
 
-fn judged(r: &Row) -> f64 {
-    100.0 * r.accuracy_no_silence.unwrap_or(r.accuracy)
-}
-
 /// The rows of one run's probes over all its seeds.
 pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
     type Key = (String, String, u64, Group, usize);
@@ -148,10 +150,15 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
         let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
         let no_silence = mean(rows, &|r| r.accuracy_no_silence);
         let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
-        let ours = |rows: &[&Row]| Interval::of(&rows.iter().map(|r| judged(r)).collect::<Vec<_>>()).map(|i| i.mean);
-        let random =
-            (*group == Group::Trained).then(|| by.get(&(key.0.clone(), key.1.clone(), key.2, Group::Random, key.4)));
-        let over = random.flatten().and_then(|r| Some(ours(rows)? - ours(r)?));
+        let ours =
+            |rows: &[&Row]| Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean);
+        let random = (*group == Group::Trained)
+            .then(|| by.get(&(key.0.clone(), key.1.clone(), key.2, Group::Random, key.4)))
+            .flatten();
+        let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
+        let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.judged());
+        let over_by_seed =
+            rows.iter().filter_map(|r| Some((r.seed, 100.0 * (r.judged() - of_seed(r.seed)?)))).collect();
         let method = match group {
             Group::Trained if Some(*module) == last => entry.paper.as_deref(),
             Group::Random if Some(*module) == last => Some("random"),
@@ -178,9 +185,11 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             over_random: over,
             paper: reported.map(|p| p.value),
             paper_mark: reported.map(|p| p.mark.clone()),
-            by_seed: rows.iter().map(|r| (r.seed, judged(r))).collect(),
+            by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.judged())).collect(),
             stopped: rows.iter().filter(|r| r.protocol == "converged" && !r.converged).count(),
             test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
+            train_rows: rows.iter().map(|r| r.train_rows).max().unwrap_or(0),
+            over_random_by_seed: over_by_seed,
         });
     }
     out

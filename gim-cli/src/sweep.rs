@@ -51,6 +51,9 @@ struct Listed {
     run: Vec<Entry>,
     /// The comparison that comes along whose runs these are as well; a run of the same name takes its place.
     like: Option<String>,
+    /// Runs of the other that make no sense here.
+    #[serde(default)]
+    without: Vec<String>,
     /// Presets to use instead of the other's.
     #[serde(default)]
     presets: BTreeMap<String, String>,
@@ -101,10 +104,11 @@ impl Sweep {
                 )
             })?,
         };
-        let Listed { seeds, mut run, like, presets } = toml::from_str(&text).map_err(|e: toml::de::Error| {
-            let what = e.to_string().trim_end().replace('\n', " ");
-            Error::file(source, format_args!("is no list of runs: {what}"), "mend the file")
-        })?;
+        let Listed { seeds, mut run, like, without, presets } =
+            toml::from_str(&text).map_err(|e: toml::de::Error| {
+                let what = e.to_string().trim_end().replace('\n', " ");
+                Error::file(source, format_args!("is no list of runs: {what}"), "mend the file")
+            })?;
         if let Some(like) = like {
             if !SWEEPS.iter().any(|s| s.0 == like) {
                 let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
@@ -112,6 +116,11 @@ impl Sweep {
                 return Err(Error::file(source, what, format_args!("use {}", names.join(", "))));
             }
             let mut all = Self::load(&like)?.run;
+            if let Some(unknown) = without.iter().find(|name| !all.iter().any(|e| &e.name == *name)) {
+                let what = format!("leaves out `{unknown}`, which `{like}` does not have");
+                return Err(Error::file(source, what, "mend the file"));
+            }
+            all.retain(|e| !without.contains(&e.name));
             for e in &mut all {
                 match run.iter().position(|own| own.name == e.name) {
                     Some(own) => *e = run.remove(own),
@@ -231,6 +240,7 @@ mod tests {
             (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
             (format!("seeds = 1\n{run}more = 1\n"), "more"),
             (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),
+            (format!("seeds = 1\nlike = \"quick\"\nwithout = [\"b\"]\n{run}"), "leaves out `b`"),
             ("seeds = 1\nrun = []\n".into(), "no run"),
         ] {
             let e = load(text).unwrap_err();

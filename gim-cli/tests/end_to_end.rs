@@ -74,11 +74,29 @@ fn features_probes_and_figures() {
         assert_eq!(rows.len(), 1 + 2 * if kind == "gim5" { 5 } else { 6 }, "{kind}");
         assert!(rows.iter().all(|r| r["accuracy"].as_f64().unwrap() > r["majority"].as_f64().unwrap()), "{kind}");
     }
+    // Weights of the moments are kept beside the newest: the latent space has a row for each.
+    ok(d, &["extract", "gim6", "--out", "gim6/features.h5"]);
+    let moments = gim_eval::FeatureFile::open(d.join("gim6/moments.h5")).unwrap();
+    let of_first: Vec<&str> = moments.groups().filter(|g| g.ends_with("_module_1")).collect();
+    assert_eq!(of_first, ["moment_00000000_module_1", "moment_00000002_module_1"]);
+    let end = gim_eval::FeatureFile::open(d.join("gim6/features.h5")).unwrap();
+    let mean_of = |file: &gim_eval::FeatureFile, group: &str, id: &str| {
+        file.read_means(group).unwrap().row(file.items().iter().position(|i| i == id).unwrap()).to_owned()
+    };
+    for id in [&moments.items()[0], moments.items().last().unwrap()] {
+        // Before the first step there is the random encoder.
+        let (start, random) = (mean_of(&moments, of_first[0], id), mean_of(&end, "random_1", id));
+        assert!((&start - &random).iter().all(|d| d.abs() < 1e-5), "{id}");
+        assert!(mean_of(&moments, of_first[1], id) != start, "{id}: nothing was learnt");
+    }
     let out = ok(d, &["figures", "gim6"]);
     for figure in String::from_utf8_lossy(&out.stdout).lines() {
         assert!(d.join(figure).metadata().unwrap().len() > 5000, "{figure}");
     }
-    assert!(d.join("gim6/figures/latent-space.svg").is_file());
+    let svg = std::fs::read_to_string(d.join("gim6/figures/latent-space.svg")).unwrap();
+    for title in ["as training goes on", "Module 6, step 0", "Module 1, step 2", "Module 6, end"] {
+        assert!(svg.contains(title), "{title}");
+    }
 }
 
 /// Row n of the features carries label n of the file. Labels that slip by a frame cost a little accuracy and look like nothing else.

@@ -269,6 +269,10 @@ impl Extractor for SoundExtractor {
         &self.items
     }
 
+    fn id(&self, item: usize) -> String {
+        self.corpus.utterances()[item].id.clone()
+    }
+
     fn labels(&self) -> Vec<LabelSpec> {
         let mut labels =
             vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: self.corpus.speakers().len().max(2) }];

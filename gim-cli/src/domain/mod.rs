@@ -57,6 +57,9 @@ pub trait Extractor {
     /// Items to extract, in order.
     fn items(&self) -> &[(usize, Split)];
 
+    /// Name of an item.
+    fn id(&self, item: usize) -> String;
+
     /// Items handled at a time.
     fn batch(&self) -> usize {
         1
@@ -229,6 +232,11 @@ impl Domain {
             "vision" => Ok(Self::Vision(VisionConfig::default())),
             _ => Err(Error::config("domain", format_args!("there is no `{name}`"), "use audio or vision")),
         }
+    }
+
+    /// Whether items are utterances of known speakers.
+    pub fn has_speakers(&self) -> bool {
+        self.experiment().tasks().contains(&"speakers")
     }
 
     /// Whatever the domain is.

@@ -318,6 +318,10 @@ impl Extractor for PictureExtractor {
         &self.items
     }
 
+    fn id(&self, item: usize) -> String {
+        self.view.corpus.id(item)
+    }
+
     fn batch(&self) -> usize {
         TOGETHER
     }

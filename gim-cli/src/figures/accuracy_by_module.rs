@@ -7,7 +7,7 @@ use gim_core::Result;
 use super::axes::{BLUE, GREEN, MUTED, ORANGE, PURPLE, Panel, Sample, Scale, Shape, Sheet};
 use super::picture::{Ink, Picture};
 use super::rows::{Group, ProbeRow};
-use super::{Figure, count, mean_and_deviation, select, task_word};
+use super::{BARS, Figure, count, mean_and_half_width, select, task_word};
 
 const FIGURE: &str = "accuracy by module";
 
@@ -100,7 +100,7 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
         spec.task,
         count(n_seeds, "seed")
     );
-    caption.push_str(if n_seeds > 1 { "; markers: mean, bars: ± one standard deviation over seeds)." } else { ")." });
+    caption.push_str(&if n_seeds > 1 { format!("; markers: mean, {BARS}).") } else { ").".into() });
     let baselines: Vec<&str> =
         LEGEND.into_iter().skip(1).filter(|(part, ..)| panels.iter().any(|p| p.has(*part))).map(|l| l.2).collect();
     if !baselines.is_empty() {
@@ -147,11 +147,11 @@ impl Content {
             series
         };
         let modules = |group| series(group).into_iter().filter(|(m, _)| *m > 0).collect();
-        let level = |group| series(group).get(&0).map(|values| mean_and_deviation(values).0);
+        let level = |group| series(group).get(&0).map(|values| mean_and_half_width(values).0);
         // `majority` belongs to the accuracy over all rows: the other panels have another chance level.
         let all_rows = rows.iter().all(|r| value(r) == Some(r.accuracy));
         let majorities: Vec<f64> = rows.iter().map(|r| r.majority).filter(|v| v.is_finite()).collect();
-        let majority = (all_rows && !majorities.is_empty()).then(|| 100.0 * mean_and_deviation(&majorities).0);
+        let majority = (all_rows && !majorities.is_empty()).then(|| 100.0 * mean_and_half_width(&majorities).0);
         Self {
             trained: modules(Group::Trained),
             random: modules(Group::Random),
@@ -175,8 +175,8 @@ impl Content {
     fn extremes(&self) -> Vec<f64> {
         let mut all: Vec<f64> = [self.mfcc, self.raw, self.majority].into_iter().flatten().collect();
         for values in self.trained.values().chain(self.random.values()) {
-            let (mean, deviation) = mean_and_deviation(values);
-            all.extend([mean - deviation, mean + deviation]);
+            let (mean, half) = mean_and_half_width(values);
+            all.extend([mean - half, mean + half]);
         }
         all
     }
@@ -205,16 +205,16 @@ fn draw_series(picture: &mut Picture, panel: &Panel, series: &Series, ink: Ink, 
     let stats: Vec<(usize, f64, f64)> = series
         .iter()
         .map(|(&m, values)| {
-            let (mean, deviation) = mean_and_deviation(values);
-            (m, mean, deviation)
+            let (mean, half) = mean_and_half_width(values);
+            (m, mean, half)
         })
         .collect();
     if stats.len() > 1 {
         picture.line(stats.iter().map(|&(m, mean, _)| at(m, mean)).collect(), ink, 2.0);
     }
-    for &(m, mean, deviation) in &stats {
-        if deviation > 0.0 {
-            error_bar(picture, at(m, mean - deviation), at(m, mean + deviation), ink);
+    for &(m, mean, half) in &stats {
+        if half > 0.0 {
+            error_bar(picture, at(m, mean - half), at(m, mean + half), ink);
         }
         shape.draw(picture, at(m, mean), 5.0, ink, false);
     }

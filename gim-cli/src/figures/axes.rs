@@ -16,7 +16,7 @@ pub(super) const SKY: Ink = Ink(86, 180, 233);
 pub(super) const RED: Ink = Ink(200, 32, 32);
 pub(super) const TEXT: Ink = Ink(34, 34, 34);
 pub(super) const MUTED: Ink = Ink(95, 95, 95);
-const GRID: Ink = Ink(228, 228, 228);
+pub(super) const GRID: Ink = Ink(228, 228, 228);
 const FRAME: Ink = Ink(150, 150, 150);
 
 pub(super) const LABEL: Type = Type::new(14.0, TEXT);

@@ -8,7 +8,7 @@ use super::accuracy_by_module::error_bar;
 use super::axes::{PALETTE, Panel, SHAPES, Sample, Scale, Shape, Sheet};
 use super::picture::{Ink, Picture};
 use super::rows::{Group, ProbeRow};
-use super::{Figure, mean_and_deviation, nothing_to_draw, select, task_word};
+use super::{BARS, Figure, mean_and_half_width, nothing_to_draw, select, task_word};
 
 const FIGURE: &str = "error by module";
 
@@ -49,7 +49,7 @@ pub struct PaperCurve {
     pub errors: Vec<f64>,
 }
 
-/// Errors of one method at one module, in per cent.
+/// Errors of one method at one module, in per cent: mean and ends of the interval.
 struct Point {
     module: usize,
     mean: f64,
@@ -59,7 +59,7 @@ struct Point {
     none_wrong: bool,
 }
 
-/// Draws error = 1 − accuracy by module. An error of zero has no place on a logarithmic axis: it is drawn, hollow, at half of
+/// Draws error = 1 − accuracy (of phones: without silence, as in tables) by module. An error of zero has no place on a logarithmic axis: it is drawn, hollow, at half of
 /// one test item.
 pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let mut methods: Vec<Vec<Point>> = Vec::with_capacity(spec.methods.len());
@@ -95,6 +95,7 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         let of = items.iter().max().map_or(String::new(), |n| format!(" of {n}"));
         notes.push(format!("Hollow: no test item was wrong; drawn at half of one item{of}."));
     }
+    let without_silence = spec.methods.iter().flat_map(|m| &m.rows).any(|r| r.accuracy_no_silence.is_some());
     let several = all().any(|p| p.high > p.low);
     let sheet = Sheet {
         title: spec.title.clone(),
@@ -104,7 +105,10 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         columns: 1,
         panel: (780.0, 430.0),
         x_title: "Module".into(),
-        y_title: format!("{} error (%), log scale", task_word(&spec.task)),
+        y_title: match without_silence {
+            true => format!("{} error without silence (%), log scale", task_word(&spec.task)),
+            false => format!("{} error (%), log scale", task_word(&spec.task)),
+        },
         notes,
         numbers: true,
     };
@@ -120,10 +124,13 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         }
     }
 
-    let mut caption =
-        format!("Error of a linear probe for {} on the frozen output of each module, logarithmic axis.", spec.task);
+    let silence = if without_silence { ", without silence" } else { "" };
+    let mut caption = format!(
+        "Error of a linear probe for {}{silence} on the frozen output of each module, logarithmic axis.",
+        spec.task
+    );
     if several {
-        caption.push_str(" Markers: mean, bars: lowest and highest over seeds.");
+        caption.push_str(&format!(" Markers: mean, {BARS}, cut off at half of one test item."));
     }
     if all().any(|p| p.none_wrong) {
         caption.push_str(" Hollow markers: no test item was wrong; drawn at half of one item.");
@@ -150,20 +157,22 @@ fn paper_ink(curve: usize) -> Ink {
 
 fn points(rows: &[&ProbeRow]) -> Vec<Point> {
     let mut by_module: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in rows.iter().filter(|r| r.module > 0 && r.accuracy.is_finite()) {
+    for row in rows.iter().filter(|r| r.module > 0 && r.judged().is_finite()) {
         let half_item = 0.5 / row.test_rows.max(1) as f64;
-        by_module.entry(row.module).or_default().push((1.0 - row.accuracy, half_item));
+        by_module.entry(row.module).or_default().push((1.0 - row.judged(), half_item));
     }
     by_module
         .into_iter()
         .map(|(module, seeds)| {
             // Rounding leaves 1 − accuracy a hair from zero; less than half an item is none.
             let shown: Vec<f64> = seeds.iter().map(|&(error, half)| 100.0 * error.max(half)).collect();
+            let least = seeds.iter().map(|s| 100.0 * s.1).fold(f64::INFINITY, f64::min);
+            let (mean, half) = mean_and_half_width(&shown);
             Point {
                 module,
-                mean: mean_and_deviation(&shown).0,
-                low: shown.iter().copied().fold(f64::INFINITY, f64::min),
-                high: shown.iter().copied().fold(0.0, f64::max),
+                mean,
+                low: (mean - half).max(least),
+                high: (mean + half).min(100.0),
                 none_wrong: seeds.iter().all(|&(error, half)| error < half),
             }
         })

@@ -17,8 +17,10 @@ pub struct LatentSpace {
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
-    /// The maps, one for each module (or module and epoch).
+    /// The maps, one for each module (or module and moment of training, row by row).
     pub panels: Vec<LatentPanel>,
+    /// Panels in a row; what looks best when not given.
+    pub columns: Option<usize>,
     /// Class of every item: an index into `names`.
     pub class: Vec<usize>,
     /// Names of the classes, e.g. speakers; ten or so can be told apart.
@@ -57,13 +59,18 @@ pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
         maps.push(tsne(panel.features.view(), &spec.tsne)?);
     }
     let n = maps.len();
+    let small = spec.columns.is_some_and(|c| c > 3);
     let sheet = Sheet {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend: spec.names.iter().enumerate().map(|(c, name)| (marker(c), name.clone())).collect(),
         panel_titles: spec.panels.iter().map(|p| p.title.clone()).collect(),
-        columns: columns(n),
-        panel: if n == 1 { (620.0, 560.0) } else { (360.0, 330.0) },
+        columns: spec.columns.unwrap_or_else(|| columns(n)),
+        panel: match n {
+            1 => (620.0, 560.0),
+            _ if small => (190.0, 180.0),
+            _ => (360.0, 330.0),
+        },
         x_title: String::new(),
         y_title: String::new(),
         notes: vec![
@@ -75,7 +82,13 @@ pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
     for (panel, map) in panels.iter().zip(&maps) {
         for (i, &class) in spec.class.iter().enumerate() {
             let at = panel.at(map[[i, 0]], map[[i, 1]]);
-            let radius = if spec.class.len() > 300 { 3.4 } else { 4.2 };
+            let radius = if small {
+                2.6
+            } else if spec.class.len() > 300 {
+                3.4
+            } else {
+                4.2
+            };
             // A white rim keeps markers apart where they crowd.
             shape(class).draw(&mut picture, at, radius + 1.0, Ink::WHITE, false);
             shape(class).draw(&mut picture, at, radius, ink(class), false);
@@ -128,6 +141,7 @@ mod tests {
             title: "Latent space — toy".into(),
             subtitle: String::new(),
             panels,
+            columns: None,
             class,
             names: (0..10).map(|i| format!("speaker {i}")).collect(),
             what: "speakers".into(),
@@ -139,6 +153,8 @@ mod tests {
     fn draws_a_panel_per_module() {
         let figure = latent_space(&spec(4)).unwrap();
         check_figure(&figure, &["Module 1", "Module 4", "speaker 0", "speaker 9"]);
+        let rows = latent_space(&LatentSpace { columns: Some(4), ..spec(8) }).unwrap();
+        check_figure(&rows, &["Module 1", "Module 8"]);
         assert!(
             figure.caption.contains("60 items of 10 speakers") && figure.caption.contains("perplexity 20"),
             "{}",

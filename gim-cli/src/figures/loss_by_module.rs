@@ -39,6 +39,8 @@ struct Curve {
 
 /// A long raw curve is drawn as the band between lowest and highest value of so many bins, the smooth one through so many points.
 const BINS: usize = 220;
+/// Rows on either side that a running line is fitted to at least.
+const LEAST_HALF: usize = 3;
 
 /// Draws the InfoNCE loss of every module: raw values faintly, their moving average over them, chance dashed.
 pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
@@ -87,7 +89,8 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
 
     let seen = spec.runs.iter().map(|r| r.label.as_str()).collect::<Vec<_>>().join(", ");
     let mut caption = format!(
-        "{name} of each module against the training step ({seen}). Faint: range of the raw values; strong: running line fit over a twentieth of the run."
+        "{name} of each module against the training step ({seen}). Faint: range of the raw values; strong: running line fit over a twentieth of the run, {} rows at least.",
+        2 * LEAST_HALF + 1
     );
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
         caption.push_str(&format!(
@@ -132,7 +135,7 @@ fn curve(rows: &[TrainRow], module: usize) -> Curve {
     let mut raw: Vec<(f64, f64)> =
         rows.iter().filter(|r| r.module == module && r.loss.is_finite()).map(|r| (r.step as f64, r.loss)).collect();
     raw.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let smooth = smoothed(&raw, (raw.len() / 40).max(10).min(raw.len() / 4));
+    let smooth = smoothed(&raw, (raw.len() / 40).max(LEAST_HALF).min(raw.len() / 4));
     Curve { raw, smooth }
 }
 

@@ -12,6 +12,7 @@
 //! | which classes a probe takes for which | [`confusion()`] |
 //! | linear CKA between modules and methods | [`similarity()`] |
 //! | times beside the arithmetic limit | [`speed()`] |
+//! | memory by method and schedule | [`memory()`] |
 //!
 //! The same input gives the same bytes. Nothing is read but what is passed in; the font is part of the program.
 
@@ -23,6 +24,7 @@ mod error_by_module;
 mod heat_map;
 mod latent_space;
 mod loss_by_module;
+mod memory;
 mod neighbours;
 mod patches;
 mod picture;
@@ -36,11 +38,12 @@ mod tsne;
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Result};
+use gim_eval::Interval;
 
 use crate::files::{create_folder, write_atomic};
 
-use axes::{MUTED, TEXT};
-use picture::{Align, Type, wrap};
+use axes::{LABEL, MUTED, TEXT};
+use picture::{Align, Ink, Type, text_width, wrap};
 
 pub use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
 pub use architecture::{Architecture, ModuleBox, architecture};
@@ -48,13 +51,17 @@ pub use confusion::{ConfusionMap, confusion};
 pub use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
 pub use latent_space::{LatentPanel, LatentSpace, latent_space};
 pub use loss_by_module::{LossByModule, LossRun, loss_by_module};
+pub use memory::{MemoryBar, MemoryBars, memory};
 pub use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
 pub use patches::{Neuron, PatchFigure, PatchRow, patches};
-pub use picture::{Picture, Tile};
+pub use picture::{Picture, Tile, caption_of};
 pub use rows::{Group, ProbeRow, TrainRow};
 pub use similarity::{SimilarityMap, similarity};
 pub use speed::{SpeedBars, WorkBars, speed};
 pub use tsne::{Tsne, tsne};
+
+/// What bars in figures are, as in tables.
+const BARS: &str = "bars: 95 % interval over seeds";
 
 /// A picture and what to write below it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,11 +73,12 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Writes `<folder>/<name>.png` and `<folder>/<name>.svg` and returns their paths; makes the folder if need be.
+    /// Writes `<folder>/<name>.png`, with the caption in it, and `<folder>/<name>.svg` and returns their paths; makes the folder
+    /// if need be.
     pub fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2]> {
         create_folder(folder)?;
         let paths = ["png", "svg"].map(|extension| folder.join(format!("{name}.{extension}")));
-        write_atomic(&paths[0], &self.picture.png()?)?;
+        write_atomic(&paths[0], &self.picture.png(&self.caption)?)?;
         write_atomic(&paths[1], self.picture.svg()?.as_bytes())?;
         Ok(paths)
     }
@@ -108,17 +116,29 @@ impl Heading {
     }
 }
 
+/// A row of filled boxes and what they mean, from `at` on.
+fn legend_of_bars<'a>(
+    picture: &mut Picture,
+    at: (f64, f64),
+    entries: impl IntoIterator<Item = (Ink, &'a str)>,
+) -> Result<()> {
+    let (mut x, y) = at;
+    for (ink, name) in entries {
+        picture.rect(x, y + 4.0, 22.0, 14.0, ink);
+        picture.text((x + 30.0, y + 16.0), Align::Start, name, LABEL);
+        x += 30.0 + text_width(name, LABEL)? + 28.0;
+    }
+    Ok(())
+}
+
 /// There is nothing to draw.
 fn nothing_to_draw(figure: &str, what: &str, remedy: &str) -> Error {
     Error::config(format_args!("figure '{figure}'"), what, remedy)
 }
 
-/// Mean and sample standard deviation (0 for a single value).
-fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    (mean, if values.len() > 1 { (squares / (n - 1.0)).sqrt() } else { 0.0 })
+/// Mean and half-width of its 95 % interval (0 for a single value).
+fn mean_and_half_width(values: &[f64]) -> (f64, f64) {
+    Interval::of(values).map_or((f64::NAN, 0.0), |i| (i.mean, if i.n > 1 { i.half_width } else { 0.0 }))
 }
 
 /// `1 seed` or `3 seeds`.

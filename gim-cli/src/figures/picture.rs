@@ -115,7 +115,7 @@ impl Tile {
 
     fn png(&self) -> Result<Vec<u8>> {
         let color = if self.channels == 1 { png::ColorType::Grayscale } else { png::ColorType::Rgb };
-        encode_png(self.width as u32, self.height as u32, color, &self.pixels)
+        encode_png(self.width as u32, self.height as u32, color, &self.pixels, None)
     }
 }
 
@@ -212,8 +212,8 @@ impl Picture {
         self.tiles.push(Placed { left, top, width, height, tile: tile.clone() });
     }
 
-    /// The picture as a PNG file, RGB.
-    pub fn png(&self) -> Result<Vec<u8>> {
+    /// The picture as a PNG file, RGB, with its caption as a text of the file; see [`caption_of`].
+    pub fn png(&self, caption: &str) -> Result<Vec<u8>> {
         let (w, h) = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE);
         let mut large = vec![255u8; (w * h * 3) as usize];
         {
@@ -225,7 +225,7 @@ impl Picture {
             area.present().map_err(broken)?;
         }
         let small = average_down(&large, w as usize, SUPERSAMPLE as usize);
-        encode_png(self.width, self.height, png::ColorType::Rgb, &small)
+        encode_png(self.width, self.height, png::ColorType::Rgb, &small, Some(caption))
     }
 
     /// The picture as an SVG document.
@@ -327,9 +327,21 @@ impl Placed {
     }
 }
 
-fn encode_png(width: u32, height: u32, color: png::ColorType, pixels: &[u8]) -> Result<Vec<u8>> {
+/// Keyword of the caption among a PNG file's texts.
+const CAPTION: &str = "Description";
+
+/// The caption in a PNG file that [`Picture::png`] made.
+pub fn caption_of(png: &[u8]) -> Option<String> {
+    let reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().ok()?;
+    reader.info().utf8_text.iter().find(|t| t.keyword == CAPTION)?.get_text().ok()
+}
+
+fn encode_png(width: u32, height: u32, color: png::ColorType, pixels: &[u8], caption: Option<&str>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    if let Some(caption) = caption {
+        encoder.add_itxt_chunk(CAPTION.into(), caption.into()).map_err(broken)?;
+    }
     encoder.set_color(color);
     encoder.set_depth(png::BitDepth::Eight);
     let mut writer = encoder.write_header().map_err(broken)?;
@@ -578,7 +590,7 @@ mod tests {
 
     #[test]
     fn png_has_the_marks_where_they_belong() {
-        let bytes = sample().png().unwrap();
+        let bytes = sample().png("Ö: 95 % – what is seen").unwrap();
         let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let info = reader.next_frame(&mut pixels).unwrap();
@@ -587,6 +599,8 @@ mod tests {
         assert_eq!(at(20, 20), [200, 0, 0]);
         assert_eq!(at(5, 5), [255, 255, 255]);
         assert_eq!(at(50, 20), [0, 0, 200]);
+        assert_eq!(caption_of(&bytes).as_deref(), Some("Ö: 95 % – what is seen"));
+        assert_eq!((caption_of(&bytes[..40]), caption_of(b"no picture")), (None, None));
     }
 
     #[test]
@@ -615,7 +629,7 @@ mod tests {
         let grey = Tile { height: 2, width: 2, channels: 1, pixels: vec![0, 80, 160, 240] };
         picture.tile(5.0, 5.0, 20.0, &colour);
         picture.tile(35.0, 5.0, 20.0, &grey);
-        let png = picture.png().unwrap();
+        let png = picture.png("").unwrap();
         // Twice as wide as high: white above and below.
         let seen =
             [(8, 8), (8, 12), (14, 18), (16, 12), (37, 7), (53, 7), (37, 23), (53, 23)].map(|(x, y)| at(&png, x, y));

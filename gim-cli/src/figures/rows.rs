@@ -85,6 +85,13 @@ pub struct ProbeRow {
     pub seed: u64,
 }
 
+impl ProbeRow {
+    /// What the probe is judged by: the share of right rows, without silence for phones.
+    pub fn judged(&self) -> f64 {
+        self.accuracy_no_silence.unwrap_or(self.accuracy)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

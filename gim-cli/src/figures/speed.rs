@@ -2,9 +2,9 @@
 
 use gim_core::Result;
 
-use super::axes::{BLUE, LABEL, MUTED, NOTE, VERMILLION};
-use super::picture::{Align, Ink, Picture, text_width, wrap};
-use super::{Figure, Heading, nothing_to_draw, short};
+use super::axes::{BLUE, GRID, LABEL, MUTED, NOTE, VERMILLION};
+use super::picture::{Align, Ink, Picture, wrap};
+use super::{Figure, Heading, legend_of_bars, nothing_to_draw, short};
 
 /// Input of [`speed`].
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,6 @@ const LEFT: f64 = 320.0;
 const NUMBERS: f64 = 150.0;
 const LINE: f64 = 19.0;
 const LIMIT: Ink = Ink(170, 170, 170);
-const GRID: Ink = Ink(228, 228, 228);
 
 /// Draws times in multiples of the arithmetic limit, so that work of different sizes shares an axis that begins at zero.
 pub fn speed(spec: &SpeedBars) -> Result<Figure> {
@@ -67,12 +66,8 @@ pub fn speed(spec: &SpeedBars) -> Result<Figure> {
     heading.draw(&mut picture, MARGIN);
 
     let compared = spec.works.iter().any(|w| w.other.is_some()).then_some((VERMILLION, spec.other.as_str()));
-    let mut x = MARGIN;
-    for (ink, name) in [(LIMIT, "arithmetic limit"), (BLUE, "gim")].into_iter().chain(compared) {
-        picture.rect(x, legend_top + 4.0, 22.0, 14.0, ink);
-        picture.text((x + 30.0, legend_top + 16.0), Align::Start, name, LABEL);
-        x += 30.0 + text_width(name, LABEL)? + 28.0;
-    }
+    let entries = [(LIMIT, "arithmetic limit"), (BLUE, "gim")].into_iter().chain(compared);
+    legend_of_bars(&mut picture, (MARGIN, legend_top), entries)?;
 
     let unit = (WIDTH - LEFT - MARGIN - NUMBERS) / most;
     let step = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0].into_iter().find(|s| s * unit >= 40.0).unwrap_or(200.0);

@@ -15,8 +15,8 @@ pub(super) fn check_figure(figure: &Figure, expected: &[&str]) {
     let (width, height) = figure.picture.size();
     assert!((600..=1400).contains(&width), "{width}");
 
-    let bytes = figure.picture.png().unwrap();
-    assert_eq!(bytes, figure.picture.png().unwrap());
+    let bytes = figure.picture.png(&figure.caption).unwrap();
+    assert_eq!(bytes, figure.picture.png(&figure.caption).unwrap());
     let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
@@ -234,6 +234,7 @@ fn gallery() {
             title: "Ten speakers in the latent space of each module (t-SNE)".into(),
             subtitle: "speech-mini, seed 1".into(),
             panels,
+            columns: None,
             class,
             names: (0..10).map(|i| format!("{}", 1034 + 211 * i)).collect(),
             what: "speakers".into(),
