@@ -292,7 +292,12 @@ fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>>
     for (entry, folders) in runs {
         let config = entry.config(&[])?;
         let other = runs.iter().find(|r| Some(&r.0.name) == entry.than.as_ref());
-        let (Some((_, other)), true) = (other, config.train.iterative()) else { continue };
+        let (Some((full, other)), true) = (other, config.train.iterative()) else { continue };
+        // Runs of other lengths would leave half of the axis to one of them.
+        let length = |c: &Config| (c.train.steps, c.train.epochs);
+        if length(&full.config(&[])?) != length(&config) {
+            continue;
+        }
         let mut losses = Vec::new();
         for folder in other {
             let LossRun { label, rows } = losses_of(folder)?;

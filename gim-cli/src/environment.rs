@@ -71,6 +71,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// The commit, as short as people write it.
+    pub fn short_commit(&self) -> String {
+        self.git_commit.as_deref().map_or("unknown".into(), |c| c.chars().take(10).collect())
+    }
+
     /// The environment of this process, now.
     pub fn capture(seed: u64, threads: usize) -> Self {
         Self {

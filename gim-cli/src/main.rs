@@ -9,6 +9,7 @@ use gim_cli::bench::{self, ProbeWork};
 use gim_cli::config::{Config, PRESETS};
 use gim_cli::probes::How;
 use gim_cli::progress::Mode;
+use gim_cli::reproduce::Extent;
 use gim_cli::sweep::{SWEEPS, Sweep};
 use gim_cli::{check, draw, estimate, extract, probes, reproduce, run};
 use gim_core::{Error, Result};
@@ -193,7 +194,7 @@ impl Comparison {
         sweep.seeds = self.seeds.unwrap_or(sweep.seeds);
         let name = std::path::Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy());
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&*name));
-        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone(), finished: false })
+        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone(), extent: Extent::Whole })
     }
 }
 
@@ -284,7 +285,8 @@ fn execute(args: Args) -> Result<ExitCode> {
             draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
         }
         Command::Reproduce { comparison, finished } => {
-            let plan = reproduce::Plan { finished, ..comparison.plan()? };
+            let extent = if finished { Extent::Finished } else { Extent::Whole };
+            let plan = reproduce::Plan { extent, ..comparison.plan()? };
             save_on_interrupt()?;
             let outcome = reproduce::reproduce(&plan, show)?;
             print!("{}", reproduce::print(&outcome));
@@ -297,7 +299,7 @@ fn execute(args: Args) -> Result<ExitCode> {
                 .is_none()
                 .then(|| std::env::temp_dir().join(format!("gim-check-{}", std::process::id())));
             let comparison = Comparison { out: comparison.out.clone().or_else(|| scratch.clone()), ..comparison };
-            let plan = comparison.plan()?;
+            let plan = reproduce::Plan { extent: Extent::Guarded, ..comparison.plan()? };
             check::ready(&plan, &baseline, update)?;
             save_on_interrupt()?;
             let judged = reproduce::reproduce(&plan, show).and_then(|outcome| {

@@ -36,7 +36,7 @@ impl Peak {
     /// The paper's GB, for people.
     pub fn reported(&self) -> Option<String> {
         let (value, mark) = self.paper_gb.zip(self.paper_mark.as_deref())?;
-        Some(format!("{} GB", with_mark(value, mark)))
+        Some(with_mark(value, mark).replace(" (", " GB ("))
     }
 }
 

@@ -201,7 +201,7 @@ fn memory_table(report: &Report<'_>) -> Table {
 fn environment_table(report: &Report<'_>) -> Table {
     let rows = report.environments.iter().map(|m| {
         let e = &m.environment;
-        let commit = e.git_commit.as_deref().map_or("unknown".into(), |c| c.chars().take(10).collect::<String>());
+        let commit = e.short_commit();
         let changed = if e.git_dirty == Some(true) { " with changes" } else { "" };
         vec![
             m.run.clone(),

@@ -31,8 +31,19 @@ pub struct Plan {
     pub out: PathBuf,
     /// Changes to every run.
     pub set: Vec<String>,
+    /// How much of it is made.
+    pub extent: Extent,
+}
+
+/// How much is made of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// What is missing, then tables, figures and page.
+    Whole,
     /// Tables, figures and page of the runs that are finished; trains and probes nothing.
-    pub finished: bool,
+    Finished,
+    /// What is missing of what a guard looks at: runs and their probes with all labels. No tables, figures or page.
+    Guarded,
 }
 
 /// What came out.
@@ -70,7 +81,7 @@ impl Plan {
     }
 }
 
-/// Runs what is missing, and writes tables, figures and the report.
+/// Runs what is missing, and writes tables, figures and the report, as far as the plan says.
 ///
 /// # Errors
 /// Whatever stops a run; calling again goes on from there.
@@ -84,21 +95,22 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         let config = entry.config(&plan.set)?;
         let mut rows: Vec<Row> = Vec::new();
         let mut folders = Vec::new();
+        let wanted = wanted(entry, plan.extent)?;
         for seed in plan.seeds(&config) {
             let folder = plan.folder(entry, seed);
-            if plan.finished && !is_finished(entry, &folder)? {
+            if plan.extent == Extent::Finished && !is_finished(&wanted, &folder)? {
                 continue;
             }
             if show != Show::Quiet {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
             // Figures look at one seed of every method; the features of the others can be computed again.
-            let drawn = entry.than.is_none() && seed == config.train.seed;
+            let drawn = plan.extent != Extent::Guarded && entry.than.is_none() && seed == config.train.seed;
             let config =
                 Config { train: crate::config::TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
             let baselines = entry.baselines.as_ref().map(|run| plan.out.join(run).join(format!("seed-{seed}")));
             let on = corpora.expected(&config);
-            rows.extend(one_run(entry, &config, &folder, baselines.as_deref(), on, drawn, show)?);
+            rows.extend(one_run(&wanted, &config, &folder, baselines.as_deref(), on, drawn, show)?);
             corpora.note(&config, &folder)?;
             folders.push(folder);
         }
@@ -106,7 +118,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             continue;
         }
         summary.extend(summary::summarise(entry, &rows));
-        if entry.than.is_none() {
+        if entry.than.is_none() && plan.extent != Extent::Guarded {
             let figures = plan.out.join(&entry.name).join("figures");
             let drawn = draw::draw(&folders, &figures)?;
             pictures.extend(and_earlier(drawn, &figures));
@@ -115,6 +127,9 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     }
     if runs.is_empty() {
         return Err(Error::file(&plan.out, "holds no finished run", "leave out --finished to make them"));
+    }
+    if plan.extent == Extent::Guarded {
+        return Ok(Outcome { ablations: summary::ablations(&plan.sweep.run, &summary), summary, files: Vec::new() });
     }
     let mut sweep = plan.sweep.clone();
     sweep.run.retain(|e| runs.iter().any(|r| r.0.name == e.name));
@@ -223,17 +238,17 @@ fn sizes(plan: &Plan) -> Result<BTreeMap<&'static str, String>> {
 }
 
 /// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
-fn is_finished(entry: &Entry, folder: &Path) -> Result<bool> {
-    Ok(folder.join(CURVES).is_file() && made_and_missing(entry, folder)?.1.is_empty())
+fn is_finished(wanted: &[How], folder: &Path) -> Result<bool> {
+    Ok(folder.join(CURVES).is_file() && made_and_missing(wanted, folder)?.1.is_empty())
 }
 
 /// The rows of the probes that have been made, and those that have not, be it of one module.
-fn made_and_missing(entry: &Entry, folder: &Path) -> Result<(Vec<Row>, Vec<How>)> {
+fn made_and_missing(wanted: &[How], folder: &Path) -> Result<(Vec<Row>, Vec<How>)> {
     let (csv, curves) = (folder.join(PROBES), folder.join(CURVES));
     let made: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
     let learnt: Vec<TrainRow> = if curves.is_file() { table::read_rows(&curves)? } else { Vec::new() };
     let modules = learnt.iter().map(|r| r.module).max().unwrap_or(0);
-    let mut missing = wanted(entry)?;
+    let mut missing = wanted.to_vec();
     missing.retain(|how| {
         let of = |m| made.iter().any(|r| how.made(r) && r.group == Group::Trained && r.module == m);
         !(1..=modules.max(1)).all(of)
@@ -241,10 +256,10 @@ fn made_and_missing(entry: &Entry, folder: &Path) -> Result<(Vec<Row>, Vec<How>)
     Ok((made, missing))
 }
 
-/// Trains and probes one seed of one run, as far as that has not been done. Rows of the random encoder and the input are those
+/// Trains one seed of one run and makes the probes that are wanted, as far as that has not been done. Rows of the random encoder and the input are those
 /// of the run in `baselines`, if there is one. It is trained on the corpus `on`, if one is known.
 fn one_run(
-    entry: &Entry,
+    wanted: &[How],
     config: &Config,
     folder: &Path,
     baselines: Option<&Path>,
@@ -261,7 +276,7 @@ fn one_run(
             "choose another --out, or remove this folder",
         ));
     }
-    let (mut done, missing) = made_and_missing(entry, folder)?;
+    let (mut done, missing) = made_and_missing(wanted, folder)?;
     let features = folder.join("features.h5");
     // Tables and curves may be all that was kept of a run.
     if !missing.is_empty() || !folder.join(CURVES).is_file() {
@@ -291,9 +306,10 @@ fn one_run(
 }
 
 /// All probes of a run.
-fn wanted(entry: &Entry) -> Result<Vec<How>> {
+fn wanted(entry: &Entry, extent: Extent) -> Result<Vec<How>> {
     // Label efficiency is of methods; ablations are judged with all labels.
-    let shares: &[f64] = if entry.than.is_none() { &LABEL_SHARES } else { &[] };
+    let few = entry.than.is_none() && extent != Extent::Guarded;
+    let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };
     let mut all = Vec::new();
     for task in entry.tasks()? {
         let how = |protocol: &str, labels| How { task: task.clone(), protocol: protocol.into(), module: None, labels };

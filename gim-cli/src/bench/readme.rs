@@ -58,7 +58,7 @@ fn head(bench: &Bench) -> String {
     if bench.options.quick {
         out += "**Tiny sizes and single steps: these numbers mean nothing.**\n\n";
     }
-    let commit = e.git_commit.as_deref().map_or("unknown".into(), |c| c.chars().take(10).collect::<String>());
+    let commit = e.short_commit();
     let changed = if e.git_dirty == Some(true) { " with changes" } else { "" };
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "- {name}: {value}");

@@ -2,6 +2,7 @@
 
 use gim_core::Result;
 
+use super::Heading;
 use super::picture::{Align, Ink, Picture, Type, shorten, text_width, wrap};
 
 /// Okabe and Ito's colours, which stay apart for colour-blind readers; yellow last, for it is weak on white.
@@ -23,8 +24,6 @@ pub(super) const LABEL: Type = Type::new(14.0, TEXT);
 pub(super) const NOTE: Type = Type::new(14.0, MUTED);
 const AXIS_TITLE: Type = Type::new(15.0, TEXT);
 const PANEL_TITLE: Type = Type::bold(15.0, TEXT);
-const TITLE: Type = Type::bold(19.0, TEXT);
-const SUBTITLE: Type = Type::new(15.0, MUTED);
 
 /// The shape of a marker: with the colour, a second way to tell series apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,25 +254,16 @@ impl Sheet {
 
         // Measure the header and the footer first: the picture's height depends on them.
         let inner = width - 2.0 * MARGIN;
-        let title = wrap(&self.title, TITLE, inner)?;
-        let subtitle = wrap(&self.subtitle, SUBTITLE, inner)?;
+        let heading = Heading::new(&self.title, &self.subtitle, inner)?;
         let legend = self.legend_rows(inner)?;
         let notes = self.notes.iter().map(|note| wrap(note, NOTE, inner)).collect::<Result<Vec<_>>>()?.concat();
-        let header =
-            16.0 + 25.0 * title.len() as f64 + 21.0 * subtitle.len() as f64 + 24.0 * legend.len() as f64 + 10.0;
+        let header = heading.height() + 24.0 * legend.len() as f64;
         let body = rows as f64 * (panel_top + ph + below) + (rows - 1) as f64 * 12.0 + (below_last - below);
         let footer = if notes.is_empty() { 16.0 } else { 22.0 + 20.0 * notes.len() as f64 };
 
         let mut picture = Picture::new(width, header + body + footer);
-        let mut y = 16.0;
-        for line in &title {
-            picture.text((MARGIN, y + 18.0), Align::Start, line.as_str(), TITLE);
-            y += 25.0;
-        }
-        for line in &subtitle {
-            picture.text((MARGIN, y + 14.0), Align::Start, line.as_str(), SUBTITLE);
-            y += 21.0;
-        }
+        heading.draw(&mut picture, MARGIN);
+        let mut y = heading.height() - Heading::BELOW;
         for row in &legend {
             let middle = y + 14.0;
             for &(x, index, ref label) in row {

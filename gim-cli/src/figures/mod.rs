@@ -84,7 +84,7 @@ impl Figure {
     }
 }
 
-/// Title and subtitle of a figure without axes, broken into lines: measured first, for the picture's height depends on them.
+/// Title and subtitle of a figure, broken into lines: measured first, for the picture's height depends on them.
 struct Heading {
     title: Vec<String>,
     subtitle: Vec<String>,
@@ -93,6 +93,8 @@ struct Heading {
 impl Heading {
     const TITLE: Type = Type::bold(19.0, TEXT);
     const SUBTITLE: Type = Type::new(15.0, MUTED);
+    /// Free space at the end of its height.
+    const BELOW: f64 = 10.0;
 
     fn new(title: &str, subtitle: &str, width: f64) -> Result<Self> {
         Ok(Self { title: wrap(title, Self::TITLE, width)?, subtitle: wrap(subtitle, Self::SUBTITLE, width)? })
@@ -100,7 +102,7 @@ impl Heading {
 
     /// From the picture's top to where the figure begins.
     fn height(&self) -> f64 {
-        16.0 + 25.0 * self.title.len() as f64 + 21.0 * self.subtitle.len() as f64 + 10.0
+        16.0 + 25.0 * self.title.len() as f64 + 21.0 * self.subtitle.len() as f64 + Self::BELOW
     }
 
     fn draw(&self, picture: &mut Picture, left: f64) {
