@@ -35,6 +35,10 @@ fn change(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
+fn skip_bad(root: &Path) -> Arc<dyn ImageCorpus> {
+    corpus::open(root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap()
+}
+
 /// Value of channel c at row y, column x of a picture unlike its mirror images and its transpose.
 fn value(i: usize, c: usize, y: usize, x: usize) -> u8 {
     (i * 31 + c * 85 + y * 2 + x / 2 + usize::from(x < 10 && y > 50) * 40) as u8
@@ -357,6 +361,71 @@ fn bad_class_folders() {
     says(dir.path(), &["train", "no such folder"]);
 }
 
+/// A link that would count pictures twice, or lead round in a circle, is an error; other links are followed.
+#[test]
+fn links_between_folders() {
+    use std::os::unix::fs::symlink;
+    for (to, link, parts) in [
+        ("..", "train/cat/up", ["train/cat/up", "same folder as", "corpus/train:"]),
+        (".", "train/cat/again", ["train/cat/again", "same folder as", "train/cat:"]),
+        ("../..", "train/dog/root", ["train/dog/root", "same folder as", "corpus: "]),
+        ("../../..", "train/dog/above", ["train/dog/above", "holds", "remove the link"]),
+        ("../cat", "train/dog/other", ["train/dog/other", "same folder as", "train/cat:"]),
+        ("dog", "train/bird", ["train/dog", "same folder as", "train/bird:"]),
+        ("..", "unlabelled/up", ["unlabelled/up", "same folder as", "corpus: "]),
+        ("../..", "unlabelled/above", ["unlabelled/above", "holds", "remove the link"]),
+    ] {
+        let dir = folders();
+        let inner = dir.path().join("corpus");
+        std::fs::create_dir(&inner).unwrap();
+        for part in ["train", "val"] {
+            std::fs::rename(dir.path().join(part), inner.join(part)).unwrap();
+        }
+        write(&inner.join(link).parent().unwrap().join("more.png"), png(&scene(9, 9, 3, 0)));
+        symlink(to, inner.join(link)).unwrap();
+        says(&inner, &parts);
+    }
+    // Pictures kept elsewhere, far below, and the training pictures once more without their labels.
+    let dir = folders();
+    let elsewhere = temp();
+    let deep = (0..40).fold(elsewhere.path().to_owned(), |path, i| path.join(i.to_string()));
+    write(&deep.join("far.png"), png(&scene(9, 9, 3, 0)));
+    symlink(elsewhere.path(), dir.path().join("train/bird")).unwrap();
+    symlink("train", dir.path().join("unlabelled")).unwrap();
+    symlink("0.png", dir.path().join("train/cat/same.png")).unwrap();
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Unlabelled).len()), (8, 8));
+    assert!(
+        (0..corpus.len()).any(|i| corpus.id(i).starts_with("train/bird/0/1/") && corpus.id(i).ends_with("far.png"))
+    );
+}
+
+/// All pictures are read before work is done: damage is found wherever it is.
+#[test]
+fn checking_reads_all_pictures() {
+    let whole = png(&scene(40, 30, 3, 1));
+    for name in ["train/cat/2.png", "val/dog/y.png", "unlabelled/u.png"] {
+        let dir = folders();
+        write(&dir.path().join(name), &whole);
+        open(dir.path()).unwrap().check().unwrap();
+        write(&dir.path().join(name), &whole[..whole.len() / 2]);
+        let e = open(dir.path()).unwrap().check().unwrap_err().to_string();
+        for part in [name, "damaged", "--skip-bad"] {
+            assert!(e.contains(part), "{e:?} should say {part:?}");
+        }
+        write(&dir.path().join("val/dog/z.png"), &whole[..whole.len() / 2]);
+        let e = open(dir.path()).unwrap().check().unwrap_err().to_string();
+        assert!(e.contains("bad pictures besides it: 1"), "{e}");
+        if name.starts_with("unlabelled") {
+            write(&dir.path().join("unlabelled/good.png"), &whole);
+        }
+        let corpus = skip_bad(dir.path());
+        corpus.check().unwrap();
+        assert!(corpus.notes().join("\n").contains("2 pictures are bad"), "{:?}", corpus.notes());
+    }
+    open(stl10().path()).unwrap().check().unwrap();
+}
+
 /// A bad file is one clear error that names it and the remedy, or, if wanted, left out and listed.
 #[test]
 fn bad_pictures_are_errors_or_left_out() {
@@ -546,7 +615,8 @@ fn a_large_corpus() {
     let Some(root) = big("imagenette96") else { return };
     let began = std::time::Instant::now();
     let corpus = open(&root).unwrap();
-    println!("open: {} pictures in {:.2} s", corpus.len(), began.elapsed().as_secs_f64());
+    let (n, seconds) = (corpus.len(), began.elapsed().as_secs_f64());
+    println!("open: {n} pictures in {seconds:.2} s, digest {}", corpus.digest());
     assert_eq!(
         (corpus.classes().len(), corpus.split(Split::Train).len(), corpus.split(Split::Test).len()),
         (10, 9469, 3925)
@@ -556,6 +626,9 @@ fn a_large_corpus() {
         let std = Standardize::measure(&*corpus, colour).unwrap();
         println!("{colour:?}: mean {:?} std {:?} in {:.2} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
     }
+    let began = std::time::Instant::now();
+    corpus.check().unwrap();
+    println!("check: {:.2} s", began.elapsed().as_secs_f64());
     let began = std::time::Instant::now();
     let all = corpus::open(&root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap();
     println!("open, all decoded: {:.2} s", began.elapsed().as_secs_f64());

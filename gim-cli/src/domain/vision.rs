@@ -78,10 +78,14 @@ impl VisionConfig {
         corpus::open(&self.folder()?, &options)
     }
 
-    fn open(&self) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
+    /// With `check`, only once all pictures have been read: a damaged one is found before work is done.
+    fn open(&self, check: bool) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
         let corpus = self.corpus()?;
         for split in [corpus::Split::Train, corpus::Split::Test] {
             check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
+        }
+        if check {
+            corpus.check()?;
         }
         let standardize = Standardize::measure(&*corpus, self.data.colour)?;
         Ok((corpus, standardize))
@@ -97,7 +101,7 @@ impl VisionConfig {
     /// # Errors
     /// When the corpus cannot be used.
     pub fn view(&self) -> Result<View> {
-        let (corpus, standardize) = self.open()?;
+        let (corpus, standardize) = self.open(false)?;
         Ok(View { config: self.clone(), corpus, standardize, patches: self.network.patches()? })
     }
 }
@@ -244,7 +248,7 @@ impl Experiment for VisionConfig {
     }
 
     fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
-        let (corpus, standardize) = self.open()?;
+        let (corpus, standardize) = self.open(true)?;
         let d = &self.data;
         let views = ViewConfig {
             batch: train.batch,

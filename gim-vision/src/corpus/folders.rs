@@ -6,6 +6,7 @@
 //! root/<class>/<any folders>/*.jpg           or without a split: a fifth of each class is the test set
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,11 +15,8 @@ use gim_core::{Error, Key, Purpose, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{CorpusOptions, ImageCorpus, Listing, SKIP_BAD, Split};
+use super::{CorpusOptions, ImageCorpus, Listing, Split, left_out, or_skip};
 use crate::picture::Picture;
-
-/// Folders below a class deeper than this are not searched: a link that leads back up must not loop for ever.
-const DEPTH: usize = 16;
 
 /// One file.
 #[derive(Debug)]
@@ -38,6 +36,20 @@ struct Entry {
 pub(super) struct Folders {
     listing: Listing,
     entries: Vec<Entry>,
+    /// Whether opening has decoded all of them.
+    checked: bool,
+}
+
+impl Folders {
+    fn decode(&self, entry: &Entry) -> Result<Picture> {
+        let picture = Picture::open(&entry.path)?;
+        if (picture.height, picture.width) != entry.size {
+            let ((h, w), (height, width)) = (entry.size, (picture.height, picture.width));
+            let what = format!("it is {height} x {width}, but was {h} x {w} when it was listed");
+            return Err(Error::file(&entry.path, what, "the corpus changed while in use; start again"));
+        }
+        Ok(picture)
+    }
 }
 
 impl ImageCorpus for Folders {
@@ -58,14 +70,45 @@ impl ImageCorpus for Folders {
     }
 
     fn read(&self, i: usize) -> Result<Picture> {
-        let entry = &self.entries[i];
-        let picture = Picture::open(&entry.path).map_err(|e| or_skip(e, 0))?;
-        if (picture.height, picture.width) != entry.size {
-            let ((h, w), (height, width)) = (entry.size, (picture.height, picture.width));
-            let what = format!("it is {height} x {width}, but was {h} x {w} when it was listed");
-            return Err(Error::file(&entry.path, what, "the corpus changed while in use; start again"));
+        self.decode(&self.entries[i]).map_err(|e| or_skip(e, 0))
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.checked {
+            return Ok(());
         }
-        Ok(picture)
+        // In the order of ids, whatever the threads.
+        let bad: Vec<Error> = self.entries.par_iter().filter_map(|entry| self.decode(entry).err()).collect();
+        let more = bad.len().saturating_sub(1);
+        bad.into_iter().next().map_or(Ok(()), |e| Err(or_skip(e, more)))
+    }
+}
+
+/// Folders that are counted, by where they really are, and how each was reached. A link could lead to one a second time, or back
+/// up to what holds it.
+struct Visited(BTreeMap<PathBuf, PathBuf>);
+
+impl Visited {
+    /// Of a set of classes in `root`.
+    fn new(root: &Path, set: &Path) -> Result<Self> {
+        let mut visited = Self(BTreeMap::new());
+        visited.enter(root)?;
+        if set != root {
+            visited.enter(set)?;
+        }
+        Ok(visited)
+    }
+
+    fn enter(&mut self, dir: &Path) -> Result<()> {
+        let real = fs::canonicalize(dir).map_err(|e| Error::io(dir, "follow", &e))?;
+        // In the order of paths a folder is followed by all that is below it.
+        if let Some((inside, before)) = self.0.range(real.clone()..).next().filter(|(p, _)| p.starts_with(&real)) {
+            let is = if *inside == real { "is the same folder as" } else { "holds" };
+            let what = format!("by a link it {is} {}: pictures would count twice", before.display());
+            return Err(Error::file(dir, what, "remove the link"));
+        }
+        self.0.insert(real, dir.to_owned());
+        Ok(())
     }
 }
 
@@ -113,13 +156,14 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         if *split != Some(Split::Test) {
             classes = folders.iter().map(|(name, _)| name.clone()).collect();
         }
+        let mut visited = Visited::new(root, set)?;
         for (name, dir) in &folders {
             let Ok(class) = classes.binary_search(name) else {
                 let what = "the class has no folder in the training set";
                 return Err(Error::file(dir, what, "remove it, or add training pictures"));
             };
             let mut found = Found::default();
-            find(root, dir, 0, &mut found)?;
+            find(root, dir, &mut visited, &mut found)?;
             others.append(&mut found.others);
             if found.pictures.is_empty() {
                 let what = "the class folder holds no JPEG or PNG file";
@@ -131,7 +175,7 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
     }
     if let Some(dir) = &bare {
         let mut found = Found::default();
-        find(root, dir, 0, &mut found)?;
+        find(root, dir, &mut Visited::new(root, root)?, &mut found)?;
         others.append(&mut found.others);
         if found.pictures.is_empty() {
             return Err(Error::file(dir, "it holds no JPEG or PNG file", "add pictures, or remove the folder"));
@@ -176,7 +220,7 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
     }
     listing.seal(hash);
-    Ok(Folders { listing, entries })
+    Ok(Folders { listing, entries, checked: options.skip_bad })
 }
 
 /// Fills in the sizes; decodes all with `skip_bad`. Gives back the good ones.
@@ -215,22 +259,6 @@ fn inspect(entries: Vec<Entry>, options: &CorpusOptions, notes: &mut Vec<String>
         notes.push(left_out(&bad, "pictures are bad"));
     }
     Ok(good)
-}
-
-/// The same error with leaving bad pictures out as a remedy.
-fn or_skip(e: Error, more: usize) -> Error {
-    match e {
-        Error::File { path, what, remedy } => {
-            let what = if more > 0 { format!("{what}; bad pictures besides it: {more}") } else { what };
-            Error::file(path, what, format_args!("{remedy}; or leave bad pictures out with {SKIP_BAD}"))
-        }
-        other => other,
-    }
-}
-
-/// "n things are left out: a, b, c"
-fn left_out(what: &[String], are: &str) -> String {
-    format!("{} {are} and left out: {}", what.len(), what.join(", "))
 }
 
 /// A fifth of each class (at least one, of two or more) is the test set.
@@ -278,12 +306,11 @@ fn is_picture(path: &Path) -> bool {
 }
 
 /// Adds all files below `dir`.
-fn find(root: &Path, dir: &Path, depth: usize, found: &mut Found) -> Result<()> {
+fn find(root: &Path, dir: &Path, visited: &mut Visited, found: &mut Found) -> Result<()> {
+    visited.enter(dir)?;
     for (name, path) in list(dir)? {
         if path.is_dir() {
-            if depth < DEPTH {
-                find(root, &path, depth + 1, found)?;
-            }
+            find(root, &path, visited, found)?;
         } else if is_picture(&path) && path.is_file() {
             let inside = path.strip_prefix(root).unwrap_or(&path);
             let parts: Vec<_> = inside.components().map(|c| c.as_os_str().to_string_lossy()).collect();

@@ -70,6 +70,15 @@ pub trait ImageCorpus: Send + Sync + Debug {
     /// The file is unreadable or damaged, or has changed since the corpus was opened.
     fn read(&self, i: usize) -> Result<Picture>;
 
+    /// Reads all pictures that opening has not, so that a damaged one is found before work rather than in the midst of it. Only
+    /// class folders need it: files of records are whole when their lengths are right.
+    ///
+    /// # Errors
+    /// The first picture that cannot be read, and how many others.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The folder it was opened from.
     fn root(&self) -> &Path {
         &self.listing().root
@@ -164,8 +173,8 @@ impl Listing {
 ///
 /// # Errors
 /// No such folder, or nothing in it that is a corpus; a file that is missing, damaged, of the wrong length, or does not fit
-/// the others; a label out of range; a class without pictures; a picture smaller than `options.min_side`. Bad pictures in
-/// class folders are no error with `options.skip_bad`.
+/// the others; a label out of range; a class without pictures; a picture smaller than `options.min_side`; a folder that links
+/// count twice. Bad pictures are no error with `options.skip_bad`, unless no other is left.
 pub fn open(root: &Path, options: &CorpusOptions) -> Result<Arc<dyn ImageCorpus>> {
     if !root.is_dir() {
         let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
@@ -203,6 +212,22 @@ fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Result<Vec<Str
         return Err(Error::file(path, what, "write one class a line"));
     }
     Ok(names)
+}
+
+/// The same error with leaving bad pictures out as a remedy.
+fn or_skip(e: Error, more: usize) -> Error {
+    match e {
+        Error::File { path, what, remedy } => {
+            let what = if more > 0 { format!("{what}; bad pictures besides it: {more}") } else { what };
+            Error::file(path, what, format_args!("{remedy}; or leave bad pictures out with {SKIP_BAD}"))
+        }
+        other => other,
+    }
+}
+
+/// "n things are left out: a, b, c"
+fn left_out(what: &[String], are: &str) -> String {
+    format!("{} {are} and left out: {}", what.len(), what.join(", "))
 }
 
 /// A copy of a file that can mend what is wrong with it.
