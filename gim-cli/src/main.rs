@@ -41,8 +41,8 @@ enum Command {
         /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
-        /// Go on without picture files that cannot be read, and list them, also in notes.txt of the run (short for --set
-        /// data.skip_bad=true). A corpus in one file is read as a whole or not at all.
+        /// Go on without pictures that cannot be read or whose label is out of range, and list them, also in notes.txt of the
+        /// run (short for --set data.skip_bad=true). A file of many pictures that is cut short remains an error.
         #[arg(long)]
         skip_bad: bool,
         /// Seed (short for --set train.seed=N).

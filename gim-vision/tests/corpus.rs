@@ -93,7 +93,8 @@ fn stl10_is_read() {
     assert_eq!(corpus.folds(), [vec![0, 3, 5], vec![1, 2, 11]]);
     assert_eq!((corpus.id(12), corpus.size(3)), ("test/0".to_owned(), (96, 96)));
     assert!(corpus.file(20).ends_with("unlabeled_X.bin"));
-    assert!(corpus.notes().is_empty(), "{:?}", corpus.notes());
+    let [note] = corpus.notes() else { panic!("{:?}", corpus.notes()) };
+    assert!(note.contains("unlabeled_X.bin (4 instead of 100000)"), "{note}");
     for i in [0, 11, 12, 16, 17, 20] {
         check_pixels(&corpus.read(i).unwrap(), i, 96);
     }
@@ -120,19 +121,72 @@ fn damaged_stl10() {
     file("train_X.bin", |b| b.truncate(b.len() - 1), &["no multiple of the 27648"]);
     file("unlabeled_X.bin", Vec::clear, &["the file is empty"]);
     file("train_X.bin", |b| b.truncate(27_648 * 11), &["12 labels for the 11 pictures"]);
-    file("train_y.bin", |b| b[3] = 0, &["label 0 of picture 3 is outside 1 to 10"]);
-    file("test_y.bin", |b| b[4] = 11, &["label 11 of picture 4"]);
+    file("train_y.bin", |b| b[3] = 0, &["picture 3: label 0 is outside 1 to 10", "--skip-bad"]);
+    file("test_y.bin", |b| b[4] = 11, &["picture 4: label 11"]);
+    file("train_y.bin", |b| b[3..5].fill(0), &["picture 3", "bad pictures besides it: 1"]);
     file("class_names.txt", |b| b.truncate(8), &["4 classes, but there are 10"]);
     file("fold_indices.txt", |b| b.extend(b"12\n"), &["line 3", "\"12\""]);
     let dir = stl10();
     std::fs::remove_file(dir.path().join("test_y.bin")).unwrap();
-    says(dir.path(), &["test_y.bin", "No such file"]);
+    says(dir.path(), &["test_y.bin", "no such file"]);
     let dir = stl10();
     let corpus = open(dir.path()).unwrap();
     change(&dir.path().join("unlabeled_X.bin"), |b| b.truncate(100));
     assert!(corpus.read(20).unwrap_err().to_string().contains("unlabeled_X.bin"));
     let large = CorpusOptions { min_side: 97, ..Default::default() };
     assert!(corpus::open(dir.path(), &large).is_err());
+    // One file is enough to tell what the folder holds, and what is missing.
+    for name in ["train_y.bin", "test_y.bin", "test_X.bin"] {
+        let dir = temp();
+        write(&dir.path().join(name), [1]);
+        says(dir.path(), &["train_X.bin", "no such file"]);
+    }
+}
+
+/// A label out of range is an error, or, if wanted, its picture is left out and listed; the others keep their numbers.
+#[test]
+fn labels_out_of_range_are_left_out() {
+    let whole = open(stl10().path()).unwrap().digest().to_owned();
+    let dir = stl10();
+    assert_eq!(skip_bad(dir.path()).digest(), whole);
+    change(&dir.path().join("train_y.bin"), |b| b[3] = 0);
+    change(&dir.path().join("test_y.bin"), |b| b[0..2].fill(200));
+    says(dir.path(), &["train_y.bin", "--skip-bad"]);
+    let corpus = skip_bad(dir.path());
+    assert_eq!(corpus.split(Split::Train), [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!((corpus.split(Split::Test), corpus.len()), (&[14, 15, 16][..], 21));
+    assert_eq!((corpus.label(3), corpus.label(4), corpus.label(14)), (None, Some(4), Some(1)));
+    assert_eq!((corpus.id(14), corpus.split(Split::Unlabelled)), ("test/2".to_owned(), &[17, 18, 19, 20][..]));
+    assert_eq!(corpus.folds(), [vec![0, 5], vec![1, 2, 11]]);
+    check_pixels(&corpus.read(14).unwrap(), 14, 96);
+    assert_ne!(corpus.digest(), whole);
+    let notes = corpus.notes().join("\n");
+    for part in ["1 pictures are bad and left out: train/3 (label 0 is", "2 pictures", "test/0 (label 200", "test/1 ("]
+    {
+        assert!(notes.contains(part), "{notes:?} should say {part:?}");
+    }
+    // Nothing left is an error even then, and leaving bad pictures out no remedy.
+    change(&dir.path().join("test_y.bin"), |b| b.fill(0));
+    let skip = CorpusOptions { skip_bad: true, ..Default::default() };
+    let e = corpus::open(dir.path(), &skip).unwrap_err().to_string();
+    assert!(e.contains("test_y.bin") && !e.contains("--skip-bad"), "{e}");
+
+    let dir = cifar10();
+    change(&dir.path().join("data_batch_2.bin"), |b| b[3073] = 10);
+    says(dir.path(), &["data_batch_2.bin", "picture 1: label 10 is outside 0 to 9", "--skip-bad"]);
+    let corpus = skip_bad(dir.path());
+    assert_eq!((corpus.split(Split::Train).len(), corpus.label(4), corpus.label(5)), (14, None, Some(5)));
+    assert!(corpus.notes().join("\n").contains("data_batch_2/1 (label 10"));
+
+    let dir = cifar(2, &[("train", 6), ("test", 2)]);
+    change(&dir.path().join("test.bin"), |b| b[0] = 20);
+    says(dir.path(), &["test.bin", "picture 0: coarse label 20 is outside 0 to 19"]);
+    assert_eq!(skip_bad(dir.path()).split(Split::Test), [7]);
+
+    let dir = idx();
+    write(&dir.path().join("classes.txt"), "x\ny\n");
+    let corpus = skip_bad(dir.path());
+    assert_eq!((corpus.split(Split::Train), corpus.split(Split::Test)), (&[0, 1, 4, 5][..], &[6, 7][..]));
 }
 
 fn cifar(before: usize, parts: &[(&str, usize)]) -> TempDir {
@@ -158,7 +212,10 @@ fn cifar10() -> TempDir {
 #[test]
 fn cifar_is_read() {
     let dir = cifar10();
-    assert!(open(dir.path()).unwrap().notes()[0].contains("batches.meta.txt"));
+    let corpus = open(dir.path()).unwrap();
+    let [names, sizes] = corpus.notes() else { panic!("{:?}", corpus.notes()) };
+    assert!(names.contains("batches.meta.txt"), "{names}");
+    assert!(sizes.contains("data_batch_5.bin (3 instead of 10000)") && sizes.contains("test_batch.bin (3"), "{sizes}");
     write(&dir.path().join("batches.meta.txt"), "p\nq\nr\ns\nt\nu\nv\nw\nx\ny\n\n");
     let corpus = open(dir.path()).unwrap();
     assert_eq!((corpus.format(), corpus.len()), ("CIFAR-10", 18));
@@ -173,6 +230,30 @@ fn cifar_is_read() {
     assert_eq!((corpus.format(), corpus.len(), corpus.classes().len()), ("CIFAR-100", 8, 100));
     assert_eq!((corpus.label(0), corpus.label(7)), (Some(99), Some(92)));
     check_pixels(&corpus.read(7).unwrap(), 7, 32);
+    let note = &corpus.notes()[1];
+    assert!(
+        note.contains("train.bin (6 instead of 50000)") && note.contains("test.bin (2 instead of 10000)"),
+        "{note}"
+    );
+}
+
+/// A whole file of the published size is not remarked on; one that was cut between two pictures is.
+#[test]
+fn a_file_cut_between_two_pictures_is_noted() {
+    let dir = cifar10();
+    // Without blocks on disk.
+    let grow = |name: &str, n: u64| {
+        let file = std::fs::OpenOptions::new().write(true).open(dir.path().join(name)).unwrap();
+        file.set_len(n * 3073).unwrap();
+    };
+    (1..=5).for_each(|b| grow(&format!("data_batch_{b}.bin"), 10_000));
+    grow("test_batch.bin", 10_000);
+    write(&dir.path().join("batches.meta.txt"), "p\nq\nr\ns\nt\nu\nv\nw\nx\ny\n");
+    assert!(open(dir.path()).unwrap().notes().is_empty());
+    grow("test_batch.bin", 9_999);
+    let corpus = open(dir.path()).unwrap();
+    let [note] = corpus.notes() else { panic!("{:?}", corpus.notes()) };
+    assert!(note.contains("test_batch.bin (9999 instead of 10000)") && !note.contains("data_batch"), "{note}");
 }
 
 #[test]
@@ -183,13 +264,34 @@ fn damaged_cifar() {
     change(&dir.path().join("data_batch_3.bin"), |b| b.truncate(3073));
     says(dir.path(), &["data_batch_3.bin", "1 pictures", "has 3"]);
     std::fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
-    says(dir.path(), &["data_batch_3.bin", "No such file"]);
+    says(dir.path(), &["data_batch_3.bin", "no such file", "download"]);
     let dir = cifar10();
     change(&dir.path().join("test_batch.bin"), |b| b[3073] = 10);
-    says(dir.path(), &["test_batch.bin", "label 10 of picture 1 is outside 0 to 9"]);
+    says(dir.path(), &["test_batch.bin", "picture 1: label 10 is outside 0 to 9"]);
     let dir = cifar(2, &[("train", 6), ("test", 2)]);
     change(&dir.path().join("train.bin"), |b| b[1] = 100);
     says(dir.path(), &["train.bin", "label 100"]);
+    // What is missing is named, whatever else is there.
+    let dir = cifar10();
+    std::fs::remove_file(dir.path().join("test_batch.bin")).unwrap();
+    says(dir.path(), &["test_batch.bin", "no such file"]);
+    for missing in ["train", "test"] {
+        let dir = cifar(2, &[("train", 6), ("test", 2)]);
+        std::fs::remove_file(dir.path().join(format!("{missing}.bin"))).unwrap();
+        says(dir.path(), &[&format!("{missing}.bin"), "no such file"]);
+    }
+    let names = |file: &str, n: usize, missing: &str| {
+        let dir = temp();
+        let lines: Vec<String> = (0..n).map(|c| format!("class {c}\n")).collect();
+        write(&dir.path().join("any").join(file), lines.concat());
+        says(&dir.path().join("any"), &[missing, "no such file"]);
+    };
+    names("batches.meta.txt", 10, "data_batch_1.bin");
+    names("fine_label_names.txt", 100, "train.bin");
+    // A file of that name beside class folders is none of theirs.
+    let dir = folders();
+    write(&dir.path().join("train.bin"), "something else");
+    assert_eq!(open(dir.path()).unwrap().format(), "class folders");
 }
 
 fn idx_file(dims: &[u32], data: &[u8]) -> Vec<u8> {
@@ -236,7 +338,7 @@ fn idx_is_read() {
     write(&dir.path().join("classes.txt"), "x\ny\nz\nnever seen\n");
     assert_eq!(open(dir.path()).unwrap().classes()[3], "never seen");
     write(&dir.path().join("classes.txt"), "x\ny\n");
-    says(dir.path(), &["train-labels", "label 2 of picture 2 is outside 0 to 1"]);
+    says(dir.path(), &["train-labels", "picture 2: label 2 is outside 0 to 1"]);
     write(&dir.path().join("classes.txt"), "\n");
     says(dir.path(), &["classes.txt", "names no class"]);
 }

@@ -40,7 +40,7 @@ pub struct VisionData {
     pub flip: bool,
     /// `grey` or `rgb`.
     pub colour: Colour,
-    /// Go on without pictures that cannot be read, and list them.
+    /// Go on without pictures that cannot be read or whose label is out of range, and list them.
     pub skip_bad: bool,
     /// Decoded pictures kept in memory, MB.
     pub cache_mb: usize,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use gim_core::{Error, Result};
 
-use super::records::{Bytes, Layout, Part, Records, check_labels};
+use super::records::{Bytes, Layout, Part, Records, add_labels, in_range};
 use super::{CorpusOptions, Listing, again, class_names};
 
 /// The file of a split's `images` (3 dimensions) or `labels` (1), in any of its spellings.
@@ -67,11 +67,11 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
     if listing.classes.is_empty() {
         return Err(Error::file(&names, "it names no class", "write one class a line"));
     }
-    for (labels, path) in raw {
-        let start = listing.labels.len();
-        check_labels(&path, labels.into_iter(), 0, listing.classes.len(), &mut listing.labels)?;
-        let split = (start..listing.labels.len()).collect();
-        if start == 0 { listing.train = split } else { listing.test = split }
+    let classes = listing.classes.len();
+    for (part, (labels, path)) in parts.iter().zip(raw) {
+        let labels = labels.into_iter().map(|label| in_range("label", label, 0, classes));
+        let good = add_labels(&part.name, &path, labels, options, &mut listing)?;
+        if part.name == "train" { listing.train = good } else { listing.test = good }
     }
     let (height, width) = size.unwrap_or_default();
     Records::new(listing, parts, (height, width, 1), Layout::Rows, options)

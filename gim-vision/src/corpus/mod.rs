@@ -41,8 +41,9 @@ pub enum Split {
 /// How to open a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CorpusOptions {
-    /// Leave bad pictures out, and note which; to find them, all files are decoded once. Otherwise they are errors, and only
-    /// headers are looked at. For class folders: the other formats are whole or not at all.
+    /// Leave bad pictures out, and note which. In class folders these are files that cannot be decoded; to find them, all are
+    /// decoded once, otherwise only headers are looked at ([`ImageCorpus::check`] does the rest). In files of records these
+    /// are pictures whose label is out of range; they keep their numbers, but are in no split.
     pub skip_bad: bool,
     /// Seed of the 80/20 split made of class folders without one.
     pub seed: u64,
@@ -100,7 +101,7 @@ pub trait ImageCorpus: Send + Sync + Debug {
         &self.listing().classes
     }
 
-    /// Number of pictures, of all splits.
+    /// Number of pictures: of all splits, and those that are in none.
     fn len(&self) -> usize {
         self.listing().labels.len()
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use super::{CorpusOptions, ImageCorpus, Listing};
+use super::{CorpusOptions, ImageCorpus, Listing, again, left_out, or_skip};
 use crate::picture::Picture;
 
 /// The contents of files up to this size go into the digest.
@@ -34,6 +34,9 @@ pub(super) enum Bytes {
 
 impl Bytes {
     pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.try_exists().is_ok_and(|there| !there) {
+            return Err(again(path, "there is no such file"));
+        }
         let file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
         let meta = file.metadata().map_err(|e| Error::io(path, "read", &e))?;
         if !meta.is_file() {
@@ -109,7 +112,7 @@ impl Part {
         let len = bytes.len();
         if len == 0 || len % record != 0 {
             let what = format!("it has {len} bytes, which is no multiple of the {record} a picture takes");
-            return Err(super::again(&path, if len == 0 { "the file is empty".to_owned() } else { what }));
+            return Err(again(&path, if len == 0 { "the file is empty".to_owned() } else { what }));
         }
         Ok(Self { name: name.to_owned(), path, bytes, header: 0, before, n: (len / record) as usize })
     }
@@ -202,22 +205,58 @@ impl ImageCorpus for Records {
     }
 }
 
-/// Labels of a part, `first` ..= `first + n − 1` in the file, 0 .. n after.
-pub(super) fn check_labels(
+/// A label, `first` ..= `first + n − 1` in the file, as 0 .. n; or what is wrong with it.
+pub(super) fn in_range(kind: &str, label: u8, first: usize, n: usize) -> std::result::Result<usize, String> {
+    let fits = usize::from(label).checked_sub(first).filter(|&l| l < n);
+    fits.ok_or_else(|| format!("{kind} {label} is outside {first} to {}", first + n - 1))
+}
+
+/// Adds the labels of the part `name`, which lie in `path`, to the listing, and gives back the pictures that have one: all, or
+/// an error. With `skip_bad` those without are noted; they keep their numbers, but are in no split.
+pub(super) fn add_labels(
+    name: &str,
     path: &Path,
-    raw: impl Iterator<Item = u8>,
-    first: usize,
-    n: usize,
-    labels: &mut Vec<Option<usize>>,
-) -> Result<()> {
-    for (at, label) in raw.enumerate() {
-        match usize::from(label).checked_sub(first).filter(|&l| l < n) {
-            Some(label) => labels.push(Some(label)),
-            None => {
-                let what = format!("label {label} of picture {at} is outside {first} to {}", first + n - 1);
-                return Err(super::again(path, what));
+    labels: impl Iterator<Item = std::result::Result<usize, String>>,
+    options: &CorpusOptions,
+    listing: &mut Listing,
+) -> Result<Vec<usize>> {
+    let start = listing.labels.len();
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for (at, label) in labels.enumerate() {
+        match label {
+            Ok(label) => {
+                good.push(start + at);
+                listing.labels.push(Some(label));
+            }
+            Err(what) => {
+                bad.push((at, what));
+                listing.labels.push(None);
             }
         }
     }
-    Ok(())
+    let Some((at, what)) = bad.first() else { return Ok(good) };
+    let e = again(path, format_args!("picture {at}: {what}"));
+    if good.is_empty() {
+        // Leaving all of them out is no remedy.
+        return Err(e);
+    }
+    if !options.skip_bad {
+        return Err(or_skip(e, bad.len() - 1));
+    }
+    let bad: Vec<String> = bad.iter().map(|(at, what)| format!("{name}/{at} ({what})")).collect();
+    listing.notes.push(left_out(&bad, "pictures are bad"));
+    Ok(good)
+}
+
+/// A note on parts that have another number of pictures than what was published: nothing else tells that a file was cut between
+/// two records.
+pub(super) fn note_sizes<'a>(parts: impl Iterator<Item = (&'a Part, usize)>, notes: &mut Vec<String>) {
+    let others: Vec<String> = parts
+        .filter(|(part, published)| part.n != *published)
+        .map(|(part, published)| format!("{} ({} instead of {published})", part.path.display(), part.n))
+        .collect();
+    if !others.is_empty() {
+        let others = others.join(", ");
+        notes.push(format!("not as many pictures as published, so a part of the corpus, or cut short: {others}"));
+    }
 }
