@@ -44,7 +44,9 @@ fn value(i: usize, c: usize, y: usize, x: usize) -> u8 {
     (i * 31 + c * 85 + y * 2 + x / 2 + usize::from(x < 10 && y > 50) * 40) as u8
 }
 
-/// A record (C, H, W), or (C, W, H) by columns.
+/// A record (C, H, W), or (C, W, H) by columns. No published picture of STL-10 is at hand, so this pins the published
+/// definition: the authors' file description (channel after channel, each "in column-major order") and the readers that follow
+/// it, which reshape to (−1, 3, 96, 96) and transpose by (0, 3, 2, 1) into (pictures, rows, columns, channels).
 fn planes(i: usize, side: usize, columns: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for c in 0..3 {
@@ -98,6 +100,12 @@ fn stl10_is_read() {
     for i in [0, 11, 12, 16, 17, 20] {
         check_pixels(&corpus.read(i).unwrap(), i, 96);
     }
+    // reshape(−1, 3, 96, 96) and transpose(0, 3, 2, 1), on the bytes of the second picture.
+    let file = std::fs::read(dir.path().join("train_X.bin")).unwrap();
+    let reshaped = |a: usize, b: usize, c: usize| file[((3 + a) * 96 + b) * 96 + c];
+    let places = (0..96).flat_map(|y| (0..96).flat_map(move |x| (0..3).map(move |c| (y, x, c))));
+    let want: Vec<u8> = places.map(|(y, x, c)| reshaped(c, x, y)).collect();
+    assert_eq!(corpus.read(1).unwrap(), Picture::new(96, 96, 3, want));
     let digest = corpus.digest().to_owned();
     change(&dir.path().join("test_X.bin"), |b| b[7] ^= 1);
     assert_ne!(open(dir.path()).unwrap().digest(), digest);

@@ -127,7 +127,9 @@ pub trait ImageCorpus: Send + Sync + Debug {
         }
     }
 
-    /// Predefined folds: parts of the training split to train on, one after the other. Only STL-10 has them.
+    /// Predefined folds: parts of the training split. Only STL-10 has them: ten of 1,000 pictures, for classifiers trained on
+    /// one at a time and tested on the whole test set, whose mean accuracy is reported (Coates, Lee, Ng 2011). The program does
+    /// not use them: like Greedy InfoMax's authors, it trains its probes on all labelled pictures.
     fn folds(&self) -> &[Vec<usize>] {
         &self.listing().folds
     }
