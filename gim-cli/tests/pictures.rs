@@ -115,6 +115,16 @@ fn bad_input_is_one_clear_error() {
     let notes = std::fs::read_to_string(d.join("skipped/notes.txt")).unwrap();
     assert!(notes.contains("dark/broken.jpg") && notes.contains("dark/one.png"), "{notes}");
 
+    // A picture that only probes would look at is found before anything is learnt.
+    folders(&d.join("whole"), false);
+    let cut = std::fs::read_dir(d.join("whole/val/dark")).unwrap().next().unwrap().unwrap().path();
+    let bytes = std::fs::read(&cut).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 20]).unwrap();
+    let more_whole = ["--set", "data.path=whole", "--set", "data.crop=20", "--set", "loss.ahead=2"];
+    let e = fails(d, &train("c", &more_whole));
+    assert!(e.contains("whole/val/dark/") && e.contains("--skip-bad"), "{e}");
+    assert!(!d.join("c").exists(), "a run that cannot start leaves nothing");
+
     std::fs::create_dir(d.join("corpus/train/empty")).unwrap();
     assert!(fails(d, &train("b", &[&more[..], &["--skip-bad"]].concat())).contains("empty"));
 }
