@@ -175,6 +175,7 @@ mod tests {
     use super::*;
     use gim_core::kernels::gemm::gemm_naive;
     use gim_core::testing::uniform;
+    use gim_core::testing::vectors::farthest;
     use proptest::prelude::*;
 
     /// Largest distance to plain sums over windows, in products with both arrangements of the weights and in gradients.
@@ -186,23 +187,22 @@ mod tests {
         let wide = |v: &[F]| v.iter().map(|v| v.f64()).collect::<Vec<f64>>();
         let (exact_x, exact_dy, exact_w) = (wide(&x), wide(&dy), wide(&weight));
         let windows = Mat::strided(&exact_x, rows, 2 * block, block);
-        let far = |got: &[F], want: &[f64]| got.iter().zip(want).map(|(g, w)| (g.f64() - w).abs()).fold(0.0, f64::max);
 
         let mut y = vec![F::nan(); rows * cols];
         let negate = |_: usize, _: usize, y: &mut [F]| y.iter_mut().for_each(|y| *y = -*y);
         TwoTaps::of_columns(&weight, cols, &pool).product(&x, rows, &mut y, Store::Overwrite, negate, &pool);
         let want = gemm_naive(windows, Mat::new(&exact_w, cols, 2 * block).t());
-        let columns = far(&y, &want.iter().map(|w| -w).collect::<Vec<_>>());
+        let columns = farthest(&y, &want.iter().map(|w| -w).collect::<Vec<_>>());
 
         let mut y = start.clone();
         TwoTaps::of_rows(&weight, cols, &pool).product(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
         let want = gemm_naive(windows, Mat::new(&exact_w, 2 * block, cols));
-        let by_rows = far(&y, &want.iter().zip(&start).map(|(w, s)| w + s.f64()).collect::<Vec<_>>());
+        let by_rows = farthest(&y, &want.iter().zip(&start).map(|(w, s)| w + s.f64()).collect::<Vec<_>>());
 
         let mut grad = weight.clone();
         outer_of_two(&x, &dy, rows, cols, &mut grad, &pool);
         let want = gemm_naive(Mat::new(&exact_dy, rows, cols).t(), windows);
-        let grads = far(&grad, &want.iter().zip(&exact_w).map(|(w, s)| w + s).collect::<Vec<_>>());
+        let grads = farthest(&grad, &want.iter().zip(&exact_w).map(|(w, s)| w + s).collect::<Vec<_>>());
         [columns, by_rows, grads]
     }
 

@@ -518,6 +518,7 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
 mod tests {
     use super::*;
     use gim_core::testing::uniform;
+    use gim_core::testing::vectors::farthest;
     use proptest::prelude::*;
 
     /// Σ over taps and channels in f64: outputs (N, H, W, O), and the kernels' gradient for `dy`.
@@ -554,7 +555,7 @@ mod tests {
     /// Largest difference, relative to the largest number.
     fn error<F: Scalar>(got: &[F], want: &[f64]) -> f64 {
         let largest = want.iter().fold(0.0f64, |m, w| m.max(w.abs()));
-        got.iter().zip(want).fold(0.0f64, |m, (g, w)| m.max((g.f64() - w).abs())) / largest
+        farthest(got, want) / largest
     }
 
     /// Errors of outputs and of the kernels' gradient.

@@ -100,11 +100,53 @@ pub fn tolerance<F: Scalar>() -> (f64, f64) {
 pub fn close<F: Scalar>(what: &str, got: &[F], want: &[f64], relative: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
-    let worst = got.iter().zip(want).map(|(g, w)| (g.f64() - w).abs()).fold(0.0, f64::max);
-    assert!(worst <= relative * scale, "{what}: off by {worst:.2e}, allowed {:.2e}", relative * scale);
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        // Each for itself: a maximum passes over NaN, this comparison does not.
+        let off = (g.f64() - w).abs();
+        assert!(off <= relative * scale, "{what}[{i}]: off by {off:.2e}, allowed {:.2e}", relative * scale);
+    }
+}
+
+/// Largest distance of numbers from those that are wanted; NaN if there is one.
+pub fn farthest<F: Scalar>(got: &[F], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let larger = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
+    got.iter().zip(want).map(|(g, w)| (g.f64() - w).abs()).fold(0.0, larger)
 }
 
 /// Numbers in a working precision.
 pub fn of<F: Scalar>(x: &[f64]) -> Vec<F> {
     x.iter().map(|x| F::of(*x)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_takes_what_is_close() {
+        close("numbers", &[1.0, 2.0 + 1e-7], &[1.0, 2.0], 1e-6);
+    }
+
+    #[test]
+    #[should_panic(expected = "numbers[1]: off by")]
+    fn close_refuses_what_is_off() {
+        close("numbers", &[1.0, 2.1, 3.0], &[1.0, 2.0, 3.0], 1e-2);
+    }
+
+    #[test]
+    #[should_panic(expected = "numbers[0]: off by NaN")]
+    fn nan_is_not_close() {
+        close("numbers", &[f64::NAN, 2.0], &[1.0, 2.0], 1.0);
+    }
+
+    #[test]
+    fn nothing_is_farther_than_nan() {
+        assert_eq!(farthest(&[1.0, 2.5, 3.0], &[1.0, 2.0, 3.1]), 0.5);
+        for at in 0..3 {
+            let mut got = [1.0; 3];
+            got[at] = f64::NAN;
+            assert!(farthest(&got, &[0.0, 9.0, 0.0]).is_nan());
+        }
+    }
 }
