@@ -18,10 +18,15 @@ fn key() -> Key {
     Key::new(3, Purpose::Init)
 }
 
-/// Chunks of two items, so that sums over chunks and groups are checked too; one thread, so that scratch is counted exactly.
+/// Chunks of two items, each a group of its own, so that sums over groups are checked too.
 fn check(layers: Vec<Box<dyn ItemLayer<f64>>>, x: Shape, seed: u64) {
+    check_chunks(layers, 2, x, seed);
+}
+
+/// Chunks of so many items; one thread, so that scratch is counted exactly.
+fn check_chunks(layers: Vec<Box<dyn ItemLayer<f64>>>, chunk: usize, x: Shape, seed: u64) {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-    one.install(|| check_layer(&mut Itemwise::new(layers).with_chunk(2), x, seed));
+    one.install(|| check_layer(&mut Itemwise::new(layers).with_chunk(chunk), x, seed));
 }
 
 fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
@@ -87,6 +92,16 @@ fn blocks_and_chains() {
         check(vec![block(3, 2), block(c, 1)], grid(3, 4, 4, 3), 7);
         let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();
         check(vec![Box::new(stem), block(3, 1), block(c, 2)], grid(5, 4, 4, 1), 8);
+    }
+}
+
+/// More chunks than there are groups: each group has two, and the last of 17 one.
+#[test]
+fn groups_of_several_chunks() {
+    for items in [17, 18] {
+        let block = Residual::new(BlockKind::Basic, 2, 3, 1, key()).unwrap();
+        let conv = Conv2d::new(Conv2dConfig::square(3, 2, 1, 1).after_relu(), key()).unwrap();
+        check_chunks(vec![Box::new(block), Box::new(conv)], 1, grid(items, 3, 2, 2), 11);
     }
 }
 

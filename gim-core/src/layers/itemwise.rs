@@ -2,8 +2,8 @@
 //!
 //! Patches of a picture meet each other only in the loss. A chunk of them goes through all layers of a module on one thread
 //! while its activations are hot, instead of the whole batch going through one layer after the other by way of main memory.
-//! Chunks and their grouping depend on shapes alone, and groups add up their gradients in order: results do not depend on
-//! the number of threads.
+//! Chunks and their grouping depend on shapes and on whether memory is spared, and groups add up their gradients in order:
+//! results do not depend on the number of threads.
 
 use std::ops::Range;
 
@@ -21,8 +21,8 @@ use crate::{Buffer, Pool, Result, Scalar};
 const CHUNK: usize = 1 << 19;
 /// Numbers that partial sums of weight gradients may take in all.
 const PARTIAL_SUMS: usize = 1 << 25;
-/// Numbers of hidden outputs of a batch beyond which they are not kept, but computed once more for backward (400 MB in single
-/// precision; a twelfth of a stage's arithmetic). A sparing pool keeps none.
+/// Numbers of hidden outputs of a batch (400 MB in single precision) beyond which, as with a sparing pool, layers that restore
+/// their output do not keep it: it is computed once more for backward, which takes a twelfth of a stage's arithmetic.
 const KEPT_OUTPUTS: usize = 100 << 20;
 /// Most partial sums, and with a sparing pool.
 const GROUPS: usize = 16;
@@ -96,7 +96,7 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
         work: Work<'_, F>,
     );
 
-    /// Number of learnable numbers.
+    /// Number of learnable numbers: of all parameters that `visit` names.
     fn n_params(&self) -> usize;
 
     /// Multiply-adds of one forward pass.
@@ -165,9 +165,9 @@ fn within(tasks: usize) -> Threads {
     if tasks <= 2 || tasks < rayon::current_num_threads() { Threads::All } else { Threads::This }
 }
 
-/// The part of a whole-batch buffer that belongs to each chunk.
+/// The part of a whole-batch buffer that belongs to each chunk. It does not end: whoever has no buffer has parts without numbers.
 fn split<F>(buffer: &mut [F], per_item: usize, chunk: usize) -> impl Iterator<Item = &mut [F]> {
-    // Layers that keep nothing still take part.
+    // Layers that keep nothing, or learn nothing, still take part.
     let size = (per_item * chunk).max(1);
     buffer.chunks_mut(size).chain(std::iter::repeat_with(|| &mut [][..]))
 }
@@ -177,7 +177,13 @@ impl<F: Scalar> Itemwise<F> {
     pub fn new(mut layers: Vec<Box<dyn ItemLayer<F>>>) -> Self {
         assert!(!layers.is_empty(), "a chain without layers has no output");
         for (i, layer) in layers.iter_mut().enumerate() {
-            layer.visit(&mut |p| p.name = format!("{i}.{}", p.name));
+            let mut visited = 0;
+            layer.visit(&mut |p| {
+                p.name = format!("{i}.{}", p.name);
+                visited += p.value.len();
+            });
+            let said = ItemLayer::n_params(&**layer);
+            assert_eq!(said, visited, "{}: number of its parameters, and what it visits", layer.describe());
         }
         Self { layers, chunk: None, kept_outputs: KEPT_OUTPUTS, saved: None }
     }
@@ -227,7 +233,8 @@ impl<F: Scalar> Itemwise<F> {
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let per_group = plan.group * plan.chunk;
         let groups = items.div_ceil(per_group);
-        let mut sums = pool.zeros(groups * n_params);
+        let mut sums = scratch(pool, groups * n_params);
+        sums.fill(F::zero());
         let (mut dxs, add) = match dx {
             InputGrad::Stop => (None, false),
             InputGrad::Overwrite(dx) => (Some(dx), false),
@@ -237,8 +244,8 @@ impl<F: Scalar> Itemwise<F> {
         let dx_memory: &mut [F] = dxs.as_mut().map_or(&mut [], |dx| dx.memory_mut());
         let dx_parts = split(dx_memory, plan.item(0), per_group);
         let dy_parts = split(dy, plan.item(last), per_group);
-        let tasks: Vec<_> =
-            sums.chunks_mut(n_params.max(1)).zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
+        let sums_parts = split(&mut sums, n_params, 1);
+        let tasks: Vec<_> = sums_parts.zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
         let work = Work { pool, threads: within(tasks.len()), sparing: plan.sparing };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
@@ -461,5 +468,98 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
 
     fn first_multiply_adds(&self, x: Shape) -> u64 {
         self.layers[0].first_multiply_adds(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::check_layer;
+
+    /// y = g·x², with g = 1 where nothing is learned.
+    struct Square {
+        gain: Option<Param<f64>>,
+        n_params: usize,
+    }
+
+    impl Square {
+        fn gain(&self) -> f64 {
+            self.gain.as_ref().map_or(1.0, |p| p.value[0])
+        }
+    }
+
+    impl Params<f64> for Square {
+        fn visit(&mut self, f: &mut dyn FnMut(&mut Param<f64>)) {
+            self.gain.iter_mut().for_each(f);
+        }
+    }
+
+    impl ItemLayer<f64> for Square {
+        fn describe(&self) -> String {
+            "squares".into()
+        }
+        fn output(&self, x: Shape) -> Result<Shape> {
+            Ok(x)
+        }
+        fn kept(&self, _: Shape, _: bool) -> usize {
+            0
+        }
+        fn pack(&mut self, _: Pass, _: Shape, _: &Pool<f64>) {}
+        fn unpack(&mut self) {}
+        fn forward(&self, x: &[f64], _: Shape, y: &mut [f64], _: &mut [f64], _: Work<'_, f64>) {
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = self.gain() * x * x);
+        }
+        fn backward(
+            &self,
+            x: &[f64],
+            _: Shape,
+            _: &[f64],
+            dy: &mut [f64],
+            dx: Option<&mut [f64]>,
+            grads: &mut [f64],
+            _: Work<'_, f64>,
+        ) {
+            if let Some(grad) = grads.first_mut() {
+                *grad += dy.iter().zip(x).map(|(dy, x)| dy * x * x).sum::<f64>();
+            }
+            if let Some(dx) = dx {
+                dx.iter_mut().zip(&*dy).zip(x).for_each(|((dx, dy), x)| *dx = 2.0 * self.gain() * x * dy);
+            }
+        }
+        fn n_params(&self) -> usize {
+            self.n_params
+        }
+        fn multiply_adds(&self, x: Shape) -> u64 {
+            x.len() as u64
+        }
+    }
+
+    fn square(learns: bool) -> Box<dyn ItemLayer<f64>> {
+        let gain = learns.then(|| Param::new("gain", &[1], vec![0.7]));
+        Box::new(Square { gain, n_params: usize::from(learns) })
+    }
+
+    fn check(layers: Vec<Box<dyn ItemLayer<f64>>>) {
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let x = Shape { items: 5, steps: 3, cols: 2, channels: 2 };
+        one.install(|| check_layer(&mut Itemwise::new(layers).with_chunk(2), x, 4));
+    }
+
+    #[test]
+    fn a_chain_that_learns_nothing_has_an_input_gradient() {
+        check(vec![square(false)]);
+        check(vec![square(false), square(false)]);
+    }
+
+    #[test]
+    fn some_layers_learn_nothing() {
+        check(vec![square(true), square(false)]);
+        check(vec![square(false), square(true)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "number of its parameters")]
+    fn parameters_are_counted() {
+        Itemwise::new(vec![Box::new(Square { gain: None, n_params: 1 }) as Box<dyn ItemLayer<f64>>]);
     }
 }
