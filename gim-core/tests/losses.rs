@@ -4,9 +4,10 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_naive};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::Params;
-use gim_core::sampler::{Direction, Recorded, Targets, by_name};
+use gim_core::sampler::{Direction, NAMES, Recorded, Targets, by_name};
+use gim_core::testing::vectors::{farthest, of};
 use gim_core::testing::{check_loss, uniform};
-use gim_core::{Key, Pool, Purpose};
+use gim_core::{Key, Pool, Purpose, Scalar};
 use proptest::prelude::*;
 
 fn step(labels: &[i32]) -> StepInfo<'_> {
@@ -15,7 +16,7 @@ fn step(labels: &[i32]) -> StepInfo<'_> {
 
 #[test]
 fn infonce() {
-    for (i, name) in ["permuted", "within-sequence", "exact", "others", "targets"].into_iter().enumerate() {
+    for (i, name) in NAMES.into_iter().enumerate() {
         for (context, skip, epsilon, window) in
             [(None, 0, None, Some(6)), (Some(3), 1, None, None), (None, 0, Some(1e-3), Some(7))]
         {
@@ -186,19 +187,31 @@ fn a_wrong_gradient_is_found() {
     check_loss(&mut loss, Shape { items: 2, steps: 7, cols: 1, channels: 4 }, None, step(&[2, 0]));
 }
 
+/// Largest distance of a·b, or of 1 + a·b, to its definition in f64 of the same (rounded) numbers; rows of a are `stride` apart.
+fn product_error<F: Scalar>(m: usize, k: usize, n: usize, stride: usize, add: bool) -> f64 {
+    let numbers = |n, seed| of::<F>(&uniform(n, seed));
+    let (a, b) = (numbers(m * stride + k, 1), numbers(k * n, 2));
+    let mut c = vec![if add { F::one() } else { F::nan() }; m * n];
+    let (left, right) = (Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
+    let store = if add { Store::Add } else { Store::Overwrite };
+    gemm(left, right, MatMut::new(&mut c, m, n), store, &Pool::new());
+    let wide = |x: &[F]| x.iter().map(|x| x.f64()).collect::<Vec<_>>();
+    let (a, b) = (wide(&a), wide(&b));
+    let start = f64::from(u8::from(add));
+    let want = gemm_naive(Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
+    farthest(&c, &want.iter().map(|w| w + start).collect::<Vec<_>>())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn products_agree_with_their_definition(m in 1usize..200, k in 1usize..300, n in 1usize..200, overlap in 0usize..2, add: bool) {
         let stride = if overlap == 1 { k.div_ceil(2) } else { k + 3 };
-        let a = uniform(m * stride + k, 1);
-        let b = uniform(k * n, 2);
-        let (a, b) = (Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
-        let mut c = vec![if add { 1.0 } else { f64::NAN }; m * n];
-        gemm(a, b, MatMut::new(&mut c, m, n), if add { Store::Add } else { Store::Overwrite }, &Pool::new());
-        for (c, want) in c.iter().zip(gemm_naive(a, b)) {
-            prop_assert!((c - want - f64::from(u8::from(add))).abs() < 1e-9);
-        }
+        let exact = product_error::<f64>(m, k, n, stride, add);
+        prop_assert!(exact < 1e-9, "f64: {exact}");
+        // Sums of up to 300 numbers below 1.
+        let rounded = product_error::<f32>(m, k, n, stride, add);
+        prop_assert!(rounded < 1e-4, "f32: {rounded}");
     }
 }
 

@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{NegativeSampler, Scene};
 
-/// Another row's positive of the same prediction, at a random cyclic distance 1..rows−1: never one's own.
+/// Another row's positive of the same prediction, at a random cyclic distance 1..rows−1: never one's own, unless there is no
+/// other row.
 ///
 /// Negatives come from the window only, and every (row, negative, k) has a draw of its own.
 #[derive(Debug, Default)]
@@ -31,7 +32,9 @@ impl NegativeSampler for Exact {
         for (k, offsets) in (1..).zip(&mut self.offsets) {
             let rows = scene.rows(k);
             offsets.clear();
-            offsets.extend((0..scene.negatives * rows).map(|_| rng.random_range(1..rows as u32)));
+            // A lone row has itself at every distance.
+            let end = rows.max(2) as u32;
+            offsets.extend((0..scene.negatives * rows).map(|_| rng.random_range(1..end)));
         }
     }
 

@@ -109,18 +109,22 @@ impl Scene {
         (row / per_step, row % per_step / self.cols, row % self.cols)
     }
 
-    /// Position number of window step `step` of an item and column.
-    pub fn position(&self, step: usize, item: usize, col: usize) -> usize {
-        let along = self.start + step;
-        let (along, across) = match self.direction {
-            Direction::Down | Direction::Right => (along, col),
-            Direction::Up | Direction::Left => (self.steps - 1 - along, col),
+    /// Position number of step `along` of the whole grid, of an item and column.
+    pub fn at(&self, along: usize, item: usize, col: usize) -> usize {
+        let along = match self.direction {
+            Direction::Down | Direction::Right => along,
+            Direction::Up | Direction::Left => self.steps - 1 - along,
         };
         if self.direction.sideways() {
-            (item * self.cols + across) * self.steps + along
+            (item * self.cols + col) * self.steps + along
         } else {
-            (item * self.steps + along) * self.cols + across
+            (item * self.steps + along) * self.cols + col
         }
+    }
+
+    /// Position number of window step `step` of an item and column.
+    pub fn position(&self, step: usize, item: usize, col: usize) -> usize {
+        self.at(self.start + step, item, col)
     }
 
     /// Position number of the target of a row of prediction k.
@@ -142,7 +146,10 @@ pub trait NegativeSampler: Send {
     fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]);
 }
 
-/// The samplers by their name in a configuration.
+/// Names of the samplers in a configuration, for [`by_name`].
+pub const NAMES: [&str; 5] = ["permuted", "within-sequence", "exact", "others", "targets"];
+
+/// The sampler of a name, one of [`NAMES`].
 ///
 /// # Errors
 /// Lists the names when `name` is none of them.
@@ -157,7 +164,7 @@ pub fn by_name(name: &str) -> crate::Result<Box<dyn NegativeSampler>> {
             return Err(crate::Error::config(
                 "loss.sampler",
                 format_args!("there is no sampler `{name}`"),
-                "use permuted, within-sequence, exact, others or targets",
+                format_args!("use one of {}", NAMES.join(", ")),
             ));
         }
     })

@@ -21,11 +21,18 @@ fn scene() -> impl Strategy<Value = Scene> {
     )
 }
 
+/// Item, and place across the direction, of a position: what a prediction does not leave.
+fn lane(scene: &Scene, position: usize) -> (usize, usize) {
+    let (item, rest) = (position / (scene.steps * scene.cols), position % (scene.steps * scene.cols));
+    (item, if scene.direction.sideways() { rest / scene.steps } else { rest % scene.cols })
+}
+
 proptest! {
     #[test]
     fn all_samplers_name_positions_of_the_batch(scene in scene(), seed: u64) {
-        for name in ["permuted", "within-sequence", "exact", "others", "targets"] {
+        for name in NAMES {
             let mut s = by_name(name).unwrap();
+            prop_assert_eq!(s.name(), name);
             s.draw(&scene, &mut Key::new(seed, Purpose::Negatives).rng());
             for k in 1..=scene.ahead {
                 let mut out = vec![u32::MAX; scene.rows(k) * scene.negatives];
@@ -37,8 +44,7 @@ proptest! {
                             prop_assert_ne!(*n as usize, scene.target(row, k), "{} drew the positive", name);
                         }
                         if name == "within-sequence" {
-                            let item = *n as usize / (scene.steps * scene.cols);
-                            prop_assert_eq!(item, scene.place(row).1);
+                            prop_assert_eq!(lane(&scene, *n as usize), lane(&scene, scene.target(row, k)));
                         }
                     }
                 }
@@ -83,4 +89,52 @@ fn others_is_uniform() {
     for (i, c) in counts.iter().enumerate().filter(|(i, _)| *i != target) {
         assert!((f64::from(*c) - mean).abs() < 5.0 * sd, "position {i}: {c}");
     }
+}
+
+/// Of every direction, the steps of an item and column are the positions along it, each once.
+#[test]
+fn steps_are_where_the_direction_goes() {
+    // 2 rows of 3: rows are steps downwards, columns are steps sideways.
+    let places = |direction: Direction, steps, cols| {
+        let scene = Scene { direction, steps, cols, ..lone() };
+        (0..cols).map(|col| (0..steps).map(|step| scene.at(step, 1, col)).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(places(Direction::Down, 2, 3), [[6, 9], [7, 10], [8, 11]]);
+    assert_eq!(places(Direction::Up, 2, 3), [[9, 6], [10, 7], [11, 8]]);
+    assert_eq!(places(Direction::Right, 3, 2), [[6, 7, 8], [9, 10, 11]]);
+    assert_eq!(places(Direction::Left, 3, 2), [[8, 7, 6], [11, 10, 9]]);
+}
+
+/// A scene whose farthest prediction has one row.
+fn lone() -> Scene {
+    Scene {
+        items: 1,
+        steps: 5,
+        cols: 1,
+        direction: Direction::Down,
+        start: 1,
+        window: 3,
+        first_offset: 1,
+        ahead: 2,
+        negatives: 3,
+    }
+}
+
+#[test]
+fn a_lone_row_is_drawn_for() {
+    let scene = lone();
+    assert_eq!((scene.rows(1), scene.rows(2)), (2, 1));
+    for name in NAMES {
+        let mut s = by_name(name).unwrap();
+        s.draw(&scene, &mut Key::new(1, Purpose::Negatives).rng());
+        let mut out = vec![u32::MAX; scene.negatives];
+        s.negatives(&scene, 2, &mut out);
+        assert!(out.iter().all(|n| (*n as usize) < scene.positions()), "{name}: {out:?}");
+    }
+}
+
+#[test]
+fn the_names_are_listed() {
+    let text = by_name("none").err().unwrap().to_string();
+    assert!(NAMES.iter().all(|name| text.contains(name)), "{text}");
 }

@@ -5,7 +5,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{NegativeSampler, Scene, permutation_tail};
 
-/// One permutation of the steps per negative, shared by all items; negatives come from the item itself.
+/// One permutation of the steps per negative, shared by all items; negatives come from the item itself, and in a picture from the
+/// column (or, sideways, the row) that is predicted along.
 ///
 /// The permutation is cut to a window of its own (`start`), from which prediction k uses the entries from its distance on.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ impl NegativeSampler for WithinSequence {
             let (step, item, col) = scene.place(row);
             for (n, out) in out.iter_mut().enumerate() {
                 let t = self.permutations[n * scene.steps + self.start + scene.offset(k) + step] as usize;
-                *out = ((item * scene.steps + t) * scene.cols + col) as u32;
+                *out = scene.at(t, item, col) as u32;
             }
         }
     }
