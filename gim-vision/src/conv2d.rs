@@ -8,7 +8,7 @@ use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 
 use crate::windows::{Grid, Windows};
-use crate::winograd::{self, Tiled};
+use crate::winograd::{self, Places, Tiled};
 
 /// Settings of a [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,8 @@ pub struct Conv2d<F: Scalar> {
 enum Kernels<F: Scalar> {
     /// With windows.
     Windows(Packed<F>),
-    /// With the places of tiles, one for each.
-    Tiles(Vec<Packed<F>>),
+    /// With the places of tiles.
+    Tiles(Places<F>),
 }
 
 /// Numbers of windows that are scattered at a time: they are read again at once, from a core's own cache.
@@ -95,11 +95,6 @@ impl<F: Scalar> Conv2d<F> {
     /// Settings.
     pub fn config(&self) -> Conv2dConfig {
         self.config
-    }
-
-    /// The weight (O, kh·kw·C), for initialisations.
-    pub fn weight_mut(&mut self) -> &mut Param<F> {
-        &mut self.weight
     }
 
     fn out(&self, x: Shape) -> Option<Shape> {
@@ -319,7 +314,11 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     }
 }
 
-/// Delta-orthogonal initialisation (Xiao et al. 2018, algorithm 2): zero but for the centre tap, which preserves norms.
+/// Delta-orthogonal initialisation (Xiao et al. 2018, algorithm 2): zero but for the centre tap, which preserves norms where there
+/// are as many output channels as input channels, or more. Biases are zero.
+///
+/// # Errors
+/// When the decomposition fails.
 pub fn delta_orthogonal<F: Scalar>(conv: &mut Conv2d<F>, key: Key) -> Result<()> {
     let Conv2dConfig { c_in, c_out, kernel: [kh, kw], .. } = conv.config;
     let centre = gim_core::linalg::orthonormal(c_out, c_in, key)?;

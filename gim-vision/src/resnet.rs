@@ -30,8 +30,9 @@ impl BlockKind {
     }
 }
 
-/// y = f(max(0, x)) + shortcut, f = a chain of convolutions with a ReLU before each. The shortcut is x itself, or a 1×1
-/// convolution of max(0, x) where stride or channels change. No ReLU at the end.
+/// y = f(max(0, x)) + shortcut: x (N, H, W, C) → y (N, ⌈H/s⌉, ⌈W/s⌉, O), O = [`BlockKind::channels`] of the width. f is a chain of
+/// convolutions with a ReLU before each. The shortcut is x itself, or a 1×1 convolution of max(0, x) where stride s or channels
+/// change. No ReLU at the end.
 pub struct Residual<F: Scalar> {
     kind: BlockKind,
     convs: Vec<Conv2d<F>>,
@@ -122,9 +123,10 @@ impl<F: Scalar> Residual<F> {
         self.convs[i].apply(x, shape, h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
     }
 
-    /// The first convolution's output, where it is made in every pass instead of kept.
-    fn wide(&self, x: &[F], shapes: &[Shape], work: Work<'_, F>) -> Option<Buffer<F>> {
-        (work.sparing && self.opens_wide()).then(|| {
+    /// The first convolution's output, where it is made in every pass instead of kept: `kept` numbers are too few for all.
+    fn wide(&self, x: &[F], shapes: &[Shape], kept: usize, work: Work<'_, F>) -> Option<Buffer<F>> {
+        let hidden: usize = shapes[1..self.convs.len()].iter().map(Shape::len).sum();
+        (kept < hidden).then(|| {
             let mut h = work.pool.take(shapes[1].len());
             self.hidden(0, x, shapes[0], &mut h, work);
             h
@@ -178,7 +180,7 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], mut kept: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
-        let wide = self.wide(x, &shapes, work);
+        let wide = self.wide(x, &shapes, kept.len(), work);
         let mut input = wide.as_deref().unwrap_or(x);
         for i in usize::from(wide.is_some())..self.convs.len() - 1 {
             let h = kept.split_off_mut(..shapes[i + 1].len()).unwrap_or_default();
@@ -211,7 +213,7 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         let shapes = self.planned(shape);
         let chain: usize = self.convs.iter().map(|c| c.n_params()).sum();
         let (mut grads, shortcut_grads) = grads.split_at_mut(chain);
-        let wide = self.wide(x, &shapes, work);
+        let wide = self.wide(x, &shapes, kept.len(), work);
         let mut kept_end = kept.len();
         let mut above: Option<Buffer<F>> = None;
         for (i, conv) in self.convs.iter().enumerate().skip(1).rev() {

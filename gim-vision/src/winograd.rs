@@ -27,10 +27,10 @@ const BLOCK: usize = 48;
 const GRAD_BLOCK: usize = 64;
 /// Channels up to which tiles of 4×4 outputs are used: the kernels of their 36 places take four times the plain kernel's memory,
 /// and from 256 channels on reading them costs what they save.
-const MOST_FOUR_CHANNELS: usize = 128;
-/// Numbers of a kernel's gradient up to which it is made from 4×4 outputs: the sums of a tile's 36 places are four times as many
+const MOST_FOUR: usize = 128;
+/// Channels up to which a kernel's gradient is made from tiles of 4×4 outputs: the sums of their 36 places are four times as many
 /// numbers, and fewer tiles are summed into each.
-const MOST_FOUR_GRADS: usize = TAPS * 64 * 64;
+const MOST_FOUR_GRADS: usize = 64;
 /// Channels from which on transforms cost less than the products they save.
 const LEAST_CHANNELS: usize = 16;
 /// Numbers of a cache line.
@@ -254,9 +254,18 @@ fn apart(tiles: usize, channels: usize) -> usize {
     tiles * channels + PAD
 }
 
-/// Whether it falls into tiles of 4×4 outputs, and gains by them.
-fn fits_four(shape: Shape, c_in: usize, c_out: usize) -> bool {
-    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && c_in.max(c_out) <= MOST_FOUR_CHANNELS
+/// Whether such a picture falls into tiles of 4×4 outputs and gains by them, which it does with up to `most` channels on either
+/// side: [`MOST_FOUR`] or [`MOST_FOUR_GRADS`].
+fn fits_four(shape: Shape, c_in: usize, c_out: usize, most: usize) -> bool {
+    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && c_in.max(c_out) <= most
+}
+
+/// Kernels made ready for the places of tiles, one after the other.
+pub(crate) enum Places<F: Scalar> {
+    /// The 16 of tiles of 2×2 outputs.
+    Two(Vec<Packed<F>>),
+    /// The 36 of tiles of 4×4 outputs.
+    Four(Vec<Packed<F>>),
 }
 
 /// A picture (N, H, W, C), or max(0, picture), with even sides, and a zero around it.
@@ -324,17 +333,11 @@ impl<'a, F: Scalar> Tiled<'a, F> {
 
 /// G g Gᵀ of the kernels (O, 3·3·C) for pictures of a shape, packed place by place for products with inputs (as (C, O)), or
 /// turned round for products with the outputs' gradient (as (O, C)).
-pub(crate) fn pack<F: Scalar>(
-    weight: &[F],
-    c_out: usize,
-    turned: bool,
-    shape: Shape,
-    pool: &Pool<F>,
-) -> Vec<Packed<F>> {
-    if fits_four(shape, weight.len() / (c_out * TAPS), c_out) {
-        pack_for::<F, 6>(weight, c_out, turned, pool)
+pub(crate) fn pack<F: Scalar>(weight: &[F], c_out: usize, turned: bool, shape: Shape, pool: &Pool<F>) -> Places<F> {
+    if fits_four(shape, weight.len() / (c_out * TAPS), c_out, MOST_FOUR) {
+        Places::Four(pack_for::<F, 6>(weight, c_out, turned, pool))
     } else {
-        pack_for::<F, 4>(weight, c_out, turned, pool)
+        Places::Two(pack_for::<F, 4>(weight, c_out, turned, pool))
     }
 }
 
@@ -369,16 +372,15 @@ where
 /// `x` → `y` = (or +=) the convolution with kernels packed for its shape, then `finish(position, 0, numbers)` for all positions.
 pub(crate) fn convolve<F: Scalar>(
     x: Tiled<'_, F>,
-    kernels: &[Packed<F>],
+    kernels: &Places<F>,
     y: &mut [F],
     into: Store,
     finish: impl Fn(usize, usize, &mut [F]) + Sync,
     work: Work<'_, F>,
 ) {
-    if kernels.len() == 6 * 6 {
-        convolve_tiles::<F, 6, 4>(x, kernels, y, into, finish, work);
-    } else {
-        convolve_tiles::<F, 4, 2>(x, kernels, y, into, finish, work);
+    match kernels {
+        Places::Two(kernels) => convolve_tiles::<F, 4, 2>(x, kernels, y, into, finish, work),
+        Places::Four(kernels) => convolve_tiles::<F, 6, 4>(x, kernels, y, into, finish, work),
     }
 }
 
@@ -388,7 +390,7 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
     y: &mut [F],
     into: Store,
     finish: impl Fn(usize, usize, &mut [F]) + Sync,
-    Work { pool, threads, .. }: Work<'_, F>,
+    Work { pool, threads }: Work<'_, F>,
 ) where
     Input: Transform<T, T>,
     Output: Transform<T, M>,
@@ -456,7 +458,7 @@ fn outputs<F: Scalar, const T: usize, const M: usize>(
 /// Adds the gradient of the kernels (O, 3·3·C) to `grads`; `dy` is (N, H, W, O).
 pub(crate) fn kernel_grads<F: Scalar>(x: Tiled<'_, F>, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
     let c_in = x.shape.channels;
-    if grads.len() <= MOST_FOUR_GRADS && fits_four(x.shape, c_in, grads.len() / (TAPS * c_in)) {
+    if fits_four(x.shape, c_in, grads.len() / (TAPS * c_in), MOST_FOUR_GRADS) {
         kernel_grads_of_tiles::<F, 6, 4>(x, dy, grads, work);
     } else {
         kernel_grads_of_tiles::<F, 4, 2>(x, dy, grads, work);
@@ -467,7 +469,7 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
     x: Tiled<'_, F>,
     dy: &[F],
     grads: &mut [F],
-    Work { pool, threads, .. }: Work<'_, F>,
+    Work { pool, threads }: Work<'_, F>,
 ) where
     Input: Transform<T, T>,
     OutputGrad: Transform<M, T>,
@@ -570,7 +572,7 @@ mod tests {
         let pool = Pool::new();
         let c_out = weight.len() / (TAPS * shape.channels);
         let tiled = Tiled { picture: x, shape, relu: true };
-        let work = Work { pool: &pool, threads, sparing: false };
+        let work = Work { pool: &pool, threads };
         let mut y = vec![F::nan(); want.0.len()];
         convolve(tiled, &pack(weight, c_out, false, shape, &pool), &mut y, Store::Overwrite, |_, _, _| {}, work);
         let mut dweight = vec![F::zero(); weight.len()];
@@ -589,7 +591,7 @@ mod tests {
             let (c_in, c_out) = (LANES * c_in, LANES * c_out);
             let side = |tiles: usize| if four { 4 * tiles.div_ceil(2) } else { 2 * tiles };
             let shape = Shape { items, steps: side(rows), cols: side(across), channels: c_in };
-            let most = if fits_four(shape, c_in, c_out) { 4e-6 } else { 2e-6 };
+            let most = if fits_four(shape, c_in, c_out, MOST_FOUR) { 4e-6 } else { 2e-6 };
             let x = uniform(shape.len(), seed);
             let weight = uniform(c_out * TAPS * c_in, seed ^ 1);
             let dy = uniform(shape.positions() * c_out, seed ^ 2);
@@ -604,5 +606,21 @@ mod tests {
             let rounded = errors(&x, shape, &weight, &dy, &want, threads);
             prop_assert!(rounded.iter().all(|e| *e < most), "f32: {rounded:?}");
         }
+    }
+
+    /// Each limit is the last number of channels, of either side, that larger tiles are used for.
+    #[test]
+    fn tiles_are_larger_up_to_a_limit() {
+        let shape = |side: usize| Shape { items: 1, steps: side, cols: 8, channels: 16 };
+        for most in [MOST_FOUR, MOST_FOUR_GRADS] {
+            assert!(fits_four(shape(8), most, most, most));
+            assert!(!fits_four(shape(8), most + 8, 16, most) && !fits_four(shape(8), 16, most + 8, most));
+            assert!(!fits_four(shape(6), 16, 16, most));
+        }
+        let packed =
+            |side: usize, c_out: usize| pack(&vec![0.0f32; c_out * TAPS * 16], c_out, false, shape(side), &Pool::new());
+        assert!(matches!(packed(8, MOST_FOUR), Places::Four(places) if places.len() == 36));
+        assert!(matches!(packed(8, MOST_FOUR + 8), Places::Two(places) if places.len() == 16));
+        assert!(matches!(packed(6, 16), Places::Two(_)));
     }
 }

@@ -177,7 +177,7 @@ fn context_sees_only_rows_above() {
     net.pack(Pass::Forward, shape, &pool);
     let run = |x: &[f64]| {
         let (mut y, mut kept) = (vec![0.0; x.len()], vec![0.0; net.kept(shape, false)]);
-        net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This, sparing: false });
+        net.forward(x, shape, &mut y, &mut kept, Work { pool: &pool, threads: Threads::This });
         y
     };
     let x = uniform(shape.len(), 4);

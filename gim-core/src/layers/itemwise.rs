@@ -38,8 +38,6 @@ pub struct Work<'a, F: Scalar> {
     pub pool: &'a Pool<F>,
     /// Who computes products: everybody, when chunks are too few to occupy them.
     pub threads: Threads,
-    /// Whether memory is worth more than arithmetic, as [`ItemLayer::kept`] was told.
-    pub sparing: bool,
 }
 
 /// What weights are packed for.
@@ -62,7 +60,8 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// When the input is too small or has the wrong number of channels.
     fn output(&self, x: Shape) -> Result<Shape>;
 
-    /// Numbers that backward needs of every item beyond `x`. When `sparing`, what is cheaply computed once more is none of them.
+    /// Numbers that backward needs of every item beyond `x`. When `sparing`, what is cheaply computed once more is none of them: the
+    /// length of what forward and backward are given then tells them so.
     fn kept(&self, x: Shape, sparing: bool) -> usize;
 
     /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
@@ -246,7 +245,7 @@ impl<F: Scalar> Itemwise<F> {
         let dy_parts = split(dy, plan.item(last), per_group);
         let sums_parts = split(&mut sums, n_params, 1);
         let tasks: Vec<_> = sums_parts.zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, threads: within(tasks.len()), sparing: plan.sparing };
+        let work = Work { pool, threads: within(tasks.len()) };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
             if plan.sparing && layer.restores() {
@@ -375,7 +374,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
                 (c, y, hidden, kept)
             })
             .collect();
-        let work = Work { pool, threads: within(tasks.len()), sparing: plan.sparing };
+        let work = Work { pool, threads: within(tasks.len()) };
         self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each_task("chunks forward", |(c, y, mut hidden, mut kept)| {
