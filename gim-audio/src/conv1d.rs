@@ -50,13 +50,15 @@ enum Arranged<F: Scalar> {
     Plain(Packed<F>),
 }
 
-/// Where the windows lie in memory: rows `first + i·stride·C` for i in 0..rows, `(offset of y's row 0, rows)` per product.
+/// The products that make all outputs. The windows of one are `rows` rows of memory, each `stride`·C numbers after the one before.
 struct Products {
     /// Steps from one product's first window to the next one's.
     x_item: usize,
     /// Rows from one product's first output to the next one's.
     y_item: usize,
+    /// One for the whole batch, or one for every item.
     count: usize,
+    /// Windows of a product.
     rows: usize,
 }
 
@@ -64,7 +66,7 @@ impl<F: Scalar> Conv1d<F> {
     /// Weights and bias from U(±1/√(k·C)).
     ///
     /// # Errors
-    /// When a size is zero.
+    /// When a size is zero, or the padding as large as the kernel.
     pub fn new(config: Conv1dConfig, key: Key) -> Result<Self> {
         let Conv1dConfig { c_in, c_out, taps, stride, .. } = config;
         if c_in == 0 || c_out == 0 || taps == 0 || stride == 0 {
@@ -90,7 +92,7 @@ impl<F: Scalar> Conv1d<F> {
         (steps + 2 * padding).checked_sub(taps).map(|n| n / stride + 1)
     }
 
-    /// Stored steps an item needs in front of its first window's end: windows start `padding` before the first step.
+    /// Stored steps an item needs from its first window's beginning on, which is `padding` before its first step.
     fn stored_steps(&self, x: Shape, y: Shape) -> usize {
         let Conv1dConfig { taps, stride, padding, .. } = self.config;
         (padding + x.steps).max((y.steps - 1) * stride + taps)
@@ -300,10 +302,6 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
     fn multiply_adds(&self, x: Shape) -> u64 {
         let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
         (x.items * self.steps_out(x.steps).unwrap_or(0) * taps * c_in * c_out) as u64
-    }
-
-    fn reach(&self) -> (usize, usize) {
-        (self.config.taps, self.config.stride)
     }
 }
 

@@ -14,9 +14,6 @@ pub struct Standardize {
 }
 
 impl Standardize {
-    /// Leaves samples as they are.
-    pub const NONE: Self = Self { mean: 0.0, std: 1.0, scale: 1.0 };
-
     /// With given figures, in units of full scale = 1.
     ///
     /// # Errors

@@ -226,9 +226,6 @@ fn audio_modules() {
 struct Keeping(Arc<std::sync::Mutex<Gradients>>);
 
 impl<F: Scalar> Optimizer<F> for Keeping {
-    fn describe(&self) -> String {
-        "none".into()
-    }
     fn update(&mut self, params: &mut dyn Params<F>) {
         let mut seen = self.0.lock().unwrap();
         params.visit(&mut |p| seen.push((p.name.clone(), p.grad().iter().map(|g| g.f64()).collect())));

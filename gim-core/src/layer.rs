@@ -63,7 +63,10 @@ pub trait Layer<F: Scalar>: Params<F> + Send + Sync {
     /// Shape of the output for an input of shape `x`.
     ///
     /// # Errors
-    /// When the input is too small or has the wrong number of channels.
+    /// When the input is too small, which is the user's business.
+    ///
+    /// # Panics
+    /// When it has the wrong number of channels, or is otherwise no input of this layer: that is the programmer's.
     fn output(&self, x: Shape) -> Result<Shape>;
 
     /// The margins this layer wants around an input of shape `x` when its output is stored as `y`.
@@ -115,13 +118,9 @@ pub trait Layer<F: Scalar>: Params<F> + Send + Sync {
     /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
     fn multiply_adds(&self, x: Shape) -> u64;
 
-    /// Multiply-adds of the input gradient, which is left out where nothing below learns.
+    /// Multiply-adds of the gradient of `x` itself, which is left out where nothing below learns: in a chain, those of its first
+    /// layer.
     fn first_multiply_adds(&self, x: Shape) -> u64 {
         self.multiply_adds(x)
-    }
-
-    /// How far one output position sees, as `(taps, stride)` along steps; `(1, 1)` for position-wise layers.
-    fn reach(&self) -> (usize, usize) {
-        (1, 1)
     }
 }

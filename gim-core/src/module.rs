@@ -25,7 +25,10 @@ pub trait Module<F: Scalar>: Send {
     /// Shapes of output and features for an input of this shape, after checking that the loss can be computed.
     ///
     /// # Errors
-    /// When the input is too small or does not fit.
+    /// When the input is too small.
+    ///
+    /// # Panics
+    /// When it has the wrong number of channels.
     fn shapes(&self, x: Shape) -> Result<ModuleShapes>;
 
     /// Margins wanted around the input when the output is stored as `z`.
@@ -43,22 +46,25 @@ pub trait Module<F: Scalar>: Send {
     /// What a probe is given: the contexts where there is a context network, the (read-out) output elsewhere.
     fn features(&self) -> &Activations<F>;
 
-    /// One step of learning on the batch that `forward` has just seen.
+    /// One step of learning on the batch that `forward` has just seen, and lets go of it.
     ///
     /// # Errors
     /// [`Error::Diverged`] when the loss is not finite; parameters are then untouched.
     fn learn(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
 
-    /// Gives all activations back to the pool.
+    /// Lets go of the batch: of output and features, and of the activations between layers. What a layer keeps within itself for a
+    /// backward pass that does not come goes back to the pool at its next forward pass.
     fn release(&mut self);
 
-    /// Parameters of encoder, context and loss.
+    /// Parameters of encoder, read-out, context and loss.
     fn params(&mut self) -> &mut dyn Params<F>;
 
     /// Parameters and optimiser at once, for checkpoints.
     fn state(&mut self) -> (&mut dyn Params<F>, &mut dyn Optimizer<F>);
 
-    /// Outputs of the layers inside, with their names, after a forward pass in [`Mode::Learn`]; the last is [`Module::features`].
+    /// Outputs of the layers inside, with their names, between a forward pass in [`Mode::Learn`] and what lets go of them
+    /// ([`Module::learn`], [`Module::release`]). The encoder's last one is as a probe sees it, read out; where there is any, the last
+    /// is [`Module::features`].
     fn layer_outputs(&self) -> Vec<(String, &Activations<F>)>;
 
     /// What the module is made of.
@@ -150,11 +156,6 @@ impl<F: Scalar> LocalModule<F> {
     /// One-based number in its stack.
     pub fn number(&self) -> usize {
         self.number
-    }
-
-    /// The loss, for instance to ask for its terms.
-    pub fn loss(&self) -> &dyn LocalLoss<F> {
-        &*self.learnable.loss
     }
 
     fn z(&self) -> &Detached<F> {
@@ -300,8 +301,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         let l = &self.learnable;
         let mut forward = l.encoder.multiply_adds(x);
         // Weight gradients of all layers, input gradients of all but the first.
-        let first = l.encoder.layers().first().map_or(0, |l| l.first_multiply_adds(x));
-        let mut backward = 2 * forward - first;
+        let mut backward = 2 * forward - l.encoder.first_multiply_adds(x);
         let Ok(mut shape) = l.encoder.output(x) else { return (forward, backward) };
         if let Some(r) = &l.readout {
             let n = r.multiply_adds(shape);

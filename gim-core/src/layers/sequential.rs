@@ -23,11 +23,6 @@ impl<F: Scalar> Sequential<F> {
         Self { layers, hidden }
     }
 
-    /// Number of layers.
-    pub fn len(&self) -> usize {
-        self.layers.len()
-    }
-
     /// Whether this is the identity.
     pub fn is_empty(&self) -> bool {
         self.layers.is_empty()
@@ -46,18 +41,6 @@ impl<F: Scalar> Sequential<F> {
     /// Forgets the hidden activations.
     pub fn release(&mut self) {
         self.hidden.clear();
-    }
-
-    /// Shapes of input, hidden activations and output.
-    ///
-    /// # Errors
-    /// When a layer cannot take what the one below gives.
-    pub fn shapes(&self, x: Shape) -> Result<Vec<Shape>> {
-        let mut shapes = vec![x];
-        for layer in &self.layers {
-            shapes.push(layer.output(shapes[shapes.len() - 1])?);
-        }
-        Ok(shapes)
     }
 
     /// The backward pass, the last layer's by `last(layer, input, input gradient)`.
@@ -185,10 +168,70 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
         sum
     }
 
-    fn reach(&self) -> (usize, usize) {
-        self.layers.iter().fold((1, 1), |(taps, stride), l| {
-            let (t, s) = l.reach();
-            (taps + (t - 1) * stride, stride * s)
-        })
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.layers.first().map_or(0, |l| l.first_multiply_adds(x))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Twice its input. Its forward pass counts 3, the gradient of its input 2.
+    struct Double;
+
+    impl Params<f64> for Double {
+        fn visit(&mut self, _: &mut dyn FnMut(&mut Param<f64>)) {}
+    }
+
+    impl Layer<f64> for Double {
+        fn describe(&self) -> String {
+            "double".into()
+        }
+        fn output(&self, x: Shape) -> Result<Shape> {
+            Ok(x)
+        }
+        fn forward(&mut self, x: &Activations<f64>, y: &mut Activations<f64>, _: Keep, _: &Pool<f64>) {
+            for item in 0..x.shape().items {
+                y.item_mut(item).iter_mut().zip(x.item(item)).for_each(|(y, x)| *y = 2.0 * x);
+            }
+        }
+        fn backward(
+            &mut self,
+            _: &Activations<f64>,
+            _: &Activations<f64>,
+            dy: &mut Activations<f64>,
+            dx: InputGrad<'_, f64>,
+            _: &Pool<f64>,
+        ) {
+            let (dx, add) = match dx {
+                InputGrad::Stop => return,
+                InputGrad::Overwrite(dx) => (dx, false),
+                InputGrad::Add(dx) => (dx, true),
+            };
+            for item in 0..dy.shape().items {
+                dx.item_mut(item)
+                    .iter_mut()
+                    .zip(dy.item(item))
+                    .for_each(|(dx, dy)| *dx = 2.0 * dy + if add { *dx } else { 0.0 });
+            }
+        }
+        fn multiply_adds(&self, _: Shape) -> u64 {
+            3
+        }
+        fn first_multiply_adds(&self, _: Shape) -> u64 {
+            2
+        }
+    }
+
+    #[test]
+    fn only_the_first_layer_has_the_input_gradient() {
+        let chain = |n: usize| Sequential::new((0..n).map(|_| Box::new(Double) as Box<dyn Layer<f64>>).collect());
+        let x = Shape::sequence(1, 2, 3);
+        assert_eq!((chain(0).multiply_adds(x), chain(0).first_multiply_adds(x)), (0, 0));
+        assert_eq!((chain(3).multiply_adds(x), chain(3).first_multiply_adds(x)), (9, 2));
+        let mut nested = Sequential::new(vec![Box::new(chain(2)) as Box<dyn Layer<f64>>, Box::new(Double)]);
+        assert_eq!((nested.multiply_adds(x), nested.first_multiply_adds(x)), (9, 2));
+        crate::testing::check_layer(&mut nested, x, 1);
     }
 }

@@ -59,10 +59,6 @@ impl<F: Scalar> Adam<F> {
 }
 
 impl<F: Scalar> Optimizer<F> for Adam<F> {
-    fn describe(&self) -> String {
-        format!("Adam, rate {}", self.config.lr)
-    }
-
     fn update(&mut self, params: &mut dyn Params<F>) {
         let AdamConfig { lr, beta1, beta2, eps, decay_steps } = self.config;
         let lr = lr * remaining(self.steps, decay_steps);

@@ -16,9 +16,6 @@ const CHUNK: usize = 1 << 14;
 
 /// An update rule with the state it keeps between steps.
 pub trait Optimizer<F: Scalar>: Send {
-    /// A short description for reports.
-    fn describe(&self) -> String;
-
     /// One step on the gradients of `params`. Parameters without an attached gradient are left alone.
     fn update(&mut self, params: &mut dyn Params<F>);
 

@@ -48,10 +48,6 @@ impl<F: Scalar> Sgd<F> {
 }
 
 impl<F: Scalar> Optimizer<F> for Sgd<F> {
-    fn describe(&self) -> String {
-        format!("SGD, rate {}, momentum {}", self.config.lr, self.config.momentum)
-    }
-
     fn update(&mut self, params: &mut dyn Params<F>) {
         let SgdConfig { lr, momentum, decay_steps } = self.config;
         let (lr, mu) = (F::of(lr * remaining(self.steps, decay_steps)), F::of(momentum));
