@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::{LocalLoss, LossReport, StepInfo};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
+use crate::kernels::profile::Tasks;
 use crate::kernels::vector::{add_column_sums, add_scaled, log_softmax};
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
@@ -50,7 +51,7 @@ impl<F: Scalar> CrossEntropy<F> {
     /// Weights and bias from U(±1/√channels).
     ///
     /// # Errors
-    /// When a count is zero.
+    /// When there are fewer than two classes, no bins, or no channels.
     pub fn new(config: CrossEntropyConfig, key: Key) -> Result<Self> {
         if config.classes < 2 || config.bins == 0 || config.channels == 0 {
             return Err(Error::config(
@@ -144,7 +145,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
         (d.par_chunks_mut(classes), losses.par_iter_mut(), step.labels.par_iter())
             .into_par_iter()
             .with_min_len(32)
-            .for_each(|(d, loss, label)| {
+            .for_each_task("cross-entropy", |(d, loss, label)| {
                 let Ok(label) = usize::try_from(*label) else {
                     d.fill(F::zero());
                     return;

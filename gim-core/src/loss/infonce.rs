@@ -85,11 +85,14 @@ impl<F: Scalar> InfoNce<F> {
     /// A loss with a predictor drawn from U(±1/√D).
     ///
     /// # Errors
-    /// When a count is zero.
+    /// When a count is zero, or the window too short for the farthest prediction.
     pub fn new(config: InfoNceConfig, sampler: Box<dyn NegativeSampler>, key: Key) -> Result<Self> {
-        for (key, value) in
-            [("loss.ahead", config.ahead), ("loss.negatives", config.negatives), ("channels", config.channels)]
-        {
+        for (key, value) in [
+            ("loss.ahead", config.ahead),
+            ("loss.negatives", config.negatives),
+            ("channels", config.channels),
+            ("context", config.context),
+        ] {
             if value == 0 {
                 return Err(Error::config(key, "must not be 0", "use 1 or more"));
             }

@@ -37,7 +37,8 @@ impl StepInfo<'_> {
 pub struct LossReport {
     /// Mean loss in nats.
     pub loss: f64,
-    /// Share of rows whose best-scored candidate is the right one.
+    /// Share of rows whose best-scored candidate is the right one. Where it shares its score, InfoNCE counts the row, cross-entropy
+    /// does not.
     pub accuracy: f64,
 }
 
@@ -49,7 +50,10 @@ pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// Checks that a grid of this shape can be scored.
     ///
     /// # Errors
-    /// When the grid is too small, or has the wrong number of channels.
+    /// When the grid is too small.
+    ///
+    /// # Panics
+    /// When it has the wrong number of channels.
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()>;
 
     /// Value of the loss; parameter gradients are accumulated, `dz` and `dc` overwritten.

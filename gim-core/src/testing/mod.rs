@@ -1,4 +1,5 @@
-//! Checks that every layer and loss must pass: gradients by finite differences, dirty scratch, accumulation.
+//! Checks that every layer and loss must pass: gradients by finite differences, dirty scratch, accumulation. And the vectors that
+//! were recorded from other programs.
 
 pub mod vectors;
 
@@ -41,6 +42,7 @@ fn nudge(params: &mut dyn Params<f64>, which: usize, entry: usize, by: f64) {
 }
 
 fn compare(what: &str, got: &[f64], want: &[f64]) {
+    assert_eq!(got.len(), want.len(), "{what}");
     let scale = want.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((g - w).abs() <= TOLERANCE * scale, "{what}[{i}]: gradient {g}, finite differences {w}");
@@ -51,8 +53,8 @@ fn compare(what: &str, got: &[f64], want: &[f64]) {
 /// central differences of Σ r·y, accumulation of parameter gradients, `Add` against `Overwrite`, margins left zero, no new
 /// buffers once warm.
 ///
-/// `smooth` keeps inputs away from kinks when the layer has any: inputs are drawn so that a nudge of 1e-5 cannot cross one
-/// with any likelihood, and the seed is fixed.
+/// Where a layer has a kink, as ReLU has, an input may lie so near to it that a nudge crosses it, and the difference is no
+/// derivative. With nudges of 1e-5 that is rare; the same `seed` always draws the same inputs.
 ///
 /// # Panics
 /// When the layer fails a check.
@@ -92,15 +94,15 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     );
     let mut dx = Activations::new(x_layout, &pool);
     backward(layer, &input, InputGrad::Overwrite(&mut dx));
-    let (values, grads) = snapshot_layer(layer);
+    let (values, grads) = snapshot(layer);
     for (which, (v, grad)) in values.iter().zip(&grads).enumerate() {
         let want: Vec<f64> = (0..v.len())
             .map(|i| {
-                nudge_layer(layer, which, i, H);
+                nudge(layer, which, i, H);
                 let up = value(layer, &input);
-                nudge_layer(layer, which, i, -2.0 * H);
+                nudge(layer, which, i, -2.0 * H);
                 let down = value(layer, &input);
-                nudge_layer(layer, which, i, H);
+                nudge(layer, which, i, H);
                 (up - down) / (2.0 * H)
             })
             .collect();
@@ -131,29 +133,21 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
         );
         pool.made()
     };
-    let (_, twice) = snapshot_layer(layer);
+    let (_, twice) = snapshot(layer);
     for (once, twice) in grads.iter().zip(&twice) {
         compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
     }
     backward(layer, &input, InputGrad::Stop);
     assert_eq!(pool.made(), made, "{}: a warm pass allocates", layer.describe());
-    let (_, thrice) = snapshot_layer(layer);
+    let (_, thrice) = snapshot(layer);
     for (once, thrice) in grads.iter().zip(&thrice) {
         compare("without input gradient", thrice, &once.iter().map(|g| 3.0 * g).collect::<Vec<_>>());
     }
     layer.visit(&mut |p| p.release_grad());
 }
 
-// `dyn Layer` does not coerce to `dyn Params` behind a shared helper without these two lines each.
-fn snapshot_layer(layer: &mut dyn Layer<f64>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
-    snapshot(layer)
-}
-fn nudge_layer(layer: &mut dyn Layer<f64>, which: usize, entry: usize, by: f64) {
-    nudge(layer, which, entry, by);
-}
-
 /// Checks a loss on features `z` (and contexts `c`): gradients of parameters, features and contexts against central
-/// differences, with dirty scratch and margins around both.
+/// differences, with dirty scratch and margins around both, and accumulation of parameter gradients.
 ///
 /// # Panics
 /// When the loss fails a check.
@@ -179,15 +173,20 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
     };
     let (dz, dc) = run(loss);
     assert_eq!((&dz, &dc), (&run(loss).0, &run(loss).1), "{}: gradients depend on scratch", loss.describe());
-    let (values, grads) = snapshot(&mut *loss);
+    let (values, grads) = snapshot(loss);
+    // A second evaluation doubles the parameter gradients.
+    value(loss, &zs, cs.as_ref());
+    for (once, twice) in grads.iter().zip(&snapshot(loss).1) {
+        compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
+    }
     for (which, (v, grad)) in values.iter().zip(&grads).enumerate() {
         let want: Vec<f64> = (0..v.len())
             .map(|i| {
-                nudge(&mut *loss, which, i, H);
+                nudge(loss, which, i, H);
                 let up = value(loss, &zs, cs.as_ref());
-                nudge(&mut *loss, which, i, -2.0 * H);
+                nudge(loss, which, i, -2.0 * H);
                 let down = value(loss, &zs, cs.as_ref());
-                nudge(&mut *loss, which, i, H);
+                nudge(loss, which, i, H);
                 (up - down) / (2.0 * H)
             })
             .collect();
