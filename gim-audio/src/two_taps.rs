@@ -8,7 +8,8 @@
 //! ∂U = (x_0 − x_1)ᵀ·∂y_0 + both        ∂V = (x_2 − x_1)ᵀ·∂y_1 + both        both = x_1ᵀ·(∂y_0 + ∂y_1)
 //! ```
 //!
-//! Every one of the paper's convolutions but the first is of this kind, and so are the gradients of their inputs.
+//! All of the paper's convolutions are of this kind, and so are the gradients of their inputs. The first one's blocks are of 5
+//! numbers only, which is not worth the differences ([`LEAST_BLOCK`]).
 
 use std::ops::Range;
 

@@ -31,14 +31,14 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
-    /// A module's loss or parameters stopped being finite.
+    /// A module's loss stopped being finite.
     #[error("module {module} diverged at step {step}: {what} ({remedy})")]
     Diverged {
         /// One-based module number.
         module: usize,
         /// The step at which it was noticed.
         step: u64,
-        /// What was not finite.
+        /// What it is now.
         what: String,
         /// What the user can do.
         remedy: String,

@@ -1,7 +1,8 @@
-//! Recycled buffers, so that a training step allocates nothing.
+//! Recycled buffers, so that a warm training step makes none.
 //!
 //! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens, and serves
-//! requests of about its size. After the first steps every request finds a buffer. Modules whose buffers differ in size
+//! requests of about its size. After the first steps every request finds a buffer, and only small things (lists of tasks, of
+//! shapes) are allocated. Modules whose buffers differ in size
 //! share few of them, so that the pool holds more than is ever in use at once; a sparing pool does not: it frees idle
 //! buffers before it makes another, and new memory takes the system some percent of a step.
 

@@ -82,7 +82,7 @@ pub struct ModuleReport {
     pub loss: LossReport,
 }
 
-/// A stack of modules and how their activations are laid out for one input shape.
+/// Modules, each on the output of the one below.
 pub struct Stack<F: Scalar> {
     modules: Vec<Box<dyn Module<F>>>,
 }
@@ -106,7 +106,7 @@ impl<F: Scalar> Stack<F> {
     /// Layouts of the input and of every module's output for an input of shape `x`, so that no layer has to copy.
     ///
     /// # Errors
-    /// When a module cannot take what the one below gives.
+    /// When what the one below gives is too small for a module, or for its loss.
     pub fn layouts(&self, x: Shape) -> Result<Vec<Layout>> {
         let mut shapes = vec![x];
         for m in &self.modules {
@@ -123,7 +123,7 @@ impl<F: Scalar> Stack<F> {
     }
 }
 
-/// What all modules of a run share.
+/// What a module's turns have in common, besides its batches.
 #[derive(Debug, Clone, Copy)]
 pub struct Turn {
     /// Seed of the run.

@@ -27,7 +27,7 @@ pub fn dots<'a, F: Scalar>(a: &[F], row: impl Fn(usize) -> &'a [F], out: &mut [F
     }
 }
 
-/// Largest number, −∞ for none. NaN is passed over unless it comes first in its lane.
+/// Largest number, −∞ for none. NaN is passed over.
 #[inline(always)]
 pub fn max<F: Scalar>(x: &[F]) -> F {
     const LANES: usize = 8;

@@ -57,7 +57,10 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// Shape of the output for an input of shape `x`.
     ///
     /// # Errors
-    /// When the input is too small or has the wrong number of channels.
+    /// When the input is too small, which is the user's business.
+    ///
+    /// # Panics
+    /// When it has the wrong number of channels, or is otherwise no input of this layer: that is the programmer's.
     fn output(&self, x: Shape) -> Result<Shape>;
 
     /// Numbers that backward needs of every item beyond `x`. When `sparing`, what is cheaply computed once more is none of them: the
