@@ -91,6 +91,26 @@ fn no_module_feels_one_above() {
     }
 }
 
+/// Shapes are known before anything is computed, and the last thing to see inside a module is what a probe gets.
+#[test]
+fn modules_give_what_they_say() {
+    for kind in [NetworkKind::Gim6, NetworkKind::Gim5, NetworkKind::Cpc] {
+        let pool = Pool::new();
+        let mut stack =
+            network(kind).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
+        let layouts = stack.layouts(Shape::sequence(2, SOUND, 1)).unwrap();
+        let mut x = Activations::from_slice(layouts[0], &vec![0.1f32; 2 * SOUND], &pool).detach();
+        for (module, layout) in stack.modules_mut().iter_mut().zip(&layouts[1..]) {
+            let said = module.shapes(x.shape()).unwrap();
+            module.forward(&x, *layout, Mode::Learn);
+            let (output, features) = (module.output(), module.features());
+            assert_eq!((output.shape(), features.shape()), (said.output, said.features), "{kind:?}");
+            assert!(std::ptr::eq(module.layer_outputs().last().unwrap().1, features), "{kind:?}");
+            x = output;
+        }
+    }
+}
+
 /// A thread a module, linked by bounded channels: the same bits as one after the other.
 #[test]
 fn pipelined_modules_learn_the_same_bits() {

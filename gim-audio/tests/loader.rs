@@ -224,8 +224,9 @@ fn buffers_are_recycled() {
     assert!(loader.stats().wait_seconds >= loader.stats().first_wait_seconds);
 }
 
-/// Prints decoding and loading speed; run with `--nocapture`.
+/// Prints decoding and loading speed. Asserts nothing: run it with `--ignored --nocapture`.
 #[test]
+#[ignore = "prints how fast a large corpus is read"]
 fn speed_on_a_large_corpus() {
     let Some(root) = big("speech") else { return };
     let began = Instant::now();

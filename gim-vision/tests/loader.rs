@@ -263,8 +263,9 @@ fn views_for_evaluation() {
     assert!(small_view(&picture, 0, Colour::Grey, &std).is_err());
 }
 
-/// Prints loading speed; run with `--nocapture`.
+/// Prints loading speed. Asserts nothing: run it with `--ignored --nocapture`.
 #[test]
+#[ignore = "prints how fast a large corpus is read"]
 fn speed_on_a_large_corpus() {
     let Some(root) = big("imagenette96") else { return };
     speed(&root);
