@@ -10,13 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::{Error, Key, Purpose, Result};
+use gim_core::loader::draw_fifth;
+use gim_core::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use crate::decode;
-use crate::loader::shuffle;
-use crate::phones::{Aligned, Alignment, LABEL_HOP, PhoneLabels};
+use crate::phones::{LABEL_HOP, PhoneLabels};
 use crate::standardize::Standardize;
 
 /// Folders below the root deeper than this are not searched: a link that leads back up must not loop for ever.
@@ -213,18 +213,6 @@ impl Corpus {
         (first..first + len / LABEL_HOP).map(|n| known.get(n).map_or(-1, |l| i32::from(*l))).collect()
     }
 
-    /// Phone labels of an utterance, lined up with its `n_features` frames.
-    ///
-    /// # Errors
-    /// The corpus, or this utterance, has none.
-    pub fn labels_for(&self, utterance: usize, n_features: usize, mode: Alignment) -> Result<Aligned<'_>> {
-        let Some(labels) = &self.labels else {
-            let what = "the corpus has no phone labels";
-            return Err(Error::file(self.root.join("phone_labels.txt"), what, "add the file, or probe speakers only"));
-        };
-        labels.aligned(&self.utterances[utterance].id, n_features, mode)
-    }
-
     /// What was decided or left out while opening, for the user to read.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -355,10 +343,9 @@ fn splits(
             }
             let (mut train, mut test) = (Vec::new(), Vec::new());
             for (speaker, mut theirs) in by_speaker.into_iter().enumerate() {
-                shuffle(&mut theirs, Key::new(options.seed, Purpose::Probe).with_item(speaker as u32));
-                let n = if theirs.len() < 2 { 0 } else { ((theirs.len() + 2) / 5).max(1) };
-                train.extend_from_slice(&theirs[n..]);
-                test.extend_from_slice(&theirs[..n]);
+                let fifth = draw_fifth(&mut theirs, options.seed, speaker);
+                test.extend_from_slice(&theirs[..fifth]);
+                train.extend_from_slice(&theirs[fifth..]);
             }
             train.sort_unstable();
             test.sort_unstable();

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::fs::File;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gim_core::loader::guarded;
 use gim_core::{Error, Result};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Fault;
@@ -30,13 +30,9 @@ const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 /// A seek is worth it only if it skips more than this many samples (two FLAC blocks of the usual size).
 const SEEK_FROM: u64 = 8_192;
 
-/// What a file's header says.
+/// What is known of a file without decoding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioInfo {
-    /// Sample rate of the file, in Hz.
-    pub rate: u32,
-    /// Channels of the file.
-    pub channels: usize,
     /// Length in samples at 16 kHz; `None` when the header does not say (a stream written to a pipe).
     pub len: Option<usize>,
     /// Size of the file in bytes.
@@ -51,7 +47,7 @@ pub fn info(path: &Path) -> Result<AudioInfo> {
     guarded(path, || {
         let source = Source::open(path, false)?;
         let len = source.len.map(|n| Rational::of(source.rate).len_out(n));
-        Ok(AudioInfo { rate: source.rate, channels: source.channels, len, bytes: source.bytes })
+        Ok(AudioInfo { len, bytes: source.bytes })
     })
 }
 
@@ -136,13 +132,6 @@ pub fn len(path: &Path) -> Result<usize> {
 
 fn empty(path: &Path) -> Error {
     Error::file(path, "it has no samples", "remove the file or make it again")
-}
-
-/// A damaged file must not bring a run down: should the decoder library panic on one, that is an error of the file.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Error::file(path, "the decoder failed on it: the file is damaged", "copy or encode the file again"))
-    })
 }
 
 /// An open file: container and codec.

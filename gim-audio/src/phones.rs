@@ -1,4 +1,4 @@
-//! Phone labels at 100 Hz, and how they line up with a network's frames.
+//! Phone labels at 100 Hz, and where a network's frames lie beside them.
 //!
 //! # Which feature belongs to which label
 //!
@@ -12,11 +12,11 @@
 //!
 //! For the paper's encoder (kernels 10 8 4 4 4, strides 5 4 2 2 2, padding 2 2 2 2 1): hop 160, field 465, centre 160 f + 20.
 //! A label is made from a window of 400 samples every 160, so label n's centre is 160 n + 199.5. The centres are nearest when
-//! f = n + 1 (20 + 160 against 199.5: 1.2 ms apart). Hence [`Alignment::Centre`] pairs feature n + 1 with label n.
+//! f = n + 1 (20 + 160 against 199.5: 1.2 ms apart).
 //!
-//! The published code ([`Alignment::DropFirst`]) drops as many *first* features as there are too many. n samples give
-//! ⌊(n−400)/160⌋+1 labels and mostly two features more, so it pairs feature n + 2 with label n, 8.8 ms later than the centre,
-//! and n + 1 or n + 3 where the lengths round differently. It is the default, for comparison with published figures.
+//! The published code drops as many *first* features as there are too many. n samples give ⌊(n−400)/160⌋+1 labels and mostly
+//! two features more, so it pairs feature n + 2 with label n, 8.8 ms later than the centre, and n + 1 or n + 3 where the lengths
+//! round differently. That rule is not here: whoever pairs features with labels goes by the centres ([`Receptive`]).
 
 use std::collections::HashMap;
 use std::fs;
@@ -79,64 +79,6 @@ impl Receptive {
         }
         r
     }
-
-    /// The alignment that pairs frames and labels with the nearest centres.
-    ///
-    /// # Errors
-    /// The stack's hop is not the labels' 160 samples.
-    pub fn centred(&self) -> Result<Alignment> {
-        if self.hop != LABEL_HOP {
-            let what = format!("its frames are {} samples apart, but phone labels {LABEL_HOP}", self.hop);
-            return Err(Error::config("encoder", what, "use strides whose product is 160, or probe speakers only"));
-        }
-        let label_centre = (LABEL_WINDOW as f64 - 1.0) / 2.0;
-        Ok(Alignment::Centre { shift: ((label_centre - self.centre) / LABEL_HOP as f64).round() as isize })
-    }
-}
-
-/// How features and labels are paired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Alignment {
-    /// As the published code: the last feature belongs to the last label; features too many are dropped at the start.
-    #[default]
-    DropFirst,
-    /// Feature n + `shift` belongs to label n; [`Receptive::centred`] computes the shift.
-    Centre {
-        /// Features before the one that belongs to label 0.
-        shift: isize,
-    },
-}
-
-/// Pairs `count` features from `first_feature` on with as many labels from `first_label` on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pairing {
-    /// First feature that has a label.
-    pub first_feature: usize,
-    /// Its label.
-    pub first_label: usize,
-    /// Number of pairs.
-    pub count: usize,
-}
-
-/// Lines up `n_features` with `n_labels`.
-pub fn align(n_features: usize, n_labels: usize, mode: Alignment) -> Pairing {
-    let shift = match mode {
-        Alignment::DropFirst => n_features as isize - n_labels as isize,
-        Alignment::Centre { shift } => shift,
-    };
-    let first_feature = shift.max(0) as usize;
-    let first_label = (-shift).max(0) as usize;
-    let count = n_features.saturating_sub(first_feature).min(n_labels.saturating_sub(first_label));
-    Pairing { first_feature, first_label, count }
-}
-
-/// Labels of one utterance, lined up with its features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Aligned<'a> {
-    /// The first feature that has a label.
-    pub first_feature: usize,
-    /// Labels of features `first_feature ..`.
-    pub labels: &'a [u16],
 }
 
 /// The contents of a label file.
@@ -166,7 +108,7 @@ impl PhoneLabels {
             for token in tokens {
                 let phone: u16 = token.parse().map_err(|_| {
                     let what = format!("line {line}, utterance {id}: {token:?} is not a phone id");
-                    Error::file(path, what, "each line is: utterance id id …, ids from 0 to 65534")
+                    Error::file(path, what, "each line is: utterance id id …, ids from 0 to 65535")
                 })?;
                 if let Some(n) = labels.names.as_ref().map(Vec::len).filter(|&n| usize::from(phone) >= n) {
                     let what =
@@ -240,19 +182,6 @@ impl PhoneLabels {
         }
         Ok(())
     }
-
-    /// Labels of an utterance, lined up with its `n_features`.
-    ///
-    /// # Errors
-    /// The utterance has no labels.
-    pub fn aligned(&self, id: &str, n_features: usize, mode: Alignment) -> Result<Aligned<'_>> {
-        let Some(labels) = self.get(id) else {
-            let what = format!("it has no labels for utterance {id}");
-            return Err(Error::file(&self.path, what, "add them, or take the utterance out of the splits"));
-        };
-        let p = align(n_features, labels.len(), mode);
-        Ok(Aligned { first_feature: p.first_feature, labels: &labels[p.first_label.min(labels.len())..][..p.count] })
-    }
 }
 
 /// `id NAME` lines, ids 0, 1, 2 … in any order.
@@ -295,8 +224,9 @@ mod tests {
     fn geometry_of_the_paper() {
         let r = Receptive::of(&PAPER_STACK);
         assert_eq!(r, Receptive { hop: 160, field: 465, centre: 20.0 });
-        assert_eq!(r.centred().unwrap(), Alignment::Centre { shift: 1 });
-        assert!(Receptive::of(&PAPER_STACK[..4]).centred().is_err());
+        // The frame nearest to the centre of label 0.
+        let label = (LABEL_WINDOW as f64 - 1.0) / 2.0;
+        assert_eq!(((label - r.centre) / r.hop as f64).round(), 1.0);
     }
 
     /// The centre by brute force: which inputs does a frame depend on?
@@ -310,18 +240,6 @@ mod tests {
         let r = Receptive::of(&PAPER_STACK);
         assert_eq!((hi - lo + 1) as usize, r.field);
         assert_eq!((lo + hi) as f64 / 2.0, r.centre + 160.0 * 40.0);
-    }
-
-    #[test]
-    fn alignment_drops_the_first() {
-        let p = |first_feature, first_label, count| Pairing { first_feature, first_label, count };
-        assert_eq!(align(128, 126, Alignment::DropFirst), p(2, 0, 126));
-        assert_eq!(align(126, 128, Alignment::DropFirst), p(0, 2, 126));
-        assert_eq!(align(128, 126, Alignment::Centre { shift: 1 }), p(1, 0, 126));
-        assert_eq!(align(126, 126, Alignment::Centre { shift: 1 }), p(1, 0, 125));
-        assert_eq!(align(10, 10, Alignment::Centre { shift: -2 }), p(0, 2, 8));
-        assert_eq!(align(0, 5, Alignment::Centre { shift: 7 }).count, 0);
-        assert_eq!(align(3, 0, Alignment::DropFirst).count, 0);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{big, noise, speech_mini, write, write_wav};
 use gim_audio::corpus::{Corpus, CorpusOptions, MissingPolicy, Split};
-use gim_audio::phones::{Alignment, PAPER_STACK, Receptive, label_frames};
+use gim_audio::phones::{PAPER_STACK, label_frames};
 use gim_audio::standardize::Standardize;
 use tempfile::TempDir;
 
@@ -131,14 +131,12 @@ fn labels_are_checked() {
     for n in [45, 48, 51] {
         file(&dir, "phone_labels.txt", &(row("7-1-0000", n) + &row("stranger-1-2", 3)));
         let corpus = open(dir.path()).unwrap();
-        let u = corpus.find("7-1-0000").unwrap();
-        let got = corpus.labels_for(u, 50, Alignment::DropFirst).unwrap();
-        assert_eq!((got.first_feature, got.labels.len()), (50usize.saturating_sub(n), n.min(50)));
-        assert_eq!(corpus.labels().unwrap().n_classes(), 3);
+        let labels = corpus.labels().unwrap();
+        assert_eq!(labels.get("7-1-0000"), Some(&vec![2; n][..]));
+        assert_eq!(labels.get("30-1-0000"), None);
+        assert_eq!(labels.n_classes(), 3);
         assert!(corpus.notes().iter().any(|n| n.contains("labels of 1 utterances that are not in")));
         assert!(corpus.notes().iter().any(|n| n.contains("no labels for 19")), "{:?}", corpus.notes());
-        let e = corpus.labels_for(0, 50, Alignment::DropFirst).unwrap_err().to_string();
-        assert!(e.contains("no labels for utterance 30-1-0000"), "{e}");
     }
     for n in [44, 52] {
         file(&dir, "phone_labels.txt", &(row("bob-1-0000", 48) + &row("7-1-0000", n)));
@@ -223,15 +221,12 @@ fn the_embedded_corpus() {
     assert_eq!(labels.n_classes(), 41);
     assert_eq!(labels.names().unwrap().len(), 41);
     assert!(corpus.notes().is_empty(), "{:?}", corpus.notes());
-    let centred = Receptive::of(&PAPER_STACK).centred().unwrap();
-    for (u, utterance) in corpus.utterances().iter().enumerate() {
+    for utterance in corpus.utterances() {
         // The stack's number of frames, layer by layer.
         let frames = PAPER_STACK.iter().fold(utterance.len, |n, l| (n + 2 * l.padding - l.kernel) / l.stride + 1);
-        let dropped = corpus.labels_for(u, frames, Alignment::DropFirst).unwrap();
-        assert!((1..=3).contains(&dropped.first_feature), "{}", dropped.first_feature);
-        assert_eq!(dropped.labels.len(), label_frames(utterance.len));
-        let centred = corpus.labels_for(u, frames, centred).unwrap();
-        assert_eq!((centred.first_feature, centred.labels.len()), (1, dropped.labels.len()));
+        let n = labels.get(&utterance.id).unwrap().len();
+        assert_eq!(n, label_frames(utterance.len), "{}", utterance.id);
+        assert!((n + 1..=n + 3).contains(&frames), "{}: {frames} frames, {n} labels", utterance.id);
     }
 }
 

@@ -25,6 +25,25 @@ pub fn shuffle<T>(items: &mut [T], key: Key) {
     }
 }
 
+/// Draws a fifth of a group's items for testing: at least one, of two or more. It moves them to the front, and gives their number.
+/// Each group of a corpus (a speaker, a class) draws for itself.
+pub fn draw_fifth<T>(items: &mut [T], seed: u64, group: usize) -> usize {
+    shuffle(items, Key::new(seed, Purpose::Probe).with_item(group as u32));
+    if items.len() < 2 { 0 } else { ((items.len() + 2) / 5).max(1) }
+}
+
+/// `work` on the file at `path`, by a decoder of another's making. A damaged file must not bring a run down: should the decoder
+/// panic on one, that is an error of the file.
+///
+/// # Errors
+/// Those of `work`, or that it panicked.
+pub fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let what = "the decoder failed on it: the file is damaged";
+        Err(Error::file(path, what, "copy, download or make the file again"))
+    })
+}
+
 /// 0 .. n from 64 random bits; the bias, n/2⁶⁴, is beyond measuring.
 pub fn below(bits: u64, n: usize) -> usize {
     ((u128::from(bits) * n as u128) >> 64) as usize
@@ -332,6 +351,33 @@ mod tests {
             drop(loader);
             assert_eq!(Arc::strong_count(&alive), 1);
         }
+    }
+
+    /// Which items depends on the order they come in, the seed and the group, for ever: corpora are split by it.
+    #[test]
+    fn a_fifth_is_drawn() {
+        let fifth = |n: usize, seed, group| {
+            let mut items: Vec<usize> = (0..n).collect();
+            let fifth = draw_fifth(&mut items, seed, group);
+            let drawn = items[..fifth].to_vec();
+            items.sort_unstable();
+            assert!(items.iter().copied().eq(0..n));
+            drawn
+        };
+        assert_eq!([0, 1, 2, 7, 8, 10, 100].map(|n| fifth(n, 0, 0).len()), [0, 0, 1, 1, 2, 2, 20]);
+        assert_eq!(fifth(100, 3, 1), fifth(100, 3, 1));
+        assert_ne!(fifth(100, 3, 1), fifth(100, 3, 2));
+        assert_ne!(fifth(100, 3, 1), fifth(100, 4, 1));
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_the_file() {
+        let path = Path::new("some.flac");
+        assert_eq!(guarded(path, || Ok(3)).unwrap(), 3);
+        let failed = guarded::<()>(path, || panic!("a panic that a test wants")).unwrap_err().to_string();
+        assert!(failed.contains("some.flac") && failed.contains("damaged"), "{failed}");
+        let own = guarded::<()>(path, || Err(Error::config("a", "b", "c"))).unwrap_err().to_string();
+        assert_eq!(own, "a: b (c)");
     }
 
     #[test]

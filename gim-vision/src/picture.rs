@@ -1,9 +1,9 @@
 //! Pictures in memory: decoded, turned upright, grey or in colour, resized.
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use gim_core::loader::guarded;
 use gim_core::{Error, Result};
 use image::imageops::{FilterType, resize};
 use image::metadata::Orientation;
@@ -216,13 +216,6 @@ fn damaged(path: &Path, why: &image::ImageError) -> Error {
     // Some decoders end their messages with a new line.
     let why = why.to_string().trim_end().replace('\n', " ");
     Error::file(path, format_args!("the picture is damaged: {why}"), "copy or download the file again")
-}
-
-/// A damaged file must not bring a run down: should the decoder library panic on one, that is an error of the file.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(Error::file(path, "the decoder failed on it: the file is damaged", "copy or download the file again"))
-    })
 }
 
 /// Whether a JPEG goes on to its end marker. The decoder paints what is missing grey, without a word. Walks from segment to
