@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::loader::shuffle;
-use gim_core::{Error, Key, Purpose, Result};
+use gim_core::loader::draw_fifth;
+use gim_core::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -265,10 +265,9 @@ fn inspect(entries: Vec<Entry>, options: &CorpusOptions, notes: &mut Vec<String>
 fn divide(entries: &[Entry], seed: u64, listing: &mut Listing) {
     for class in 0..listing.classes.len() {
         let mut its: Vec<usize> = (0..entries.len()).filter(|&i| entries[i].class == Some(class)).collect();
-        shuffle(&mut its, Key::new(seed, Purpose::Probe).with_item(class as u32));
-        let n = if its.len() < 2 { 0 } else { ((its.len() + 2) / 5).max(1) };
-        listing.test.extend_from_slice(&its[..n]);
-        listing.train.extend_from_slice(&its[n..]);
+        let fifth = draw_fifth(&mut its, seed, class);
+        listing.test.extend_from_slice(&its[..fifth]);
+        listing.train.extend_from_slice(&its[fifth..]);
     }
     listing.train.sort_unstable();
     listing.test.sort_unstable();
