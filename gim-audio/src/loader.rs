@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+pub use gim_core::loader::LoaderStats;
 use gim_core::loader::{Cache, EpochOrder, Loader, below};
-pub use gim_core::loader::{LoaderStats, shuffle};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
