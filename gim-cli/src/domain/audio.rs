@@ -305,7 +305,8 @@ impl Extractor for SoundExtractor {
         for u in items {
             let utterance = &self.corpus.utterances()[*u];
             let sound = self.corpus.whole(*u, &self.standardize)?;
-            if sound.len() < SHORTEST {
+            // Some networks need more than labels do.
+            if sound.len() < SHORTEST || trained.layouts(Shape::sequence(1, sound.len(), 1)).is_err() {
                 out.push(None);
                 continue;
             }
