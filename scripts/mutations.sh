@@ -104,7 +104,8 @@ write_table() {
     echo "| mutation | what it breaks | tests that failed | \`gim check\` | tried at (tests, check) |"
     echo "|---|---|---|---|---|"
     for name in "${all[@]}"; do
-      at="$(line "$records/$name.tests" 1), $(line "$records/$name.check" 1)"
+      tests_at=$(line "$records/$name.tests" 1)
+      at="${tests_at:-never}, $(line "$records/$name.check" 1)"
       at=${at%, }
       echo "| $name | $(about "$name") | $(tests_cell "$name") | $(check_cell "$name") | $at |"
     done

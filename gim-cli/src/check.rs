@@ -156,15 +156,21 @@ pub fn print(deviations: &[Deviation], compared: usize) -> String {
     if deviations.is_empty() {
         return format!("all {compared} values lie within their tolerances\n");
     }
+    let length = |d: &Deviation| match d {
+        Deviation::Moved { name, .. } | Deviation::OtherDigest { name, .. } | Deviation::Missing { name } => {
+            name.chars().count()
+        }
+    };
+    let wide = deviations.iter().map(length).max().unwrap_or(0);
     let mut out = format!("{} of {compared} values moved\n", deviations.len());
-    out += &format!("{:<66} {:>9} {:>9} {:>8}\n", "value", "baseline", "now", "change");
+    out += &format!("{:<wide$} {:>9} {:>9} {:>8}\n", "value", "baseline", "now", "change");
     for d in deviations {
         out += &match d {
             Deviation::Moved { name, expected, measured, .. } => {
-                format!("{name:<66} {expected:>9.2} {measured:>9.2} {:>+8.2}\n", measured - expected)
+                format!("{name:<wide$} {expected:>9.2} {measured:>9.2} {:>+8.2}\n", measured - expected)
             }
-            Deviation::OtherDigest { name, .. } => format!("{name:<66} belongs to another corpus\n"),
-            Deviation::Missing { name } => format!("{name:<66} was not measured\n"),
+            Deviation::OtherDigest { name, .. } => format!("{name:<wide$} belongs to another corpus\n"),
+            Deviation::Missing { name } => format!("{name:<wide$} was not measured\n"),
         };
     }
     out

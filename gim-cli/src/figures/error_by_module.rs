@@ -59,8 +59,8 @@ struct Point {
     none_wrong: bool,
 }
 
-/// Draws error = 1 − accuracy (of phones: without silence, as in tables) by module. An error of zero has no place on a logarithmic axis: it is drawn, hollow, at half of
-/// one test item.
+/// Draws error = 1 − accuracy (of phones: without silence, as in tables) by module. An error of zero has no place on a
+/// logarithmic axis: it is drawn, hollow, at half of one test item.
 pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let mut methods: Vec<Vec<Point>> = Vec::with_capacity(spec.methods.len());
     for method in &spec.methods {
@@ -124,7 +124,7 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         }
     }
 
-    let silence = if without_silence { ", without silence" } else { "" };
+    let silence = if without_silence { ", without silence," } else { "" };
     let mut caption = format!(
         "Error of a linear probe for {}{silence} on the frozen output of each module, logarithmic axis.",
         spec.task

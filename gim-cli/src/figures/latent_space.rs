@@ -19,7 +19,7 @@ pub struct LatentSpace {
     pub subtitle: String,
     /// The maps, one for each module (or module and moment of training, row by row).
     pub panels: Vec<LatentPanel>,
-    /// Panels in a row; what looks best when not given.
+    /// Panels in a row, when rows are moments of training; what looks best when not given.
     pub columns: Option<usize>,
     /// Class of every item: an index into `names`.
     pub class: Vec<usize>,
@@ -95,8 +95,9 @@ pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
         }
     }
     let perplexity = spec.tsne.perplexity.min(((spec.class.len() - 1) as f64 / 3.0).max(1.0));
+    let moments = if spec.columns.is_some() { ", a row for each moment of training" } else { "" };
     let caption = format!(
-        "t-SNE maps of {} items of {} {} in the feature space of each module (exact, perplexity {perplexity:.0}, {} steps, started from principal components).",
+        "t-SNE maps of {} items of {} {} in the feature space of each module{moments} (exact, perplexity {perplexity:.0}, {} steps, started from principal components).",
         spec.class.len(),
         spec.names.len(),
         spec.what,

@@ -88,8 +88,10 @@ pub fn memory(spec: &MemoryBars) -> Result<Figure> {
         y += height(bars.len(), name.len());
     }
     picture.line(vec![(LEFT, top), (LEFT, top + body)], MUTED, 1.5);
-    let caption = "Most memory in use at once during a training step, measured, by method and schedule: all modules at                    once, or one alone above frozen ones. The paper's numbers are of its own networks on a GPU."
-        .to_owned();
+    let caption =
+        "Most memory in use at once during a training step, measured, by method and schedule: all modules at \
+                   once, or one alone above frozen ones. The paper's numbers are of its own networks on a GPU."
+            .to_owned();
     Ok(Figure { picture, caption })
 }
 
