@@ -8,7 +8,7 @@ use gim_eval::{FeatureFile, Split, cka_matrix, table};
 use ndarray::Axis;
 
 use crate::config::Config;
-use crate::domain::Domain;
+use crate::domain::{DOMAINS, Domain};
 use crate::environment::{Environment, corpus_name};
 use crate::extract::MOMENTS;
 use crate::figures::{
@@ -21,6 +21,7 @@ use crate::latent;
 use crate::memory::Peak;
 use crate::pictures;
 use crate::probes::name_of;
+use crate::reproduce::Method;
 use crate::summary::paper;
 use crate::sweep::Entry;
 
@@ -127,7 +128,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         let named = groups.iter().map(|g| (name_of(g), &file, g.as_str())).collect::<Vec<_>>();
         keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
         match &config.domain {
-            Domain::Audio(_) => keep(latent::space(&features, &first.join(MOMENTS), subtitle)?, "latent-space")?,
+            Domain::Audio(_) => keep(latent::space(&file, &first.join(MOMENTS), subtitle)?, "latent-space")?,
             Domain::Vision(vision) => {
                 for (figure, name) in pictures::draw(first, vision, &features, &subtitle)? {
                     keep(figure, name)?;
@@ -177,7 +178,7 @@ fn alike(groups: &[(String, &FeatureFile, &str)], title: &str, subtitle: &str) -
 /// Similarity of the modules of all methods of a domain, first seeds.
 fn alike_methods(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    for domain in ["audio", "vision"] {
+    for domain in DOMAINS {
         let mut files = Vec::new();
         for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
             let of = entry.config(&[])?.domain.experiment().name() == domain;
@@ -261,12 +262,13 @@ pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf
 ///
 /// # Errors
 /// When a figure cannot be written.
-pub fn memory_of(peaks: &[Peak], sizes: &BTreeMap<&'static str, String>, out: &Path) -> Result<Vec<PathBuf>> {
+pub fn memory_of(peaks: &[Peak], methods: &[Method], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    for (domain, size) in sizes {
+    for domain in DOMAINS {
+        let Some(first) = methods.iter().find(|m| m.domain == domain) else { continue };
         let bars: Vec<MemoryBar> = peaks
             .iter()
-            .filter(|p| p.run.split('/').next() == Some(domain))
+            .filter(|p| methods.iter().any(|m| m.run == p.run && m.domain == domain))
             .map(|p| MemoryBar {
                 method: p.title.clone(),
                 schedule: p.schedule.clone(),
@@ -277,7 +279,7 @@ pub fn memory_of(peaks: &[Peak], sizes: &BTreeMap<&'static str, String>, out: &P
             .collect();
         if !bars.is_empty() {
             let title = format!("Memory of a training step by method and schedule, {domain}");
-            let figure = memory(&MemoryBars { title, subtitle: size.clone(), bars })?;
+            let figure = memory(&MemoryBars { title, subtitle: first.size.clone(), bars })?;
             let [png, _svg] = figure.save(out, &format!("memory-{domain}"))?;
             saved.push(png);
         }

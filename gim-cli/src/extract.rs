@@ -8,7 +8,6 @@ use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::config::Config;
 use crate::domain::Extractor;
-
 use crate::environment::{Environment, TrainedOn};
 use crate::latent::Chosen;
 use crate::progress::{Mode as Show, Progress};

@@ -64,9 +64,8 @@ fn moment(group: &str) -> Option<(u64, usize, &str)> {
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(crate) fn space(features: &Path, moments: &Path, subtitle: String) -> Result<Figure> {
-    let end = FeatureFile::open(features)?;
-    let chosen = Chosen::of(&end)?;
+pub(crate) fn space(end: &FeatureFile, moments: &Path, subtitle: String) -> Result<Figure> {
+    let chosen = Chosen::of(end)?;
     let rows: Vec<usize> = chosen.items.iter().map(|i| i.0).collect();
     let modules: Vec<String> = end.groups().filter(|g| g.starts_with("module_")).map(str::to_owned).collect();
     let shown = || rows.iter().map(|i| &end.items()[*i]);

@@ -9,6 +9,7 @@ use gim_eval::table;
 
 use crate::claims;
 use crate::config::Config;
+use crate::domain::DOMAINS;
 use crate::environment::{Environment, TrainedOn};
 use crate::figures::{Group, TrainRow};
 use crate::files::{create_folder, write_atomic};
@@ -135,12 +136,13 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     sweep.run.retain(|e| runs.iter().any(|r| r.0.name == e.name));
     let plan = &Plan { sweep, ..plan.clone() };
     let figures = plan.out.join("figures");
+    let methods = methods(plan)?;
     let peaks = peaks(plan)?;
     let mut drawn = draw::compare(&runs, &figures)?;
-    drawn.extend(draw::memory_of(&peaks, &sizes(plan)?, &figures)?);
+    drawn.extend(draw::memory_of(&peaks, &methods, &figures)?);
     pictures.extend(and_earlier(drawn, &figures));
     let ablations = summary::ablations(&plan.sweep.run, &summary);
-    let tables = write_tables(plan, &summary, &ablations, &peaks)?;
+    let tables = write_tables(plan, &methods, &summary, &ablations, &peaks)?;
     let claims = claims::judge(&plan.sweep.run, &summary, &peaks);
     let report = Report {
         title: format!("Greedy InfoMax: {}", plan.name),
@@ -224,17 +226,27 @@ fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<report::Drawn> {
     drawn.into_iter().map(as_drawn(false)).chain(there.into_iter().map(as_drawn(true))).collect()
 }
 
-/// The domains of a comparison's methods, and sizes of their networks in words.
-fn sizes(plan: &Plan) -> Result<BTreeMap<&'static str, String>> {
-    let mut sizes = BTreeMap::new();
-    for entry in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
-        let config = entry.config(&plan.set)?;
-        let experiment = config.domain.experiment();
-        sizes
-            .entry(experiment.name())
-            .or_insert_with(|| format!("{}, batch {}", experiment.size_name(), config.train.batch));
-    }
-    Ok(sizes)
+/// A run that is a method, no ablation.
+#[derive(Debug, Clone)]
+pub struct Method {
+    /// Name of the run.
+    pub run: String,
+    /// Name of its domain.
+    pub domain: &'static str,
+    /// Size of its network and batch, in words.
+    pub size: String,
+}
+
+fn methods(plan: &Plan) -> Result<Vec<Method>> {
+    let methods = plan.sweep.run.iter().filter(|e| e.than.is_none());
+    methods
+        .map(|e| {
+            let config = e.config(&plan.set)?;
+            let experiment = config.domain.experiment();
+            let size = format!("{}, batch {}", experiment.size_name(), config.train.batch);
+            Ok(Method { run: e.name.clone(), domain: experiment.name(), size })
+        })
+        .collect()
 }
 
 /// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
@@ -256,8 +268,8 @@ fn made_and_missing(wanted: &[How], folder: &Path) -> Result<(Vec<Row>, Vec<How>
     Ok((made, missing))
 }
 
-/// Trains one seed of one run and makes the probes that are wanted, as far as that has not been done. Rows of the random encoder and the input are those
-/// of the run in `baselines`, if there is one. It is trained on the corpus `on`, if one is known.
+/// Trains one seed of one run and makes the probes that are wanted, as far as that has not been done. Rows of the random encoder
+/// and the input are those of the run in `baselines`, if there is one. It is trained on the corpus `on`, if one is known.
 fn one_run(
     wanted: &[How],
     config: &Config,
@@ -361,14 +373,16 @@ fn peaks(plan: &Plan) -> Result<Vec<Peak>> {
     Ok(rows)
 }
 
-fn write_tables(plan: &Plan, summary: &[Summary], ablations: &[Ablation], peaks: &[Peak]) -> Result<Vec<PathBuf>> {
+fn write_tables(
+    plan: &Plan,
+    methods: &[Method],
+    summary: &[Summary],
+    ablations: &[Ablation],
+    peaks: &[Peak],
+) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
-    let mut methods: BTreeMap<&str, &str> = BTreeMap::new();
-    for e in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
-        methods.insert(&e.name, e.config(&[])?.domain.experiment().name());
-    }
-    for domain in ["audio", "vision"] {
-        let of = |s: &&Summary| methods.get(s.run.as_str()) == Some(&domain);
+    for domain in DOMAINS {
+        let of = |s: &&Summary| methods.iter().any(|m| m.run == s.run && m.domain == domain);
         let rows: Vec<&Summary> = summary.iter().filter(of).collect();
         if !rows.is_empty() {
             let path = plan.out.join(format!("table_{domain}.csv"));

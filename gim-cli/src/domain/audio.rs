@@ -240,8 +240,13 @@ const SHORTEST: usize = 400;
 
 impl SoundExtractor {
     /// Features of one utterance, a matrix for each module or, inside an end-to-end module, layer.
-    fn features(&self, stack: &mut Stack<f32>, sound: &[f32], pool: &Pool<f32>) -> Result<Vec<Array2<f32>>> {
-        let layouts = stack.layouts(Shape::sequence(1, sound.len(), 1))?;
+    fn features(
+        &self,
+        stack: &mut Stack<f32>,
+        layouts: &[Layout],
+        sound: &[f32],
+        pool: &Pool<f32>,
+    ) -> Vec<Array2<f32>> {
         let slots = label_frames(sound.len());
         let mut packet =
             Packet { x: Activations::from_slice(layouts[0], sound, pool).detach(), step: 0, labels: [].into() };
@@ -260,7 +265,7 @@ impl SoundExtractor {
             packet.x = module.output();
             module.release();
         }
-        Ok(out)
+        out
     }
 }
 
@@ -305,14 +310,15 @@ impl Extractor for SoundExtractor {
         for u in items {
             let utterance = &self.corpus.utterances()[*u];
             let sound = self.corpus.whole(*u, &self.standardize)?;
-            // Some networks need more than labels do.
-            if sound.len() < SHORTEST || trained.layouts(Shape::sequence(1, sound.len(), 1)).is_err() {
+            // Some networks need more than labels do. The random one has the same shapes.
+            let layouts = trained.layouts(Shape::sequence(1, sound.len(), 1));
+            let (Ok(layouts), true) = (layouts, sound.len() >= SHORTEST) else {
                 out.push(None);
                 continue;
-            }
-            let mut groups = self.features(trained, &sound, pool)?;
+            };
+            let mut groups = self.features(trained, &layouts, &sound, pool);
             if let Some(random) = random.as_deref_mut() {
-                groups.extend(self.features(random, &sound, pool)?);
+                groups.extend(self.features(random, &layouts, &sound, pool));
                 groups.push(self.mfcc.compute(&sound));
             }
             let mut labels = vec![vec![utterance.speaker as i32]];

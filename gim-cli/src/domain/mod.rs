@@ -151,6 +151,9 @@ pub trait Experiment {
     fn sections(&self) -> [(&'static str, String); 3];
 }
 
+/// Names of the domains.
+pub const DOMAINS: [&str; 2] = ["audio", "vision"];
+
 /// A domain's part of a configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sections<D, N, L> {

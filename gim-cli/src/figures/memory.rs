@@ -3,8 +3,9 @@
 use gim_core::Result;
 
 use super::axes::{BLUE, GRID, LABEL, MUTED, NOTE, ORANGE};
+use super::bars::{BAR, LINE, MARGIN, WIDTH, legend_of_bars};
 use super::picture::{Align, Picture, wrap};
-use super::{Figure, Heading, legend_of_bars, nothing_to_draw, short};
+use super::{Figure, Heading, nothing_to_draw, short};
 
 /// Input of [`memory`].
 #[derive(Debug, Clone, PartialEq)]
@@ -32,15 +33,11 @@ pub struct MemoryBar {
     pub paper: Option<String>,
 }
 
-const WIDTH: f64 = 980.0;
-const MARGIN: f64 = 22.0;
-const BAR: f64 = 18.0;
 /// Between the bars of a method, and between methods.
 const GAPS: (f64, f64) = (5.0, 16.0);
 /// Where bars begin, where the names of schedules end, and room for the numbers behind the longest bar.
 const LEFT: f64 = 380.0;
 const NUMBERS: f64 = 220.0;
-const LINE: f64 = 19.0;
 
 /// Draws what each method and schedule takes: buffers, and parameters with their moments behind them.
 pub fn memory(spec: &MemoryBars) -> Result<Figure> {

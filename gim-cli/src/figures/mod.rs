@@ -19,6 +19,7 @@
 mod accuracy_by_module;
 mod architecture;
 mod axes;
+mod bars;
 mod confusion;
 mod error_by_module;
 mod heat_map;
@@ -42,8 +43,8 @@ use gim_eval::Interval;
 
 use crate::files::{create_folder, write_atomic};
 
-use axes::{LABEL, MUTED, TEXT};
-use picture::{Align, Ink, Type, text_width, wrap};
+use axes::{MUTED, TEXT};
+use picture::{Align, Type, wrap};
 
 pub use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
 pub use architecture::{Architecture, ModuleBox, architecture};
@@ -116,21 +117,6 @@ impl Heading {
             y += 21.0;
         }
     }
-}
-
-/// A row of filled boxes and what they mean, from `at` on.
-fn legend_of_bars<'a>(
-    picture: &mut Picture,
-    at: (f64, f64),
-    entries: impl IntoIterator<Item = (Ink, &'a str)>,
-) -> Result<()> {
-    let (mut x, y) = at;
-    for (ink, name) in entries {
-        picture.rect(x, y + 4.0, 22.0, 14.0, ink);
-        picture.text((x + 30.0, y + 16.0), Align::Start, name, LABEL);
-        x += 30.0 + text_width(name, LABEL)? + 28.0;
-    }
-    Ok(())
 }
 
 /// There is nothing to draw.

@@ -3,8 +3,9 @@
 use gim_core::Result;
 
 use super::axes::{BLUE, GRID, LABEL, MUTED, NOTE, VERMILLION};
+use super::bars::{BAR, LINE, MARGIN, WIDTH, legend_of_bars};
 use super::picture::{Align, Ink, Picture, wrap};
-use super::{Figure, Heading, legend_of_bars, nothing_to_draw, short};
+use super::{Figure, Heading, nothing_to_draw, short};
 
 /// Input of [`speed`].
 #[derive(Debug, Clone, PartialEq)]
@@ -32,15 +33,11 @@ pub struct WorkBars {
     pub other: Option<f64>,
 }
 
-const WIDTH: f64 = 980.0;
-const MARGIN: f64 = 22.0;
-const BAR: f64 = 18.0;
 /// Between the bars of one piece of work, and between pieces of work.
 const GAPS: (f64, f64) = (3.0, 18.0);
 /// Where bars begin, and room for the numbers behind the longest one.
 const LEFT: f64 = 320.0;
 const NUMBERS: f64 = 150.0;
-const LINE: f64 = 19.0;
 const LIMIT: Ink = Ink(170, 170, 170);
 
 /// Draws times in multiples of the arithmetic limit, so that work of different sizes shares an axis that begins at zero.
