@@ -8,19 +8,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gim_audio::conv1d::{Conv1d, Conv1dConfig};
-use gim_audio::corpus::{Corpus, CorpusOptions, Split};
-use gim_audio::loader::{CropConfig, CropLoader};
-use gim_audio::standardize::Standardize;
+use gim_audio::dataset::corpus::{Corpus, CorpusOptions, Split};
+use gim_audio::dataset::loader::{CropConfig, CropLoader};
+use gim_audio::dataset::standardize::Standardize;
+use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
 use gim_core::kernels::vector::{add_scaled, dot};
 use gim_core::layers::Sequential;
+use gim_core::link::Packet;
 use gim_core::loss::{LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::{Adam, AdamConfig};
 use gim_core::param::{Param, Params};
-use gim_core::schedule::{Packet, Stack, step_in_turn};
+use gim_core::schedule::step_in_turn;
+use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
 use rand::RngExt;
 

@@ -12,18 +12,20 @@ use std::sync::Arc;
 use gim_core::activations::Shape;
 use gim_core::kernels::vector::add_scaled;
 use gim_core::layers::{ItemLayer, Itemwise, Pass, Sequential, Work};
+use gim_core::link::Packet;
 use gim_core::loss::{InfoNce, InfoNceConfig};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::{Adam, AdamConfig};
 use gim_core::param::{Param, Params};
-use gim_core::schedule::{Packet, Stack, step_in_turn};
+use gim_core::schedule::step_in_turn;
+use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Purpose, Result, Scalar, sampler};
-use gim_vision::conv2d::{Conv2d, Conv2dConfig};
-use gim_vision::corpus::{self, CorpusOptions, Split};
-use gim_vision::loader::{ImageLoader, ViewConfig};
-use gim_vision::patches::{PatchMean, Patches};
-use gim_vision::picture::Colour;
-use gim_vision::standardize::Standardize;
+use gim_vision::dataset::image::Colour;
+use gim_vision::dataset::loader::{ImageLoader, ViewConfig};
+use gim_vision::dataset::standardize::Standardize;
+use gim_vision::dataset::{self, CorpusOptions, Split};
+use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig};
+use gim_vision::layers::patches::{PatchMean, Patches};
 
 /// y = x + g ⊙ f(x), f = ReLU, conv 3×3, ReLU, conv 3×3, with one gain g per channel (LayerScale: Touvron et al. 2021,
 /// "Going deeper with image transformers"). Without normalisation, small gains keep the variance from growing with depth.
@@ -166,7 +168,7 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
 /// Mean loss of each module over the first and the last ten of 100 steps.
 pub fn run() -> Result<Vec<[f64; 2]>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/fashion-mini");
-    let corpus = corpus::open(&root, &CorpusOptions::default())?;
+    let corpus = dataset::open(&root, &CorpusOptions::default())?;
     let standardize = Standardize::measure(&*corpus, Colour::Grey)?;
     let views = ViewConfig { batch: 8, crop: 28, ..ViewConfig::default() };
     let pictures = Shape { items: views.batch, steps: views.crop, cols: views.crop, channels: 1 };

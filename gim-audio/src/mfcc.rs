@@ -12,8 +12,8 @@ use gim_core::{Error, Result};
 use ndarray::Array2;
 use realfft::{RealFftPlanner, RealToComplex};
 
-use crate::decode::RATE;
-use crate::phones::{LABEL_HOP, LABEL_WINDOW, label_frames};
+use crate::dataset::decode::RATE;
+use crate::geometry::{LABEL_HOP, LABEL_WINDOW, label_frames};
 
 /// The window's shape, over n points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

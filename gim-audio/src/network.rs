@@ -1,17 +1,17 @@
 //! The paper's networks for sound, from configuration.
 
-use gim_core::layer::Layer;
+use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
 use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::Stack;
+use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result, Scalar, sampler};
 use serde::{Deserialize, Serialize};
 
-use crate::conv1d::{Conv1d, Conv1dConfig};
-use crate::gru::{Gru, GruConfig};
-use crate::phones::{ConvSpec, PAPER_STACK};
+use crate::geometry::{ConvSpec, PAPER_STACK};
+use crate::layers::conv1d::{Conv1d, Conv1dConfig};
+use crate::layers::gru::{Gru, GruConfig};
 
 /// How the stack is cut into modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,9 +6,9 @@ mod common;
 use std::path::Path;
 
 use common::{big, noise, speech_mini, write, write_wav};
-use gim_audio::corpus::{Corpus, CorpusOptions, MissingPolicy, Split};
-use gim_audio::phones::{PAPER_STACK, label_frames};
-use gim_audio::standardize::Standardize;
+use gim_audio::dataset::corpus::{Corpus, CorpusOptions, MissingPolicy, Split};
+use gim_audio::dataset::standardize::Standardize;
+use gim_audio::geometry::{PAPER_STACK, label_frames};
 use tempfile::TempDir;
 
 fn open(root: &Path) -> Result<Corpus, String> {

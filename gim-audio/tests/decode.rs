@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Pcm, a_flac, big, noise, wav_bytes, write};
-use gim_audio::decode::{decode, decode_range, info, len};
+use gim_audio::dataset::decode::{decode, decode_range, info, len};
 use proptest::prelude::*;
 
 #[test]
@@ -175,11 +175,11 @@ proptest! {
 fn ranges_of_a_large_corpus() {
     for name in ["speech", "librispeech-sample"] {
         let Some(root) = big(name) else { continue };
-        let options = gim_audio::corpus::CorpusOptions {
-            missing: gim_audio::corpus::MissingPolicy::Ignore,
+        let options = gim_audio::dataset::corpus::CorpusOptions {
+            missing: gim_audio::dataset::corpus::MissingPolicy::Ignore,
             ..Default::default()
         };
-        let corpus = gim_audio::corpus::Corpus::open(&root, &options).unwrap();
+        let corpus = gim_audio::dataset::corpus::Corpus::open(&root, &options).unwrap();
         for u in (0..corpus.utterances().len()).step_by(if name == "speech" { 29 } else { 1 }) {
             let whole = corpus.decode(u).unwrap();
             for i in 0..8 {

@@ -4,9 +4,10 @@
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind};
 use gim_core::Pool;
 use gim_core::activations::{Activations, Shape};
+use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{Packet, Turn, run_module, step_in_turn};
+use gim_core::schedule::{Turn, run_module, step_in_turn};
 use gim_core::testing::uniform;
 
 const SOUND: usize = 5120;
@@ -15,7 +16,7 @@ fn network(kind: NetworkKind) -> NetworkConfig {
     NetworkConfig { kind, width: 8, context: 6, ..NetworkConfig::default() }
 }
 
-fn weights(stack: &mut gim_core::schedule::Stack<f32>) -> Vec<Vec<Vec<f32>>> {
+fn weights(stack: &mut gim_core::stack::Stack<f32>) -> Vec<Vec<Vec<f32>>> {
     let of = |m: &mut Box<dyn gim_core::module::Module<f32>>| {
         let mut v = Vec::new();
         m.params().visit(&mut |p| v.push(p.value.clone()));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{Pcm, big, noise, speech_mini, wav_bytes, write, write_wav};
-use gim_audio::corpus::{Corpus, CorpusOptions, Split};
-use gim_audio::loader::{CROP_GRID, Crop, CropConfig, CropLoader, CropPlan, ShortPolicy};
-use gim_audio::standardize::Standardize;
+use gim_audio::dataset::corpus::{Corpus, CorpusOptions, Split};
+use gim_audio::dataset::loader::{CROP_GRID, Crop, CropConfig, CropLoader, CropPlan, ShortPolicy};
+use gim_audio::dataset::standardize::Standardize;
 use proptest::prelude::*;
 
 fn mini() -> Arc<Corpus> {

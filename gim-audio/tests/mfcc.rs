@@ -2,8 +2,8 @@
 
 mod common;
 
+use gim_audio::geometry::label_frames;
 use gim_audio::mfcc::{Mfcc, MfccConfig, Window};
-use gim_audio::phones::label_frames;
 
 /// Rows of the default configuration: 13 coefficients, Δ, ΔΔ.
 #[rustfmt::skip]

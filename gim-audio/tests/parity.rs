@@ -5,17 +5,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gim_audio::conv1d::{Conv1d, Conv1dConfig};
-use gim_audio::gru::{Gru, GruConfig};
+use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
+use gim_audio::layers::gru::{Gru, GruConfig};
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::layer::{InputGrad, Keep, Layer};
 use gim_core::layers::Sequential;
+use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::link::Packet;
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Parts};
 use gim_core::optim::{Adam, AdamConfig, Optimizer};
 use gim_core::param::{Param, Params};
 use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, Recorded, Scene, WithinSequence};
-use gim_core::schedule::{Packet, Stack, step_in_turn};
+use gim_core::schedule::step_in_turn;
+use gim_core::stack::Stack;
 use gim_core::testing::vectors::{Vectors, close, of, tolerance};
 use gim_core::{Key, Pool, Purpose, Scalar};
 

@@ -5,13 +5,16 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use clap::{Parser, Subcommand};
+use gim_cli::bench::estimate;
 use gim_cli::bench::{self, ProbeWork};
-use gim_cli::config::{Config, PRESETS};
-use gim_cli::probes::How;
-use gim_cli::progress::Mode;
-use gim_cli::reproduce::Extent;
-use gim_cli::sweep::{SWEEPS, Sweep};
-use gim_cli::{check, draw, estimate, extract, probes, reproduce, run};
+use gim_cli::comparison::reproduce::Extent;
+use gim_cli::comparison::sweep::{SWEEPS, Sweep};
+use gim_cli::comparison::{check, reproduce};
+use gim_cli::experiment::config::{Config, PRESETS};
+use gim_cli::experiment::probe::How;
+use gim_cli::experiment::progress::Mode;
+use gim_cli::experiment::{extract, probe, train};
+use gim_cli::report::draw;
 use gim_core::{Error, Result};
 
 /// Greedy InfoMax: gradient-isolated self-supervised learning.
@@ -240,7 +243,7 @@ fn execute(args: Args) -> Result<ExitCode> {
             set.extend(schedule.map(|s| format!("train.schedule={s}")));
             let (config, folder) = match (&resume, config) {
                 (Some(folder), _) => {
-                    if folder.join("probe.csv").is_file() && run::newest_checkpoint(folder).is_none() {
+                    if folder.join("probe.csv").is_file() && train::newest_checkpoint(folder).is_none() {
                         // Training from the start would put other curves beside its probes.
                         let what = "holds the results of a run whose weights are gone";
                         return Err(Error::file(folder, what, "train into another folder"));
@@ -251,8 +254,8 @@ fn execute(args: Args) -> Result<ExitCode> {
                 (None, None) => return Err(Error::config("CONFIG", "is missing", "give a preset or a file")),
             };
             save_on_interrupt()?;
-            let accept = if any_corpus { run::Accept::Any } else { run::Accept::Begun };
-            run::train(&config, &folder, resume.is_some(), accept, show)?;
+            let accept = if any_corpus { train::Accept::Any } else { train::Accept::Begun };
+            train::train(&config, &folder, resume.is_some(), accept, show)?;
             println!("{}", folder.display());
         }
         Command::Extract { run, out, any_corpus } => {
@@ -272,12 +275,12 @@ fn execute(args: Args) -> Result<ExitCode> {
             } else {
                 (source.clone(), source.with_extension("probe.csv"))
             };
-            let rows = probes::probe(&file, &How { task, protocol, module, labels }, show)?;
-            probes::merge(&csv, &rows)?;
+            let rows = probe::probe(&file, &How { task, protocol, module, labels }, show)?;
+            probe::merge(&csv, &rows)?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
             } else {
-                print!("{}", probes::print(&rows));
+                print!("{}", probe::print(&rows));
             }
         }
         Command::Figures { runs, out } => {
@@ -351,7 +354,7 @@ fn execute(args: Args) -> Result<ExitCode> {
 /// The first Ctrl-C saves and stops, the second stops at once.
 fn save_on_interrupt() -> Result<()> {
     ctrlc::set_handler(|| {
-        if run::STOP.swap(true, Ordering::Relaxed) {
+        if train::STOP.swap(true, Ordering::Relaxed) {
             // Nothing is lost but the steps since the last checkpoint.
             std::process::exit(130);
         }

@@ -108,7 +108,7 @@ fn phone_labels_are_those_of_the_file() {
     ok(d, &["extract", "run", "--out", "features.h5"]);
     let file = gim_eval::FeatureFile::open(d.join("features.h5")).unwrap();
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
-    let corpus = gim_audio::corpus::Corpus::open(&root, &Default::default()).unwrap();
+    let corpus = gim_audio::dataset::corpus::Corpus::open(&root, &Default::default()).unwrap();
     let labels = corpus.labels().unwrap();
     let want: Vec<i32> =
         corpus.utterances().iter().flat_map(|u| labels.get(&u.id).unwrap()).map(|l| i32::from(*l)).collect();

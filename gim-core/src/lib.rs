@@ -28,12 +28,13 @@
 
 pub mod activations;
 pub mod checkpoint;
+pub mod data;
 mod error;
+pub mod files;
 pub mod kernels;
-pub mod layer;
 pub mod layers;
 pub mod linalg;
-pub mod loader;
+pub mod link;
 pub mod loss;
 pub mod module;
 pub mod optim;
@@ -43,6 +44,7 @@ pub mod rng;
 pub mod sampler;
 pub mod scalar;
 pub mod schedule;
+pub mod stack;
 pub mod testing;
 
 pub use error::{Error, Result};

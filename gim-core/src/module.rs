@@ -1,8 +1,8 @@
 //! Gradient-isolated modules.
 
 use crate::activations::{Activations, Detached, Layout, Shape};
-use crate::layer::{Above, InputGrad, Keep, Layer};
 use crate::layers::Sequential;
+use crate::layers::{Above, InputGrad, Keep, Layer};
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
 use crate::param::{Param, Params};

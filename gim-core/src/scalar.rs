@@ -6,7 +6,7 @@ use std::iter::Sum;
 
 use num_traits::{Float, FromPrimitive, NumAssign};
 
-use crate::kernels::four_rows;
+use crate::kernels::dot4;
 use crate::kernels::gemm::{PORTABLE_F64, Tile, best_f32};
 
 /// A floating-point number type the kernels support.
@@ -90,5 +90,5 @@ macro_rules! scalar {
         }
     };
 }
-scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32, four_rows::dots_f32, four_rows::add_scaled_f32);
-scalar!(f64, F64, f64::exp, |_| &PORTABLE_F64, four_rows::dots_portable, four_rows::add_scaled_portable);
+scalar!(f32, F32, crate::kernels::exp::exp_f32, best_f32, dot4::dots_f32, dot4::add_scaled_f32);
+scalar!(f64, F64, f64::exp, |_| &PORTABLE_F64, dot4::dots_portable, dot4::add_scaled_portable);

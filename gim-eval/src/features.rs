@@ -19,13 +19,13 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use gim_core::files::temporary_name;
 use gim_core::{Error, Result};
 use hdf5::types::VarLenUnicode;
 use ndarray::{Array1, Array2, ArrayView2, s};
 
 use crate::examples::Examples;
 use crate::items::{ItemIndex, Split, mean_of_rows};
-use crate::table::temporary;
 
 /// Version of the layout above.
 const VERSION: u32 = 1;
@@ -214,7 +214,7 @@ impl FeatureWriter {
         hdf5::silence_errors(true);
         check_layout(&layout)?;
         let path = path.as_ref().to_owned();
-        let temporary = temporary(&path);
+        let temporary = temporary_name(&path)?;
         // The system's message is clearer than the HDF5 library's; the library then overwrites the empty file.
         fs::File::create(&temporary).map_err(|e| Error::io(&temporary, "create", &e))?;
         let mut writer = Self {

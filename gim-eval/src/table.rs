@@ -1,9 +1,9 @@
 //! Tables of results as CSV files: the form in which figures and reports read numbers.
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use gim_core::files::write_atomic;
 use gim_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,25 +36,7 @@ pub fn write_rows<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()
     let bytes = writer
         .into_inner()
         .map_err(|e| Error::file(path, format_args!("cannot finish the table: {}", e.error()), "check the rows"))?;
-    let temporary = temporary(path);
-    let put = || -> std::io::Result<()> {
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    put().map_err(|e| {
-        // Best effort: the error that matters is the first one.
-        let _ = fs::remove_file(&temporary);
-        Error::io(path, "write", &e)
-    })
-}
-
-/// `<path>.tmp`.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".tmp");
-    name.into()
+    write_atomic(path, &bytes)
 }
 
 #[cfg(test)]

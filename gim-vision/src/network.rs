@@ -1,19 +1,19 @@
 //! The paper's networks for pictures, from configuration.
 
-use gim_core::layer::Layer;
+use gim_core::layers::Layer;
 use gim_core::layers::{ItemLayer, Itemwise, Sequential};
 use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::Direction;
-use gim_core::schedule::Stack;
+use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result, Scalar, sampler};
 use serde::{Deserialize, Serialize};
 
-use crate::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
-use crate::patches::{PatchMean, Patches};
-use crate::pixelcnn::PixelCnn;
-use crate::resnet::{BlockKind, Residual};
+use crate::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
+use crate::layers::patches::{PatchMean, Patches};
+use crate::layers::pixelcnn::PixelCnn;
+use crate::layers::residual::{BlockKind, Residual};
 
 /// How the stack is cut into modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

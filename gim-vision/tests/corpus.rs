@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use common::{big, fashion_mini, jpeg, open, png, scene, write};
 use gim_core::Error;
-use gim_vision::corpus::{self, CorpusOptions, ImageCorpus, Split};
-use gim_vision::picture::{Colour, Picture};
-use gim_vision::standardize::Standardize;
+use gim_vision::dataset::image::{Colour, Picture};
+use gim_vision::dataset::standardize::Standardize;
+use gim_vision::dataset::{self, CorpusOptions, ImageCorpus, Split};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ fn change(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
 }
 
 fn skip_bad(root: &Path) -> Arc<dyn ImageCorpus> {
-    corpus::open(root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap()
+    dataset::open(root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap()
 }
 
 /// Value of channel c at row y, column x of a picture unlike its mirror images and its transpose.
@@ -142,7 +142,7 @@ fn damaged_stl10() {
     change(&dir.path().join("unlabeled_X.bin"), |b| b.truncate(100));
     assert!(corpus.read(20).unwrap_err().to_string().contains("unlabeled_X.bin"));
     let large = CorpusOptions { min_side: 97, ..Default::default() };
-    assert!(corpus::open(dir.path(), &large).is_err());
+    assert!(dataset::open(dir.path(), &large).is_err());
     // One file is enough to tell what the folder holds, and what is missing.
     for name in ["train_y.bin", "test_y.bin", "test_X.bin"] {
         let dir = temp();
@@ -176,7 +176,7 @@ fn labels_out_of_range_are_left_out() {
     // Nothing left is an error even then, and leaving bad pictures out no remedy.
     change(&dir.path().join("test_y.bin"), |b| b.fill(0));
     let skip = CorpusOptions { skip_bad: true, ..Default::default() };
-    let e = corpus::open(dir.path(), &skip).unwrap_err().to_string();
+    let e = dataset::open(dir.path(), &skip).unwrap_err().to_string();
     assert!(e.contains("test_y.bin") && !e.contains("--skip-bad"), "{e}");
 
     let dir = cifar10();
@@ -448,7 +448,7 @@ fn classes_without_a_split_are_divided() {
     let notes = corpus.notes().join("\n");
     assert!(notes.contains("a fifth of each class (seed 0)") && notes.contains("class d"), "{notes}");
     assert_eq!(open(dir.path()).unwrap().split(Split::Test), corpus.split(Split::Test));
-    let other = corpus::open(dir.path(), &CorpusOptions { seed: 1, ..Default::default() }).unwrap();
+    let other = dataset::open(dir.path(), &CorpusOptions { seed: 1, ..Default::default() }).unwrap();
     assert_ne!(other.split(Split::Test), corpus.split(Split::Test));
     assert_ne!(other.digest(), corpus.digest());
 }
@@ -555,7 +555,7 @@ fn bad_pictures_are_errors_or_left_out() {
         let dir = folders();
         write(&dir.path().join("train/dog").join(name), bytes);
         let options = CorpusOptions { min_side: 8, ..Default::default() };
-        let e = match corpus::open(dir.path(), &options) {
+        let e = match dataset::open(dir.path(), &options) {
             Err(e) => {
                 assert!(at_opening, "{e}");
                 e
@@ -570,7 +570,7 @@ fn bad_pictures_are_errors_or_left_out() {
         assert!(e.to_string().contains(what) && e.to_string().contains("--skip-bad"), "{e} should say {what}");
 
         let skip = CorpusOptions { skip_bad: true, ..options };
-        let corpus = corpus::open(dir.path(), &skip).unwrap();
+        let corpus = dataset::open(dir.path(), &skip).unwrap();
         assert_eq!(corpus.len(), 8);
         let note = corpus.notes().iter().find(|n| n.contains("1 pictures are bad")).unwrap();
         assert!(note.contains(&format!("train/dog/{name}")) && note.contains(what), "{note}");
@@ -579,7 +579,7 @@ fn bad_pictures_are_errors_or_left_out() {
     let dir = folders();
     write(&dir.path().join("train/worst/a.jpg"), "no picture");
     let skip = CorpusOptions { skip_bad: true, ..Default::default() };
-    assert!(corpus::open(dir.path(), &skip).unwrap_err().to_string().contains("train/worst"));
+    assert!(dataset::open(dir.path(), &skip).unwrap_err().to_string().contains("train/worst"));
 }
 
 /// The EXIF segment of an orientation, put behind the first marker.
@@ -740,7 +740,7 @@ fn a_large_corpus() {
     corpus.check().unwrap();
     println!("check: {:.2} s", began.elapsed().as_secs_f64());
     let began = std::time::Instant::now();
-    let all = corpus::open(&root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap();
+    let all = dataset::open(&root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap();
     println!("open, all decoded: {:.2} s", began.elapsed().as_secs_f64());
     assert_eq!(all.digest(), corpus.digest());
 }

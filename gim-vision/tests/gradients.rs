@@ -4,15 +4,15 @@
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::Threads;
-use gim_core::layer::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer};
 use gim_core::layers::{ItemLayer, Itemwise, Pass, Work};
 use gim_core::param::Params;
 use gim_core::testing::{check_layer, uniform};
 use gim_core::{Key, Pool, Purpose};
-use gim_vision::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
-use gim_vision::patches::PatchMean;
-use gim_vision::pixelcnn::PixelCnn;
-use gim_vision::resnet::{BlockKind, Residual};
+use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
+use gim_vision::layers::patches::PatchMean;
+use gim_vision::layers::pixelcnn::PixelCnn;
+use gim_vision::layers::residual::{BlockKind, Residual};
 
 fn key() -> Key {
     Key::new(3, Purpose::Init)

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used)] // Helpers of a test: a failure should stop it.
 
 use gim_core::activations::Shape;
+use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{Packet, step_in_turn};
+use gim_core::schedule::step_in_turn;
 use gim_core::testing::uniform;
 use gim_core::{Pool, Scalar};
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind};

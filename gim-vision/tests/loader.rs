@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{big, fashion_mini, jpeg, open, png, scene, write};
-use gim_vision::corpus::{ImageCorpus, Split};
-use gim_vision::loader::{
+use gim_vision::dataset::image::{Colour, Picture};
+use gim_vision::dataset::loader::{
     ImageLoader, Item, UNKNOWN, View, ViewConfig, ViewPlan, centre_view, check_sizes, small_view,
 };
-use gim_vision::picture::{Colour, Picture};
-use gim_vision::standardize::Standardize;
+use gim_vision::dataset::standardize::Standardize;
+use gim_vision::dataset::{ImageCorpus, Split};
 use proptest::prelude::*;
 use tempfile::TempDir;
 

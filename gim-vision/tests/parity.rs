@@ -5,17 +5,17 @@
 use std::path::Path;
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::layer::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer};
 use gim_core::layers::{ItemLayer, Itemwise};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::{Param, Params};
 use gim_core::sampler::{Recorded, Targets};
 use gim_core::testing::vectors::{Vectors, close, of, tolerance};
 use gim_core::{Key, Pool, Purpose, Scalar};
-use gim_vision::conv2d::{Conv2d, Conv2dConfig};
-use gim_vision::patches::{PatchMean, Patches};
-use gim_vision::pixelcnn::PixelCnn;
-use gim_vision::resnet::{BlockKind, Residual};
+use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig};
+use gim_vision::layers::patches::{PatchMean, Patches};
+use gim_vision::layers::pixelcnn::PixelCnn;
+use gim_vision::layers::residual::{BlockKind, Residual};
 
 /// Test vectors of pictures, in our layouts.
 struct Case(Vectors);

@@ -4,6 +4,8 @@
 //! Everything is measured in a process of its own, so that peaks of memory are its own, and programs that are compared take
 //! turns in one session: ours, theirs, ours. Files are written after every measurement; what an interruption leaves is whole.
 
+pub mod chunks;
+pub mod estimate;
 mod plan;
 mod probe;
 mod readme;
@@ -17,12 +19,12 @@ use gim_core::{Error, Result};
 use gim_eval::table;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::chunks::{Chunks, THREADS};
-use crate::environment::{Environment, rfc3339};
-use crate::estimate::{Estimate, median};
+use crate::bench::chunks::{Chunks, THREADS};
+use crate::bench::estimate::{Estimate, median};
+use crate::experiment::environment::{Environment, rfc3339};
+use crate::experiment::progress::Mode;
 use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
-use crate::files::{create_folder, write_atomic};
-use crate::progress::Mode;
+use gim_core::files::{create_folder, write_atomic};
 use plan::{Item, Other};
 pub use probe::{Fits, ProbeWork};
 

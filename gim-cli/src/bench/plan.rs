@@ -296,7 +296,7 @@ fn probe(quick: bool, threads: usize) -> Item {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::experiment::config::Config;
 
     #[test]
     fn every_configuration_can_be_built() {

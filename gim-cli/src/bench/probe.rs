@@ -6,8 +6,8 @@ use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{ConvergedProbe, Examples, Part, Probe, Split, synthetic};
 use serde::{Deserialize, Serialize};
 
-use crate::environment::peak_resident_bytes;
-use crate::files::{create_folder, write_atomic_with};
+use crate::experiment::environment::peak_resident_bytes;
+use gim_core::files::{create_folder, write_atomic_with};
 
 /// What is fitted.
 #[derive(Debug, Clone, clap::Args)]

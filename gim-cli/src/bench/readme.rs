@@ -4,9 +4,9 @@ use std::fmt::Write;
 
 use super::plan::{AXES, Other};
 use super::{Bench, COMPARED, Row};
-use crate::chunks::{Chunks, THREADS};
+use crate::bench::chunks::{Chunks, THREADS};
 use crate::figures::{count, short};
-use crate::report::markdown_table;
+use crate::report::page::markdown_table;
 
 /// Everything measured so far, in Markdown.
 pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {

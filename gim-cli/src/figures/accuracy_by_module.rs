@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use gim_core::Result;
 
 use super::axes::{BLUE, GREEN, MUTED, ORANGE, PURPLE, Panel, Sample, Scale, Shape, Sheet};
-use super::picture::{Ink, Picture};
-use super::rows::{Group, ProbeRow};
+use super::canvas::{Ink, Picture};
 use super::{BARS, Figure, count, mean_and_half_width, select, task_word};
+use gim_eval::{Group, ProbeRow};
 
 const FIGURE: &str = "accuracy by module";
 

@@ -3,7 +3,7 @@
 use gim_core::Result;
 
 use super::axes::{BLUE, LABEL, MUTED, ORANGE, RED, TEXT};
-use super::picture::{Align, Ink, Picture, Type, text_width, wrap};
+use super::canvas::{Align, Ink, Picture, Type, text_width, wrap};
 use super::{Figure, count, nothing_to_draw};
 
 /// Input of [`architecture`].

@@ -3,7 +3,7 @@
 use gim_core::Result;
 
 use super::Heading;
-use super::picture::{Align, Ink, Picture, Type, shorten, text_width, wrap};
+use super::canvas::{Align, Ink, Picture, Type, shorten, text_width, wrap};
 
 /// Okabe and Ito's colours, which stay apart for colour-blind readers; yellow last, for it is weak on white.
 pub(super) const PALETTE: [Ink; 8] = [BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, Ink(0, 0, 0), Ink(240, 228, 66)];

@@ -3,7 +3,7 @@
 use gim_core::Result;
 
 use super::axes::LABEL;
-use super::picture::{Align, Ink, Picture, text_width};
+use super::canvas::{Align, Ink, Picture, text_width};
 
 /// Width of the picture and its margin, height of a bar, and of a line of its label.
 pub(super) const WIDTH: f64 = 980.0;

@@ -6,9 +6,9 @@ use gim_core::Result;
 
 use super::accuracy_by_module::error_bar;
 use super::axes::{PALETTE, Panel, SHAPES, Sample, Scale, Shape, Sheet};
-use super::picture::{Ink, Picture};
-use super::rows::{Group, ProbeRow};
+use super::canvas::{Ink, Picture};
 use super::{BARS, Figure, mean_and_half_width, nothing_to_draw, select, task_word};
+use gim_eval::{Group, ProbeRow};
 
 const FIGURE: &str = "error by module";
 

@@ -4,7 +4,7 @@ use gim_core::Result;
 
 use super::Heading;
 use super::axes::{LABEL, MUTED, TEXT};
-use super::picture::{Align, Ink, Picture, Type, shorten, text_width, wrap};
+use super::canvas::{Align, Ink, Picture, Type, shorten, text_width, wrap};
 
 /// Input of [`heat_map`].
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use gim_core::{Error, Result};
 use ndarray::Array2;
 
 use super::axes::{PALETTE, SHAPES, Sample, Scale, Shape, Sheet, columns};
-use super::picture::Ink;
+use super::canvas::Ink;
 use super::tsne::{Tsne, tsne};
 use super::{Figure, nothing_to_draw};
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use gim_core::Result;
 
 use super::axes::{MUTED, PALETTE, Panel, Sample, Scale, Sheet, columns};
-use super::picture::{Ink, Picture};
-use super::rows::TrainRow;
+use super::canvas::{Ink, Picture};
 use super::{Figure, count, nothing_to_draw};
+use gim_eval::TrainRow;
 
 /// Input of [`loss_by_module`].
 #[derive(Debug, Clone)]

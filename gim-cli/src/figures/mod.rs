@@ -20,6 +20,7 @@ mod accuracy_by_module;
 mod architecture;
 mod axes;
 mod bars;
+mod canvas;
 mod confusion;
 mod error_by_module;
 mod heat_map;
@@ -28,8 +29,6 @@ mod loss_by_module;
 mod memory;
 mod neighbours;
 mod patches;
-mod picture;
-mod rows;
 mod similarity;
 mod speed;
 #[cfg(test)]
@@ -39,24 +38,24 @@ mod tsne;
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Result};
-use gim_eval::Interval;
+use gim_eval::{Group, Interval, ProbeRow};
 
-use crate::files::{create_folder, write_atomic};
+use gim_core::files::{create_folder, write_atomic};
 
 use axes::{MUTED, TEXT};
-use picture::{Align, Type, wrap};
+use canvas::{Align, Type, wrap};
 
 pub use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
 pub use architecture::{Architecture, ModuleBox, architecture};
+pub use canvas::{Picture, Tile, caption_of};
 pub use confusion::{ConfusionMap, confusion};
 pub use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
+
 pub use latent_space::{LatentPanel, LatentSpace, latent_space};
 pub use loss_by_module::{LossByModule, LossRun, loss_by_module};
 pub use memory::{MemoryBar, MemoryBars, memory};
 pub use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
 pub use patches::{Neuron, PatchFigure, PatchRow, patches};
-pub use picture::{Picture, Tile, caption_of};
-pub use rows::{Group, ProbeRow, TrainRow};
 pub use similarity::{SimilarityMap, similarity};
 pub use speed::{SpeedBars, WorkBars, speed};
 pub use tsne::{Tsne, tsne};

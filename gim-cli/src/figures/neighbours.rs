@@ -3,7 +3,7 @@
 use gim_core::Result;
 
 use super::axes::{GREEN, LABEL, MUTED, TEXT, VERMILLION};
-use super::picture::{Align, Ink, Picture, Tile, Type, shorten, text_width, wrap};
+use super::canvas::{Align, Ink, Picture, Tile, Type, shorten, text_width, wrap};
 use super::{Figure, Heading, count, nothing_to_draw};
 
 const FIGURE: &str = "neighbours";

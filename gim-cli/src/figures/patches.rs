@@ -3,7 +3,7 @@
 use gim_core::Result;
 
 use super::axes::{MUTED, TEXT};
-use super::picture::{Align, Picture, Tile, Type, text_width, wrap};
+use super::canvas::{Align, Picture, Tile, Type, text_width, wrap};
 use super::{Figure, Heading, count, nothing_to_draw};
 
 const FIGURE: &str = "patches";

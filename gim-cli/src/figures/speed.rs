@@ -4,7 +4,7 @@ use gim_core::Result;
 
 use super::axes::{BLUE, GRID, LABEL, MUTED, NOTE, VERMILLION};
 use super::bars::{BAR, LINE, MARGIN, WIDTH, legend_of_bars};
-use super::picture::{Align, Ink, Picture, wrap};
+use super::canvas::{Align, Ink, Picture, wrap};
 use super::{Figure, Heading, nothing_to_draw, short};
 
 /// Input of [`speed`].

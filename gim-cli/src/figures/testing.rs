@@ -5,8 +5,8 @@ use gim_eval::Confusion;
 use ndarray::Array2;
 use rand::RngExt;
 
-use super::rows::{Group, ProbeRow, TrainRow};
 use super::{Figure, Tile};
+use gim_eval::{Group, ProbeRow, TrainRow};
 
 /// Checks the PNG's size, the SVG's texts, that texts are readable and apart, and that drawing is deterministic.
 pub(super) fn check_figure(figure: &Figure, expected: &[&str]) {

@@ -1,7 +1,7 @@
 //! Free functions on slices, without state: what the layers and losses are made of.
 
+pub(crate) mod dot4;
 pub mod exp;
-pub(crate) mod four_rows;
 pub mod gemm;
 pub mod memory;
 pub mod profile;

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::four_rows::ROWS;
+use super::dot4::ROWS;
 use super::profile::Tasks;
 
 use crate::Scalar;

@@ -13,7 +13,7 @@ use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::Threads;
 use crate::kernels::profile::Tasks;
 use crate::kernels::vector::add_scaled;
-use crate::layer::{Above, InputGrad, Keep, Layer};
+use crate::layers::{Above, InputGrad, Keep, Layer};
 use crate::param::{Param, Params};
 use crate::{Buffer, Pool, Result, Scalar};
 

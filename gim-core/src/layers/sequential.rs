@@ -1,7 +1,7 @@
 //! Layers one after the other.
 
 use crate::activations::{Activations, Layout, Shape};
-use crate::layer::{Above, InputGrad, Keep, Layer};
+use crate::layers::{Above, InputGrad, Keep, Layer};
 use crate::param::{Param, Params};
 use crate::{Pool, Result, Scalar};
 

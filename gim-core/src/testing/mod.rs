@@ -4,7 +4,7 @@
 pub mod vectors;
 
 use crate::activations::{Activations, Layout, Shape};
-use crate::layer::{InputGrad, Keep, Layer};
+use crate::layers::{InputGrad, Keep, Layer};
 use crate::loss::{LocalLoss, StepInfo};
 use crate::param::Params;
 use crate::{Key, Pool, Purpose};

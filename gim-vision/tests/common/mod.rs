@@ -5,15 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gim_vision::corpus::{self, CorpusOptions, ImageCorpus};
-use gim_vision::picture::Picture;
+use gim_vision::dataset::image::Picture;
+use gim_vision::dataset::{self, CorpusOptions, ImageCorpus};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
 /// Opens a corpus, or says what is wrong.
 pub(crate) fn open(root: &Path) -> Result<Arc<dyn ImageCorpus>, String> {
-    corpus::open(root, &CorpusOptions::default()).map_err(|e| e.to_string())
+    dataset::open(root, &CorpusOptions::default()).map_err(|e| e.to_string())
 }
 
 /// Writes a file, making its folders.

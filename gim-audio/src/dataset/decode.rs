@@ -1,0 +1,410 @@
+//! FLAC and WAV files to mono f32 at 16 kHz: whole files, or a range of samples without decoding the rest.
+//!
+//! Integer samples are scaled to [−1, 1) (16-bit x becomes x/32768, exactly); several channels are averaged; another sample
+//! rate is converted by a windowed sinc. Every sample of a range has the bits it has in the whole file, because the sinc is
+//! evaluated from the sample's absolute position: that is why no streaming resampler, whose state depends on where it
+//! began, is used here.
+
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gim_core::data::loader::guarded;
+use gim_core::{Error, Result};
+use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error as Fault;
+use symphonia::core::formats::{FormatOptions, FormatReader, SeekMode, SeekTo};
+use symphonia::core::io::MediaSourceStream;
+use symphonia::core::units::Timestamp;
+use symphonia::default::formats::{FlacReader, WavReader};
+
+/// The sample rate of everything this crate hands out, in Hz.
+pub const RATE: u32 = 16_000;
+
+/// Sample rates that can be converted, in Hz.
+const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
+
+/// A seek is worth it only if it skips more than this many samples (two FLAC blocks of the usual size).
+const SEEK_FROM: u64 = 8_192;
+
+/// What is known of a file without decoding it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioInfo {
+    /// Length in samples at 16 kHz; `None` when the header does not say (a stream written to a pipe).
+    pub len: Option<usize>,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+}
+
+/// Reads the header of a FLAC or WAV file.
+///
+/// # Errors
+/// The file is missing, unreadable, empty, not FLAC or WAV, has no samples or a sample rate outside 4 to 192 kHz.
+pub fn info(path: &Path) -> Result<AudioInfo> {
+    guarded(path, || {
+        let source = Source::open(path, false)?;
+        let len = source.len.map(|n| Rational::of(source.rate).len_out(n));
+        Ok(AudioInfo { len, bytes: source.bytes })
+    })
+}
+
+/// Decodes a whole file → (n) mono samples at 16 kHz. A FLAC file's MD5 checksum, if it has one, is verified.
+///
+/// # Errors
+/// As [`info`]; and the file is cut short or damaged, or has a sample that is not finite (named by its position).
+pub fn decode(path: &Path) -> Result<Vec<f32>> {
+    guarded(path, || {
+        let mut source = Source::open(path, true)?;
+        let x = source.read(path, 0, u64::MAX)?;
+        if source.decoder.finalize().verify_ok == Some(false) {
+            return Err(Error::file(
+                path,
+                "its samples do not match its MD5 checksum",
+                "copy or encode the file again",
+            ));
+        }
+        if x.is_empty() {
+            return Err(empty(path));
+        }
+        if source.rate == RATE {
+            return Ok(x);
+        }
+        let mut y = vec![0.0; Rational::of(source.rate).len_out(x.len() as u64)];
+        Resampler::shared(source.rate).run(&x, 0, 0, &mut y);
+        Ok(y)
+    })
+}
+
+/// Decodes samples `start .. start + out.len()` (at 16 kHz) into `out`, with the bits [`decode`] gives them.
+///
+/// Only the FLAC blocks or WAV bytes around the range are read, so an error elsewhere in the file goes unseen.
+///
+/// # Errors
+/// As [`decode`]; and the range is not inside the file.
+pub fn decode_range(path: &Path, start: usize, out: &mut [f32]) -> Result<()> {
+    if out.is_empty() {
+        return Ok(());
+    }
+    guarded(path, || {
+        let mut source = Source::open(path, false)?;
+        let ratio = Rational::of(source.rate);
+        let end = start + out.len();
+        let outside = |len: usize| {
+            let what = format!("samples {start}..{end} were asked for, but it has {len}");
+            Error::file(path, what, "the file changed since it was listed; start again")
+        };
+        if let Some(len) = source.len.map(|n| ratio.len_out(n)).filter(|&len| len < end) {
+            return Err(outside(len));
+        }
+        if source.rate == RATE {
+            let x = source.read(path, start as u64, end as u64)?;
+            if x.len() < out.len() {
+                return Err(outside(start + x.len()));
+            }
+            out.copy_from_slice(&x);
+            return Ok(());
+        }
+        let sinc = Resampler::shared(source.rate);
+        let (first, last) = sinc.support(start as u64, end as u64);
+        let x = source.read(path, first, last)?;
+        let known = first + x.len() as u64;
+        if known < last && ratio.len_out(known) < end {
+            return Err(outside(ratio.len_out(known)));
+        }
+        sinc.run(&x, first, start as u64, out);
+        Ok(())
+    })
+}
+
+/// Number of samples at 16 kHz: from the header, or by decoding when the header does not say.
+///
+/// # Errors
+/// As [`info`] and, for files without a declared length, as [`decode`].
+pub fn len(path: &Path) -> Result<usize> {
+    match info(path)?.len {
+        Some(len) => Ok(len),
+        None => Ok(decode(path)?.len()),
+    }
+}
+
+fn empty(path: &Path) -> Error {
+    Error::file(path, "it has no samples", "remove the file or make it again")
+}
+
+/// An open file: container and codec.
+struct Source {
+    format: Box<dyn FormatReader>,
+    decoder: Box<dyn AudioDecoder>,
+    rate: u32,
+    channels: usize,
+    /// Frames (samples a channel) the header declares.
+    len: Option<u64>,
+    bytes: u64,
+}
+
+impl Source {
+    fn open(path: &Path, verify: bool) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "read", &e))?;
+        if meta.is_dir() {
+            return Err(Error::file(path, "is a folder, not an audio file", "check the path"));
+        }
+        if meta.len() == 0 {
+            return Err(Error::file(path, "the file is empty", "copy or make it again"));
+        }
+        let mut magic = [0u8; 12];
+        // A file shorter than the magic number leaves zeros, which match nothing.
+        (&file).take(12).read(&mut magic).map_err(|e| Error::io(path, "read", &e))?;
+        std::io::Seek::rewind(&mut &file).map_err(|e| Error::io(path, "read", &e))?;
+
+        let stream = MediaSourceStream::new(Box::new(file), Default::default());
+        let header = |e: Fault| {
+            Error::file(path, format_args!("its header cannot be read: {}", say(&e)), "copy or encode the file again")
+        };
+        let format: Box<dyn FormatReader> = if magic.starts_with(b"fLaC") {
+            Box::new(FlacReader::try_new(stream, FormatOptions::default()).map_err(header)?)
+        } else if magic.starts_with(b"RIFF") && magic.ends_with(b"WAVE") {
+            Box::new(WavReader::try_new(stream, FormatOptions::default()).map_err(header)?)
+        } else {
+            return Err(Error::file(path, "is neither FLAC nor WAV", "convert it to 16 kHz FLAC, or remove it"));
+        };
+
+        let track = format.tracks().first();
+        let len = track.and_then(|t| t.num_frames);
+        let Some(codec) = track.and_then(|t| t.codec_params.as_ref()).and_then(|c| c.audio()) else {
+            return Err(Error::file(path, "has no audio track", "copy or encode the file again"));
+        };
+        let (rate, channels) = (codec.sample_rate.unwrap_or(0), codec.channels.as_ref().map_or(0, |c| c.count()));
+        if channels == 0 {
+            return Err(Error::file(path, "has no channels", "copy or encode the file again"));
+        }
+        if !RATES.contains(&rate) {
+            let what = format!("its sample rate is {rate} Hz, outside {} to {}", RATES.start(), RATES.end());
+            return Err(Error::file(path, what, "resample it to 16000 Hz"));
+        }
+        if len == Some(0) {
+            return Err(empty(path));
+        }
+        let options = AudioDecoderOptions::default().verify(verify);
+        let decoder = symphonia::default::get_codecs().make_audio_decoder(codec, &options).map_err(|e| {
+            let what = format!("its encoding is not supported: {}", say(&e));
+            Error::file(path, what, "convert it to FLAC or to PCM WAV")
+        })?;
+        Ok(Self { format, decoder, rate, channels, len, bytes: meta.len() })
+    }
+
+    /// Mono samples `first .. last` at the file's own rate; fewer when the file ends before `last`.
+    fn read(&mut self, path: &Path, first: u64, last: u64) -> Result<Vec<f32>> {
+        let last = self.len.map_or(last, |len| last.min(len));
+        if first > SEEK_FROM {
+            let to = SeekTo::Timestamp { ts: Timestamp::new(first as i64), track_id: 0 };
+            let landed = self.format.seek(SeekMode::Accurate, to).is_ok_and(|s| s.actual_ts.get() as u64 <= first);
+            if !landed {
+                // Unusual block sizes can mislead the search: start over and decode from the beginning.
+                *self = Self::open(path, false)?;
+            }
+            self.decoder.reset();
+        }
+        let damaged = |at: u64, why: &str| {
+            Error::file(path, format_args!("it is damaged at sample {at}: {why}"), "copy or encode the file again")
+        };
+        // The header of a damaged file may declare anything: never reserve on its word alone.
+        let mut out = Vec::with_capacity((last.saturating_sub(first)).min(self.bytes.saturating_mul(4)) as usize);
+        let mut frames: Vec<f32> = Vec::new();
+        let mut at: Option<u64> = None;
+        loop {
+            let here = at.unwrap_or(0);
+            if here >= last {
+                break;
+            }
+            let packet = match self.format.next_packet() {
+                Ok(Some(packet)) => packet,
+                Ok(None) => break,
+                Err(Fault::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
+                Err(e) => return Err(damaged(here, &say(&e))),
+            };
+            let begin = packet.pts.get().max(0) as u64;
+            match at {
+                Some(here) if here != begin => return Err(damaged(here, &format!("the next block is at {begin}"))),
+                None if begin > first => return Err(damaged(begin, "the blocks before it are missing")),
+                _ => {}
+            }
+            let decoded = self.decoder.decode(&packet).map_err(|e| damaged(begin, &say(&e)))?;
+            frames.clear();
+            decoded.copy_to_vec_interleaved(&mut frames);
+            let n = (frames.len() / self.channels) as u64;
+            if n == 0 {
+                break;
+            }
+            let (lo, hi) = (first.clamp(begin, begin + n) - begin, last.clamp(begin, begin + n) - begin);
+            let wanted = &frames[lo as usize * self.channels..hi as usize * self.channels];
+            if let Some(bad) = wanted.iter().position(|x| !x.is_finite()) {
+                let (sample, value) = (begin + lo + (bad / self.channels) as u64, wanted[bad]);
+                let what = format!("sample {sample} is {value}, not a finite number");
+                return Err(Error::file(path, what, "make the file again, or remove it"));
+            }
+            if self.channels == 1 {
+                out.extend_from_slice(wanted);
+            } else {
+                let scale = 1.0 / self.channels as f64;
+                let mean = |frame: &[f32]| (frame.iter().map(|&x| f64::from(x)).sum::<f64>() * scale) as f32;
+                out.extend(wanted.chunks_exact(self.channels).map(mean));
+            }
+            at = Some(begin + n);
+        }
+        if let Some(len) = self.len.filter(|_| at.unwrap_or(0) < last) {
+            let what = format!("it is cut short: {} of the {len} samples its header declares", at.unwrap_or(0));
+            return Err(Error::file(path, what, "copy or download the file again"));
+        }
+        Ok(out)
+    }
+}
+
+/// The library's message, without its own wording of "damaged".
+fn say(e: &Fault) -> String {
+    match e {
+        Fault::DecodeError(s) | Fault::Unsupported(s) | Fault::LimitError(s) => (*s).to_owned(),
+        Fault::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "the file ends too early".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// 16000 / rate in lowest terms: `up` output samples for `down` input samples.
+#[derive(Debug, Clone, Copy)]
+struct Rational {
+    up: u64,
+    down: u64,
+}
+
+impl Rational {
+    fn of(rate: u32) -> Self {
+        let (mut a, mut b) = (u64::from(RATE), u64::from(rate));
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        Self { up: u64::from(RATE) / a, down: u64::from(rate) / a }
+    }
+
+    /// ⌈n · up / down⌉
+    fn len_out(self, n: u64) -> usize {
+        (u128::from(n) * u128::from(self.up)).div_ceil(u128::from(self.down)) as usize
+    }
+}
+
+/// Windowed-sinc interpolation at rational positions.
+///
+/// y\[n\] = Σ_j h(t − j) x\[j\] at t = n·down/up, with h(u) = c·sinc(c·u)·kaiser(u/W), c just below the lower of the two Nyquist
+/// rates: flat to .88 of it, −90 dB above it. Outside the file x = 0.
+#[derive(Debug)]
+struct Resampler {
+    ratio: Rational,
+    /// Taps on each side of ⌊t⌋.
+    half: usize,
+    /// (up, 2·half): a row of taps for each fraction of t.
+    taps: Vec<f32>,
+}
+
+impl Resampler {
+    /// The table of a rate, made once in the process: it is a pure function of the rate, and costs more than a crop.
+    fn shared(rate: u32) -> Arc<Self> {
+        static TABLES: Mutex<BTreeMap<u32, Arc<Resampler>>> = Mutex::new(BTreeMap::new());
+        let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tables.entry(rate).or_insert_with(|| Arc::new(Self::new(Rational::of(rate)))))
+    }
+
+    fn new(ratio: Rational) -> Self {
+        const CROSSINGS: f64 = 48.0;
+        const CUTOFF: f64 = 0.94;
+        const BETA: f64 = 8.96; // Kaiser's window for 90 dB
+        let lower = (ratio.up as f64 / ratio.down as f64).min(1.0);
+        let (cutoff, width) = (lower * CUTOFF, CROSSINGS / lower);
+        let half = width.ceil() as usize;
+        let mut taps = Vec::with_capacity(ratio.up as usize * 2 * half);
+        let mut row = vec![0.0f64; 2 * half];
+        for phase in 0..ratio.up {
+            let t = phase as f64 / ratio.up as f64;
+            for (i, h) in row.iter_mut().enumerate() {
+                let u = t - (i as f64 - (half as f64 - 1.0));
+                let r = 1.0 - (u / width).powi(2);
+                let sinc = if u == 0.0 { 1.0 } else { (PI * cutoff * u).sin() / (PI * cutoff * u) };
+                *h = if r < 0.0 { 0.0 } else { sinc * bessel_i0(BETA * r.sqrt()) };
+            }
+            // Unit gain at 0 Hz in every phase: otherwise a constant would come out with a ripple.
+            let gain = 1.0 / row.iter().sum::<f64>();
+            taps.extend(row.iter().map(|h| (h * gain) as f32));
+        }
+        Self { ratio, half, taps }
+    }
+
+    /// Input samples that output samples `start .. end` depend on.
+    fn support(&self, start: u64, end: u64) -> (u64, u64) {
+        let floor = |n: u64| n * self.ratio.down / self.ratio.up;
+        ((floor(start) + 1).saturating_sub(self.half as u64), floor(end - 1) + self.half as u64 + 1)
+    }
+
+    /// Output samples `start ..` from input samples `x`, the first of which is sample `first` of the file.
+    fn run(&self, x: &[f32], first: u64, start: u64, out: &mut [f32]) {
+        for (i, y) in out.iter_mut().enumerate() {
+            let t = (start + i as u64) * self.ratio.down;
+            let (whole, phase) = ((t / self.ratio.up) as i64, (t % self.ratio.up) as usize);
+            let row = &self.taps[phase * 2 * self.half..][..2 * self.half];
+            let begin = whole + 1 - self.half as i64 - first as i64;
+            let skip = (-begin).clamp(0, row.len() as i64) as usize;
+            let from = ((begin + skip as i64) as usize).min(x.len());
+            // Added in order of j, zeros outside the file left out: the same bits for a range and for the whole.
+            *y = row[skip..].iter().zip(&x[from..]).fold(0.0f64, |s, (h, x)| s + f64::from(*h) * f64::from(*x)) as f32;
+        }
+    }
+}
+
+/// Modified Bessel function of the first kind, order 0: Σ ((x/2)^k / k!)².
+fn bessel_i0(x: f64) -> f64 {
+    let (mut sum, mut term) = (1.0, 1.0);
+    for k in 1..64 {
+        term *= (x / (2.0 * f64::from(k))).powi(2);
+        sum += term;
+        if term < 1e-17 * sum {
+            break;
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_round_up() {
+        assert_eq!(Rational::of(16_000).len_out(7), 7);
+        assert_eq!(Rational::of(8_000).len_out(7), 14);
+        assert_eq!(Rational::of(48_000).len_out(7), 3);
+        assert_eq!(Rational::of(44_100).len_out(44_100), 16_000);
+    }
+
+    /// A sine below the cutoff keeps amplitude and phase; one above the new Nyquist rate vanishes.
+    #[test]
+    fn sines_pass_or_vanish() {
+        for rate in [8_000u32, 22_050, 44_100, 48_000] {
+            let sine = |f: f64, rate: f64, n: usize| -> Vec<f32> {
+                (0..n).map(|i| (2.0 * PI * f * i as f64 / rate).sin() as f32).collect()
+            };
+            let x = sine(1000.0, f64::from(rate), rate as usize);
+            let mut y = vec![0.0; Rational::of(rate).len_out(x.len() as u64)];
+            Resampler::shared(rate).run(&x, 0, 0, &mut y);
+            let want = sine(1000.0, f64::from(RATE), y.len());
+            for i in 1000..15_000 {
+                assert!((y[i] - want[i]).abs() < 2e-4, "{rate}, sample {i}: {}, not {}", y[i], want[i]);
+            }
+            if rate > 20_000 {
+                let x = sine(9_000.0, f64::from(rate), rate as usize);
+                Resampler::shared(rate).run(&x, 0, 0, &mut y);
+                let left = y[1000..15_000].iter().find(|v| v.is_nan() || v.abs() >= 2e-4);
+                assert_eq!(left, None, "{rate}: left of a sine above Nyquist");
+            }
+        }
+    }
+}

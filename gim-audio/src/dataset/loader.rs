@@ -1,0 +1,290 @@
+//! Training batches made beside training.
+//!
+//! What is in a batch is a function of seed, epoch, step and place in the batch alone ([`CropPlan`]): not of the number of
+//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::loader`]'s.
+
+use std::sync::Arc;
+
+pub use gim_core::data::loader::LoaderStats;
+use gim_core::data::loader::{Cache, EpochOrder, Loader, below};
+use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
+use rand::RngExt;
+
+use crate::dataset::corpus::{Corpus, Split};
+use crate::dataset::decode;
+use crate::dataset::standardize::Standardize;
+
+/// Crops start on a grid of this many samples (10 ms), the grid of the phone labels.
+pub const CROP_GRID: usize = 160;
+
+/// What to do with utterances shorter than a crop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ShortPolicy {
+    /// Leave them out.
+    #[default]
+    Skip,
+    /// Put zeros (after standardisation) behind them.
+    Pad,
+}
+
+/// What a [`CropLoader`] makes; the default is the paper's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CropConfig {
+    /// Crops in a batch.
+    pub batch: usize,
+    /// Samples in a crop.
+    pub len: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// Utterances shorter than a crop.
+    pub short: ShortPolicy,
+    /// Decoded audio kept in memory, in MB (10⁶ bytes). Beyond it, the range needed is decoded every time.
+    pub cache_mb: usize,
+    /// Threads that make batches.
+    pub threads: usize,
+    /// Batches made ahead by each thread.
+    pub ahead: usize,
+}
+
+impl Default for CropConfig {
+    fn default() -> Self {
+        Self { batch: 8, len: 20_480, seed: 0, short: ShortPolicy::Skip, cache_mb: 512, threads: 1, ahead: 3 }
+    }
+}
+
+/// One crop: samples `start .. start + len` of an utterance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crop {
+    /// Index into [`Corpus::utterances`].
+    pub utterance: usize,
+    /// First sample, a multiple of [`CROP_GRID`].
+    pub start: usize,
+    /// Samples taken; fewer than a crop's only for padded utterances.
+    pub len: usize,
+}
+
+/// Which crops are in which batch.
+#[derive(Debug, Clone)]
+pub struct CropPlan {
+    /// Utterance and length of each item.
+    items: Arc<[(usize, usize)]>,
+    len: usize,
+    seed: u64,
+    order: EpochOrder,
+}
+
+impl CropPlan {
+    /// Over `items` = (utterance, its length). At least `batch` of them, `batch` and `len` positive.
+    pub fn new(items: impl Into<Arc<[(usize, usize)]>>, batch: usize, len: usize, seed: u64) -> Self {
+        let items = items.into();
+        assert!(len > 0, "crops of no samples");
+        let order = EpochOrder::new(items.len(), batch, seed);
+        Self { items, len, seed, order }
+    }
+
+    /// Steps in an epoch: an incomplete last batch is left out.
+    pub fn epoch_len(&self) -> u64 {
+        self.order.epoch_len()
+    }
+
+    /// Overwrites `crops` with the crops of a step (counted from 0 over the whole run).
+    pub fn fill(&mut self, step: u64, crops: &mut Vec<Crop>) {
+        let (epoch, items) = self.order.batch(step);
+        crops.clear();
+        let place = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
+        for (i, &item) in items.iter().enumerate() {
+            let (utterance, total) = self.items[item as usize];
+            let starts = total.saturating_sub(self.len) / CROP_GRID + 1;
+            let start = CROP_GRID * below(place.with_item(i as u32).rng().random(), starts);
+            crops.push(Crop { utterance, start, len: self.len.min(total - start) });
+        }
+    }
+}
+
+/// A batch (B, T), row after row, standardised. Its memory goes back to the loader when it is dropped.
+#[derive(Debug)]
+pub struct Batch {
+    /// Step it belongs to.
+    pub step: u64,
+    /// (B, T)
+    pub data: Buffer<f32>,
+}
+
+/// Makes batches on its own threads; see the [module](self).
+#[derive(Debug)]
+pub struct CropLoader {
+    loader: Loader<Batch>,
+    shared: Arc<Shared>,
+    plan: CropPlan,
+    crops: Vec<Crop>,
+    notes: Vec<String>,
+}
+
+impl CropLoader {
+    /// Starts making the batches of steps `first_step`, `first_step + 1`, … from the training split.
+    ///
+    /// # Errors
+    /// A size is 0, or there are fewer utterances (long enough, if short ones are skipped) than a batch takes.
+    pub fn start(corpus: Arc<Corpus>, standardize: Standardize, config: &CropConfig, first_step: u64) -> Result<Self> {
+        for (key, value) in [("batch", config.batch), ("crop length", config.len), ("loader threads", config.threads)] {
+            if value == 0 {
+                return Err(Error::config(key, "is 0", "give a positive number"));
+            }
+        }
+        let train = corpus.split(Split::Train);
+        let length = |u: usize| corpus.utterances()[u].len;
+        let short = train.iter().filter(|&&u| length(u) < config.len).count();
+        let mut notes = Vec::new();
+        if short > 0 {
+            let done = if config.short == ShortPolicy::Skip { "left out" } else { "padded with zeros" };
+            notes.push(format!(
+                "{short} of {} training utterances are shorter than a crop of {} samples: {done}",
+                train.len(),
+                config.len
+            ));
+        }
+        let items: Vec<(usize, usize)> = train
+            .iter()
+            .map(|&u| (u, length(u)))
+            .filter(|&(_, len)| config.short == ShortPolicy::Pad || len >= config.len)
+            .collect();
+        if items.len() < config.batch {
+            let what = format!(
+                "{} training utterances ({short} of {} are shorter than a crop), but a batch takes {}",
+                items.len(),
+                train.len(),
+                config.batch
+            );
+            return Err(Error::file(corpus.root(), what, "use a smaller batch, shorter crops or more audio"));
+        }
+        let plan = CropPlan::new(items, config.batch, config.len, config.seed);
+        let shared = Arc::new(Shared {
+            clips: Cache::new(corpus.utterances().len(), config.cache_mb.saturating_mul(1_000_000)),
+            corpus,
+            standardize,
+            pool: Pool::new(),
+        });
+        let loader = Loader::start(config.threads, config.ahead, first_step, shared.corpus.root(), || {
+            let (shared, mut plan, mut crops) = (Arc::clone(&shared), plan.clone(), Vec::with_capacity(config.batch));
+            move |step| shared.make(&mut plan, step, &mut crops)
+        })?;
+        Ok(Self { loader, shared, plan, crops: Vec::with_capacity(config.batch), notes })
+    }
+
+    /// The next batch, waiting for it if need be.
+    ///
+    /// # Errors
+    /// A file of this batch cannot be decoded. The batches after it can still be asked for.
+    pub fn next_batch(&mut self) -> Result<Batch> {
+        let step = self.loader.next_step();
+        let batch = self.loader.next_batch();
+        self.plan.fill(step, &mut self.crops);
+        batch
+    }
+
+    /// The crops of the batch handed out last, row by row: what a supervised loss takes its labels from.
+    pub fn crops(&self) -> &[Crop] {
+        &self.crops
+    }
+
+    /// Step of the next batch.
+    pub fn next_step(&self) -> u64 {
+        self.loader.next_step()
+    }
+
+    /// Steps in an epoch.
+    pub fn epoch_len(&self) -> u64 {
+        self.plan.epoch_len()
+    }
+
+    /// What the user should know: utterances left out or padded.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Waits and memory so far.
+    pub fn stats(&self) -> LoaderStats {
+        self.loader.stats(self.shared.clips.bytes(), self.shared.pool.made())
+    }
+}
+
+/// A decoded utterance. 16-bit audio is kept as such: half the memory, and x/32768 gives back the same bits.
+#[derive(Debug)]
+enum Clip {
+    Short(Box<[i16]>),
+    Float(Box<[f32]>),
+}
+
+impl Clip {
+    fn of(x: Vec<f32>) -> Self {
+        let exact = |x: &f32| {
+            let y = x * 32768.0;
+            (-32768.0..=32767.0).contains(&y) && (f32::from(y as i16) / 32768.0).to_bits() == x.to_bits()
+        };
+        if x.iter().all(exact) {
+            Self::Short(x.iter().map(|x| (x * 32768.0) as i16).collect())
+        } else {
+            Self::Float(x.into())
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Short(x) => size_of_val(&x[..]),
+            Self::Float(x) => size_of_val(&x[..]),
+        }
+    }
+
+    fn copy(&self, start: usize, out: &mut [f32]) {
+        match self {
+            Self::Short(x) => {
+                for (y, &x) in out.iter_mut().zip(&x[start..]) {
+                    *y = f32::from(x) / 32768.0;
+                }
+            }
+            Self::Float(x) => out.copy_from_slice(&x[start..start + out.len()]),
+        }
+    }
+}
+
+/// What all workers use.
+#[derive(Debug)]
+struct Shared {
+    corpus: Arc<Corpus>,
+    standardize: Standardize,
+    clips: Cache<Clip>,
+    pool: Pool<f32>,
+}
+
+impl Shared {
+    fn make(&self, plan: &mut CropPlan, step: u64, crops: &mut Vec<Crop>) -> Result<Batch> {
+        plan.fill(step, crops);
+        let mut data = self.pool.take(crops.len() * plan.len);
+        for (crop, row) in crops.iter().zip(data.chunks_exact_mut(plan.len)) {
+            let (audio, padding) = row.split_at_mut(crop.len);
+            self.fetch(crop, audio)?;
+            self.standardize.apply(audio);
+            padding.fill(0.0);
+        }
+        Ok(Batch { step, data })
+    }
+
+    fn fetch(&self, crop: &Crop, out: &mut [f32]) -> Result<()> {
+        if let Some(clip) = self.clips.get(crop.utterance) {
+            clip.copy(crop.start, out);
+            return Ok(());
+        }
+        // Reserved at 16 bits a sample before decoding; settled when the true size is known.
+        let utterance = &self.corpus.utterances()[crop.utterance];
+        let guess = utterance.len.saturating_mul(2);
+        if !self.clips.reserve(guess) {
+            return decode::decode_range(&utterance.path, crop.start, out);
+        }
+        let made = self.corpus.decode(crop.utterance).map(Clip::of);
+        let made = made.inspect_err(|_| self.clips.release(guess))?;
+        made.copy(crop.start, out);
+        let bytes = made.bytes();
+        self.clips.keep(crop.utterance, made, guess, bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,395 @@
+//! Convolution along time with ReLU, as matrix products on the activations themselves.
+//!
+//! Channels-last, the window of output o is the k·C consecutive numbers from step o·s on: windows are rows of a matrix whose
+//! rows overlap, and the convolution is one product with it. When the steps of an item are stored between margins of zeros
+//! and an item takes exactly s times as many stored steps as its output, the rows of all items follow each other at the same
+//! distance, and the whole batch is a single product. A few rows straddle two items; they land on the output's margins,
+//! which are cleared.
+
+use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::profile::Tasks;
+use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
+use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::param::{Param, Params};
+use gim_core::{Error, Key, Pool, Result, Scalar};
+use rayon::prelude::*;
+
+use crate::layers::conv1d_winograd::{LEAST_BLOCK, TwoTaps, outer_of_two};
+
+/// Settings of a [`Conv1d`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv1dConfig {
+    /// Input channels C.
+    pub c_in: usize,
+    /// Output channels O.
+    pub c_out: usize,
+    /// Kernel length k.
+    pub taps: usize,
+    /// Stride s.
+    pub stride: usize,
+    /// Zeros on either side.
+    pub padding: usize,
+}
+
+/// y = max(0, W * x + b): x (N, L, 1, C) → y (N, L', 1, O), L' = ⌊(L + 2p − k)/s⌋ + 1.
+pub struct Conv1d<F: Scalar> {
+    config: Conv1dConfig,
+    /// (O, k·C): taps outside, channels inside.
+    weight: Param<F>,
+    /// (O).
+    bias: Param<F>,
+}
+
+/// Rows of a task of the element-wise passes.
+const ROWS: usize = 128;
+
+/// Weights as the windows need them: two blocks of neighbours that share products, or all taps of one window.
+enum Arranged<F: Scalar> {
+    Shared(TwoTaps<F>),
+    Plain(Packed<F>),
+}
+
+/// The products that make all outputs. The windows of one are `rows` rows of memory, each `stride`·C numbers after the one before.
+struct Products {
+    /// Steps from one product's first window to the next one's.
+    x_item: usize,
+    /// Rows from one product's first output to the next one's.
+    y_item: usize,
+    /// One for the whole batch, or one for every item.
+    count: usize,
+    /// Windows of a product.
+    rows: usize,
+}
+
+impl<F: Scalar> Conv1d<F> {
+    /// Weights and bias from U(±1/√(k·C)).
+    ///
+    /// # Errors
+    /// When a size is zero, or the padding as large as the kernel.
+    pub fn new(config: Conv1dConfig, key: Key) -> Result<Self> {
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = config;
+        if c_in == 0 || c_out == 0 || taps == 0 || stride == 0 {
+            return Err(Error::config("network", format_args!("{config:?} has a size of 0"), "use 1 or more"));
+        }
+        if config.padding >= taps {
+            return Err(Error::config(
+                "network.padding",
+                format_args!("a padding of {} makes windows of {taps} that see only zeros", config.padding),
+                "use less padding than kernel",
+            ));
+        }
+        let bound = 1.0 / ((taps * c_in) as f64).sqrt();
+        Ok(Self {
+            config,
+            weight: Param::uniform("weight", &[c_out, taps * c_in], bound, key),
+            bias: Param::uniform("bias", &[c_out], bound, key.with_item(key.item + 1)),
+        })
+    }
+
+    fn steps_out(&self, steps: usize) -> Option<usize> {
+        let Conv1dConfig { taps, stride, padding, .. } = self.config;
+        (steps + 2 * padding).checked_sub(taps).map(|n| n / stride + 1)
+    }
+
+    /// Stored steps an item needs from its first window's beginning on, which is `padding` before its first step.
+    fn stored_steps(&self, x: Shape, y: Shape) -> usize {
+        let Conv1dConfig { taps, stride, padding, .. } = self.config;
+        (padding + x.steps).max((y.steps - 1) * stride + taps)
+    }
+
+    fn products(&self, x: Layout, y: Layout) -> Products {
+        let Conv1dConfig { stride, padding, .. } = self.config;
+        assert!(
+            x.before >= padding && x.padded - (x.before - padding) >= self.stored_steps(x.shape, y.shape),
+            "{x:?} has too little room for {}",
+            self.describe_config()
+        );
+        let items = y.shape.items;
+        if x.padded == stride * y.padded {
+            Products { x_item: 0, y_item: 0, count: 1, rows: (items - 1) * y.padded + y.shape.steps }
+        } else {
+            Products { x_item: x.padded, y_item: y.padded, count: items, rows: y.shape.steps }
+        }
+    }
+
+    fn describe_config(&self) -> String {
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
+        format!("conv {c_in} → {c_out}, {taps}/{stride}")
+    }
+
+    /// The first number of product `i`'s first window.
+    fn first(config: Conv1dConfig, x: &Activations<F>, i: usize, p: &Products) -> usize {
+        (i * p.x_item + x.layout().before - config.padding) * config.c_in
+    }
+
+    /// The windows of product `i` as overlapping rows.
+    fn windows<'a>(config: Conv1dConfig, x: &'a Activations<F>, i: usize, p: &Products) -> Mat<'a, F> {
+        let Conv1dConfig { c_in, taps, stride, .. } = config;
+        Mat::strided(&x.memory()[Self::first(config, x, i, p)..], p.rows, taps * c_in, stride * c_in)
+    }
+
+    /// Whether windows are two blocks, of so many numbers each that sharing products pays.
+    fn is_two_blocks(&self, block: usize) -> bool {
+        self.config.taps == 2 * self.config.stride && block >= LEAST_BLOCK
+    }
+
+    /// Taps rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉, where block j of s steps is
+    /// Σ_i dy[j−i] · W[i·s..(i+1)·s], and dy[j−q+1..=j] are consecutive in memory.
+    fn weight_by_block(&self, pool: &Pool<F>) -> gim_core::Buffer<F> {
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
+        let (q, block) = (taps.div_ceil(stride), stride * c_in);
+        let mut w = pool.zeros(q * c_out * block);
+        for (row, to) in w.chunks_exact_mut(block).enumerate() {
+            let (i, o) = (q - 1 - row / c_out, row % c_out);
+            let from = &self.weight.value[o * taps * c_in..(o + 1) * taps * c_in];
+            let part = &from[i * block..((i + 1) * block).min(taps * c_in)];
+            to[..part.len()].copy_from_slice(part);
+        }
+        w
+    }
+
+    /// ∂loss/∂x from ∂loss/∂(pre-activation).
+    fn input_grad(&self, dy: &Activations<F>, dx: &mut Activations<F>, store: Store, pool: &Pool<F>) {
+        let Conv1dConfig { c_in, c_out, taps, stride, padding, .. } = self.config;
+        let q = taps.div_ceil(stride);
+        let (lx, ly) = (dx.layout(), dy.layout());
+        let w = self.weight_by_block(pool);
+        let packed = || Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
+        // Blocks that hold a step of the input; windows start `padding` before the first step.
+        let blocks = (padding + lx.shape.steps).div_ceil(stride);
+        let whole_batch = lx.padded == stride * ly.padded
+            && lx.before >= padding
+            && ly.before + 1 >= q
+            && ly.padded - ly.shape.steps + 1 >= q
+            && ly.before + blocks <= ly.padded
+            && lx.before - padding + blocks * stride <= lx.padded;
+        if whole_batch {
+            let rows = (lx.shape.items - 1) * ly.padded + blocks;
+            let dy = &dy.memory()[(ly.before + 1 - q) * c_out..];
+            let to = &mut dx.memory_mut()[(lx.before - padding) * c_in..];
+            if self.is_two_blocks(c_out) {
+                let w = TwoTaps::of_rows(&w, stride * c_in, pool);
+                w.product(dy, rows, to, store, |_, _, _| {}, pool);
+            } else {
+                let dy = Mat::strided(dy, rows, q * c_out, c_out);
+                product(&dy, &packed(), MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
+            }
+            dx.clear_margins();
+            return;
+        }
+        // Item by item, through copies with the margins that the layouts at hand do not have.
+        let w = packed();
+        let mut dys = pool.zeros((blocks + 2 * (q - 1)) * c_out);
+        let mut dxs = pool.take(blocks * stride * c_in);
+        for item in 0..lx.shape.items {
+            let from = dy.item(item);
+            let kept = from.len().min((blocks + q - 1) * c_out);
+            dys[(q - 1) * c_out..][..kept].copy_from_slice(&from[..kept]);
+            let rows = Mat::strided(&dys, blocks, q * c_out, c_out);
+            let to = MatMut::new(&mut dxs, blocks, stride * c_in);
+            product(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
+            let to = dx.item_mut(item);
+            let from = &dxs[padding * c_in..][..to.len()];
+            match store {
+                Store::Overwrite => to.copy_from_slice(from),
+                Store::Add => add_scaled(to, F::one(), from),
+            }
+        }
+    }
+}
+
+impl<F: Scalar> Params<F> for Conv1d<F> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
+        f(&mut self.weight);
+        f(&mut self.bias);
+    }
+}
+
+impl<F: Scalar> Layer<F> for Conv1d<F> {
+    fn describe(&self) -> String {
+        format!("{} + ReLU", self.describe_config())
+    }
+
+    fn output(&self, x: Shape) -> Result<Shape> {
+        assert_eq!((x.cols, x.channels), (1, self.config.c_in), "{x:?} into {}", self.describe_config());
+        let steps = self.steps_out(x.steps).ok_or_else(|| {
+            Error::config(
+                "input",
+                format_args!("{} steps are too short for {}", x.steps, self.describe_config()),
+                "use longer inputs",
+            )
+        })?;
+        Ok(Shape::sequence(x.items, steps, self.config.c_out))
+    }
+
+    fn input_layout(&self, x: Shape, y: Layout) -> Layout {
+        let need = self.stored_steps(x, y.shape);
+        let whole_batch = self.config.stride * y.padded;
+        Layout::padded(x, self.config.padding, if whole_batch >= need { whole_batch } else { need })
+    }
+
+    fn output_layout(&self, y: Shape) -> Layout {
+        // One zero step on either side is what the layers below need to run the batch as one product.
+        Layout::padded(y, 1, y.steps + 2)
+    }
+
+    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
+        let layout = y.layout();
+        let p = self.products(x.layout(), layout);
+        let bias = &self.bias.value;
+        let bias_and_relu = |_: usize, col: usize, y: &mut [F]| {
+            y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| *y = relu(*y + *b));
+        };
+        let weight = if self.is_two_blocks(stride * c_in) {
+            Arranged::Shared(TwoTaps::of_columns(&self.weight.value, c_out, pool))
+        } else {
+            Arranged::Plain(Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool))
+        };
+        for i in 0..p.count {
+            let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * c_out..];
+            match &weight {
+                Arranged::Shared(taps) => {
+                    let x = &x.memory()[Self::first(self.config, x, i, &p)..];
+                    taps.product(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+                }
+                Arranged::Plain(weight) => {
+                    let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
+                    product(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+                }
+            }
+        }
+        y.clear_margins();
+    }
+
+    fn backward(
+        &mut self,
+        x: &Activations<F>,
+        y: &Activations<F>,
+        dy: &mut Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
+        // The gradient before the ReLU: nothing flows where the output is 0. Margins are 0 in y, so they stay 0.
+        (dy.memory_mut().par_chunks_mut(ROWS * c_out), y.memory().par_chunks(ROWS * c_out))
+            .into_par_iter()
+            .for_each_task("gradient of ReLU", |(dy, y)| {
+                dy.iter_mut().zip(y).for_each(|(d, y)| *d = if *y > F::zero() { *d } else { F::zero() });
+            });
+        add_column_sums(self.bias.grad_mut(), dy.memory());
+        let layout = dy.layout();
+        let p = self.products(x.layout(), layout);
+        for i in 0..p.count {
+            let from = &dy.memory()[(i * p.y_item + layout.before) * c_out..];
+            if self.is_two_blocks(stride * c_in) {
+                let x = &x.memory()[Self::first(self.config, x, i, &p)..];
+                outer_of_two(x, from, p.rows, c_out, self.weight.grad_mut(), pool);
+            } else {
+                let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
+                let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
+                outer(from, &x, dw, Store::Add, Threads::All, pool);
+            }
+        }
+        match dx {
+            InputGrad::Stop => {}
+            InputGrad::Overwrite(dx) => self.input_grad(dy, dx, Store::Overwrite, pool),
+            InputGrad::Add(dx) => self.input_grad(dy, dx, Store::Add, pool),
+        }
+    }
+
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
+        (x.items * self.steps_out(x.steps).unwrap_or(0) * taps * c_in * c_out) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gim_core::Purpose;
+    use gim_core::testing::check_layer;
+
+    fn conv(c_in: usize, taps: usize, stride: usize, padding: usize) -> Conv1d<f64> {
+        conv_to(5, c_in, taps, stride, padding)
+    }
+
+    fn conv_to(c_out: usize, c_in: usize, taps: usize, stride: usize, padding: usize) -> Conv1d<f64> {
+        let config = Conv1dConfig { c_in, c_out, taps, stride, padding };
+        Conv1d::new(config, Key::new(3, Purpose::Init)).unwrap()
+    }
+
+    /// Kernels of the paper, odd ones, strides longer than the kernel and inputs that do not divide.
+    #[test]
+    fn gradients() {
+        let cases = [
+            (1, 10, 5, 2),
+            (3, 8, 4, 2),
+            (4, 4, 2, 2),
+            (4, 4, 2, 1),
+            (2, 3, 1, 1),
+            (2, 5, 2, 0),
+            (3, 1, 1, 0),
+            (2, 2, 3, 1),
+        ];
+        for (i, (c_in, taps, stride, padding)) in cases.into_iter().enumerate() {
+            for steps in [taps + 7 * stride, taps + 3 * stride + stride / 2 + 1] {
+                check_layer(&mut conv(c_in, taps, stride, padding), Shape::sequence(3, steps, c_in), 50 + i as u64);
+            }
+        }
+    }
+
+    /// Blocks long enough for products to be shared: of the input, of the output, of both.
+    #[test]
+    fn gradients_by_shared_products() {
+        for (c_out, c_in) in [(3, LEAST_BLOCK / 2), (LEAST_BLOCK, 2), (LEAST_BLOCK, LEAST_BLOCK / 2)] {
+            for steps in [11, 13] {
+                check_layer(&mut conv_to(c_out, c_in, 4, 2, 1), Shape::sequence(2, steps, c_in), 60);
+            }
+        }
+    }
+
+    /// The definition, tap by tap.
+    #[test]
+    fn forward_is_a_convolution() {
+        let mut layer = conv(3, 4, 2, 1);
+        let pool = Pool::new();
+        let x = Shape::sequence(2, 11, 3);
+        let y = layer.output(x).unwrap();
+        let input = gim_core::testing::uniform(x.len(), 1);
+        for layout in [Layout::dense(y), Layout::padded(y, 2, y.steps + 4)] {
+            let xs = Activations::from_slice(layer.input_layout(x, layout), &input, &pool);
+            let mut ys = Activations::new(layout, &pool);
+            layer.forward(&xs, &mut ys, Keep::Nothing, &pool);
+            for b in 0..2 {
+                for o in 0..y.steps {
+                    for c in 0..5 {
+                        let mut want = layer.bias.value[c];
+                        for tap in 0..4 {
+                            let t = (o * 2 + tap) as isize - 1;
+                            if (0..11).contains(&t) {
+                                for ci in 0..3 {
+                                    want += layer.weight.value[(c * 4 + tap) * 3 + ci]
+                                        * input[(b * 11 + t as usize) * 3 + ci];
+                                }
+                            }
+                        }
+                        assert!((ys.view()[[b, o, 0, c]] - want.max(0.0)).abs() < 1e-12);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bad_settings_are_errors() {
+        for config in [
+            Conv1dConfig { c_in: 1, c_out: 1, taps: 3, stride: 0, padding: 0 },
+            Conv1dConfig { c_in: 1, c_out: 1, taps: 3, stride: 1, padding: 3 },
+        ] {
+            assert!(Conv1d::<f32>::new(config, Key::new(0, Purpose::Init)).is_err());
+        }
+        assert!(conv(1, 10, 5, 2).output(Shape::sequence(1, 3, 1)).is_err());
+    }
+}

@@ -1,0 +1,5 @@
+//! Layers for sound.
+
+pub mod conv1d;
+mod conv1d_winograd;
+pub mod gru;

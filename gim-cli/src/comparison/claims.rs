@@ -1,0 +1,293 @@
+//! The paper's claims against our numbers, by rule: a claim holds when the 95 % interval of a difference over seeds lies on its
+//! side, does not when the interval lies on the other, and cannot be told in between or from a single seed.
+
+use crate::comparison::memory::Peak;
+use crate::comparison::summary::{Summary, difference, last_module, signed};
+use crate::comparison::sweep::Entry;
+use crate::experiment::probe::MOST_ITERATIONS;
+use gim_eval::Group;
+
+/// What the numbers say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The interval lies on the claim's side.
+    Held,
+    /// The interval lies on the other side.
+    DidNotHold,
+    /// The interval crosses, or there is one seed.
+    CannotTell,
+}
+
+impl Verdict {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::DidNotHold => "did not hold",
+            Self::CannotTell => "can't tell at this scale",
+        }
+    }
+
+    /// Of a difference that should be above `least`.
+    fn of((mean, half): (f64, Option<f64>), least: f64) -> Self {
+        match half {
+            Some(h) if mean - h > least => Self::Held,
+            Some(h) if mean + h < least => Self::DidNotHold,
+            _ => Self::CannotTell,
+        }
+    }
+}
+
+/// A claim, what became of it, and the numbers behind that.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// What the paper says.
+    pub text: String,
+    /// What ours says.
+    pub verdict: Verdict,
+    /// Differences in points of accuracy, or MB.
+    pub evidence: String,
+}
+
+/// On which side of a difference a claim lies.
+#[derive(Clone, Copy)]
+enum Side {
+    /// Above so many points.
+    Above(f64),
+    /// Below none.
+    Below,
+}
+
+/// Points that count as "near".
+const NEAR: f64 = 3.0;
+
+fn points((mean, half): (f64, Option<f64>)) -> String {
+    let alone = if half.is_none() { " (one seed)" } else { "" };
+    signed(mean, half) + alone
+}
+
+/// That probes behind a claim were stopped; nothing where none was.
+fn stopped<'a>(probes: impl IntoIterator<Item = &'a Summary>) -> String {
+    match probes.into_iter().fold((0, 0), |(stopped, all), s| (stopped + s.stopped, all + s.seeds)) {
+        (0, _) => String::new(),
+        (n, all) => format!("; {n} of the {all} probes were stopped after {MOST_ITERATIONS} iterations"),
+    }
+}
+
+/// All claims that the rows and the peaks have numbers for.
+pub fn judge(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> {
+    let mut out = Vec::new();
+    // Pictures are judged twice: the paper's probe and one that goes on until nothing moves do not see the same.
+    for (run, task, protocol, word) in [
+        ("audio/gim", "phones", "converged", "phones"),
+        ("audio/gim", "speakers", "converged", "speakers"),
+        ("vision/gim", "classes", "converged", "images"),
+        ("vision/gim", "classes", "paper", "images, by the paper's probe"),
+    ] {
+        let of = |group: Group, module: usize| {
+            rows.iter().find(|s| {
+                s.run == run
+                    && s.task == task
+                    && s.protocol == protocol
+                    && s.labels == 1.0
+                    && s.group == group
+                    && s.module == module
+            })
+        };
+        let modules: Vec<&Summary> = (1..).map_while(|m| of(Group::Trained, m)).collect();
+        let Some(last) = modules.last() else { continue };
+        let steps: Vec<(f64, Option<f64>)> = modules.windows(2).filter_map(|w| difference(w[1], w[0])).collect();
+        if !steps.is_empty() {
+            let each: Vec<Verdict> = steps.iter().map(|d| Verdict::of(*d, 0.0)).collect();
+            let verdict = if each.contains(&Verdict::DidNotHold) {
+                Verdict::DidNotHold
+            } else if each.iter().all(|v| *v == Verdict::Held) {
+                Verdict::Held
+            } else {
+                Verdict::CannotTell
+            };
+            let list: Vec<String> = steps.iter().map(|d| points(*d)).collect();
+            out.push(Claim {
+                text: format!("Each module improves on the one below ({word})."),
+                verdict,
+                evidence: format!("module over the one below: {}{}", list.join(", "), stopped(modules.iter().copied())),
+            });
+        }
+        let mut compare = |text: String, other: Option<&Summary>, against: &str, side: Side| {
+            if let Some((other, d)) = other.and_then(|o| Some((o, difference(last, o)?))) {
+                let verdict = match side {
+                    Side::Above(least) => Verdict::of(d, least),
+                    Side::Below => Verdict::of((-d.0, d.1), 0.0),
+                };
+                let evidence = format!("last module against {against}: {}{}", points(d), stopped([*last, other]));
+                out.push(Claim { text, verdict, evidence });
+            }
+        };
+        compare(
+            format!("Greedy InfoMax learns: its last module beats the random encoder ({word})."),
+            of(Group::Random, last.module),
+            "the random encoder",
+            Side::Above(0.0),
+        );
+        let raw = of(Group::Mfcc, 0).or_else(|| of(Group::Raw, 0));
+        compare(format!("Its last module beats the input itself ({word})."), raw, "the input", Side::Above(0.0));
+        let domain = run.split('/').next().unwrap_or_default();
+        compare(
+            format!("Without end-to-end gradients it ends at most {NEAR:.0} points below CPC ({word})."),
+            last_module(rows, &format!("{domain}/cpc"), task, protocol),
+            "CPC",
+            Side::Above(-NEAR),
+        );
+        // With the labels of phones, supervised learning does better in the paper; with those of speakers or images, it does not.
+        let suffix = if domain == "audio" { format!("-{task}") } else { String::new() };
+        for (name, method) in
+            [("greedy-supervised", "greedy supervised learning"), ("supervised", "supervised learning")]
+        {
+            let other = last_module(rows, &format!("{domain}/{name}{suffix}"), task, protocol);
+            match task {
+                "phones" => compare(format!("It falls short of {method} ({word})."), other, method, Side::Below),
+                _ => compare(format!("It beats {method} ({word})."), other, method, Side::Above(0.0)),
+            }
+        }
+    }
+    for entry in entries {
+        let Some(than) = &entry.than else { continue };
+        let (task, text) = match entry.name.as_str() {
+            "audio/no-bptt" => ("phones", "Back-propagation through time in the GRU helps (phones)."),
+            "audio/no-gru" => ("phones", "The GRU helps (phones)."),
+            "audio/iterative" => ("phones", "Modules that learn one after the other end no better (phones)."),
+            "vision/iterative" => ("classes", "Modules that learn one after the other end no better (images)."),
+            _ => continue,
+        };
+        let (Some(full), Some(without)) =
+            (last_module(rows, than, task, "converged"), last_module(rows, &entry.name, task, "converged"))
+        else {
+            continue;
+        };
+        if let Some(d) = difference(full, without) {
+            let evidence = match entry.name.ends_with("iterative") {
+                true => format!("last module at once against one after the other: {}", points(d)),
+                false => format!("last module with it against without: {}", points(d)),
+            };
+            let evidence = evidence + &stopped([full, without]);
+            out.push(Claim { text: text.into(), verdict: Verdict::of(d, 0.0), evidence });
+        }
+    }
+    for (domain, word) in [("audio", "sound"), ("vision", "images")] {
+        let peak = |run: &str, schedule: &str| {
+            peaks.iter().find(|p| p.run == format!("{domain}/{run}") && p.schedule == schedule).map(|p| p.total_mb)
+        };
+        let Some(whole) = peak("cpc", "end to end") else { continue };
+        for (schedule, text) in [
+            ("all modules", "All modules at once take less memory than end to end"),
+            ("module 1 alone", "A module alone takes less memory than end to end"),
+        ] {
+            let Some(ours) = peak("gim", schedule) else { continue };
+            // A peak is counted, not sampled: there is no spread.
+            let verdict = if ours < whole { Verdict::Held } else { Verdict::DidNotHold };
+            let evidence = format!("peak of a step: {ours:.1} MB against {whole:.1} MB");
+            out.push(Claim { text: format!("{text} ({word})."), verdict, evidence });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::summary::summarise;
+    use crate::experiment::probe::Row;
+
+    #[test]
+    fn verdicts_follow_the_interval() {
+        assert_eq!(Verdict::of((2.0, Some(1.0)), 0.0), Verdict::Held);
+        assert_eq!(Verdict::of((2.0, Some(3.0)), 0.0), Verdict::CannotTell);
+        assert_eq!(Verdict::of((-2.0, Some(1.0)), 0.0), Verdict::DidNotHold);
+        assert_eq!(Verdict::of((-2.0, Some(0.5)), -3.0), Verdict::Held);
+        assert_eq!(Verdict::of((9.0, None), 0.0), Verdict::CannotTell);
+    }
+
+    /// Three seeds, in which nothing varies but by a tenth of a point.
+    fn rows(run: &str, accuracies: &[(Group, usize, f64)]) -> Vec<Summary> {
+        let mut rows = Vec::new();
+        for seed in 1..=3 {
+            rows.extend(accuracies.iter().map(|(group, module, accuracy)| Row {
+                group: *group,
+                module: *module,
+                task: "classes".into(),
+                protocol: "converged".into(),
+                labels: 1.0,
+                dims: 4,
+                train_rows: 10,
+                test_rows: 10,
+                accuracy: accuracy + 1e-3 * ((seed * (7 * module + 3)) % 5) as f64 / 5.0,
+                accuracy_no_silence: None,
+                macro_accuracy: *accuracy,
+                top5: None,
+                majority: 0.1,
+                l2: None,
+                iterations: 1,
+                converged: true,
+                seconds: 0.0,
+                seed: seed as u64,
+            }));
+        }
+        summarise(&entry(run, None), &rows)
+    }
+
+    fn entry(run: &str, than: Option<&str>) -> Entry {
+        Entry {
+            name: run.into(),
+            preset: "vision-quick".into(),
+            title: run.into(),
+            paper: None,
+            than: than.map(Into::into),
+            baselines: None,
+            tasks: None,
+            set: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn claims_are_judged_by_what_they_say() {
+        use Group::{Random, Raw, Trained};
+        let mut all = rows("vision/gim", &[(Trained, 1, 0.5), (Trained, 2, 0.6), (Random, 2, 0.4), (Raw, 0, 0.65)]);
+        all.extend(rows("vision/cpc", &[(Trained, 1, 0.62)]));
+        all.extend(rows("vision/supervised", &[(Trained, 1, 0.6)]));
+        all.extend(rows("vision/iterative", &[(Trained, 1, 0.5), (Trained, 2, 0.55)]));
+        let entries = [entry("vision/gim", None), entry("vision/iterative", Some("vision/gim"))];
+        let peak = |run: &str, schedule: &str, total_mb| Peak {
+            run: run.into(),
+            title: run.into(),
+            schedule: schedule.into(),
+            buffers_mb: total_mb,
+            state_mb: 0.0,
+            total_mb,
+            paper_gb: None,
+            paper_mark: None,
+        };
+        let peaks = [
+            peak("vision/gim", "all modules", 90.0),
+            peak("vision/gim", "module 1 alone", 40.0),
+            peak("vision/cpc", "end to end", 80.0),
+        ];
+        all.iter_mut().find(|s| s.run == "vision/cpc").unwrap().stopped = 2;
+        let claims = judge(&entries, &all, &peaks);
+        let verdict = |part: &str| {
+            let found: Vec<&Claim> = claims.iter().filter(|c| c.text.contains(part)).collect();
+            assert_eq!(found.len(), 1, "{part}: {claims:?}");
+            found[0].verdict
+        };
+        assert_eq!(verdict("improves on the one below"), Verdict::Held);
+        assert_eq!(verdict("beats the random encoder"), Verdict::Held);
+        assert_eq!(verdict("beats the input"), Verdict::DidNotHold);
+        assert_eq!(verdict("at most 3 points below CPC"), Verdict::Held);
+        assert_eq!(verdict("beats supervised learning"), Verdict::CannotTell);
+        assert_eq!(verdict("one after the other end no better"), Verdict::Held);
+        assert_eq!(verdict("at once take less memory"), Verdict::DidNotHold);
+        assert_eq!(verdict("alone takes less memory"), Verdict::Held);
+        let cpc = claims.iter().find(|c| c.text.contains("CPC")).unwrap();
+        assert!(cpc.evidence.ends_with("2 of the 6 probes were stopped after 150 iterations"), "{}", cpc.evidence);
+        assert!(!claims.iter().any(|c| c.text.contains("greedy supervised")), "there are no such runs");
+    }
+}

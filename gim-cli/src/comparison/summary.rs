@@ -1,0 +1,359 @@
+//! Means and spreads over seeds: the rows of tables.
+
+use std::collections::BTreeMap;
+
+use gim_eval::Interval;
+use serde::{Deserialize, Serialize};
+
+use crate::comparison::sweep::Entry;
+use crate::experiment::probe::{self, Row};
+use gim_eval::Group;
+
+/// A value of the paper and how far it is to be trusted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PaperValue {
+    /// Table of the paper.
+    pub table: String,
+    /// Corpus.
+    pub corpus: String,
+    /// Task, empty for memory.
+    pub task: String,
+    /// Method.
+    pub method: String,
+    /// Module, when the value is of one.
+    pub module: Option<usize>,
+    /// The value.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// C read in code, S in a public source, F off a figure, M recalled and not checked.
+    pub mark: String,
+}
+
+/// All values of the paper.
+pub fn paper() -> Vec<PaperValue> {
+    let text = include_str!("../../../results/paper.csv");
+    let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize().collect::<Result<_, _>>();
+    rows.unwrap_or_else(|e| unreachable!("the table is part of the program: {e}"))
+}
+
+/// A value and its mark, for people: recalled ones carry a `~`.
+pub fn with_mark(value: f64, mark: &str) -> String {
+    let about = if mark == "M" { "~" } else { "" };
+    format!("{about}{value} ({mark})")
+}
+
+/// Mean and spread of one probe of one run over seeds, in percent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Name of the run.
+    pub run: String,
+    /// What it is called.
+    pub title: String,
+    /// What was probed.
+    pub group: Group,
+    /// Module number; 0 for the input itself.
+    pub module: usize,
+    /// Task.
+    pub task: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Share of the training labels.
+    pub labels: f64,
+    /// Seeds.
+    pub seeds: usize,
+    /// Mean accuracy, %.
+    pub accuracy: f64,
+    /// Half-width of its 95 % interval over seeds; empty for one seed.
+    pub accuracy_ci95: Option<f64>,
+    /// Mean accuracy without silence, %.
+    pub no_silence: Option<f64>,
+    /// Half-width of its 95 % interval.
+    pub no_silence_ci95: Option<f64>,
+    /// Mean macro-averaged accuracy, %.
+    pub macro_accuracy: f64,
+    /// `accuracy` (without silence for phones) minus that of the random encoder at the same module.
+    pub over_random: Option<f64>,
+    /// The paper's accuracy, beside the method's last module.
+    pub paper: Option<f64>,
+    /// How the paper's value is known.
+    pub paper_mark: Option<String>,
+    /// Accuracy (without silence for phones) of every seed, for differences between runs.
+    #[serde(skip)]
+    pub by_seed: BTreeMap<u64, f64>,
+    /// Seeds whose probe was stopped before it met its tolerance.
+    #[serde(skip)]
+    pub stopped: usize,
+    /// Test rows that a seed's accuracy is a share of; the least over seeds.
+    #[serde(skip)]
+    pub test_rows: usize,
+    /// Rows that were fitted on; the most over seeds.
+    #[serde(skip)]
+    pub train_rows: usize,
+    /// Differences of `by_seed` to the random encoder at the same module, of the seeds that have it.
+    #[serde(skip)]
+    pub over_random_by_seed: BTreeMap<u64, f64>,
+}
+
+impl Summary {
+    /// What was probed, for people; `None` for groups that tables skip.
+    pub fn features(&self) -> Option<String> {
+        probe::name(self.group, self.module)
+    }
+
+    /// Whether the other is this probe of what nobody trained over again, with the same seeds or some of them: runs share it, or
+    /// came to the same.
+    pub fn covers_baseline(&self, other: &Self) -> bool {
+        let key = |s: &Self| (s.group, s.module, s.task.clone(), s.protocol.clone(), s.labels.to_bits());
+        let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
+        self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
+    }
+
+    /// Mean and half-width of what the run is judged by: without silence for phones.
+    pub fn judged(&self) -> (f64, Option<f64>) {
+        match self.no_silence {
+            Some(mean) => (mean, self.no_silence_ci95),
+            None => (self.accuracy, self.accuracy_ci95),
+        }
+    }
+}
+
+/// The paper's value and its mark, for people; nothing where there is none.
+pub fn reported(value: Option<f64>, mark: Option<&str>) -> String {
+    value.zip(mark).map_or(String::new(), |(v, m)| with_mark(v, m))
+}
+
+/// A difference and its half-width, for people.
+pub fn signed(mean: f64, half: Option<f64>) -> String {
+    half.map_or(format!("{mean:+.1}"), |h| format!("{mean:+.1} ± {h:.1}"))
+}
+
+/// Mean and half-width, for people.
+pub fn with(mean: f64, half: Option<f64>) -> String {
+    half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))
+}
+
+/// The rows of one run's probes over all its seeds.
+pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
+    type Key = (String, String, u64, Group, usize);
+    let mut by: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
+    for r in rows {
+        by.entry((r.task.clone(), r.protocol.clone(), r.labels.to_bits(), r.group, r.module)).or_default().push(r);
+    }
+    let mean = |rows: &[&Row], f: &dyn Fn(&Row) -> Option<f64>| -> Option<Interval> {
+        Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
+    };
+    let last = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.module).max();
+    let paper = paper();
+    let mut out = Vec::new();
+    for (key @ (task, protocol, _, group, module), rows) in &by {
+        let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
+        let no_silence = mean(rows, &|r| r.accuracy_no_silence);
+        let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
+        let ours =
+            |rows: &[&Row]| Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean);
+        let random = (*group == Group::Trained)
+            .then(|| by.get(&(key.0.clone(), key.1.clone(), key.2, Group::Random, key.4)))
+            .flatten();
+        let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
+        let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.judged());
+        let over_by_seed =
+            rows.iter().filter_map(|r| Some((r.seed, 100.0 * (r.judged() - of_seed(r.seed)?)))).collect();
+        let method = match group {
+            Group::Trained if Some(*module) == last => entry.paper.as_deref(),
+            Group::Random if Some(*module) == last => Some("random"),
+            Group::Mfcc => Some("mfcc"),
+            _ => None,
+        };
+        let reported = method.filter(|_| rows[0].labels == 1.0 && protocol != "knn").and_then(|method| {
+            paper.iter().find(|p| p.method == method && &p.task == task && p.table != "error by module")
+        });
+        out.push(Summary {
+            run: entry.name.clone(),
+            title: entry.title.clone(),
+            group: *group,
+            module: *module,
+            task: task.clone(),
+            protocol: protocol.clone(),
+            labels: rows[0].labels,
+            seeds: rows.len(),
+            accuracy: accuracy.mean,
+            accuracy_ci95: half(&accuracy),
+            no_silence: no_silence.as_ref().map(|i| i.mean),
+            no_silence_ci95: no_silence.as_ref().and_then(half),
+            macro_accuracy: mean(rows, &|r| Some(r.macro_accuracy)).map_or(f64::NAN, |i| i.mean),
+            over_random: over,
+            paper: reported.map(|p| p.value),
+            paper_mark: reported.map(|p| p.mark.clone()),
+            by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.judged())).collect(),
+            stopped: rows.iter().filter(|r| r.protocol == "converged" && !r.converged).count(),
+            test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
+            train_rows: rows.iter().map(|r| r.train_rows).max().unwrap_or(0),
+            over_random_by_seed: over_by_seed,
+        });
+    }
+    out
+}
+
+/// An ablation beside what it is compared with, at the last module of each, in percent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ablation {
+    /// Name of the run.
+    pub run: String,
+    /// What was changed.
+    pub title: String,
+    /// Task.
+    pub task: String,
+    /// Protocol.
+    pub protocol: String,
+    /// Its last module.
+    pub module: usize,
+    /// Mean accuracy (without silence for phones), %.
+    pub accuracy: f64,
+    /// Half-width of its 95 % interval over seeds.
+    pub accuracy_ci95: Option<f64>,
+    /// Name of the run it is compared with.
+    pub than: String,
+    /// That run's accuracy at its last module.
+    pub reference: f64,
+    /// Mean difference over the seeds that both have.
+    pub difference: f64,
+    /// Half-width of the difference's 95 % interval.
+    pub difference_ci95: Option<f64>,
+    /// The paper's accuracy.
+    pub paper: Option<f64>,
+    /// How the paper's value is known.
+    pub paper_mark: Option<String>,
+}
+
+/// Mean and half-width of the differences between the seeds that both have.
+pub fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)> {
+    let paired: Vec<f64> = a.by_seed.iter().filter_map(|(seed, x)| Some(x - b.by_seed.get(seed)?)).collect();
+    let interval = Interval::of(&paired)?;
+    Some((interval.mean, (interval.n > 1).then_some(interval.half_width)))
+}
+
+/// The trained rows at a run's last module.
+pub fn last_module<'a>(rows: &'a [Summary], run: &str, task: &str, protocol: &str) -> Option<&'a Summary> {
+    rows.iter()
+        .filter(|s| s.run == run && s.task == task && s.protocol == protocol && s.labels == 1.0)
+        .filter(|s| s.group == Group::Trained)
+        .max_by_key(|s| s.module)
+}
+
+/// All ablations of a comparison.
+pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
+    let mut out = Vec::new();
+    for e in entries {
+        let Some(than) = &e.than else { continue };
+        let own = rows.iter().filter(|s| s.run == e.name);
+        let tasks: std::collections::BTreeSet<(&str, &str)> = own.map(|s| (&*s.task, &*s.protocol)).collect();
+        for (task, protocol) in tasks {
+            let (Some(a), Some(b)) =
+                (last_module(rows, &e.name, task, protocol), last_module(rows, than, task, protocol))
+            else {
+                continue;
+            };
+            let Some((difference, difference_ci95)) = difference(a, b) else { continue };
+            let (accuracy, accuracy_ci95) = a.judged();
+            out.push(Ablation {
+                run: e.name.clone(),
+                title: e.title.clone(),
+                task: task.to_owned(),
+                protocol: protocol.to_owned(),
+                module: a.module,
+                accuracy,
+                accuracy_ci95,
+                than: than.clone(),
+                reference: b.judged().0,
+                difference,
+                difference_ci95,
+                paper: a.paper,
+                paper_mark: a.paper_mark.clone(),
+            });
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str, than: Option<&str>) -> Entry {
+        Entry {
+            name: name.into(),
+            preset: "audio-quick".into(),
+            title: name.into(),
+            paper: Some("gim".into()),
+            than: than.map(Into::into),
+            baselines: None,
+            tasks: None,
+            set: Vec::new(),
+        }
+    }
+
+    fn row(group: Group, module: usize, seed: u64, accuracy: f64) -> Row {
+        Row {
+            group,
+            module,
+            task: "phones".into(),
+            protocol: "converged".into(),
+            labels: 1.0,
+            dims: 4,
+            train_rows: 10,
+            test_rows: 10,
+            accuracy,
+            accuracy_no_silence: Some(accuracy - 0.1),
+            macro_accuracy: accuracy,
+            top5: None,
+            majority: 0.1,
+            l2: None,
+            iterations: 1,
+            converged: true,
+            seconds: 0.0,
+            seed,
+        }
+    }
+
+    #[test]
+    fn means_differences_and_the_papers_values() {
+        let rows = [
+            row(Group::Random, 1, 1, 0.3),
+            row(Group::Trained, 1, 1, 0.5),
+            row(Group::Trained, 2, 1, 0.6),
+            row(Group::Trained, 2, 2, 0.7),
+        ];
+        let of = summarise(&entry("a", None), &rows);
+        let find = |module| of.iter().find(|s| s.group == Group::Trained && s.module == module).unwrap();
+        assert_eq!((find(1).seeds, find(1).accuracy_ci95, find(1).paper), (1, None, None));
+        assert!((find(1).over_random.unwrap() - 20.0).abs() < 1e-9);
+        let last = find(2);
+        assert!((last.accuracy - 65.0).abs() < 1e-9 && (last.judged().0 - 55.0).abs() < 1e-9);
+        assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
+        assert_eq!(with_mark(62.5, "M"), "~62.5 (M)");
+
+        let better: Vec<Row> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
+        let mut all = of.clone();
+        all.extend(summarise(&entry("b", Some("a")), &better));
+        let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
+        assert_eq!(found.len(), 1);
+        assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
+        assert_eq!((found[0].module, found[0].than.as_str()), (2, "a"));
+    }
+
+    #[test]
+    fn baselines_of_fewer_seeds_are_covered() {
+        let of = |seeds: &[u64], group, accuracy| {
+            let rows: Vec<Row> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
+            summarise(&entry("a", None), &rows).remove(0)
+        };
+        let random = |seeds: &[u64]| of(seeds, Group::Random, 0.3);
+        assert!(random(&[1, 2, 3]).covers_baseline(&random(&[1, 2, 3])));
+        assert!(random(&[1, 2, 3]).covers_baseline(&random(&[2])));
+        assert!(!random(&[1, 2]).covers_baseline(&random(&[1, 2, 3])));
+        assert!(!random(&[1]).covers_baseline(&of(&[1], Group::Random, 0.4)));
+        assert!(!random(&[1]).covers_baseline(&of(&[1], Group::Mfcc, 0.3)));
+        assert!(!of(&[1], Group::Trained, 0.3).covers_baseline(&of(&[1], Group::Trained, 0.3)));
+    }
+}

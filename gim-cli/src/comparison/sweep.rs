@@ -1,0 +1,250 @@
+//! What a comparison consists of: a file that lists runs, each a preset and what it changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gim_core::{Error, Result};
+use serde::Deserialize;
+
+use crate::experiment::config::Config;
+
+/// The comparisons that come with the program.
+pub const SWEEPS: [(&str, &str); 3] = [
+    ("quick", include_str!("../../sweeps/quick.toml")),
+    ("small", include_str!("../../sweeps/small.toml")),
+    ("paper", include_str!("../../sweeps/paper.toml")),
+];
+
+/// One line of a comparison.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Folder below the output folder, e.g. `audio/gim`.
+    pub name: String,
+    /// Preset or configuration file.
+    pub preset: String,
+    /// What tables and figures call it.
+    pub title: String,
+    /// Method of the paper's table whose value stands beside it.
+    #[serde(default)]
+    pub paper: Option<String>,
+    /// The run that an ablation is compared with; none for a method.
+    #[serde(default)]
+    pub than: Option<String>,
+    /// An earlier run whose rows of the random encoder and of the input stand beside this one's too, since both start from the
+    /// same weights and read the same corpus; its own are made when not given.
+    #[serde(default)]
+    pub baselines: Option<String>,
+    /// Tasks to probe; all of the domain when not given.
+    #[serde(default)]
+    pub tasks: Option<Vec<String>>,
+    /// Changes to the preset, each `section.key=value`.
+    #[serde(default)]
+    pub set: Vec<String>,
+}
+
+/// A comparison as a file holds it: runs of its own, and those of another with other presets.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    seeds: u64,
+    #[serde(default)]
+    run: Vec<Entry>,
+    /// The comparison that comes along whose runs these are as well; a run of the same name takes its place.
+    like: Option<String>,
+    /// Runs of the other that make no sense here.
+    #[serde(default)]
+    without: Vec<String>,
+    /// Presets to use instead of the other's.
+    #[serde(default)]
+    presets: BTreeMap<String, String>,
+}
+
+/// A list of runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// Seeds of every run.
+    pub seeds: u64,
+    /// The runs, in the order in which they are made.
+    pub run: Vec<Entry>,
+}
+
+impl Entry {
+    /// The configuration, with further changes.
+    ///
+    /// # Errors
+    /// When the preset or a change is wrong.
+    pub fn config(&self, more: &[String]) -> Result<Config> {
+        Config::load(&self.preset, &[&self.set[..], more].concat())
+    }
+
+    /// Tasks that are probed.
+    ///
+    /// # Errors
+    /// When the configuration is wrong.
+    pub fn tasks(&self) -> Result<Vec<String>> {
+        let all = self.config(&[])?.domain.experiment().tasks().iter().map(|t| (*t).to_owned()).collect();
+        Ok(self.tasks.clone().unwrap_or(all))
+    }
+}
+
+impl Sweep {
+    /// A comparison by name, or from a file.
+    ///
+    /// # Errors
+    /// When there is none, or what it lists does not make sense.
+    pub fn load(source: &str) -> Result<Self> {
+        let text = match SWEEPS.iter().find(|s| s.0 == source) {
+            Some(sweep) => sweep.1.to_owned(),
+            None => std::fs::read_to_string(source).map_err(|e| {
+                let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
+                Error::file(
+                    source,
+                    format_args!("is neither a comparison nor a readable file: {e}"),
+                    format_args!("comparisons are {}", names.join(", ")),
+                )
+            })?,
+        };
+        let Listed { seeds, mut run, like, without, presets } =
+            toml::from_str(&text).map_err(|e: toml::de::Error| {
+                let what = e.to_string().trim_end().replace('\n', " ");
+                Error::file(source, format_args!("is no list of runs: {what}"), "mend the file")
+            })?;
+        if let Some(like) = like {
+            if !SWEEPS.iter().any(|s| s.0 == like) {
+                let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
+                let what = format!("wants to be like `{like}`, which does not come along");
+                return Err(Error::file(source, what, format_args!("use {}", names.join(", "))));
+            }
+            let mut all = Self::load(&like)?.run;
+            if let Some(unknown) = without.iter().find(|name| !all.iter().any(|e| &e.name == *name)) {
+                let what = format!("leaves out `{unknown}`, which `{like}` does not have");
+                return Err(Error::file(source, what, "mend the file"));
+            }
+            all.retain(|e| !without.contains(&e.name));
+            for e in &mut all {
+                match run.iter().position(|own| own.name == e.name) {
+                    Some(own) => *e = run.remove(own),
+                    None => e.preset = presets.get(&e.preset).cloned().unwrap_or_else(|| e.preset.clone()),
+                }
+            }
+            all.append(&mut run);
+            run = all;
+        }
+        let sweep = Self { seeds, run };
+        sweep.check(source)?;
+        Ok(sweep)
+    }
+
+    fn check(&self, source: &str) -> Result<()> {
+        let wrong = |what: String| Err(Error::file(source, what, "mend the file"));
+        let mut names = BTreeSet::new();
+        if self.run.is_empty() || self.seeds == 0 {
+            return wrong("lists no run, or no seed".into());
+        }
+        for e in &self.run {
+            let plain = e.name.split('/').all(|p| !p.is_empty() && !p.starts_with('.')) && !e.name.starts_with('/');
+            if !plain || !names.insert(&e.name) {
+                return wrong(format!("names the run `{}` twice, or it is no folder", e.name));
+            }
+        }
+        for (i, e) in self.run.iter().enumerate() {
+            if let Some(than) = e.than.as_ref().filter(|t| !names.contains(t)) {
+                return wrong(format!("compares `{}` with `{than}`, which it does not list", e.name));
+            }
+            if let Some(of) = &e.baselines {
+                let Some(run) = self.run[..i].iter().find(|r| &r.name == of) else {
+                    return wrong(format!(
+                        "wants the baselines of `{of}` for `{}`, but does not list it before",
+                        e.name
+                    ));
+                };
+                let theirs = run.tasks()?;
+                if let Some(task) = e.tasks()?.iter().find(|t| !theirs.contains(t)) {
+                    let what = format!("wants the baselines of `{of}` for `{}`, which does not probe {task}", e.name);
+                    return wrong(what);
+                }
+            }
+            let known = e.config(&[])?.domain.experiment().tasks();
+            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
+                return wrong(format!("probes `{}` for `{task}`; its tasks are {}", e.name, known.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The runs whose names begin with `prefix`, and those they are compared with or share baselines with.
+    pub fn only(mut self, prefix: &str) -> Self {
+        let mut wanted: BTreeSet<String> =
+            self.run.iter().map(|e| e.name.clone()).filter(|n| n.starts_with(prefix)).collect();
+        loop {
+            let named = self.run.iter().filter(|e| wanted.contains(&e.name));
+            let more: Vec<String> = named.flat_map(|e| [e.than.clone(), e.baselines.clone()]).flatten().collect();
+            let before = wanted.len();
+            wanted.extend(more);
+            if wanted.len() == before {
+                break;
+            }
+        }
+        self.run.retain(|e| wanted.contains(&e.name));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comparisons_that_come_along_make_sense() {
+        for (name, _) in SWEEPS {
+            let sweep = Sweep::load(name).unwrap();
+            assert!(sweep.run.iter().any(|e| e.than.is_some()), "{name} has an ablation");
+            for e in &sweep.run {
+                assert!(e.preset.ends_with(&format!("-{name}")), "{}: {}", e.name, e.preset);
+            }
+            let audio = sweep.only("audio/no-gru");
+            assert_eq!(audio.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["audio/gim", "audio/no-gru"]);
+        }
+    }
+
+    /// What a wanted run is compared with has baselines of its own.
+    #[test]
+    fn a_part_of_a_comparison_is_whole() {
+        let run = |name: &str, more: &str| {
+            format!("[[run]]\nname = \"{name}\"\ntitle = \"T\"\npreset = \"audio-quick\"\n{more}\n")
+        };
+        let runs = [run("c", ""), run("b", "baselines = \"c\""), run("a", "than = \"b\""), run("d", "")];
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("seeds = 1\n{}", runs.concat())).unwrap();
+        let part = Sweep::load(&file.path().to_string_lossy()).unwrap().only("a");
+        assert_eq!(part.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["c", "b", "a"]);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let run = "[[run]]\nname = \"a\"\ntitle = \"A\"\npreset = \"audio-quick\"\n";
+        let load = |text: String| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            Sweep::load(&file.path().to_string_lossy()).map_err(|e| e.to_string())
+        };
+        assert!(load(format!("seeds = 1\n{run}")).is_ok());
+        for (text, says) in [
+            (format!("seeds = 1\n{run}{run}"), "twice"),
+            (format!("seeds = 1\n{run}than = \"b\"\n"), "`b`"),
+            (format!("seeds = 1\n{run}tasks = [\"classes\"]\n"), "phones, speakers"),
+            (
+                format!("seeds = 1\n{run}tasks = [\"phones\"]\n{}baselines = \"a\"\n", run.replace("\"a\"", "\"b\"")),
+                "does not probe speakers",
+            ),
+            (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
+            (format!("seeds = 1\n{run}more = 1\n"), "more"),
+            (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),
+            (format!("seeds = 1\nlike = \"quick\"\nwithout = [\"b\"]\n{run}"), "leaves out `b`"),
+            ("seeds = 1\nrun = []\n".into(), "no run"),
+        ] {
+            let e = load(text).unwrap_err();
+            assert!(e.contains(says), "{e}");
+        }
+    }
+}

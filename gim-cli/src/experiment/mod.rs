@@ -1,0 +1,10 @@
+//! One run: its configuration, folder, training, features and probes.
+
+pub mod config;
+pub mod domain;
+pub mod environment;
+pub mod extract;
+pub mod latent;
+pub mod probe;
+pub mod progress;
+pub mod train;

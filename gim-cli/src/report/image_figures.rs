@@ -1,0 +1,175 @@
+//! Figures that show the pictures themselves: what excites a neuron, nearest neighbours, and what is mistaken for what.
+
+use std::path::Path;
+
+use gim_core::{Error, Key, Pool, Purpose, Result};
+use gim_eval::{FeatureFile, Probe, Split, nearest};
+use gim_vision::dataset;
+use gim_vision::dataset::image::Picture;
+use ndarray::Axis;
+
+use crate::experiment::domain::{View, VisionConfig};
+use crate::experiment::{probe, train};
+use crate::figures::{
+    ConfusionMap, Figure, Neighbour, NeighbourRow, Neighbours, Neuron, PatchFigure, PatchRow, QueryBlock, Tile,
+    confusion, neighbours, patches,
+};
+
+/// Test pictures whose patches are looked at.
+const LOOKED_AT: usize = 1000;
+/// Neurons shown for each module, spread evenly over its channels.
+const NEURONS: usize = 6;
+/// Patches shown for each neuron, of different pictures.
+const SHOWN: usize = 4;
+/// Queries and neighbours.
+const QUERIES: usize = 2;
+const NEAREST: usize = 8;
+
+/// All of them, with their file names.
+///
+/// # Errors
+/// When the run, its corpus or its features cannot be read, or the features are of another corpus.
+pub fn draw(
+    run_folder: &Path,
+    config: &VisionConfig,
+    features: &Path,
+    subtitle: &str,
+) -> Result<Vec<(Figure, &'static str)>> {
+    let view = config.view()?;
+    let file = FeatureFile::open(features)?;
+    if file.provenance().corpus_digest != view.corpus().digest() {
+        let what = format!("holds features of another corpus than {}", view.corpus().root().display());
+        return Err(Error::file(features, what, "name the corpus it was made of by data.path or GIM_DATA"));
+    }
+    Ok(vec![
+        (exciting(run_folder, &view, subtitle)?, "patches"),
+        (near(&view, &file, subtitle)?, "neighbours"),
+        (mistaken(&view, &file, subtitle)?, "confusion"),
+    ])
+}
+
+fn tile(p: Picture) -> Tile {
+    Tile { height: p.height, width: p.width, channels: p.channels, pixels: p.pixels }
+}
+
+/// Pixels of patch number `patch` of a picture.
+fn patch_of(view: &View, picture: &Picture, patch: usize) -> Tile {
+    let patches = view.patches();
+    let cols = patches.along(picture.width);
+    let (top, left) = (patch / cols * patches.stride, patch % cols * patches.stride);
+    let c = picture.channels;
+    let rows = (top..top + patches.size)
+        .flat_map(|y| picture.pixels[(y * picture.width + left) * c..][..patches.size * c].iter().copied());
+    Tile { height: patches.size, width: patches.size, channels: c, pixels: rows.collect() }
+}
+
+/// The patches of test pictures that excite some neurons most.
+fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
+    let pool = Pool::new();
+    let (_, mut stack, _) = train::open(run_folder, &pool)?;
+    let test = view.corpus().split(dataset::Split::Test);
+    // Spread over the corpus, which lists class after class.
+    let looked_at: Vec<usize> = test.iter().copied().step_by(test.len().div_ceil(LOOKED_AT).max(1)).collect();
+    // (activation, picture, patch) of the best, for each module and shown neuron.
+    let mut best: Vec<Vec<Vec<(f32, usize, usize)>>> = Vec::new();
+    let mut channels = Vec::new();
+    for part in looked_at.chunks(16) {
+        let pictures = part.iter().map(|i| view.picture(*i)).collect::<Result<Vec<_>>>()?;
+        let modules = view.patch_features(&pictures, &mut stack, &pool)?;
+        best.resize_with(modules.len(), || vec![Vec::new(); NEURONS]);
+        channels = modules.iter().map(|m| m.ncols()).collect();
+        for (m, features) in modules.iter().enumerate() {
+            let per_picture = features.nrows() / part.len();
+            for (n, best) in best[m].iter_mut().enumerate() {
+                let neuron = n * features.ncols() / NEURONS;
+                for (p, picture) in part.iter().enumerate() {
+                    let rows = (0..per_picture).map(|r| (features[[p * per_picture + r, neuron]], *picture, r));
+                    best.extend(rows.max_by(|a, b| a.0.total_cmp(&b.0)));
+                }
+                best.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                best.truncate(SHOWN);
+            }
+        }
+    }
+    let mut rows = Vec::new();
+    for (m, neurons) in best.into_iter().enumerate() {
+        let mut shown = Vec::new();
+        for (n, best) in neurons.into_iter().enumerate() {
+            let tiles = best.iter().map(|(_, i, patch)| Ok(patch_of(view, &view.picture(*i)?, *patch)));
+            shown.push(Neuron { index: n * channels[m] / NEURONS, patches: tiles.collect::<Result<_>>()? });
+        }
+        rows.push(PatchRow { title: format!("Module {}", m + 1), neurons: shown });
+    }
+    patches(&PatchFigure {
+        title: "Patches that excite a neuron most".into(),
+        subtitle: format!("{subtitle}; {} test pictures, at most one patch of each", looked_at.len()),
+        rows,
+    })
+}
+
+/// Nearest neighbours of two test pictures among all test pictures, module by module.
+fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
+    let corpus = view.corpus();
+    let mut items: Vec<(usize, bool)> = Vec::new();
+    for (split, test) in [(dataset::Split::Train, false), (dataset::Split::Test, true)] {
+        items.extend(corpus.split(split).iter().map(|i| (*i, test)));
+    }
+    // The order of the feature file.
+    items.sort_by_key(|i| i.0);
+    let rows: Vec<usize> = (0..items.len()).filter(|r| items[*r].1).collect();
+    let pictures: Vec<usize> = rows.iter().map(|r| items[*r].0).collect();
+    let queries: Vec<usize> = (0..QUERIES).map(|q| (2 * q + 1) * pictures.len() / (2 * QUERIES)).collect();
+    let name = |i: usize| corpus.label(i).map_or("unknown".to_owned(), |l| corpus.classes()[l].replace('_', " "));
+    let mut groups: Vec<(String, String)> = Vec::new();
+    for g in file.groups() {
+        if g == "baseline_pixels" {
+            groups.insert(0, (g.to_owned(), "Raw pixels".into()));
+        } else if g.starts_with("module_") {
+            groups.push((g.to_owned(), g.replace("module_", "Module ")));
+        }
+    }
+    let mut blocks = Vec::new();
+    for q in &queries {
+        blocks.push(QueryBlock {
+            tile: tile(view.picture(pictures[*q])?),
+            label: name(pictures[*q]),
+            rows: Vec::new(),
+        });
+    }
+    for (group, title) in groups {
+        let features = file.read_means(&group)?.select(Axis(0), &rows);
+        for ((q, found), block) in queries.iter().zip(nearest(features.view(), &queries, NEAREST)?).zip(&mut blocks) {
+            let of = |i: &usize| {
+                let same_class = corpus.label(pictures[*i]) == corpus.label(pictures[*q]);
+                Ok(Neighbour {
+                    tile: tile(view.picture(pictures[*i])?),
+                    same_class,
+                    label: if same_class { String::new() } else { name(pictures[*i]) },
+                })
+            };
+            let neighbours = found.iter().map(of).collect::<Result<_>>()?;
+            block.rows.push(NeighbourRow { title: title.clone(), neighbours });
+        }
+    }
+    neighbours(&Neighbours {
+        title: "Nearest neighbours by module (cosine)".into(),
+        subtitle: subtitle.to_owned(),
+        queries: blocks,
+    })
+}
+
+/// Confusion of the linear probe on the last module.
+fn mistaken(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
+    let last = file.groups().filter(|g| g.starts_with("module_")).count();
+    let examples = file.examples(&format!("module_{last}"), "class")?;
+    let key = Key::new(file.provenance().seed, Purpose::Probe);
+    let train = examples.part(Split::Train);
+    let fitted = Probe::Converged(probe::converged(&train)).fit(&train, key)?;
+    let score = fitted.evaluate(&examples.part(Split::Test), None)?;
+    confusion(&ConfusionMap {
+        title: format!("What the probe of module {last} takes for what"),
+        subtitle: format!("{subtitle}; top-1 {:.1} %", 100.0 * score.accuracy),
+        names: view.corpus().classes().iter().map(|c| c.replace('_', " ")).collect(),
+        confusion: score.confusion,
+    })
+}

@@ -1,0 +1,5 @@
+//! Figures, tables and pages of runs.
+
+pub mod draw;
+pub mod image_figures;
+pub mod page;

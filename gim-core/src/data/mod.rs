@@ -1,0 +1,3 @@
+//! Batches made beside training, in order.
+
+pub mod loader;

@@ -1,0 +1,42 @@
+//! Modules that take turns on one thread: simultaneous and iterative training.
+
+use super::{ModuleReport, Turn, run_module};
+use crate::activations::Layout;
+use crate::kernels::on_pool_thread;
+use crate::link::{Packet, Slot};
+use crate::module::Mode;
+use crate::stack::Stack;
+use crate::{Result, Scalar};
+
+/// One batch through the modules, in turn. `modes` says who learns; modules beyond it do not run.
+///
+/// With all of them learning this is *simultaneous* training; with one learning above frozen ones it is a step of *iterative*
+/// training.
+///
+/// # Errors
+/// When a module diverges.
+pub fn step_in_turn<F: Scalar>(
+    stack: &mut Stack<F>,
+    layouts: &[Layout],
+    packet: Packet<F>,
+    seed: u64,
+    modes: &[Mode],
+    observe: &mut (dyn FnMut(ModuleReport) + Send),
+) -> Result<()> {
+    on_pool_thread(|| {
+        let mut source = Slot::new(Some(packet));
+        for (i, (module, mode)) in stack.modules_mut().iter_mut().zip(modes).enumerate() {
+            let mut sink = Slot::default();
+            let turn = Turn { seed, module: i + 1, mode: *mode, output: layouts[i + 1] };
+            run_module(&mut **module, &mut source, &mut sink, turn, observe)?;
+            source = sink;
+        }
+        Ok(())
+    })
+}
+
+/// Which modules run and learn at a step of iterative training, where each module in turn learns for `steps_each` steps.
+pub fn iterative_modes(step: u64, steps_each: u64, modules: usize) -> Vec<Mode> {
+    let learning = ((step / steps_each.max(1)) as usize).min(modules.saturating_sub(1));
+    (0..=learning).map(|m| if m == learning { Mode::Learn } else { Mode::Frozen }).collect()
+}

@@ -1,0 +1,64 @@
+//! How modules take turns. All schedules are the same loop over links; only the links and the modes differ.
+//!
+//! A module's turn is: receive, forward, send on, learn. Since nothing ever comes back, sending before learning is exact,
+//! and every schedule that shows every batch to every module in order gives the same bits.
+
+mod in_turn;
+
+use std::sync::Arc;
+
+pub use in_turn::{iterative_modes, step_in_turn};
+
+use crate::activations::Layout;
+use crate::link::{Packet, Sink, Source};
+use crate::loss::{LossReport, StepInfo};
+use crate::module::{Mode, Module};
+use crate::{Result, Scalar};
+
+/// What a module reports of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ModuleReport {
+    /// One-based module number.
+    pub module: usize,
+    /// Step of the run.
+    pub step: u64,
+    /// Its loss.
+    pub loss: LossReport,
+}
+
+/// What a module's turns have in common, besides its batches.
+#[derive(Debug, Clone, Copy)]
+pub struct Turn {
+    /// Seed of the run.
+    pub seed: u64,
+    /// One-based number of the module.
+    pub module: usize,
+    /// What it is to do.
+    pub mode: Mode,
+    /// How its output is stored.
+    pub output: Layout,
+}
+
+/// Serves all batches of `source`: the one loop behind every schedule.
+///
+/// # Errors
+/// When the module diverges; the batches after that are not received.
+pub fn run_module<F: Scalar>(
+    module: &mut dyn Module<F>,
+    source: &mut dyn Source<F>,
+    sink: &mut dyn Sink<F>,
+    turn: Turn,
+    observe: &mut dyn FnMut(ModuleReport),
+) -> Result<()> {
+    while let Some(Packet { x, step, labels }) = source.recv() {
+        module.forward(&x, turn.output, turn.mode);
+        sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels) });
+        if turn.mode == Mode::Learn {
+            let info = StepInfo { seed: turn.seed, step, module: turn.module as u32, labels: &labels };
+            let loss = module.learn(&x, info)?;
+            observe(ModuleReport { module: turn.module, step, loss });
+        }
+        module.release();
+    }
+    Ok(())
+}

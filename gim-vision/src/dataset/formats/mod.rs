@@ -1,0 +1,52 @@
+//! Corpora of pictures, in the formats they are published in; [`open`] tells which one a folder holds.
+//!
+//! | format | files |
+//! |---|---|
+//! | STL-10 | `train_X.bin train_y.bin test_X.bin test_y.bin`, optional `unlabeled_X.bin class_names.txt fold_indices.txt` |
+//! | CIFAR-10 | `data_batch_1.bin` … `data_batch_5.bin test_batch.bin`, optional `batches.meta.txt` |
+//! | CIFAR-100 | `train.bin test.bin`, optional `fine_label_names.txt` |
+//! | IDX (MNIST's) | `train-images-idx3-ubyte train-labels-idx1-ubyte t10k-…`, `.gz` or not, optional `classes.txt` |
+//! | class folders | `train/<class>/*` and `test/` or `val/`, or `<class>/*`: JPEG and PNG of any size |
+
+mod cifar;
+mod folders;
+mod idx;
+mod records;
+mod stl10;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use gim_core::{Error, Result};
+
+use super::image_dataset::{CorpusOptions, ImageCorpus};
+
+/// Opens the corpus in a folder, whatever format it has; see the [module](self).
+///
+/// # Errors
+/// No such folder, or nothing in it that is a corpus; a file that is missing, damaged, of the wrong length, or does not fit
+/// the others; a label out of range; a class without pictures; a picture smaller than `options.min_side`; a folder that links
+/// count twice. Bad pictures are no error with `options.skip_bad`, unless no other is left.
+pub fn open(root: &Path, options: &CorpusOptions) -> Result<Arc<dyn ImageCorpus>> {
+    if !root.is_dir() {
+        let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
+        return Err(Error::file(root, what, "give the folder that holds the corpus"));
+    }
+    // The archives of STL-10 and CIFAR unpack into a folder of their own.
+    let inner = ["", "stl10_binary", "cifar-10-batches-bin", "cifar-100-binary"].map(|name| root.join(name));
+    for dir in &inner {
+        if stl10::is_at(dir) {
+            return Ok(Arc::new(stl10::open(dir, options)?));
+        }
+        if cifar::is_10_at(dir) {
+            return Ok(Arc::new(cifar::open_10(dir, options)?));
+        }
+        if cifar::is_100_at(dir) {
+            return Ok(Arc::new(cifar::open_100(dir, options)?));
+        }
+    }
+    if idx::is_at(root) {
+        return Ok(Arc::new(idx::open(root, options)?));
+    }
+    Ok(Arc::new(folders::open(root, options)?))
+}

@@ -1,0 +1,276 @@
+//! Pictures in memory: decoded, turned upright, grey or in colour, resized.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use gim_core::data::loader::guarded;
+use gim_core::{Error, Result};
+use image::imageops::{FilterType, resize};
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
+use serde::{Deserialize, Serialize};
+
+/// A picture whose pixels take more bytes than this is refused: a damaged header may declare anything.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Bytes of a file that nearly always hold all of a picture's headers.
+const HEAD: usize = 1 << 16;
+
+/// What a channel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Colour {
+    /// One channel, the luma.
+    #[default]
+    Grey,
+    /// Three channels: red, green, blue.
+    Rgb,
+}
+
+impl Colour {
+    /// Numbers a pixel has.
+    pub fn channels(self) -> usize {
+        match self {
+            Self::Grey => 1,
+            Self::Rgb => 3,
+        }
+    }
+}
+
+/// Pixels (H, W, C), interleaved, row after row from the top.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// H
+    pub height: usize,
+    /// W
+    pub width: usize,
+    /// C: 1 (grey) or 3 (red, green, blue).
+    pub channels: usize,
+    /// (H, W, C), 0 ..= 255
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// From pixels (H, W, C) with C = 1 or 3.
+    pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>) -> Self {
+        assert!(channels == 1 || channels == 3, "{channels} channels");
+        assert_eq!(pixels.len(), height * width * channels, "pixels of ({height}, {width}, {channels})");
+        Self { height, width, channels, pixels }
+    }
+
+    /// Decodes a JPEG or PNG file: whatever its name says, and turned upright as its EXIF orientation says. Transparency is
+    /// dropped, 16 bits become 8, palettes and CMYK become red, green and blue.
+    ///
+    /// # Errors
+    /// The file is unreadable, neither JPEG nor PNG, damaged or cut short.
+    pub fn open(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
+        guarded(path, || {
+            let mut decoder = decoder(path, &bytes)?;
+            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+            if decoder.total_bytes() > MAX_BYTES {
+                let (width, height) = decoder.dimensions();
+                let what = format!("a picture of {height} x {width} is too large");
+                return Err(Error::file(path, what, "make it smaller, or remove it"));
+            }
+            if bytes.starts_with(JPEG) && !is_complete(&bytes) {
+                return Err(Error::file(path, "the JPEG is cut short", "copy or download the file again"));
+            }
+            let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(path, &e))?;
+            image.apply_orientation(orientation);
+            let (height, width) = (image.height() as usize, image.width() as usize);
+            Ok(if image.color().has_color() {
+                Self::new(height, width, 3, image.into_rgb8().into_raw())
+            } else {
+                Self::new(height, width, 1, image.into_luma8().into_raw())
+            })
+        })
+    }
+
+    /// (height, width) of a JPEG or PNG file after turning it upright, from its headers.
+    ///
+    /// # Errors
+    /// The file is unreadable, neither JPEG nor PNG, or its headers are damaged.
+    pub fn size_of(path: &Path) -> Result<(usize, usize)> {
+        use std::io::Read;
+        let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", &e))?;
+        let mut bytes = Vec::new();
+        (&file).take(HEAD as u64).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", &e))?;
+        guarded(path, || {
+            let found = upright_size(path, &bytes);
+            if found.is_ok() || bytes.len() < HEAD {
+                return found;
+            }
+            // A colour profile or a preview can push the size further back.
+            file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", &e))?;
+            upright_size(path, &bytes)
+        })
+    }
+
+    /// In one channel: the luma of ITU-R 601, L = .299 R + .587 G + .114 B, in 16-bit fixed point and rounded, as Pillow's "L".
+    pub fn grey(self) -> Self {
+        if self.channels == 1 {
+            return self;
+        }
+        let luma = |p: &[u8]| {
+            let (r, g, b) = (u32::from(p[0]), u32::from(p[1]), u32::from(p[2]));
+            ((19_595 * r + 38_470 * g + 7_471 * b + 0x8000) >> 16) as u8
+        };
+        Self { channels: 1, pixels: self.pixels.chunks_exact(3).map(luma).collect(), ..self }
+    }
+
+    /// In three channels, equal ones if it was grey.
+    pub fn rgb(self) -> Self {
+        if self.channels == 3 {
+            return self;
+        }
+        Self { channels: 3, pixels: self.pixels.iter().flat_map(|&l| [l; 3]).collect(), ..self }
+    }
+
+    /// In the channels of `colour`.
+    pub fn in_colour(self, colour: Colour) -> Self {
+        match colour {
+            Colour::Grey => self.grey(),
+            Colour::Rgb => self.rgb(),
+        }
+    }
+
+    /// Resized to (height, width) with a triangle filter, which is bilinear interpolation upwards, and widens to cover the
+    /// area of a pixel downwards. Height and width at least 1.
+    pub fn resized(self, height: usize, width: usize) -> Self {
+        if (height, width) == (self.height, self.width) {
+            return self;
+        }
+        let (w, h) = (self.width as u32, self.height as u32);
+        let (to_w, to_h) = (width as u32, height as u32);
+        let pixels = if self.channels == 1 {
+            GrayImage::from_raw(w, h, self.pixels).map(|x| resize(&x, to_w, to_h, FilterType::Triangle).into_raw())
+        } else {
+            RgbImage::from_raw(w, h, self.pixels).map(|x| resize(&x, to_w, to_h, FilterType::Triangle).into_raw())
+        };
+        // `None` means too few pixels, which cannot be: the fields are checked where they are made.
+        Self::new(height, width, self.channels, pixels.unwrap_or_default())
+    }
+
+    /// Resized so that the shorter side is `side`, the proportions kept; as it is if `side` is 0.
+    pub fn with_short_side(self, side: usize) -> Self {
+        let (height, width) = short_side((self.height, self.width), side);
+        self.resized(height, width)
+    }
+
+    /// The square of the shorter side in the middle.
+    pub fn centre_square(&self) -> Self {
+        let side = self.height.min(self.width);
+        self.centre(side)
+    }
+
+    /// The `side` × `side` pixels in the middle; `side` at most the shorter side.
+    pub fn centre(&self, side: usize) -> Self {
+        let (top, left) = ((self.height - side) / 2, (self.width - side) / 2);
+        let mut pixels = Vec::with_capacity(side * side * self.channels);
+        for y in top..top + side {
+            pixels.extend_from_slice(&self.pixels[(y * self.width + left) * self.channels..][..side * self.channels]);
+        }
+        Self { height: side, width: side, channels: self.channels, pixels }
+    }
+}
+
+/// (height, width) once the shorter side is `to`; unchanged if `to` is 0.
+pub(crate) fn short_side((height, width): (usize, usize), to: usize) -> (usize, usize) {
+    let short = height.min(width);
+    if to == 0 || short == 0 || short == to {
+        return (height, width);
+    }
+    let scaled = |side: usize| ((side * to + short / 2) / short).max(1);
+    (scaled(height), scaled(width))
+}
+
+const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+
+/// The decoder that the first bytes ask for.
+fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
+    if bytes.is_empty() {
+        return Err(Error::file(path, "the file is empty", "copy or make it again"));
+    }
+    if !bytes.starts_with(JPEG) && !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        return Err(Error::file(path, "is neither JPEG nor PNG", "convert it to one of them, or remove it"));
+    }
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::io(path, "read", &e))?;
+    reader.into_decoder().map_err(|e| damaged(path, &e))
+}
+
+/// (height, width) after turning upright, of a file that begins with `bytes`.
+fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
+    use Orientation as O;
+    let mut decoder = decoder(path, bytes)?;
+    let (width, height) = decoder.dimensions();
+    if height == 0 || width == 0 {
+        return Err(Error::file(path, "the picture has no pixels", "copy or make the file again"));
+    }
+    let turned = matches!(decoder.orientation(), Ok(O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH));
+    let (height, width) = if turned { (width, height) } else { (height, width) };
+    Ok((height as usize, width as usize))
+}
+
+fn damaged(path: &Path, why: &image::ImageError) -> Error {
+    // Some decoders end their messages with a new line.
+    let why = why.to_string().trim_end().replace('\n', " ");
+    Error::file(path, format_args!("the picture is damaged: {why}"), "copy or download the file again")
+}
+
+/// Whether a JPEG goes on to its end marker. The decoder paints what is missing grey, without a word. Walks from segment to
+/// segment, because a preview inside one has an end marker of its own.
+fn is_complete(bytes: &[u8]) -> bool {
+    let mut at = 2;
+    while at + 1 < bytes.len() {
+        match (bytes[at], bytes[at + 1]) {
+            (0xff, 0xd9) => return true,
+            // Another picture begins before this one has ended.
+            (0xff, 0xd8) => return false,
+            // Fill bytes, escaped 255s and restarts in the coded data, markers without a length.
+            (0xff, 0xff) => at += 1,
+            (0xff, 0x00 | 0x01 | 0xd0..=0xd7) => at += 2,
+            (0xff, _) => {
+                let Some(&[high, low]) = bytes.get(at + 2..at + 4).and_then(|b| b.first_chunk()) else { return false };
+                at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);
+            }
+            _ => at += 1,
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn luma_is_pillows() {
+        // from PIL import Image; Image.new("RGB", (1, 1), c).convert("L").getpixel((0, 0))
+        for (rgb, want) in
+            [([255, 0, 0], 76), ([0, 255, 0], 150), ([0, 0, 255], 29), ([255; 3], 255), ([10, 20, 30], 18)]
+        {
+            assert_eq!(Picture::new(1, 1, 3, rgb.to_vec()).grey().pixels, [want]);
+        }
+        let grey = Picture::new(1, 2, 1, vec![3, 200]);
+        assert_eq!(grey.clone().rgb().pixels, [3, 3, 3, 200, 200, 200]);
+        assert_eq!(grey.clone().rgb().grey(), grey);
+    }
+
+    #[test]
+    fn sizes_and_centres() {
+        assert_eq!(short_side((375, 500), 96), (96, 128));
+        assert_eq!(short_side((500, 375), 0), (500, 375));
+        assert_eq!(short_side((1, 1000), 3), (3, 3000));
+        let x = Picture::new(3, 4, 1, (0..12).collect());
+        assert_eq!(x.centre(2).pixels, [1, 2, 5, 6]);
+        assert_eq!(x.centre_square().pixels, [0, 1, 2, 4, 5, 6, 8, 9, 10]);
+        assert_eq!(x.clone().resized(3, 4), x);
+        let flat = Picture::new(40, 30, 3, vec![77; 3600]).with_short_side(7);
+        assert_eq!((flat.height, flat.width), (9, 7));
+        assert!(flat.pixels.iter().all(|&p| p == 77));
+        // Downwards the whole area counts: every second column white gives grey.
+        let stripes = Picture::new(32, 32, 1, (0..1024).map(|i| if i % 2 == 0 { 255 } else { 0 }).collect());
+        assert!(stripes.resized(4, 4).pixels.iter().all(|&p| (110..=145).contains(&p)));
+    }
+}

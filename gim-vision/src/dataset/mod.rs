@@ -1,0 +1,11 @@
+//! Image datasets: files to images to batches of views.
+
+mod formats;
+pub mod image;
+mod image_dataset;
+pub mod loader;
+pub mod standardize;
+
+pub use formats::open;
+pub(crate) use image_dataset::SKIP_BAD;
+pub use image_dataset::{CorpusOptions, ImageCorpus, Listing, Split};

@@ -1,0 +1,335 @@
+//! Convolution of pictures, as matrix products on windows that are gathered next to the core.
+
+use gim_core::activations::Shape;
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, outer, product};
+use gim_core::kernels::vector::add_column_sums;
+use gim_core::layers::{ItemLayer, Pass, Work};
+use gim_core::param::{Param, Params};
+use gim_core::{Error, Key, Pool, Result, Scalar};
+
+use crate::layers::im2col::{Grid, Windows};
+use crate::layers::winograd::{self, Places, Tiled};
+
+/// Settings of a [`Conv2d`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dConfig {
+    /// Input channels C.
+    pub c_in: usize,
+    /// Output channels O.
+    pub c_out: usize,
+    /// Rows and columns (kh, kw) of the kernel.
+    pub kernel: [usize; 2],
+    /// Stride in both directions.
+    pub stride: usize,
+    /// Zeros above, below, left and right.
+    pub padding: [usize; 4],
+    /// The convolution sees max(0, x) instead of x (pre-activation).
+    pub relu: bool,
+}
+
+impl Conv2dConfig {
+    /// A square kernel with ⌊kernel/2⌋ zeros on all sides.
+    pub fn square(c_in: usize, c_out: usize, kernel: usize, stride: usize) -> Self {
+        Self { c_in, c_out, kernel: [kernel; 2], stride, padding: [kernel / 2; 4], relu: false }
+    }
+
+    /// With the ReLU in front.
+    pub fn after_relu(self) -> Self {
+        Self { relu: true, ..self }
+    }
+
+    /// Numbers of a window: kh·kw·C.
+    fn window(&self) -> usize {
+        self.kernel[0] * self.kernel[1] * self.c_in
+    }
+}
+
+/// y = W * x + b, or W * max(0, x) + b: x (N, H, W, C) → y (N, H', W', O), H' = ⌊(H + above + below − kh)/s⌋ + 1.
+pub struct Conv2d<F: Scalar> {
+    config: Conv2dConfig,
+    /// (O, kh·kw·C): rows of the kernel outside, then columns, channels inside.
+    weight: Param<F>,
+    /// (O).
+    bias: Param<F>,
+    /// The weight as outputs and as gradients read it.
+    packed: [Option<Kernels<F>>; 2],
+}
+
+/// Kernels made ready for products.
+enum Kernels<F: Scalar> {
+    /// With windows.
+    Windows(Packed<F>),
+    /// With the places of tiles.
+    Tiles(Places<F>),
+}
+
+/// Numbers of windows that are scattered at a time: they are read again at once, from a core's own cache.
+const WINDOWS: usize = 1 << 16;
+
+impl<F: Scalar> Conv2d<F> {
+    /// Weights and bias from U(±1/√(kh·kw·C)).
+    ///
+    /// # Errors
+    /// When a size is zero, or the padding as large as the kernel.
+    pub fn new(config: Conv2dConfig, key: Key) -> Result<Self> {
+        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, padding: [above, below, left, right], .. } = config;
+        if c_in == 0 || c_out == 0 || kh == 0 || kw == 0 || stride == 0 {
+            return Err(Error::config("network", format_args!("{config:?} has a size of 0"), "use 1 or more"));
+        }
+        if above.max(below) >= kh || left.max(right) >= kw {
+            return Err(Error::config(
+                "network",
+                format_args!("{config:?} has windows that see only zeros"),
+                "use less padding than kernel",
+            ));
+        }
+        let bound = 1.0 / (config.window() as f64).sqrt();
+        Ok(Self {
+            config,
+            weight: Param::uniform("weight", &[c_out, config.window()], bound, key),
+            bias: Param::uniform("bias", &[c_out], bound, key.with_item(key.item + 1)),
+            packed: [None, None],
+        })
+    }
+
+    /// Settings.
+    pub fn config(&self) -> Conv2dConfig {
+        self.config
+    }
+
+    fn out(&self, x: Shape) -> Option<Shape> {
+        let Conv2dConfig { c_out, kernel: [kh, kw], stride, padding: [above, below, left, right], .. } = self.config;
+        let size = |n: usize, k: usize| n.checked_sub(k).map(|n| n / stride + 1);
+        let (steps, cols) = (size(x.steps + above + below, kh)?, size(x.cols + left + right, kw)?);
+        Some(Shape { items: x.items, steps, cols, channels: c_out })
+    }
+
+    fn planned(&self, x: Shape) -> Shape {
+        self.out(x).unwrap_or_else(|| unreachable!("{x:?} was checked when planned"))
+    }
+
+    /// The windows that the outputs look through.
+    fn grid(&self, x: Shape) -> Grid {
+        let Conv2dConfig { kernel, stride, padding: [above, _, left, _], .. } = self.config;
+        let y = self.planned(x);
+        Grid { shape: x, kernel, stride, above, left, windows: [y.steps, y.cols] }
+    }
+
+    /// Whether a picture's convolution falls into Winograd's tiles.
+    fn tiled(&self, x: Shape) -> bool {
+        let Conv2dConfig { kernel, stride, padding, c_out, .. } = self.config;
+        kernel == [3, 3] && stride == 1 && padding == [1; 4] && winograd::fits(x, c_out)
+    }
+
+    fn packed(&self, pass: Pass) -> &Kernels<F> {
+        let packed = self.packed[pass as usize].as_ref();
+        packed.unwrap_or_else(|| unreachable!("{} was not packed for {pass:?}", self.describe()))
+    }
+
+    /// `x` → `y` (or added to it), then `finish(position, first channel, channels)` for every part of a position.
+    pub(crate) fn apply(
+        &self,
+        x: &[F],
+        shape: Shape,
+        y: &mut [F],
+        into: Store,
+        finish: impl Fn(usize, usize, &mut [F]) + Sync,
+        work: Work<'_, F>,
+    ) {
+        let relu = self.config.relu;
+        let with_bias = |row: usize, col: usize, y: &mut [F]| {
+            y.iter_mut().zip(&self.bias.value[col..]).for_each(|(y, b)| *y += *b);
+            finish(row, col, y);
+        };
+        match self.packed(Pass::Forward) {
+            Kernels::Windows(packed) => {
+                let windows = Windows { grid: self.grid(shape), picture: x, relu };
+                let y = MatMut::new(y, windows.grid.count(), self.config.c_out);
+                product(&windows, packed, y, into, with_bias, work.threads);
+            }
+            Kernels::Tiles(places) => {
+                winograd::convolve(Tiled { picture: x, shape, relu }, places, y, into, with_bias, work);
+            }
+        }
+    }
+
+    /// Adds the gradients of weight and bias to `grads`.
+    pub(crate) fn weight_grads(&self, x: &[F], shape: Shape, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
+        let (c_out, relu) = (self.config.c_out, self.config.relu);
+        let n = self.planned(shape).positions();
+        let (dweight, dbias) = grads.split_at_mut(self.weight.value.len());
+        add_column_sums(dbias, &dy[..n * c_out]);
+        if self.tiled(shape) {
+            return winograd::kernel_grads(Tiled { picture: x, shape, relu }, dy, dweight, work);
+        }
+        let windows = Windows { grid: self.grid(shape), picture: x, relu };
+        let dweight = MatMut::new(dweight, c_out, self.config.window());
+        outer(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
+    }
+
+    /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not positive; then `finish`.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn input_grad(
+        &self,
+        x: &[F],
+        shape: Shape,
+        dy: &[F],
+        dx: &mut [F],
+        into: Store,
+        finish: impl Fn(usize, usize, &mut [F]) + Sync,
+        work: Work<'_, F>,
+    ) {
+        let Conv2dConfig { c_in, kernel: [kh, kw], stride, padding: [above, _, left, _], relu, .. } = self.config;
+        let last = |position: usize, col: usize, dx: &mut [F]| {
+            if relu {
+                let x = &x[position * c_in + col..];
+                dx.iter_mut().zip(x).for_each(|(d, x)| *d = if *x > F::zero() { *d } else { F::zero() });
+            }
+            finish(position, col, dx);
+        };
+        let y = self.planned(shape);
+        let packed = match self.packed(Pass::Backward) {
+            Kernels::Windows(packed) => packed,
+            Kernels::Tiles(places) => {
+                return winograd::convolve(Tiled { picture: dy, shape: y, relu: false }, places, dx, into, last, work);
+            }
+        };
+        if stride == 1 {
+            // A convolution of dy with the kernel turned round.
+            let grid = Grid {
+                shape: y,
+                kernel: [kh, kw],
+                stride: 1,
+                above: kh - 1 - above,
+                left: kw - 1 - left,
+                windows: [shape.steps, shape.cols],
+            };
+            let windows = Windows { grid, picture: dy, relu: false };
+            let dx = MatMut::new(dx, shape.positions(), c_in);
+            return product(&windows, packed, dx, into, last, work.threads);
+        }
+        if into == Store::Overwrite {
+            dx.fill(F::zero());
+        }
+        let (grid, len) = (self.grid(shape), self.config.window());
+        let block = (WINDOWS / len).max(64).min(y.positions().max(1));
+        let mut windows = work.pool.take(block * len);
+        for (i, dy) in dy.chunks(block * y.channels).enumerate() {
+            let n = dy.len() / y.channels;
+            let (dy, to) = (Mat::new(dy, n, y.channels), MatMut::new(&mut windows, n, len));
+            product(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
+            grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
+        }
+        dx.chunks_exact_mut(c_in).enumerate().for_each(|(position, dx)| last(position, 0, dx));
+    }
+}
+
+impl<F: Scalar> Params<F> for Conv2d<F> {
+    fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
+        f(&mut self.weight);
+        f(&mut self.bias);
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
+    fn describe(&self) -> String {
+        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
+        format!("conv {c_in} → {c_out}, {kh}×{kw}/{stride}")
+    }
+
+    fn output(&self, x: Shape) -> Result<Shape> {
+        assert_eq!(x.channels, self.config.c_in, "{x:?} into {}", self.describe());
+        self.out(x).ok_or_else(|| {
+            Error::config(
+                "input",
+                format_args!("{} × {} positions are too few for {}", x.steps, x.cols, self.describe()),
+                "use larger patches",
+            )
+        })
+    }
+
+    fn kept(&self, _: Shape, _: bool) -> usize {
+        0
+    }
+
+    fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
+        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
+        let (window, taps, weight) = (self.config.window(), kh * kw, &self.weight.value);
+        let windows = || match pass {
+            Pass::Forward => Packed::new(Mat::new(weight, c_out, window).t(), pool),
+            // The kernel turned round: tap by tap from the last one, output channels as depth.
+            Pass::Backward if stride == 1 => Packed::from_rows(
+                taps * c_out,
+                c_in,
+                |d| &weight[d % c_out * window + (taps - 1 - d / c_out) * c_in..][..c_in],
+                pool,
+            ),
+            Pass::Backward => Packed::new(Mat::new(weight, c_out, window), pool),
+        };
+        self.packed[pass as usize] = Some(if self.tiled(x) {
+            Kernels::Tiles(winograd::pack(weight, c_out, pass == Pass::Backward, x, pool))
+        } else {
+            Kernels::Windows(windows())
+        });
+    }
+
+    fn unpack(&mut self) {
+        self.packed = [None, None];
+    }
+
+    fn restores(&self) -> bool {
+        true
+    }
+
+    fn restore(&self, x: &[F], shape: Shape, _: &[F], y: &mut [F], work: Work<'_, F>) {
+        self.forward(x, shape, y, &mut [], work);
+    }
+
+    fn forward(&self, x: &[F], shape: Shape, y: &mut [F], _: &mut [F], work: Work<'_, F>) {
+        self.apply(x, shape, y, Store::Overwrite, |_, _, _| {}, work);
+    }
+
+    fn backward(
+        &self,
+        x: &[F],
+        shape: Shape,
+        _: &[F],
+        dy: &mut [F],
+        dx: Option<&mut [F]>,
+        grads: &mut [F],
+        work: Work<'_, F>,
+    ) {
+        self.weight_grads(x, shape, dy, grads, work);
+        if let Some(dx) = dx {
+            self.input_grad(x, shape, dy, dx, Store::Overwrite, |_, _, _| {}, work);
+        }
+    }
+
+    fn n_params(&self) -> usize {
+        self.weight.value.len() + self.bias.value.len()
+    }
+
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        self.out(x).map_or(0, |y| (y.len() * self.config.window()) as u64)
+    }
+}
+
+/// Delta-orthogonal initialisation (Xiao et al. 2018, algorithm 2): zero but for the centre tap, which preserves norms where there
+/// are as many output channels as input channels, or more. Biases are zero.
+///
+/// # Errors
+/// When the decomposition fails.
+pub fn delta_orthogonal<F: Scalar>(conv: &mut Conv2d<F>, key: Key) -> Result<()> {
+    let Conv2dConfig { c_in, c_out, kernel: [kh, kw], .. } = conv.config;
+    let centre = gim_core::linalg::orthonormal(c_out, c_in, key)?;
+    let window = conv.config.window();
+    let tap = (kh / 2 * kw + kw / 2) * c_in;
+    conv.weight.value.fill(F::zero());
+    for o in 0..c_out {
+        for c in 0..c_in {
+            conv.weight.value[o * window + tap + c] = F::of(centre[[o, c]]);
+        }
+    }
+    conv.bias.value.fill(F::zero());
+    Ok(())
+}

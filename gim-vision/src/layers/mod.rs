@@ -1,0 +1,8 @@
+//! Layers for images.
+
+pub mod conv2d;
+mod im2col;
+pub mod patches;
+pub mod pixelcnn;
+pub mod residual;
+mod winograd;

@@ -1,0 +1,182 @@
+//! Pictures as grids of overlapping patches, and the way back from patches to a grid of features.
+
+use std::ops::Range;
+
+use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::kernels::profile::Tasks;
+use gim_core::kernels::vector::add_scaled;
+use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::param::{Param, Params};
+use gim_core::{Error, Pool, Result, Scalar};
+use rayon::prelude::*;
+
+/// How pictures are cut into patches; the default is the paper's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patches {
+    /// Side of a patch.
+    pub size: usize,
+    /// Pixels between one patch and the next.
+    pub stride: usize,
+}
+
+impl Default for Patches {
+    fn default() -> Self {
+        Self { size: 16, stride: 8 }
+    }
+}
+
+impl Patches {
+    /// Patches of side `size` of which neighbours share `overlap` pixels.
+    ///
+    /// # Errors
+    /// When a patch has no size, or neighbours would be the same.
+    pub fn new(size: usize, overlap: usize) -> Result<Self> {
+        if size == 0 || overlap >= size {
+            return Err(Error::config(
+                "network.overlap",
+                format_args!("patches of {size} pixels cannot share {overlap}"),
+                "use an overlap smaller than the patch",
+            ));
+        }
+        Ok(Self { size, stride: size - overlap })
+    }
+
+    /// Patches along a side of `pixels`: ⌊(pixels − size)/stride⌋ + 1.
+    pub fn along(&self, pixels: usize) -> usize {
+        pixels.checked_sub(self.size).map_or(0, |n| n / self.stride + 1)
+    }
+
+    /// Pixels that give `n` patches.
+    pub fn pixels(&self, n: usize) -> usize {
+        (n.max(1) - 1) * self.stride + self.size
+    }
+
+    /// Checks that pictures of this size give a grid of at least `need` × `need` patches.
+    ///
+    /// # Errors
+    /// Names the smallest size that does.
+    pub fn check(&self, height: usize, width: usize, need: usize) -> Result<()> {
+        let need = need.max(1);
+        if self.along(height) < need || self.along(width) < need {
+            let side = self.pixels(need);
+            return Err(Error::config(
+                "data.crop",
+                format_args!(
+                    "pictures of {height} × {width} pixels give {} × {} patches, and {need} × {need} are needed",
+                    self.along(height),
+                    self.along(width)
+                ),
+                format_args!("use pictures of {side} × {side} or larger, smaller patches, or fewer predictions"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Shape of the patches of pictures (B, H, W, C): (B·rows·columns, size, size, C), in the order picture, row, column.
+    pub fn shape(&self, pictures: Shape) -> Shape {
+        let (rows, cols) = (self.along(pictures.steps), self.along(pictures.cols));
+        Shape { items: pictures.items * rows * cols, steps: self.size, cols: self.size, channels: pictures.channels }
+    }
+
+    /// Cuts pictures, given as dense numbers of shape `pictures`, stored as `layout`.
+    pub fn cut<F: Scalar>(&self, pixels: &[F], pictures: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
+        assert_eq!(pixels.len(), pictures.len(), "{pictures:?} needs {} numbers", pictures.len());
+        assert_eq!(layout.shape, self.shape(pictures), "the patches of {pictures:?}");
+        let (rows, cols) = (self.along(pictures.steps), self.along(pictures.cols));
+        let line = pictures.cols * pictures.channels;
+        let len = self.size * pictures.channels;
+        let mut out = Activations::new(layout, pool);
+        for patch in 0..layout.shape.items {
+            let (picture, at) = (patch / (rows * cols), patch % (rows * cols));
+            let corner = (picture * pictures.steps + at / cols * self.stride) * line
+                + at % cols * self.stride * pictures.channels;
+            for (y, to) in out.item_mut(patch).chunks_exact_mut(len).enumerate() {
+                to.copy_from_slice(&pixels[corner + y * line..][..len]);
+            }
+        }
+        out
+    }
+}
+
+/// Mean over each patch: (B·rows·columns, h, w, C) → (B, rows, columns, C), what loss and probes see of a module.
+pub struct PatchMean {
+    /// Rows and columns of the grid of patches.
+    pub grid: [usize; 2],
+}
+
+impl<F: Scalar> Params<F> for PatchMean {
+    fn visit(&mut self, _: &mut dyn FnMut(&mut Param<F>)) {}
+}
+
+impl<F: Scalar> Layer<F> for PatchMean {
+    fn describe(&self) -> String {
+        format!("mean over each of {} × {} patches", self.grid[0], self.grid[1])
+    }
+
+    fn output(&self, x: Shape) -> Result<Shape> {
+        let [rows, cols] = self.grid;
+        assert!(x.items.is_multiple_of(rows * cols), "{x:?} are no grids of {rows} × {cols} patches");
+        Ok(Shape { items: x.items / (rows * cols), steps: rows, cols, channels: x.channels })
+    }
+
+    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
+        let c = x.shape().channels;
+        let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
+        let mut means = pool.zeros(x.shape().items * c);
+        means.par_chunks_mut(c).enumerate().for_each_task("means of patches", |(patch, to)| {
+            for pixel in x.item(patch).chunks_exact(c) {
+                to.iter_mut().zip(pixel).for_each(|(t, p)| *t += *p);
+            }
+            to.iter_mut().for_each(|t| *t *= share);
+        });
+        for (patch, mean) in means.chunks_exact(c).enumerate() {
+            let row = y.layout().row_of(patch);
+            y.at_mut(row).copy_from_slice(mean);
+        }
+    }
+
+    fn backward(
+        &mut self,
+        x: &Activations<F>,
+        _: &Activations<F>,
+        dy: &mut Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        let (dx, add) = match dx {
+            InputGrad::Stop => return,
+            InputGrad::Overwrite(dx) => (dx, false),
+            InputGrad::Add(dx) => (dx, true),
+        };
+        assert_eq!(dx.layout().padded, dx.shape().steps, "patches are stored without margins");
+        let item = dx.layout().item_len();
+        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each_task("gradients of patches", |(patch, dx)| {
+            if add {
+                let mut own = pool.take(item);
+                self.grad_of_items(x.shape(), dy, patch..patch + 1, &mut own);
+                add_scaled(dx, F::one(), &own);
+            } else {
+                self.grad_of_items(x.shape(), dy, patch..patch + 1, dx);
+            }
+        });
+    }
+
+    fn splits(&self) -> bool {
+        true
+    }
+
+    fn grad_of_items(&self, x: Shape, dy: &Activations<F>, items: Range<usize>, dx: &mut [F]) {
+        let pixels = x.steps * x.cols;
+        let share = F::of(1.0 / pixels as f64);
+        for (patch, dx) in items.zip(dx.chunks_exact_mut((pixels * x.channels).max(1))) {
+            let from = dy.at(dy.layout().row_of(patch));
+            for pixel in dx.chunks_exact_mut(x.channels) {
+                pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
+            }
+        }
+    }
+
+    fn multiply_adds(&self, _: Shape) -> u64 {
+        0
+    }
+}
