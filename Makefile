@@ -1,11 +1,11 @@
 # Two commands do all the set-up on a Debian-like machine with Rust: `make demo` and `make test`.
 .PHONY: system demo test bench
 
-# System libraries; quiet when they are there.
+# Installs missing system libraries.
 system:
 	@bash scripts/system.sh
 
-# Trains, probes and draws on the embedded corpus; goes on where it was stopped.
+# Trains, probes and draws on the embedded corpora. Resumes where it was stopped.
 demo: system
 	cargo build --release -p gim-cli
 	./target/release/gim reproduce quick --out runs/quick
@@ -13,7 +13,8 @@ demo: system
 test: system
 	bash scripts/test.sh
 
-# The whole benchmark, beside PyTorch and scikit-learn where TORCH_PYTHON, TORCH_BENCH and SKLEARN_PYTHON name them.
+# The whole benchmark. Includes PyTorch and scikit-learn if TORCH_PYTHON, TORCH_BENCH and
+# SKLEARN_PYTHON name them.
 bench: system
 	cargo build --release -p gim-cli
 	bash scripts/bench.sh

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Make the embedded picture corpus `fashion-mini`, a part of Fashion-MNIST.
+"""Make the embedded image dataset `fashion-mini`, a part of Fashion-MNIST.
 
 Of each of the ten classes the first 600 training and the first 200 test
-pictures, in their original order, as gzipped IDX files:
+images, in their original order, as gzipped IDX files:
 
     train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz   6,000 of 28 x 28
     t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz     2,000 of 28 x 28
@@ -80,7 +80,7 @@ def make(source, out):
         (n, *size), images = read(source, f"{split}-images-idx3-ubyte.gz", 0x803, 3)
         (n_labels,), labels = read(source, f"{split}-labels-idx1-ubyte.gz", 0x801, 1)
         if n != n_labels or size != [SIDE, SIDE]:
-            raise RuntimeError(f"{split}: {n} pictures of {size}, {n_labels} labels")
+            raise RuntimeError(f"{split}: {n} images of {size}, {n_labels} labels")
         left = [per_class] * len(CLASSES)
         kept = []
         for i, label in enumerate(labels):
@@ -88,14 +88,14 @@ def make(source, out):
                 left[label] -= 1
                 kept.append(i)
         if any(left):
-            raise RuntimeError(f"{split}: a class has fewer than {per_class} pictures")
+            raise RuntimeError(f"{split}: a class has fewer than {per_class} images")
         area = SIDE * SIDE
         pixels = b"".join(images[i * area : (i + 1) * area] for i in kept)
         header = struct.pack(">4I", 0x803, len(kept), SIDE, SIDE)
         write(out, f"{split}-images-idx3-ubyte.gz", header + pixels)
         header = struct.pack(">2I", 0x801, len(kept))
         write(out, f"{split}-labels-idx1-ubyte.gz", header + bytes(labels[i] for i in kept))
-        print(f"{split}: {len(kept)} pictures")
+        print(f"{split}: {len(kept)} images")
     with open(os.path.join(out, "classes.txt"), "w", encoding="ascii", newline="\n") as f:
         f.writelines(name + "\n" for name in CLASSES)
     lines = checksums(out)
@@ -105,7 +105,7 @@ def make(source, out):
 
 
 def check(source, here):
-    """Make the corpus again and compare; true if all is the same."""
+    """Make the files again and compare; true if all are equal."""
     kept = os.path.join(here, "fashion-mini")
     with open(os.path.join(kept, "SHA256SUMS"), encoding="ascii") as f:
         listed = f.read().splitlines()
@@ -123,7 +123,7 @@ def check(source, here):
 
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
-    parser = argparse.ArgumentParser(description="Make the corpus fashion-mini.")
+    parser = argparse.ArgumentParser(description="Make the image dataset fashion-mini.")
     parser.add_argument("--source", default=SOURCE)
     parser.add_argument("--out", default=os.path.join(here, "fashion-mini"))
     parser.add_argument("--check", action="store_true")

@@ -1,11 +1,18 @@
 #!/usr/bin/env python3
-"""The probe of `gim bench` with scikit-learn: standardise, then solve to convergence, on the same features.
+"""The probe of `gim bench` in scikit-learn: standardize, then solve to convergence.
 
     python parity/probe_sklearn.py FOLDER --l2 1e-3 [--repeats 3] [--threads 2] [--tolerance 2e-5]
 
-FOLDER holds x.npy (rows, dimensions) and y.npy (rows), as `gim bench-probe --write FOLDER` leaves them. Prints one JSON line:
-seconds of every fit, objective = mean cross-entropy + l2/2 |weights|^2, iterations, peak resident memory (MB), threads: products this
-small can be slower on several, so one is tried too, and the faster reported. The tolerance gives the objective that gim's probe reaches.
+FOLDER holds x.npy (rows, dimensions) and y.npy (rows), as `gim bench-probe --write FOLDER` writes
+them. Prints one JSON line:
+
+    times       seconds of every fit
+    objective   mean cross-entropy + l2/2 |weights|^2
+    iterations  of the solver
+    peak_mb     peak resident memory, MB
+    threads     1 or --threads, whichever is faster: small products can be slower on several
+
+The default tolerance gives the objective that gim's probe reaches.
 """
 import argparse, json, resource, statistics, time
 import numpy as np, sklearn
@@ -25,7 +32,7 @@ x, y = np.load(f"{a.folder}/x.npy"), np.load(f"{a.folder}/y.npy")
 
 def fit():
     z = StandardScaler().fit_transform(x)
-    # scikit-learn minimises C times the summed loss + |weights|^2 / 2.
+    # scikit-learn minimizes C · (summed loss) + |weights|^2 / 2.
     return z, LogisticRegression(C=1 / (a.l2 * len(y)), tol=a.tolerance, max_iter=10_000).fit(z, y)
 
 

@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# The whole benchmark, into results/bench/<date>-<processor>: about 15 minutes on two quiet cores.
-# PyTorch takes part with TORCH_PYTHON=/path/to/python and TORCH_BENCH=/path/to/bench_torch.py, scikit-learn with SKLEARN_PYTHON.
+# Runs the whole benchmark into results/bench/<date>-<processor>: about 15 minutes on two quiet
+# cores. docs/performance.md explains it.
+#
+#   TORCH_PYTHON, TORCH_BENCH   a Python with PyTorch, and a script that takes the same steps
+#   SKLEARN_PYTHON              a Python with scikit-learn
+#
 # Arguments go to `gim bench`, e.g. --only step.
 set -euo pipefail
 exec ./target/release/gim bench "$@"

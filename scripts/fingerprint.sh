@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trains every configuration of scripts/fingerprints.txt for three steps and prints, as CSV, digests of
-# what came out: the losses of all steps, and the final weights. A change that only moves code leaves
-# every line as it was; run it before and after, on the same processor, and compare.
+# Trains every configuration of scripts/fingerprints.txt for three steps. Prints digests of the losses
+# and of the final weights as CSV. A change that only moves code keeps every line: run it before and
+# after, on the same processor, and compare.
 #
 #   scripts/fingerprint.sh [path/to/gim] >before.csv
 set -euo pipefail

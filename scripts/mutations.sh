@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Breaks a copy of the last commit on purpose, once for each patch in scripts/mutations, and writes to results/mutations.md what noticed.
+# Applies each patch in scripts/mutations to a copy of the last commit, a bug on purpose. Writes to
+# results/mutations.md which tests noticed.
 #
 #   scripts/mutations.sh [--all] [--check | --only-check | --table] [NAME...]
 #
-# NAME is a patch without .patch, or "unmutated"; without any, all of them are tried. Every one goes through the tests of the libraries
-# and, where those notice nothing (or with --all), through the others, which take longer to build. With --check it also trains the
-# comparison on the embedded speech, or the embedded pictures for names that begin with "pictures" (both for "unmutated"), which is held
-# against results/baseline.csv: some minutes each. What is not tried again keeps what was found (in results/mutations), with the commit
-# it was tried at; --table only writes the table of that.
-# Exit code 1: a mutation was caught by nothing, or the unmutated tree failed.
+# NAME is a patch without .patch, or "unmutated". The default is all of them.
+#
+#   (default)     the tests of the libraries; where they notice nothing, those of the program too
+#   --all         all tests
+#   --check       also the regression check (`gim check quick`), some minutes each: on the embedded
+#                 images for names that begin with "pictures", on both corpora for "unmutated", on
+#                 the embedded speech for all others
+#   --only-check  the regression check only
+#   --table       only rewrites the table
+#
+# Records in results/mutations name the commit they were made at. They stay until tried again.
+# Exit code 1: nothing noticed a mutation, or the unmutated tree failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -33,9 +40,9 @@ for name in "${names[@]}"; do
   [ "$name" = unmutated ] || [ -f "scripts/mutations/$name.patch" ] || { echo "there is no scripts/mutations/$name.patch" >&2; exit 2; }
 done
 
-# A target folder of their own: nothing built from a mutated tree may ever be taken for the real one.
+# A target folder of its own: nothing built from a mutated tree may be taken for the real program.
 export CARGO_TARGET_DIR=$root/target/mutations CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never
-# Nobody debugs these programs, and without debugging information they are made sooner.
+# Nobody debugs these programs, and they build faster without debug information.
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 records=$root/results/mutations
 mkdir -p "$records" "$CARGO_TARGET_DIR"
@@ -45,7 +52,8 @@ trap 'rm -rf "$scratch"' EXIT
 git clone -q --shared "$root" "$scratch/tree"
 tree=$scratch/tree
 
-# Runs the tests of these packages of the tree at hand, with their output in the file $1, and says the names of those that failed.
+# Runs the tests of packages $2… in the current tree, with output to file $1. Prints the names of
+# those that failed.
 run_tests() {
   local log=$1 packages=("${@:2}") failed status=0 command=(cargo test)
   if cargo nextest --version >/dev/null 2>&1; then command=(cargo nextest run); fi
@@ -64,10 +72,11 @@ run_tests() {
   echo "$failed"
 }
 
-# Explanation of a mutation: what its patch says before the first difference.
+# Explanation of a mutation: the text of its patch before the first difference.
 about() { if [ "$1" = unmutated ]; then echo "nothing"; else sed '/^diff /,$d' "scripts/mutations/$1.patch" | tr '\n' ' ' | sed 's/ *$//'; fi; }
 
-# Records: NAME.tests holds the commit, then the tests that failed; NAME.check the commit, the exit code, then what gim check said.
+# NAME.tests holds the commit, then the tests that failed. NAME.check holds the commit, the exit code,
+# then the output of gim check.
 line() { sed -n "$2p" "$1" 2>/dev/null || true; }
 failed_tests() { sed 1d "$records/$1.tests" 2>/dev/null | grep . || true; }
 said() { sed 1,2d "$records/$1.check"; }
@@ -90,16 +99,16 @@ check_cell() {
   esac
 }
 
-# Written after every step, so that a run that is stopped leaves what it found.
+# Called after every step, so that an interrupted run keeps its findings.
 write_table() {
   local out=results/mutations.md name at
   {
     echo "# Mutations"
     echo
-    echo "Written by \`scripts/mutations.sh\`: each patch in \`scripts/mutations/\` damages the program on purpose; here is what noticed."
-    echo "\`gim check\` is \`gim check quick --only audio\` (\`--only vision\` for pictures, all for unmutated) against \`baseline.csv\` as it was then; what it said is"
-    echo "below the table."
-    echo "The tests of the program and the examples were run where those of the libraries noticed nothing."
+    echo "Written by \`scripts/mutations.sh\`. Each patch in \`scripts/mutations/\` is a bug on purpose; the table says which tests noticed."
+    echo
+    echo "- \`gim check\` is the regression check against \`baseline.csv\` of that commit: \`--only vision\` for \`pictures-…\`, both domains for unmutated, else \`--only audio\`. Its output is below the table."
+    echo "- Tests of the program and the examples ran where those of the libraries noticed nothing."
     echo
     echo "| mutation | what it breaks | tests that failed | \`gim check\` | tried at (tests, check) |"
     echo "|---|---|---|---|---|"
@@ -117,7 +126,7 @@ write_table() {
   } >"$out"
 }
 
-# Makes the copy what HEAD is, damaged by the patch.
+# Resets the copy to HEAD and applies the patch.
 damage() {
   git -C "$tree" checkout -q -- .
   git -C "$tree" clean -fdq
@@ -149,7 +158,7 @@ for name in "${names[@]}"; do
   case $name in unmutated) only=() ;; pictures-*) only=(--only vision) ;; *) only=(--only audio) ;; esac
   status=0
   said=$(cd "$tree" && "$CARGO_TARGET_DIR/release/gim" --quiet check quick "${only[@]}" 2>&1) || status=$?
-  # Whoever stops a check (Ctrl-C, kill) has not caught a mutation.
+  # A check that was stopped (Ctrl-C, kill) has noticed nothing.
   case $status in 130 | 137 | 143) echo "$name: gim check was stopped" >&2; exit 2 ;; esac
   printf '%s\n' "$commit" "$status" "$said" >"$records/$name.check"
   echo "$said"

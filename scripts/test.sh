@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Formatting, lints and all tests; cargo nextest where it is installed.
+# Checks formatting and lints and runs all tests, with cargo nextest where it is installed.
 set -euo pipefail
 release=()
 if [ "${CI:-}" = true ]; then
-  # What is built once needs no files for building it again, and the demonstration's build is the tests' as well.
+  # A single build needs no incremental files. The release build serves the demo as well.
   export CARGO_INCREMENTAL=0
   release=(--release)
 fi
 cargo fmt --all --check
-# Mutations that no longer fit the code would show nothing.
+# A mutation that no longer applies would test nothing.
 if command -v git >/dev/null; then
   for patch in scripts/mutations/*.patch; do git apply --check "$patch"; done
 fi
