@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs libhdf5-dev, libopenblas-dev and pkg-config where they are missing, on Debian and Ubuntu.
-# On other systems, says what to install.
+# Installs libhdf5-dev (for gim-eval), libopenblas-dev (for gim-vision) and pkg-config (for both) where they are missing on
+# Debian and Ubuntu. On other systems, says what to install.
 set -euo pipefail
 command -v cargo >/dev/null || { echo "Rust is missing: install the stable toolchain (rustup) and run this again." >&2; exit 2; }
 if command -v pkg-config >/dev/null && pkg-config --exists hdf5 openblas; then exit 0; fi

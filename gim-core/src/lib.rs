@@ -21,7 +21,6 @@
 //! | [`checkpoint`] | one file a module |
 //! | [`loader`] | batches made beside training, in order |
 //! | [`kernels`], [`pool`], [`rng`], [`scalar`] | matrix products, recycled buffers, counter-based randomness, f32 and f64 |
-//! | [`linalg`] | decompositions, never in a training step |
 //! | [`testing`] | gradient checks for layers and losses |
 //!
 //! The core knows no sound, no picture and no command line.
@@ -33,7 +32,6 @@ mod error;
 pub mod files;
 pub mod kernels;
 pub mod layers;
-pub mod linalg;
 pub mod link;
 pub mod loss;
 pub mod module;

@@ -8,6 +8,7 @@ use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 
 use crate::layers::im2col::{Grid, Windows};
+use crate::layers::orthonormal::orthonormal;
 use crate::layers::winograd::{self, Places, Tiled};
 
 /// Settings of a [`Conv2d`].
@@ -321,7 +322,7 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
 /// When the decomposition fails.
 pub fn delta_orthogonal<F: Scalar>(conv: &mut Conv2d<F>, key: Key) -> Result<()> {
     let Conv2dConfig { c_in, c_out, kernel: [kh, kw], .. } = conv.config;
-    let centre = gim_core::linalg::orthonormal(c_out, c_in, key)?;
+    let centre = orthonormal(c_out, c_in, key)?;
     let window = conv.config.window();
     let tap = (kh / 2 * kw + kw / 2) * c_in;
     conv.weight.value.fill(F::zero());

@@ -1,17 +1,18 @@
-//! Decompositions, through LAPACK. Never in a training step: its results may differ in the last bits between libraries.
+//! Random orthonormal matrices for initialization, by the QR decomposition of LAPACK.
+//!
+//! LAPACK runs here and never in a training step: its last bits may differ between libraries.
 
+use gim_core::{Error, Key, Result};
 use ndarray::Array2;
 use ndarray_linalg::QR;
 use rand::RngExt;
-
-use crate::{Error, Key, Result};
 
 /// A (rows, cols) matrix with orthonormal rows or columns, whichever are fewer: QR of a Gaussian matrix, with the signs that
 /// make it uniform over such matrices (Mezzadri 2007).
 ///
 /// # Errors
 /// When the decomposition fails.
-pub fn orthonormal(rows: usize, cols: usize, key: Key) -> Result<Array2<f64>> {
+pub(super) fn orthonormal(rows: usize, cols: usize, key: Key) -> Result<Array2<f64>> {
     let (long, short) = (rows.max(cols), rows.min(cols));
     let mut rng = key.rng();
     let mut normal = || {
@@ -31,8 +32,9 @@ pub fn orthonormal(rows: usize, cols: usize, key: Key) -> Result<Array2<f64>> {
 
 #[cfg(test)]
 mod tests {
+    use gim_core::Purpose;
+
     use super::*;
-    use crate::Purpose;
 
     #[test]
     fn rows_or_columns_are_orthonormal() {
