@@ -123,7 +123,7 @@ enum Part {
 
 const LEGEND: [(Part, Sample, &str); 5] = [
     (Part::Trained, Sample::Marked(BLUE, Shape::Circle), "trained encoder"),
-    (Part::Random, Sample::Marked(GREEN, Shape::Square), "random encoder, same architecture"),
+    (Part::Random, Sample::Marked(GREEN, Shape::Square), "random encoder (same architecture)"),
     (Part::Mfcc, Sample::Dashed(ORANGE), "MFCC"),
     (Part::Raw, Sample::Dashed(PURPLE), "raw input"),
     (Part::Majority, Sample::Dotted(MUTED), "majority class"),
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn speakers_have_one_panel() {
         let figure = accuracy_by_module(&spec("speakers", probe_rows("speakers", 1, &[1]))).unwrap();
-        check_figure(&figure, &["random encoder, same architecture", "Speaker accuracy (%)"]);
+        check_figure(&figure, &["random encoder (same architecture)", "Speaker accuracy (%)"]);
         assert!(!figure.canvas.texts().contains(&ALL));
     }
 

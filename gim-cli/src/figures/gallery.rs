@@ -111,7 +111,7 @@ fn latent_spaces() -> Vec<Named> {
         let (noise, _) = blobs(1, 10 * each, 64, 1.0, 9);
         let panel = |m: usize| {
             let keep = m as f32 / n_modules as f32;
-            LatentPanel { title: format!("Module {m}"), features: &x * (keep * 0.4) + &noise * (1.2 - keep) }
+            LatentPanel { title: format!("Module {m}"), features: &x * keep * 0.4 + &noise * (1.2 - keep) }
         };
         latent_space(&LatentSpace {
             title: "Ten speakers in the latent space of each module (t-SNE)".into(),

@@ -44,7 +44,7 @@ const NUMBERS: f64 = 220.0;
 /// Draws a bar for each method and schedule: buffers, then parameters and optimizer state.
 ///
 /// # Errors
-/// When no bar has a length, or one has no finite one.
+/// When all bars are empty, or one is infinite.
 pub fn memory(spec: &MemoryBars) -> Result<Figure> {
     let most = spec.bars.iter().map(|b| b.buffers + b.state).fold(0.0, f64::max);
     if !(most > 0.0 && most.is_finite()) {
