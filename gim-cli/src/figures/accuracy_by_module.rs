@@ -1,11 +1,12 @@
-//! Probe accuracy of every module against the baselines that say whether training was worth it.
+//! Probe accuracy of every module, beside a random encoder and other baselines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::Result;
 
-use super::axes::{BLUE, GREEN, MUTED, ORANGE, PURPLE, Panel, Sample, Scale, Shape, Sheet};
-use super::canvas::{Ink, Picture};
+use super::axes::{Panel, Sample, Scale, Shape, Sheet, error_bar};
+use super::canvas::{Canvas, Color};
+use super::palette::{BLUE, GREEN, MUTED, ORANGE, PURPLE};
 use super::{BARS, Figure, count, mean_and_half_width, select, task_word};
 use gim_eval::{Group, ProbeRow};
 
@@ -14,22 +15,22 @@ const FIGURE: &str = "accuracy by module";
 /// Input of [`accuracy_by_module`].
 #[derive(Debug, Clone)]
 pub struct AccuracyByModule {
-    /// Title; should name the corpus and the seeds.
+    /// Title; should name the corpus or image dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
-    /// Task to show, e.g. `phones` or `speakers`.
+    /// Task to show: `phones`, `speakers` or `classes`.
     pub task: String,
-    /// Protocol to show; needed when the rows hold several.
+    /// Probe protocol to show; required when the rows hold several.
     pub protocol: Option<String>,
-    /// Rows of any number of `probe.csv` files: one for each seed.
+    /// Rows of any number of `probe.csv` files, one file a seed; accuracies from 0 to 1.
     pub rows: Vec<ProbeRow>,
 }
 
-/// A panel: its title and which number of a row it shows.
+/// A panel: its title and the accuracy of a row that it shows.
 type Metric = (&'static str, fn(&ProbeRow) -> Option<f64>);
 
-/// Title of the first panel; where every row is an item of its own there are no frames.
+/// Titles of the first panel: for tasks with a label a frame, and with a label an item.
 const ALL: &str = "All frames";
 const ALL_ITEMS: &str = "All items";
 const SILENT: &str = "Without silence";
@@ -40,12 +41,17 @@ const METRICS: [Metric; 3] = [
     ("Mean over classes", |r| Some(r.macro_accuracy)),
 ];
 
-/// Values of one series: by module, one for each seed.
+/// Accuracies (%) of one series by module, a value for each seed.
 type Series = BTreeMap<usize, Vec<f64>>;
 
-/// Draws accuracy by module: trained and random encoder with error bars over seeds, inputs and majority class as levels.
+/// Draws accuracy by module: trained and random encoder with error bars over seeds, features of
+/// the input and the majority class as horizontal lines.
 ///
-/// Tasks whose rows have accuracies without silence or mean over classes get a panel for each.
+/// There is a panel for each kind of accuracy that the rows have: of all frames, without silence,
+/// mean over classes.
+///
+/// # Errors
+/// When the rows mix protocols, or no module has an accuracy for the task.
 pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
     let rows = select(FIGURE, &spec.rows, &spec.task, spec.protocol.as_deref())?;
     let on_modules = |r: &&&ProbeRow| r.module > 0;
@@ -88,25 +94,22 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
         notes: Vec::new(),
         numbers: true,
     };
-    let (mut picture, areas) = sheet.lay_out(|_| (Scale::modules(n_modules), y_scale.clone()))?;
+    let (mut canvas, areas) = sheet.lay_out(|_| (Scale::modules(n_modules), y_scale.clone()))?;
     for (area, content) in areas.iter().zip(&panels) {
-        content.draw(&mut picture, area);
+        content.draw(&mut canvas, area);
     }
 
     let n_seeds = seeds.len().max(1);
-    let mut caption = format!(
-        "{}: accuracy for {} on the frozen output of each module ({}",
-        spec.title,
-        spec.task,
-        count(n_seeds, "seed")
-    );
-    caption.push_str(&if n_seeds > 1 { format!("; markers: mean, {BARS}).") } else { ").".into() });
+    let seeds = count(n_seeds, "seed");
+    let markers = if n_seeds > 1 { format!("markers: mean over {seeds}, {BARS}") } else { seeds };
+    let mut caption =
+        format!("{}: probe accuracy for {} on the frozen output of each module ({markers}).", spec.title, spec.task);
     let baselines: Vec<&str> =
         LEGEND.into_iter().skip(1).filter(|(part, ..)| panels.iter().any(|p| p.has(*part))).map(|l| l.2).collect();
     if !baselines.is_empty() {
-        caption.push_str(&format!(" For comparison: {}.", baselines.join(", ")));
+        caption.push_str(&format!(" Baselines: {}.", baselines.join(", ")));
     }
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,13 +123,13 @@ enum Part {
 
 const LEGEND: [(Part, Sample, &str); 5] = [
     (Part::Trained, Sample::Marked(BLUE, Shape::Circle), "trained encoder"),
-    (Part::Random, Sample::Marked(GREEN, Shape::Square), "random encoder of the same shape"),
+    (Part::Random, Sample::Marked(GREEN, Shape::Square), "random encoder (same architecture)"),
     (Part::Mfcc, Sample::Dashed(ORANGE), "MFCC"),
     (Part::Raw, Sample::Dashed(PURPLE), "raw input"),
-    (Part::Majority, Sample::Dotted(MUTED), "commonest class"),
+    (Part::Majority, Sample::Dotted(MUTED), "majority class"),
 ];
 
-/// What one panel shows, in per cent.
+/// What one panel shows, in percent.
 struct Content {
     trained: Series,
     random: Series,
@@ -148,7 +151,7 @@ impl Content {
         };
         let modules = |group| series(group).into_iter().filter(|(m, _)| *m > 0).collect();
         let level = |group| series(group).get(&0).map(|values| mean_and_half_width(values).0);
-        // `majority` belongs to the accuracy over all rows: the other panels have another chance level.
+        // `majority` is the chance level of the accuracy over all rows; other panels have another.
         let all_rows = rows.iter().all(|r| value(r) == Some(r.accuracy));
         let majorities: Vec<f64> = rows.iter().map(|r| r.majority).filter(|v| v.is_finite()).collect();
         let majority = (all_rows && !majorities.is_empty()).then(|| 100.0 * mean_and_half_width(&majorities).0);
@@ -181,26 +184,26 @@ impl Content {
         all
     }
 
-    fn draw(&self, picture: &mut Picture, panel: &Panel) {
+    fn draw(&self, canvas: &mut Canvas, panel: &Panel) {
         let levels = [(Part::Majority, self.majority), (Part::Raw, self.raw), (Part::Mfcc, self.mfcc)];
         for (part, value) in levels {
             let sample = LEGEND.into_iter().find(|l| l.0 == part).map(|l| l.1);
             if let (Some(value), Some(sample)) = (value, sample) {
-                panel.level(picture, value, sample);
+                panel.horizontal_line(canvas, value, sample);
             }
         }
-        // The two series step aside a little, so that their error bars do not hide each other.
-        let aside = if self.has(Part::Random) && self.has(Part::Trained) { 3.0 } else { 0.0 };
-        draw_series(picture, panel, &self.random, GREEN, Shape::Square, aside);
-        draw_series(picture, panel, &self.trained, BLUE, Shape::Circle, -aside);
+        // The two series stand side by side: their error bars do not hide each other.
+        let offset = if self.has(Part::Random) && self.has(Part::Trained) { 3.0 } else { 0.0 };
+        draw_series(canvas, panel, &self.random, GREEN, Shape::Square, offset);
+        draw_series(canvas, panel, &self.trained, BLUE, Shape::Circle, -offset);
     }
 }
 
-/// Draws a series `aside` pixels right of its modules.
-fn draw_series(picture: &mut Picture, panel: &Panel, series: &Series, ink: Ink, shape: Shape, aside: f64) {
+/// Draws a series `offset` pixels right of its modules.
+fn draw_series(canvas: &mut Canvas, panel: &Panel, series: &Series, color: Color, shape: Shape, offset: f64) {
     let at = |module: usize, value: f64| {
         let (x, y) = panel.at(module as f64, value);
-        (x + aside, y)
+        (x + offset, y)
     };
     let stats: Vec<(usize, f64, f64)> = series
         .iter()
@@ -210,21 +213,13 @@ fn draw_series(picture: &mut Picture, panel: &Panel, series: &Series, ink: Ink, 
         })
         .collect();
     if stats.len() > 1 {
-        picture.line(stats.iter().map(|&(m, mean, _)| at(m, mean)).collect(), ink, 2.0);
+        canvas.line(stats.iter().map(|&(m, mean, _)| at(m, mean)).collect(), color, 2.0);
     }
     for &(m, mean, half) in &stats {
         if half > 0.0 {
-            error_bar(picture, at(m, mean - half), at(m, mean + half), ink);
+            error_bar(canvas, at(m, mean - half), at(m, mean + half), color);
         }
-        shape.draw(picture, at(m, mean), 5.0, ink, false);
-    }
-}
-
-/// A vertical bar with caps.
-pub(super) fn error_bar(picture: &mut Picture, low: (f64, f64), high: (f64, f64), ink: Ink) {
-    picture.line(vec![low, high], ink, 1.6);
-    for (x, y) in [low, high] {
-        picture.line(vec![(x - 4.5, y), (x + 4.5, y)], ink, 1.6);
+        shape.draw(canvas, at(m, mean), 5.0, color, false);
     }
 }
 
@@ -254,7 +249,7 @@ mod tests {
                 "Mean over classes",
                 "trained encoder",
                 "MFCC",
-                "commonest class",
+                "majority class",
                 "Phone accuracy (%)",
             ],
         );
@@ -264,8 +259,8 @@ mod tests {
     #[test]
     fn speakers_have_one_panel() {
         let figure = accuracy_by_module(&spec("speakers", probe_rows("speakers", 1, &[1]))).unwrap();
-        check_figure(&figure, &["random encoder of the same shape", "Speaker accuracy (%)"]);
-        assert!(!figure.picture.texts().contains(&"All frames"));
+        check_figure(&figure, &["random encoder (same architecture)", "Speaker accuracy (%)"]);
+        assert!(!figure.canvas.texts().contains(&ALL));
     }
 
     #[test]

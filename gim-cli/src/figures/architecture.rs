@@ -1,180 +1,217 @@
-//! Schematic of a stack of modules: layers, losses, and the gradient blocks between them.
+//! Diagram of the network: modules with their layers and losses, and the gradient blocks between
+//! modules.
 
 use gim_core::Result;
 
-use super::axes::{BLUE, LABEL, MUTED, ORANGE, RED, TEXT};
-use super::canvas::{Align, Ink, Picture, Type, text_width, wrap};
-use super::{Figure, count, nothing_to_draw};
+use super::canvas::{Align, Canvas, Color, TextStyle, text_width};
+use super::heading::Heading;
+use super::palette::{BLUE, LABEL, MUTED, ORANGE, RED, TEXT};
+use super::{Figure, nothing_to_draw};
 
 /// Input of [`architecture`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
     /// Title.
     pub title: String,
-    /// What enters the stack, e.g. `sound, 20 480 samples (1.28 s)`.
+    /// What enters the stack, e.g. `audio: 20 480 samples (1.28 s)`.
     pub input: String,
     /// The modules, first one first.
     pub modules: Vec<ModuleBox>,
 }
 
-/// One module of the schematic.
+/// One module of the diagram.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModuleBox {
     /// Its name, e.g. `Module 1`.
     pub name: String,
-    /// Its layers, first one first, e.g. `conv 10/5, 512 + ReLU`.
+    /// Its layers, first one first, e.g. `conv1d, kernel 10, stride 5, 512 + ReLU`.
     pub layers: Vec<String>,
     /// Its loss, e.g. `InfoNCE`.
     pub loss: String,
-    /// What it gives to the next, e.g. `z¹: 4095 × 512`.
+    /// Its output, the input of the next module, e.g. `z¹: 4095 × 512`.
     pub output: String,
 }
 
-const SMALL_BOLD: Type = Type::bold(14.0, TEXT);
+const SMALL_BOLD: TextStyle = TextStyle::bold(14.0, TEXT);
 const LAYER_HEIGHT: f64 = 30.0;
 const LAYER_GAP: f64 = 16.0;
+/// Height of a module's name.
 const HEAD: f64 = 30.0;
-/// From the top of a module to the bottom of the next: the arrow, its label and the gradient block.
+/// From the top of a module to the bottom of the next: the arrow, its label and the gradient
+/// block.
 const BETWEEN: f64 = 74.0;
+/// From a module to its loss.
+const TO_LOSS: f64 = 110.0;
+/// Heights of the key below the heading, of the last output above the modules, of the input below
+/// them, and of the free space at the end.
+const KEY: f64 = 26.0;
+const OUTPUT: f64 = 44.0;
+const INPUT: f64 = 62.0;
+const BELOW: f64 = 12.0;
 const MARGIN: f64 = 24.0;
 
-/// Draws the stack, input at the bottom: what is learned stays inside a module, only activations go up.
+/// Draws the stack, input at the bottom: activations go up, gradients stay inside their module.
+///
+/// # Errors
+/// When there is no module.
 pub fn architecture(spec: &Architecture) -> Result<Figure> {
     if spec.modules.is_empty() {
         return Err(nothing_to_draw("architecture", "there are no modules", "describe at least one module"));
     }
-    let names = widest(spec.modules.iter().map(|m| &m.name), SMALL_BOLD)?;
-    let layers = widest(spec.modules.iter().flat_map(|m| &m.layers), LABEL)?;
-    let losses = widest(spec.modules.iter().map(|m| &m.loss), SMALL_BOLD)?;
-    let outputs = widest(spec.modules.iter().map(|m| &m.output), LABEL)?;
-    let input = text_width(&spec.input, LABEL)?;
-    // Outputs are written right of the middle, and must end before the losses; the input is centred below.
-    let layer_width = (layers + 36.0).max(names).max(2.0 * outputs - 20.0).max(input - 44.0).max(200.0);
-    let module_width = layer_width + 44.0;
-    let loss_width = losses + 36.0;
-    // The key's longest line stands right of the bar's label.
-    let width = (2.0 * MARGIN + module_width + 110.0 + loss_width + 20.0).max(720.0);
+    let layout = Layout::of(spec)?;
+    let mut canvas = Canvas::new(layout.width, layout.height);
+    layout.heading.draw(&mut canvas, MARGIN);
+    draw_key(&mut canvas, layout.heading.height() + 2.0, spec.modules.len() > 1)?;
 
-    let height_of = |m: &ModuleBox| {
-        let n = m.layers.len().max(1) as f64;
-        HEAD + n * LAYER_HEIGHT + (n - 1.0) * LAYER_GAP + 16.0
-    };
-    let title = wrap(&spec.title, Type::bold(19.0, TEXT), width - 2.0 * MARGIN)?;
-    let header = 16.0 + 25.0 * title.len() as f64 + 24.0 + 12.0;
-    let stack: f64 = spec.modules.iter().map(height_of).sum::<f64>() + BETWEEN * (spec.modules.len() - 1) as f64;
-    // Above the topmost module its output, below the lowest the input.
-    let height = header + 44.0 + stack + 62.0 + 12.0;
-    let mut picture = Picture::new(width, height);
-    for (i, line) in title.iter().enumerate() {
-        picture.text((MARGIN, 34.0 + 25.0 * i as f64), Align::Start, line.as_str(), Type::bold(19.0, TEXT));
-    }
-    draw_key(&mut picture, 16.0 + 25.0 * title.len() as f64 + 12.0, spec.modules.len() > 1)?;
-
-    let left = (width - (module_width + 110.0 + loss_width)) / 2.0;
-    let middle = left + module_width / 2.0;
-    let mut bottom = height - 12.0 - 62.0;
-    picture.text((middle, bottom + 58.0), Align::Middle, spec.input.as_str(), LABEL);
-    arrow(&mut picture, (middle, bottom + 40.0), (middle, bottom + 2.0), TEXT);
+    let middle = layout.middle();
+    let mut bottom = layout.height - BELOW - INPUT;
+    canvas.text((middle, bottom + 58.0), Align::Middle, spec.input.as_str(), LABEL);
+    arrow(&mut canvas, (middle, bottom + 40.0), (middle, bottom + 2.0), TEXT);
     for (i, module) in spec.modules.iter().enumerate() {
         let top = bottom - height_of(module);
-        draw_module(&mut picture, module, left, top, (module_width, bottom - top), layer_width);
-
-        // The loss looks at the module's output and its gradient goes back into the module, no further.
-        let loss_left = left + module_width + 110.0;
-        let loss_middle = top + (bottom - top) / 2.0;
-        picture.boxed((loss_left, loss_middle - 21.0, loss_width, 42.0), ORANGE.faint(0.25), ORANGE, 1.5);
-        let at = (loss_left + loss_width / 2.0, loss_middle + 5.0);
-        picture.text(at, Align::Middle, module.loss.as_str(), SMALL_BOLD);
-        let edge = left + module_width;
-        arrow(&mut picture, (edge + 2.0, loss_middle - 10.0), (loss_left - 3.0, loss_middle - 10.0), TEXT);
-        dashed_arrow(&mut picture, (loss_left - 3.0, loss_middle + 10.0), (edge + 2.0, loss_middle + 10.0), RED);
-
-        let last = i + 1 == spec.modules.len();
-        let up = if last { 38.0 } else { BETWEEN - 2.0 };
-        arrow(&mut picture, (middle, top), (middle, top - up), TEXT);
-        let label_y = if last { top - 16.0 } else { top - 14.0 };
-        picture.text((middle + 12.0, label_y), Align::Start, module.output.as_str(), LABEL);
-        if !last {
-            // Drawn over the arrow's tail but under its head: activations pass, the bar is for gradients.
-            let bar = (middle - module_width / 2.0, top - 46.0);
-            picture.rect(bar.0, bar.1, module_width, 12.0, RED);
-            picture.line(vec![(middle, bar.1 - 1.0), (middle, bar.1 + 13.0)], Ink::WHITE, 6.0);
-            picture.line(vec![(middle, bar.1 - 1.0), (middle, bar.1 + 13.0)], TEXT, 1.8);
-            let at = (edge + 12.0, bar.1 + 11.0);
-            picture.text(at, Align::Start, "gradient block", Type::new(14.0, RED));
-        }
+        draw_module(&mut canvas, &layout, module, top, bottom - top);
+        draw_loss(&mut canvas, &layout, module, top + (bottom - top) / 2.0);
+        draw_output(&mut canvas, &layout, module, top, i + 1 == spec.modules.len());
         bottom = top - BETWEEN;
     }
 
-    let blocks = spec.modules.len() - 1;
-    let caption = match blocks {
-        0 => "The network: one module, trained end to end by its loss.".to_owned(),
-        _ => format!(
-            "The network: {}, each trained by its own loss; activations go up, {} between modules let no gradient down.",
-            count(spec.modules.len(), "module"),
-            count(blocks, "gradient block"),
+    let caption = match spec.modules.len() {
+        1 => "The network: one module, trained end to end by its loss.".to_owned(),
+        n => format!(
+            "The network: {n} modules, each trained by its own loss. Activations go up; no gradient passes from module \
+             to module.",
         ),
     };
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
 }
 
-fn widest<'a>(mut texts: impl Iterator<Item = &'a String>, look: Type) -> Result<f64> {
-    texts.try_fold(0.0, |width: f64, text| Ok(width.max(text_width(text, look)?)))
-}
-
-fn draw_module(
-    picture: &mut Picture,
-    module: &ModuleBox,
+/// Sizes and places in the diagram, in pixels.
+struct Layout {
+    heading: Heading,
+    width: f64,
+    height: f64,
+    /// Left edge of the modules.
     left: f64,
-    top: f64,
-    (width, height): (f64, f64),
+    module_width: f64,
     layer_width: f64,
-) {
-    picture.boxed((left, top, width, height), BLUE.faint(0.1), BLUE, 1.8);
-    picture.text((left + 14.0, top + 20.0), Align::Start, module.name.as_str(), SMALL_BOLD);
-    let middle = left + width / 2.0;
+    loss_width: f64,
+}
+
+impl Layout {
+    fn of(spec: &Architecture) -> Result<Self> {
+        let names = widest(spec.modules.iter().map(|m| &m.name), SMALL_BOLD)?;
+        let layers = widest(spec.modules.iter().flat_map(|m| &m.layers), LABEL)?;
+        let losses = widest(spec.modules.iter().map(|m| &m.loss), SMALL_BOLD)?;
+        let outputs = widest(spec.modules.iter().map(|m| &m.output), LABEL)?;
+        let input = text_width(&spec.input, LABEL)?;
+        // Outputs are written right of the middle and must end before the losses; the input is
+        // centered below.
+        let layer_width = (layers + 36.0).max(names).max(2.0 * outputs - 20.0).max(input - 44.0).max(200.0);
+        let module_width = layer_width + 44.0;
+        let loss_width = losses + 36.0;
+        let stack_width = module_width + TO_LOSS + loss_width;
+        // The key's longest line stands right of the bar's label.
+        let width = (2.0 * MARGIN + stack_width + 20.0).max(720.0);
+        let heading = Heading::new(&spec.title, "", width - 2.0 * MARGIN)?;
+        let stack: f64 = spec.modules.iter().map(height_of).sum::<f64>() + BETWEEN * (spec.modules.len() - 1) as f64;
+        let height = heading.height() + KEY + OUTPUT + stack + INPUT + BELOW;
+        let left = (width - stack_width) / 2.0;
+        Ok(Self { heading, width, height, left, module_width, layer_width, loss_width })
+    }
+
+    /// The middle of the modules.
+    fn middle(&self) -> f64 {
+        self.left + self.module_width / 2.0
+    }
+
+    /// Right edge of the modules.
+    fn right(&self) -> f64 {
+        self.left + self.module_width
+    }
+}
+
+/// Height of a module's box.
+fn height_of(module: &ModuleBox) -> f64 {
+    let n = module.layers.len().max(1) as f64;
+    HEAD + n * LAYER_HEIGHT + (n - 1.0) * LAYER_GAP + 16.0
+}
+
+/// The loss takes the module's output; its gradient goes back into this module and no further.
+fn draw_loss(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, middle: f64) {
+    let left = layout.right() + TO_LOSS;
+    canvas.framed_rect((left, middle - 21.0, layout.loss_width, 42.0), ORANGE.faint(0.25), ORANGE, 1.5);
+    let at = (left + layout.loss_width / 2.0, middle + 5.0);
+    canvas.text(at, Align::Middle, module.loss.as_str(), SMALL_BOLD);
+    let edge = layout.right();
+    arrow(canvas, (edge + 2.0, middle - 10.0), (left - 3.0, middle - 10.0), TEXT);
+    dashed_arrow(canvas, (left - 3.0, middle + 10.0), (edge + 2.0, middle + 10.0), RED);
+}
+
+/// The arrow from a module's top upward; unless it is the last one, through a gradient block.
+fn draw_output(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, top: f64, last: bool) {
+    let middle = layout.middle();
+    let up = if last { 38.0 } else { BETWEEN - 2.0 };
+    arrow(canvas, (middle, top), (middle, top - up), TEXT);
+    let label_y = if last { top - 16.0 } else { top - 14.0 };
+    canvas.text((middle + 12.0, label_y), Align::Start, module.output.as_str(), LABEL);
+    if !last {
+        // Over the arrow's tail but under its head: activations pass, the bar is for gradients.
+        let bar = (layout.left, top - 46.0);
+        canvas.rect(bar.0, bar.1, layout.module_width, 12.0, RED);
+        canvas.line(vec![(middle, bar.1 - 1.0), (middle, bar.1 + 13.0)], Color::WHITE, 6.0);
+        canvas.line(vec![(middle, bar.1 - 1.0), (middle, bar.1 + 13.0)], TEXT, 1.8);
+        let at = (layout.right() + 12.0, bar.1 + 11.0);
+        canvas.text(at, Align::Start, "gradient block", TextStyle::new(14.0, RED));
+    }
+}
+
+fn widest<'a>(mut texts: impl Iterator<Item = &'a String>, style: TextStyle) -> Result<f64> {
+    texts.try_fold(0.0, |width: f64, text| Ok(width.max(text_width(text, style)?)))
+}
+
+fn draw_module(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, top: f64, height: f64) {
+    canvas.framed_rect((layout.left, top, layout.module_width, height), BLUE.faint(0.1), BLUE, 1.8);
+    canvas.text((layout.left + 14.0, top + 20.0), Align::Start, module.name.as_str(), SMALL_BOLD);
+    let middle = layout.middle();
     let mut bottom = top + height - 16.0;
     for (i, layer) in module.layers.iter().enumerate() {
         let layer_top = bottom - LAYER_HEIGHT;
         if i > 0 {
-            arrow(picture, (middle, bottom + LAYER_GAP), (middle, bottom + 1.0), MUTED);
+            arrow(canvas, (middle, bottom + LAYER_GAP), (middle, bottom + 1.0), MUTED);
         }
-        picture.boxed(
-            (middle - layer_width / 2.0, layer_top, layer_width, LAYER_HEIGHT),
-            Ink::WHITE,
-            BLUE.faint(0.6),
-            1.2,
-        );
-        picture.text((middle, layer_top + 20.0), Align::Middle, layer.as_str(), LABEL);
+        let area = (middle - layout.layer_width / 2.0, layer_top, layout.layer_width, LAYER_HEIGHT);
+        canvas.framed_rect(area, Color::WHITE, BLUE.faint(0.6), 1.2);
+        canvas.text((middle, layer_top + 20.0), Align::Middle, layer.as_str(), LABEL);
         bottom = layer_top - LAYER_GAP;
     }
 }
 
-fn draw_key(picture: &mut Picture, y: f64, blocks: bool) -> Result<()> {
+/// The legend; `y` is its middle.
+fn draw_key(canvas: &mut Canvas, y: f64, blocks: bool) -> Result<()> {
     let mut x = MARGIN;
-    arrow(picture, (x, y), (x + 34.0, y), TEXT);
+    arrow(canvas, (x, y), (x + 34.0, y), TEXT);
     x += 42.0;
-    picture.text((x, y + 5.0), Align::Start, "activations", LABEL);
+    canvas.text((x, y + 5.0), Align::Start, "activations", LABEL);
     x += text_width("activations", LABEL)? + 28.0;
-    dashed_arrow(picture, (x, y), (x + 34.0, y), RED);
+    dashed_arrow(canvas, (x, y), (x + 34.0, y), RED);
     x += 42.0;
-    picture.text((x, y + 5.0), Align::Start, "gradients of the module's own loss", LABEL);
+    canvas.text((x, y + 5.0), Align::Start, "gradients of the module's own loss", LABEL);
     x += text_width("gradients of the module's own loss", LABEL)? + 28.0;
     if blocks {
-        picture.rect(x, y - 6.0, 34.0, 12.0, RED);
-        picture.text((x + 42.0, y + 5.0), Align::Start, "no gradient passes", LABEL);
+        canvas.rect(x, y - 6.0, 34.0, 12.0, RED);
+        canvas.text((x + 42.0, y + 5.0), Align::Start, "no gradient passes", LABEL);
     }
     Ok(())
 }
 
-fn arrow(picture: &mut Picture, from: (f64, f64), to: (f64, f64), ink: Ink) {
-    picture.line(vec![from, before_head(from, to)], ink, 1.8);
-    head(picture, from, to, ink);
+fn arrow(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), color: Color) {
+    canvas.line(vec![from, before_head(from, to)], color, 1.8);
+    head(canvas, from, to, color);
 }
 
-fn dashed_arrow(picture: &mut Picture, from: (f64, f64), to: (f64, f64), ink: Ink) {
-    picture.dashes(from, before_head(from, to), ink, 1.8, 6.0, 4.0);
-    head(picture, from, to, ink);
+fn dashed_arrow(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), color: Color) {
+    canvas.dashes(from, before_head(from, to), color, 1.8, 6.0, 4.0);
+    head(canvas, from, to, color);
 }
 
 const HEAD_LENGTH: f64 = 9.0;
@@ -185,12 +222,12 @@ fn before_head(from: (f64, f64), to: (f64, f64)) -> (f64, f64) {
     (from.0 + (to.0 - from.0) * part, from.1 + (to.1 - from.1) * part)
 }
 
-fn head(picture: &mut Picture, from: (f64, f64), to: (f64, f64), ink: Ink) {
+fn head(canvas: &mut Canvas, from: (f64, f64), to: (f64, f64), color: Color) {
     let length = (to.0 - from.0).hypot(to.1 - from.1).max(1e-9);
     let (ux, uy) = ((to.0 - from.0) / length, (to.1 - from.1) / length);
     let base = (to.0 - ux * HEAD_LENGTH, to.1 - uy * HEAD_LENGTH);
     let half = 4.6;
-    picture.polygon(vec![to, (base.0 - uy * half, base.1 + ux * half), (base.0 + uy * half, base.1 - ux * half)], ink);
+    canvas.polygon(vec![to, (base.0 - uy * half, base.1 + ux * half), (base.0 + uy * half, base.1 - ux * half)], color);
 }
 
 #[cfg(test)]
@@ -208,22 +245,22 @@ mod tests {
     }
 
     fn spec(modules: Vec<ModuleBox>) -> Architecture {
-        Architecture { title: "The audio network".into(), input: "sound, 20 480 samples".into(), modules }
+        Architecture { title: "The audio network".into(), input: "audio: 20 480 samples".into(), modules }
     }
 
     #[test]
     fn six_modules_have_five_blocks() {
         let modules = (1..=6).map(|i| module(i, &["conv 4/2, 512 + ReLU"])).collect();
         let figure = architecture(&spec(modules)).unwrap();
-        check_figure(&figure, &["Module 1", "Module 6", "sound, 20 480 samples", "InfoNCE"]);
-        assert_eq!(figure.picture.texts().iter().filter(|t| **t == "gradient block").count(), 5);
+        check_figure(&figure, &["Module 1", "Module 6", "audio: 20 480 samples", "InfoNCE"]);
+        assert_eq!(figure.canvas.texts().iter().filter(|t| **t == "gradient block").count(), 5);
     }
 
     #[test]
     fn one_module_has_no_block() {
         let figure = architecture(&spec(vec![module(1, &["conv 10/5", "conv 8/4", "GRU 256"])])).unwrap();
         check_figure(&figure, &["GRU 256"]);
-        assert!(!figure.picture.texts().contains(&"gradient block"));
+        assert!(!figure.canvas.texts().contains(&"gradient block"));
         assert!(figure.caption.contains("end to end"));
         assert!(architecture(&spec(vec![])).is_err());
     }

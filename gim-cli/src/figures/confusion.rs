@@ -1,4 +1,4 @@
-//! Heat map of a confusion matrix: which classes a probe takes for which.
+//! Heat map of the confusion matrix of a probe.
 
 use gim_core::{Error, Result};
 use gim_eval::Confusion;
@@ -11,17 +11,20 @@ const FIGURE: &str = "confusion";
 /// Input of [`confusion`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfusionMap {
-    /// Title; should name the features, the corpus and the seed.
+    /// Title; should name the features, the corpus or image dataset, and the seed.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
-    /// Names of the classes.
+    /// Names of the classes, in the order of `confusion`.
     pub names: Vec<String>,
-    /// How often each class was taken for each.
+    /// Counts of (true class, predicted class) over the test rows.
     pub confusion: Confusion,
 }
 
-/// Draws the shares of every true class, in per cent: rows are true classes and sum to 100, columns are predicted ones.
+/// Draws the confusion matrix (true class, predicted class), each row in percent of its class.
+///
+/// # Errors
+/// When there is not one name a class, or nothing was counted.
 pub fn confusion(spec: &ConfusionMap) -> Result<Figure> {
     let (n, all) = (spec.names.len(), &spec.confusion);
     if n != all.n_classes() {
@@ -30,7 +33,7 @@ pub fn confusion(spec: &ConfusionMap) -> Result<Figure> {
     }
     let present: Vec<bool> = (0..n).map(|c| all.support(c) > 0).collect();
     if !present.contains(&true) {
-        return Err(nothing_to_draw(FIGURE, "nothing was counted", "judge a probe first"));
+        return Err(nothing_to_draw(FIGURE, "nothing was counted", "evaluate a probe first"));
     }
 
     let absent = present.contains(&false);
@@ -38,24 +41,24 @@ pub fn confusion(spec: &ConfusionMap) -> Result<Figure> {
         let share = |p| all.count(t, p) as f64 / all.support(t) as f64;
         present[t].then(|| (0..n).map(share).collect())
     });
-    let (picture, numbers) = heat_map(&HeatMap {
+    let (canvas, numbers) = heat_map(&HeatMap {
         title: &spec.title,
         subtitle: &spec.subtitle,
         names: &spec.names,
         shares: shares.collect(),
         axes: ["True class", "Predicted class"],
-        note: if absent { "Grey rows: the class does not occur among the rows judged." } else { "" },
+        note: if absent { "Gray: the class has no test rows." } else { "" },
     })?;
 
     let rows: u64 = (0..n).map(|c| all.support(c)).sum();
-    let said = if numbers { " Shares that round to zero have no number." } else { "" };
+    let said = if numbers { " Cells that round to 0 have no number." } else { "" };
     let caption = format!(
-        "Confusion matrix over {rows} rows of {n} classes: each row is a true class and shows, in per cent of it, what it was \
-         taken for; accuracy {:.1} %, mean over classes {:.1} %.{said}",
+        "Confusion matrix over {rows} test rows of {n} classes. Each row is a true class and shows \
+         its predictions in percent of that class. Accuracy {:.1} %, mean over classes {:.1} %.{said}",
         100.0 * all.accuracy().unwrap_or(f64::NAN),
         100.0 * all.macro_accuracy().unwrap_or(f64::NAN),
     );
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
 }
 
 #[cfg(test)]
@@ -65,7 +68,7 @@ mod tests {
 
     fn spec(n: usize) -> ConfusionMap {
         ConfusionMap {
-            title: "What a linear probe takes for what — toy".into(),
+            title: "Confusion matrix of the linear probe — toy".into(),
             subtitle: "module 3, seed 1".into(),
             names: (0..n).map(|c| format!("class {c}")).collect(),
             confusion: confused(n, 4000),
@@ -78,19 +81,19 @@ mod tests {
             let figure = confusion(&spec(n)).unwrap();
             check_figure(&figure, &["True class", "Predicted class", "class 0", "100 %", "25 %"]);
             // Cells of 23 classes and more are too small.
-            let numbers = figure.picture.texts().iter().filter(|t| t.parse::<f64>().is_ok()).count();
+            let numbers = figure.canvas.texts().iter().filter(|t| t.parse::<f64>().is_ok()).count();
             assert_eq!(numbers > 0, n <= 22, "{n} classes");
-            assert!(figure.caption.contains(&format!("4000 rows of {n} classes")), "{}", figure.caption);
+            assert!(figure.caption.contains(&format!("4000 test rows of {n} classes")), "{}", figure.caption);
         }
     }
 
     #[test]
-    fn numbers_are_shares_of_the_true_class() {
+    fn numbers_are_percent_of_the_true_class() {
         let names = vec!["silence".into(), "a name that is much too long for the margin it has".into(), "c".into()];
         let counted = Confusion::new(3, &[0, 0, 0, 0, 1], &[0, 0, 0, 1, 0]);
         let figure = confusion(&ConfusionMap { names, confusion: counted, ..spec(3) }).unwrap();
-        check_figure(&figure, &["75", "25", "100", "Grey rows: the class does not occur among the rows judged."]);
-        assert!(figure.caption.contains("accuracy 60.0 %, mean over classes 37.5 %"), "{}", figure.caption);
+        check_figure(&figure, &["75", "25", "100", "Gray: the class has no test rows."]);
+        assert!(figure.caption.contains("Accuracy 60.0 %, mean over classes 37.5 %"), "{}", figure.caption);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use gim_core::Result;
 
-use super::accuracy_by_module::error_bar;
-use super::axes::{PALETTE, Panel, SHAPES, Sample, Scale, Shape, Sheet};
-use super::canvas::{Ink, Picture};
+use super::axes::{Panel, SHAPES, Sample, Scale, Shape, Sheet, error_bar};
+use super::canvas::{Canvas, Color};
+use super::palette::PALETTE;
 use super::{BARS, Figure, mean_and_half_width, nothing_to_draw, select, task_word};
 use gim_eval::{Group, ProbeRow};
 
@@ -15,17 +15,17 @@ const FIGURE: &str = "error by module";
 /// Input of [`error_by_module`].
 #[derive(Debug, Clone)]
 pub struct ErrorByModule {
-    /// Title; should name the corpus and the seeds.
+    /// Title; should name the corpus or image dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
-    /// Task to show, e.g. `speakers`.
+    /// Task to show: `phones`, `speakers` or `classes`.
     pub task: String,
-    /// Protocol to show; needed when the rows hold several.
+    /// Probe protocol to show; required when the rows hold several.
     pub protocol: Option<String>,
     /// The methods to overlay.
     pub methods: Vec<ErrorCurve>,
-    /// The paper's curves, in grey; may be empty.
+    /// The paper's curves, drawn in gray; may be empty.
     pub paper: Vec<PaperCurve>,
 }
 
@@ -34,22 +34,23 @@ pub struct ErrorByModule {
 pub struct ErrorCurve {
     /// Its name in the legend.
     pub label: String,
-    /// The group of rows that are this method's: [`Group::Trained`], or [`Group::Random`] for a random encoder.
+    /// The group whose rows are drawn: [`Group::Trained`], or [`Group::Random`] for a random
+    /// encoder.
     pub group: Group,
-    /// Rows of any number of `probe.csv` files: one for each seed.
+    /// Rows of any number of `probe.csv` files, one file a seed; accuracies from 0 to 1.
     pub rows: Vec<ProbeRow>,
 }
 
 /// A curve of the paper.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PaperCurve {
-    /// Its name in the legend, to which `(paper, read off figure)` is added.
+    /// Its name in the legend, before `(paper, read off figure)`.
     pub label: String,
     /// Error (0 to 1) of modules 1, 2, …
     pub errors: Vec<f64>,
 }
 
-/// Errors of one method at one module, in per cent: mean and ends of the interval.
+/// Error of one method at one module, in percent: mean and ends of the 95 % CI over seeds.
 struct Point {
     module: usize,
     mean: f64,
@@ -59,8 +60,13 @@ struct Point {
     none_wrong: bool,
 }
 
-/// Draws error = 1 − accuracy (of phones: without silence, as in tables) by module. An error of zero has no place on a
-/// logarithmic axis: it is drawn, hollow, at half of one test item.
+/// Draws error = 1 − accuracy by module; phones without silence, as in tables.
+///
+/// An error of 0 has no place on a logarithmic axis: its marker is hollow and stands at half of
+/// one test item.
+///
+/// # Errors
+/// When nothing is given, a method's rows mix protocols, or no module has an accuracy.
 pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let mut methods: Vec<Vec<Point>> = Vec::with_capacity(spec.methods.len());
     for method in &spec.methods {
@@ -80,24 +86,45 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let high = (high * 1.2).min(100.0);
     let y_scale = Scale::log((low / 1.2).min(high / 2.0), high);
 
+    let none_wrong = all().any(|p| p.none_wrong);
+    let sheet = sheet(spec, none_wrong);
+    let (mut canvas, panels) = sheet.lay_out(|_| (Scale::modules(n_modules), y_scale.clone()))?;
+    for panel in &panels {
+        for (i, curve) in spec.paper.iter().enumerate() {
+            draw_paper(&mut canvas, panel, curve, i);
+        }
+        // Methods stand side by side: at one module their bars would hide each other.
+        for (i, points) in methods.iter().enumerate() {
+            let offset = 7.0 * (i as f64 - (methods.len() - 1) as f64 / 2.0);
+            draw_method(&mut canvas, panel, points, i, offset);
+        }
+    }
+    let caption = caption(spec, all().any(|p| p.high > p.low), none_wrong);
+    Ok(Figure { canvas, caption })
+}
+
+/// Whether errors are of frames without silence.
+fn without_silence(spec: &ErrorByModule) -> bool {
+    spec.methods.iter().flat_map(|m| &m.rows).any(|r| r.accuracy_no_silence.is_some())
+}
+
+/// The sheet, with a note when a marker is hollow because no test item was wrong.
+fn sheet(spec: &ErrorByModule, none_wrong: bool) -> Sheet {
     let mut legend: Vec<(Sample, String)> = Vec::new();
     for (i, method) in spec.methods.iter().enumerate() {
-        legend.push((Sample::Marked(ink(i), shape(i)), method.label.clone()));
+        legend.push((Sample::Marked(color(i), shape(i)), method.label.clone()));
     }
     for (i, curve) in spec.paper.iter().enumerate() {
         let label = format!("{} (paper, read off figure)", curve.label);
-        legend.push((Sample::MarkedDashed(paper_ink(i), shape(i)), label));
+        legend.push((Sample::MarkedDashed(paper_color(i), shape(i)), label));
     }
-    let items: Vec<usize> =
-        spec.methods.iter().flat_map(|m| &m.rows).filter(|r| r.task == spec.task).map(|r| r.test_rows).collect();
     let mut notes = Vec::new();
-    if all().any(|p| p.none_wrong) {
-        let of = items.iter().max().map_or(String::new(), |n| format!(" of {n}"));
+    if none_wrong {
+        let rows = spec.methods.iter().flat_map(|m| &m.rows).filter(|r| r.task == spec.task);
+        let of = rows.map(|r| r.test_rows).max().map_or(String::new(), |n| format!(" of {n}"));
         notes.push(format!("Hollow: no test item was wrong; drawn at half of one item{of}."));
     }
-    let without_silence = spec.methods.iter().flat_map(|m| &m.rows).any(|r| r.accuracy_no_silence.is_some());
-    let several = all().any(|p| p.high > p.low);
-    let sheet = Sheet {
+    Sheet {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend,
@@ -105,43 +132,31 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         columns: 1,
         panel: (780.0, 430.0),
         x_title: "Module".into(),
-        y_title: match without_silence {
+        y_title: match without_silence(spec) {
             true => format!("{} error without silence (%), log scale", task_word(&spec.task)),
             false => format!("{} error (%), log scale", task_word(&spec.task)),
         },
         notes,
         numbers: true,
-    };
-    let (mut picture, panels) = sheet.lay_out(|_| (Scale::modules(n_modules), y_scale.clone()))?;
-    for panel in &panels {
-        for (i, curve) in spec.paper.iter().enumerate() {
-            draw_paper(&mut picture, panel, curve, i);
-        }
-        // Methods step aside a little: at one module their bars would hide each other.
-        for (i, points) in methods.iter().enumerate() {
-            let aside = 7.0 * (i as f64 - (methods.len() - 1) as f64 / 2.0);
-            draw_method(&mut picture, panel, points, i, aside);
-        }
     }
+}
 
-    let silence = if without_silence { ", without silence," } else { "" };
-    let mut caption = format!(
-        "Error of a linear probe for {}{silence} on the frozen output of each module, logarithmic axis.",
-        spec.task
-    );
-    if several {
+fn caption(spec: &ErrorByModule, several_seeds: bool, none_wrong: bool) -> String {
+    let silence = if without_silence(spec) { ", without silence," } else { "" };
+    let mut caption = format!("Probe error for {}{silence} on the frozen output of each module, log axis.", spec.task);
+    if several_seeds {
         caption.push_str(&format!(" Markers: mean, {BARS}, cut off at half of one test item."));
     }
-    if all().any(|p| p.none_wrong) {
+    if none_wrong {
         caption.push_str(" Hollow markers: no test item was wrong; drawn at half of one item.");
     }
     if !spec.paper.is_empty() {
-        caption.push_str(" Grey: the paper's values on its own corpus, read off its figure (±3 %).");
+        caption.push_str(" Gray: the paper's values on its own corpus, read off its figure (±3 %).");
     }
-    Ok(Figure { picture, caption })
+    caption
 }
 
-fn ink(method: usize) -> Ink {
+fn color(method: usize) -> Color {
     PALETTE[method % PALETTE.len()]
 }
 
@@ -149,10 +164,10 @@ fn shape(method: usize) -> Shape {
     SHAPES[method % SHAPES.len()]
 }
 
-/// Greys that get lighter: the paper's curves are told apart by their markers.
-fn paper_ink(curve: usize) -> Ink {
+/// Grays that get lighter: the paper's curves are told apart by their markers.
+fn paper_color(curve: usize) -> Color {
     let level = 120 + 22 * (curve % 4) as u8;
-    Ink(level, level, level)
+    Color(level, level, level)
 }
 
 fn points(rows: &[&ProbeRow]) -> Vec<Point> {
@@ -179,32 +194,32 @@ fn points(rows: &[&ProbeRow]) -> Vec<Point> {
         .collect()
 }
 
-/// Draws a method `aside` pixels right of its modules.
-fn draw_method(picture: &mut Picture, panel: &Panel, points: &[Point], index: usize, aside: f64) {
+/// Draws a method `offset` pixels right of its modules.
+fn draw_method(canvas: &mut Canvas, panel: &Panel, points: &[Point], index: usize, offset: f64) {
     let at = |p: &Point, value: f64| {
         let (x, y) = panel.at(p.module as f64, value);
-        (x + aside, y)
+        (x + offset, y)
     };
     if points.len() > 1 {
-        picture.line(points.iter().map(|p| at(p, p.mean)).collect(), ink(index), 2.0);
+        canvas.line(points.iter().map(|p| at(p, p.mean)).collect(), color(index), 2.0);
     }
     for point in points {
         if point.high > point.low {
-            error_bar(picture, at(point, point.low), at(point, point.high), ink(index));
+            error_bar(canvas, at(point, point.low), at(point, point.high), color(index));
         }
-        shape(index).draw(picture, at(point, point.mean), 5.5, ink(index), point.none_wrong);
+        shape(index).draw(canvas, at(point, point.mean), 5.5, color(index), point.none_wrong);
     }
 }
 
-fn draw_paper(picture: &mut Picture, panel: &Panel, curve: &PaperCurve, index: usize) {
-    let (ink, shape) = (paper_ink(index), shape(index));
+fn draw_paper(canvas: &mut Canvas, panel: &Panel, curve: &PaperCurve, index: usize) {
+    let (color, shape) = (paper_color(index), shape(index));
     let shown = curve.errors.iter().enumerate().filter(|(_, e)| e.is_finite());
     let at: Vec<_> = shown.map(|(i, e)| panel.at((i + 1) as f64, (100.0 * e).max(panel.y_scale().low()))).collect();
     for ends in at.windows(2) {
-        Sample::Dashed(ink).stroke(picture, ends[0], ends[1]);
+        Sample::Dashed(color).stroke(canvas, ends[0], ends[1]);
     }
     for &point in &at {
-        shape.draw(picture, point, 4.5, ink, false);
+        shape.draw(canvas, point, 4.5, color, false);
     }
 }
 

@@ -1,10 +1,11 @@
-//! t-SNE maps of the same labelled items, a panel per module.
+//! t-SNE maps of the same labeled items, a panel per module.
 
 use gim_core::{Error, Result};
 use ndarray::Array2;
 
-use super::axes::{PALETTE, SHAPES, Sample, Scale, Shape, Sheet, columns};
-use super::canvas::Ink;
+use super::axes::{SHAPES, Sample, Scale, Shape, Sheet, columns};
+use super::canvas::Color;
+use super::palette::PALETTE;
 use super::tsne::{Tsne, tsne};
 use super::{Figure, nothing_to_draw};
 
@@ -13,21 +14,21 @@ const FIGURE: &str = "latent space";
 /// Input of [`latent_space`].
 #[derive(Debug, Clone)]
 pub struct LatentSpace {
-    /// Title; should name the corpus and the seed.
+    /// Title; should name the corpus or image dataset, and the seed.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
-    /// The maps, one for each module (or module and moment of training, row by row).
+    /// The maps: one a module, or one a snapshot of training and module, row by row.
     pub panels: Vec<LatentPanel>,
-    /// Panels in a row, when rows are moments of training; what looks best when not given.
+    /// Panels in a row, when a row is a snapshot of training; `None`: what looks best.
     pub columns: Option<usize>,
-    /// Class of every item: an index into `names`.
+    /// Class of every item (n_items): an index into `names`.
     pub class: Vec<usize>,
-    /// Names of the classes, e.g. speakers; ten or so can be told apart.
+    /// Names of the classes, e.g. speakers; readers can tell about ten apart.
     pub names: Vec<String>,
     /// What a class is, for the caption: `speakers`.
     pub what: String,
-    /// How the maps are made.
+    /// Settings of t-SNE.
     pub tsne: Tsne,
 }
 
@@ -40,8 +41,43 @@ pub struct LatentPanel {
     pub features: Array2<f32>,
 }
 
-/// Draws a t-SNE map of the items for every module, coloured by class.
+/// Draws a t-SNE map of the items for every panel, colored by class.
+///
+/// # Errors
+/// When there are no panels or items, an item's class has no name, panels hold other items than
+/// `class`, or t-SNE refuses the features.
 pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
+    let maps = maps(spec)?;
+    let small = spec.columns.is_some_and(|c| c > 3);
+    let (mut canvas, panels) = sheet(spec, small).lay_out(|i| (range(&maps[i], 0), range(&maps[i], 1)))?;
+    let radius = match spec.class.len() {
+        _ if small => 2.6,
+        301.. => 3.4,
+        _ => 4.2,
+    };
+    for (panel, map) in panels.iter().zip(&maps) {
+        for (i, &class) in spec.class.iter().enumerate() {
+            let at = panel.at(map[[i, 0]], map[[i, 1]]);
+            // A white rim keeps markers apart where they crowd.
+            shape(class).draw(&mut canvas, at, radius + 1.0, Color::WHITE, false);
+            shape(class).draw(&mut canvas, at, radius, color(class), false);
+        }
+    }
+    let rows = if spec.columns.is_some() { ", a row per snapshot of training" } else { "" };
+    let caption = format!(
+        "t-SNE of {} items of {} {} in the feature space of each module{rows} (exact, perplexity {:.0}, {} iterations, \
+         PCA initialization).",
+        spec.class.len(),
+        spec.names.len(),
+        spec.what,
+        spec.tsne.perplexity_for(spec.class.len()),
+        spec.tsne.iterations,
+    );
+    Ok(Figure { canvas, caption })
+}
+
+/// The t-SNE map (n_items, 2) of every panel.
+fn maps(spec: &LatentSpace) -> Result<Vec<Array2<f64>>> {
     if spec.panels.is_empty() || spec.class.is_empty() {
         return Err(nothing_to_draw(FIGURE, "there are no features", "extract features first"));
     }
@@ -58,9 +94,12 @@ pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
         }
         maps.push(tsne(panel.features.view(), &spec.tsne)?);
     }
-    let n = maps.len();
-    let small = spec.columns.is_some_and(|c| c > 3);
-    let sheet = Sheet {
+    Ok(maps)
+}
+
+fn sheet(spec: &LatentSpace, small: bool) -> Sheet {
+    let n = spec.panels.len();
+    Sheet {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend: spec.names.iter().enumerate().map(|(c, name)| (marker(c), name.clone())).collect(),
@@ -74,44 +113,19 @@ pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
         x_title: String::new(),
         y_title: String::new(),
         notes: vec![
-            "t-SNE: only neighbourhoods have a meaning; axes, distances and sizes of clusters have none.".into(),
+            "t-SNE: only neighborhoods have a meaning; axes, distances and sizes of clusters have none.".into(),
         ],
         numbers: false,
-    };
-    let (mut picture, panels) = sheet.lay_out(|i| (range(&maps[i], 0), range(&maps[i], 1)))?;
-    for (panel, map) in panels.iter().zip(&maps) {
-        for (i, &class) in spec.class.iter().enumerate() {
-            let at = panel.at(map[[i, 0]], map[[i, 1]]);
-            let radius = if small {
-                2.6
-            } else if spec.class.len() > 300 {
-                3.4
-            } else {
-                4.2
-            };
-            // A white rim keeps markers apart where they crowd.
-            shape(class).draw(&mut picture, at, radius + 1.0, Ink::WHITE, false);
-            shape(class).draw(&mut picture, at, radius, ink(class), false);
-        }
     }
-    let perplexity = spec.tsne.perplexity.min(((spec.class.len() - 1) as f64 / 3.0).max(1.0));
-    let moments = if spec.columns.is_some() { ", a row for each moment of training" } else { "" };
-    let caption = format!(
-        "t-SNE maps of {} items of {} {} in the feature space of each module{moments} (exact, perplexity {perplexity:.0}, {} steps, started from principal components).",
-        spec.class.len(),
-        spec.names.len(),
-        spec.what,
-        spec.tsne.iterations,
-    );
-    Ok(Figure { picture, caption })
 }
 
 fn marker(class: usize) -> Sample {
-    Sample::Marker(ink(class), shape(class))
+    Sample::Marker(color(class), shape(class))
 }
 
-/// Seven colours (yellow, the eighth, is too weak for small marks) and five shapes: 35 classes before a pair repeats.
-fn ink(class: usize) -> Ink {
+/// Seven colors (yellow, the eighth, is too weak for small marks) and five shapes: 35
+/// classes look different.
+fn color(class: usize) -> Color {
     PALETTE[class % 7]
 }
 
@@ -119,7 +133,7 @@ fn shape(class: usize) -> Shape {
     SHAPES[class % SHAPES.len()]
 }
 
-/// The range of one coordinate of a map, with a margin for the markers.
+/// The range of one coordinate of a map (n_items, 2), with a margin for the markers.
 fn range(map: &Array2<f64>, coordinate: usize) -> Scale {
     let column = map.column(coordinate);
     let low = column.iter().copied().fold(f64::INFINITY, f64::min);

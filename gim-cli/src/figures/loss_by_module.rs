@@ -1,24 +1,26 @@
-//! Training loss against the step, a panel per module, runs overlaid.
+//! Training loss against the training step, a panel per module, runs overlaid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::Result;
 
-use super::axes::{MUTED, PALETTE, Panel, Sample, Scale, Sheet, columns};
-use super::canvas::{Ink, Picture};
+use super::axes::{Panel, Sample, Scale, Sheet, columns};
+use super::canvas::{Canvas, Color};
+use super::palette::{MUTED, PALETTE};
 use super::{Figure, count, nothing_to_draw};
 use gim_eval::TrainRow;
 
 /// Input of [`loss_by_module`].
 #[derive(Debug, Clone)]
 pub struct LossByModule {
-    /// Title; should name the corpus and the seeds.
+    /// Title; should name the corpus or image dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
     /// The runs to overlay: seeds, schedules or both.
     pub runs: Vec<LossRun>,
-    /// Negatives per positive; draws the loss of chance, ln(N+1).
+    /// Negatives per positive, N, of an InfoNCE loss, whose chance level ln(N+1) is drawn. `None`:
+    /// the loss is a cross-entropy, drawn without a chance level.
     pub negatives: Option<usize>,
 }
 
@@ -27,22 +29,26 @@ pub struct LossByModule {
 pub struct LossRun {
     /// Its name in the legend.
     pub label: String,
-    /// Its `train.csv`.
+    /// Rows of its `train.csv`; losses in nats.
     pub rows: Vec<TrainRow>,
 }
 
-/// A module's finite losses in step order, and the moving average that is drawn over them.
+/// A module's finite losses as (training step, nats) in step order, and the smooth curve over them.
 struct Curve {
     raw: Vec<(f64, f64)>,
     smooth: Vec<(f64, f64)>,
 }
 
-/// A long raw curve is drawn as the band between lowest and highest value of so many bins, the smooth one through so many points.
+/// A long raw curve is drawn as the band between the lowest and the highest value of so many bins,
+/// a smooth one through about so many points.
 const BINS: usize = 220;
-/// Rows on either side that a running line is fitted to at least.
+/// Fewest rows on either side that a running line is fitted to.
 const LEAST_HALF: usize = 3;
 
-/// Draws the InfoNCE loss of every module: raw values faintly, their moving average over them, chance dashed.
+/// Draws the loss of every module: raw values faintly, a running line fit over them, chance dashed.
+///
+/// # Errors
+/// When there are no rows.
 pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
     let modules: BTreeSet<usize> = spec.runs.iter().flat_map(|r| r.rows.iter().map(|row| row.module)).collect();
     let modules: Vec<usize> = modules.into_iter().collect();
@@ -61,14 +67,14 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
 
     let mut legend = Vec::new();
     for (i, run) in spec.runs.iter().enumerate() {
-        legend.push((Sample::Line(ink(i)), run.label.clone()));
+        legend.push((Sample::Line(color(i)), run.label.clone()));
     }
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
         legend.push((Sample::Dashed(MUTED), format!("chance: ln {} = {chance:.2} nats", n + 1)));
     }
     let mut notes: Vec<String> = spec.runs.iter().filter_map(not_finite).collect();
     if curves.iter().flatten().flat_map(|c| &c.smooth).any(|p| p.1 > y_scale.high()) {
-        notes.push("Averages above the axis are drawn at its upper edge.".into());
+        notes.push("Smoothed values above the axis are drawn at its upper edge.".into());
     }
     let sheet = Sheet {
         title: spec.title.clone(),
@@ -82,51 +88,50 @@ pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
         notes,
         numbers: true,
     };
-    let (mut picture, panels) = sheet.lay_out(|_| (x_scale.clone(), y_scale.clone()))?;
+    let (mut canvas, panels) = sheet.lay_out(|_| (x_scale.clone(), y_scale.clone()))?;
     for (panel, runs) in panels.iter().zip(&curves) {
-        draw_panel(&mut picture, panel, runs, chance);
+        draw_panel(&mut canvas, panel, runs, chance);
     }
 
     let seen = spec.runs.iter().map(|r| r.label.as_str()).collect::<Vec<_>>().join(", ");
     let mut caption = format!(
-        "{name} of each module against the training step ({seen}). Faint: range of the raw values; strong: running line fit over a twentieth of the run, {} rows at least.",
+        "{name} of each module by training step ({seen}). Faint: range of the raw values. Strong: running line fit over a \
+         twentieth of the run, at least {} rows.",
         2 * LEAST_HALF + 1
     );
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
-        caption.push_str(&format!(
-            " Dashed: the loss ln(N+1) = {chance:.2} nats of a score that tells nothing, N = {n} negatives."
-        ));
+        caption.push_str(&format!(" Dashed: chance level, ln(N+1) = {chance:.2} nats for N = {n} negatives."));
     }
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
 }
 
-fn ink(run: usize) -> Ink {
+fn color(run: usize) -> Color {
     PALETTE[run % PALETTE.len()]
 }
 
-fn draw_panel(picture: &mut Picture, panel: &Panel, runs: &[Curve], chance: Option<f64>) {
+fn draw_panel(canvas: &mut Canvas, panel: &Panel, runs: &[Curve], chance: Option<f64>) {
     if runs.iter().all(|c| c.raw.is_empty()) {
-        panel.say(picture, "no finite loss");
+        panel.message(canvas, "no finite loss");
         return;
     }
-    // All raw curves first, so that none hides another run's average.
+    // All raw curves first: none hides another run's smooth curve.
     for (i, curve) in runs.iter().enumerate() {
         let place = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| panel.at(x, y)).collect();
         if curve.raw.len() > 2 * BINS {
             // Bands lie over each other: the more runs, the fainter each.
-            picture.veil(place(band(&curve.raw)), ink(i), 0.4 / (1 + runs.len()) as f64);
+            canvas.translucent_polygon(place(band(&curve.raw)), color(i), 0.4 / (1 + runs.len()) as f64);
         } else {
-            picture.line(place(curve.raw.clone()), ink(i).faint(0.28), 1.0);
+            canvas.line(place(curve.raw.clone()), color(i).faint(0.28), 1.0);
         }
     }
     if let Some(chance) = chance {
-        panel.level(picture, chance, Sample::Dashed(MUTED));
+        panel.horizontal_line(canvas, chance, Sample::Dashed(MUTED));
     }
     for (i, curve) in runs.iter().enumerate() {
         let points: Vec<_> = curve.smooth.iter().map(|&(x, y)| panel.at(x, y)).collect();
         match points[..] {
-            [at] => picture.disc(at, 4.5, ink(i)),
-            _ => picture.line(points, ink(i), 2.0),
+            [at] => canvas.disc(at, 4.5, color(i)),
+            _ => canvas.line(points, color(i), 2.0),
         }
     }
 }
@@ -153,9 +158,11 @@ fn not_finite(run: &LossRun) -> Option<String> {
         .then(|| format!("{}: {} without a finite loss left out ({}).", run.label, count(n, "row"), places.join(", ")))
 }
 
-/// Values of straight lines fitted to windows of `2·half + 1` points, at most about [`BINS`] of them.
+/// Values of straight lines fitted to windows of `2·half + 1` points, at most about [`BINS`] of
+/// them.
 ///
-/// A line, not a mean: at an end of the run, where the window lies to one side, a mean would lag behind a falling curve.
+/// At an end of the run the window lies to one side: there the mean would lag behind a falling
+/// curve, and a line does not.
 fn smoothed(points: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
     let n = points.len();
     let stride = n.div_ceil(BINS).max(1);
@@ -179,7 +186,7 @@ fn line_at(points: &[(f64, f64)], x: f64) -> f64 {
     if slope.is_finite() { mean_y + slope * (x - mean_x) } else { mean_y }
 }
 
-/// Outline of the band between the lowest and the highest value of each of at most [`BINS`] bins.
+/// Outline of the band between the lowest and the highest value in each of at most [`BINS`] bins.
 fn band(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mut upper = Vec::with_capacity(2 * BINS);
     let mut lower = Vec::with_capacity(BINS);
@@ -192,8 +199,8 @@ fn band(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     upper
 }
 
-/// Axes common to all panels. The y axis leaves out the wildest values, which are drawn at its edge: a loss that begins far above
-/// chance for a moment must not flatten the rest.
+/// Axes common to all panels. The y axis leaves out the most extreme values, which are drawn at its
+/// edge: a loss that briefly starts far above chance must not flatten the rest.
 fn scales<'a>(curves: impl Iterator<Item = &'a Curve>, chance: Option<f64>) -> (Scale, Scale) {
     let (mut first, mut last) = (f64::INFINITY, f64::NEG_INFINITY);
     let (mut low, mut high) = chance.map_or((f64::INFINITY, f64::NEG_INFINITY), |c| (c, c));
@@ -215,7 +222,7 @@ fn scales<'a>(curves: impl Iterator<Item = &'a Curve>, chance: Option<f64>) -> (
     if low > high {
         (low, high) = (0.0, 1.0);
     }
-    // A margin, so that no curve lies on the frame; a run that starts at 0 or so has its axis start at 0.
+    // A margin keeps curves off the frame. The axis of a run that starts near 0 starts at 0.
     let first = if first < 0.1 * last { 0.0 } else { first };
     let margin = if high > low { 0.05 * (high - low) } else { 0.0 };
     (Scale::counts(first, last, 4), Scale::linear(low - margin, high + margin, 5, false))
@@ -274,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn averages_and_bands_keep_what_matters() {
+    fn smooth_curves_keep_lines_and_bands_keep_extremes() {
         let line: Vec<_> = (0..5000).map(|i| (i as f64, 3.0 * i as f64)).collect();
         let smooth = smoothed(&line, 30);
         assert!(smooth.len() <= BINS + 1);

@@ -1,17 +1,18 @@
-//! Nearest neighbours of query images in the feature space of every module: what a module holds to be alike.
+//! Nearest neighbors of query images in the feature space of every module.
 
 use gim_core::Result;
 
-use super::axes::{GREEN, LABEL, MUTED, TEXT, VERMILLION};
-use super::canvas::{Align, Ink, Picture, Tile, Type, shorten, text_width, wrap};
-use super::{Figure, Heading, count, nothing_to_draw};
+use super::canvas::{Align, Canvas, Color, TextStyle, Tile, shorten, text_width, wrap};
+use super::heading::Heading;
+use super::palette::{GREEN, LABEL, MARGIN, MUTED, NOTE, PANEL_TITLE, TEXT, VERMILLION};
+use super::{Figure, count, nothing_to_draw};
 
-const FIGURE: &str = "neighbours";
+const FIGURE: &str = "nearest neighbors";
 
 /// Input of [`neighbours`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbours {
-    /// Title; should name the corpus and the seed.
+    /// Title; should name the image dataset and the seed.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
@@ -19,141 +20,181 @@ pub struct Neighbours {
     pub queries: Vec<QueryBlock>,
 }
 
-/// A query image and its neighbours by several measures.
+/// A query image and its neighbors in several feature spaces.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueryBlock {
     /// The query.
     pub tile: Tile,
     /// Its class, written below it; may be empty.
     pub label: String,
-    /// A row per module, and any others to compare with: raw pixels, a random encoder.
+    /// A row per module, and any baselines: raw pixels, a random encoder.
     pub rows: Vec<NeighbourRow>,
 }
 
-/// The neighbours by one measure.
+/// The neighbors in one feature space.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NeighbourRow {
     /// Its title, e.g. `Module 1` or `raw pixels`.
     pub title: String,
-    /// The neighbours, nearest first; eight or so.
+    /// The neighbors, nearest first; about eight.
     pub neighbours: Vec<Neighbour>,
 }
 
-/// One neighbour.
+/// One neighbor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neighbour {
     /// The image.
     pub tile: Tile,
     /// Whether its class is the query's.
     pub same_class: bool,
-    /// Its class, written below it; may be empty. Written only when it is another class than the query's, whose name stands
-    /// below the query.
+    /// Its class, written below it unless it is the query's; may be empty.
     pub label: String,
 }
 
 impl Neighbour {
-    /// What is written below it.
+    /// The text below it.
     fn name(&self) -> Option<&str> {
         (!self.same_class && !self.label.is_empty()).then_some(self.label.as_str())
     }
 }
 
-const MARGIN: f64 = 22.0;
-const ROW_TITLE: Type = Type::bold(15.0, TEXT);
-const NAME: Type = Type::bold(14.0, TEXT);
-const OTHER: Type = Type::new(14.0, VERMILLION);
-const COUNT: Type = Type::new(14.0, MUTED);
-/// Side of the query, and between it and the rows.
+const NAME: TextStyle = TextStyle::bold(14.0, TEXT);
+const OTHER: TextStyle = TextStyle::new(14.0, VERMILLION);
+/// Side of the query, in pixels.
 const QUERY: f64 = 132.0;
+/// Left edge of the rows' titles, and the widest a line of them may be.
+const TITLES: f64 = MARGIN + QUERY + 24.0;
 const TITLE_WIDTH: f64 = 112.0;
-/// Frame of a neighbour, and the white between frame and image: colours of the image do not touch the frame's.
+/// Frame of a neighbor, and the white between it and the image: their colors do not touch.
 const FRAME: f64 = 3.0;
 const RIM: f64 = 1.0;
+/// Between neighbors, between rows, and between queries.
 const GAP: f64 = 10.0;
 const ROW_GAP: f64 = 10.0;
 const BLOCK_GAP: f64 = 26.0;
+/// Height of the legend, and of a line of a name.
 const LEGEND: f64 = 28.0;
+const NAME_LINE: f64 = 17.0;
+/// Largest width of the canvas.
 const WIDEST: f64 = 1400.0;
 
-/// Draws a block per query: the query at the left, its neighbours by every measure in rows, in a frame that says whether the
-/// class is the query's. The frame of another class is broken at the corners, too: colour alone is not for every reader.
+/// Draws a block per query: the query at the left, its neighbors in rows at the right.
+///
+/// The frame of a neighbor says whether its class is the query's. That of another class has gaps,
+/// too, for readers who cannot rely on color.
+///
+/// # Errors
+/// When there is no query, a query has no rows, no row has a neighbor, or a tile is not whole.
 pub fn neighbours(spec: &Neighbours) -> Result<Figure> {
-    let rows = || spec.queries.iter().flat_map(|q| &q.rows);
-    let all = || rows().flat_map(|r| &r.neighbours);
+    let all = || spec.queries.iter().flat_map(|q| &q.rows).flat_map(|r| &r.neighbours);
     if all().next().is_none() || spec.queries.iter().any(|q| q.rows.is_empty()) {
-        return Err(nothing_to_draw(FIGURE, "a query without neighbours, or no query", "search neighbours first"));
+        return Err(nothing_to_draw(FIGURE, "a query without neighbors, or no query", "search neighbors first"));
     }
     spec.queries.iter().map(|q| &q.tile).chain(all().map(|n| &n.tile)).try_for_each(|tile| tile.check(FIGURE))?;
 
-    let most = rows().map(|r| r.neighbours.len()).max().unwrap_or(1);
-    let mut title_width: f64 = 0.0;
-    for line in rows().map(|r| wrap(&r.title, ROW_TITLE, TITLE_WIDTH)).collect::<Result<Vec<_>>>()?.concat() {
-        title_width = title_width.max(text_width(&line, ROW_TITLE)?);
-    }
-    let left = MARGIN + QUERY + 24.0 + title_width + 16.0;
-    let score_width = 12.0 + text_width(&format!("{most} of {most}"), COUNT)?;
-    // Names want room below the images; without them the images may be smaller.
-    let named = all().any(|n| n.name().is_some());
-    let room = (WIDEST - MARGIN - left - score_width) / most as f64 - GAP;
-    let framed = room.clamp(24.0, if named { 88.0 } else { 72.0 });
-    // So many neighbours that even small images do not fit: the nearest are shown.
-    let shown = most.min(((WIDEST - MARGIN - left - score_width) / (framed + GAP)).floor() as usize);
-    let width = (left + shown as f64 * (framed + GAP) - GAP + score_width + MARGIN).max(640.0);
-
-    let heading = Heading::new(&spec.title, &spec.subtitle, width - 2.0 * MARGIN)?;
-    let mut name_lines = 0;
-    for name in all().filter_map(Neighbour::name) {
-        name_lines = name_lines.max(name_below(name, framed)?.len());
-    }
-    let name_height = if named { 2.0 + 17.0 * name_lines as f64 } else { 0.0 };
-    let row_height = framed + name_height + ROW_GAP;
-    let block_height = |q: &QueryBlock| {
-        let lines = wrap(&q.label, NAME, QUERY).map_or(0, |lines| lines.len());
-        (q.rows.len() as f64 * row_height - ROW_GAP).max(QUERY + 19.0 * lines as f64 + 6.0)
-    };
-    let body: f64 = spec.queries.iter().map(block_height).sum();
-    let height = heading.height() + LEGEND + body + BLOCK_GAP * (spec.queries.len() - 1) as f64 + 18.0;
-    let mut picture = Picture::new(width, height);
-    heading.draw(&mut picture, MARGIN);
-    draw_legend(&mut picture, heading.height())?;
+    let layout = Layout::of(spec)?;
+    let heading = Heading::new(&spec.title, &spec.subtitle, layout.width - 2.0 * MARGIN)?;
+    let heights = spec.queries.iter().map(|q| layout.block_height(q)).collect::<Result<Vec<_>>>()?;
+    let body = heights.iter().sum::<f64>() + BLOCK_GAP * (spec.queries.len() - 1) as f64;
+    let mut canvas = Canvas::new(layout.width, heading.height() + LEGEND + body + 18.0);
+    heading.draw(&mut canvas, MARGIN);
+    draw_legend(&mut canvas, heading.height())?;
 
     let mut top = heading.height() + LEGEND;
-    for (i, query) in spec.queries.iter().enumerate() {
+    for (i, (query, height)) in spec.queries.iter().zip(heights).enumerate() {
         if i > 0 {
             let y = top - BLOCK_GAP / 2.0;
-            picture.line(vec![(MARGIN, y), (width - MARGIN, y)], MUTED.faint(0.4), 1.0);
+            canvas.line(vec![(MARGIN, y), (layout.width - MARGIN, y)], MUTED.faint(0.4), 1.0);
         }
-        picture.tile(MARGIN, top, QUERY, &query.tile);
+        canvas.tile(MARGIN, top, QUERY, &query.tile);
         for (l, line) in wrap(&query.label, NAME, QUERY)?.iter().enumerate() {
             let line = shorten(line, NAME, QUERY)?;
-            picture.text((MARGIN, top + QUERY + 18.0 + 19.0 * l as f64), Align::Start, line, NAME);
+            canvas.text((MARGIN, top + QUERY + 18.0 + 19.0 * l as f64), Align::Start, line, NAME);
         }
         for (r, row) in query.rows.iter().enumerate() {
-            let y = top + r as f64 * row_height;
-            draw_title(&mut picture, &row.title, (MARGIN + QUERY + 24.0, y + framed / 2.0), framed)?;
-            for (n, neighbour) in row.neighbours.iter().take(shown).enumerate() {
-                let x = left + n as f64 * (framed + GAP);
-                draw_frame(&mut picture, (x, y), framed, neighbour.same_class);
-                let inset = FRAME + RIM;
-                picture.tile(x + inset, y + inset, framed - 2.0 * inset, &neighbour.tile);
-                for (l, line) in name_below(neighbour.name().unwrap_or_default(), framed)?.into_iter().enumerate() {
-                    let baseline = y + framed + 15.0 + 17.0 * l as f64;
-                    picture.text((x + framed / 2.0, baseline), Align::Middle, line, OTHER);
-                }
-            }
-            let (same, of) = tally(row);
-            let x = left + row.neighbours.len().min(shown) as f64 * (framed + GAP) - GAP + 12.0;
-            picture.text((x, y + framed / 2.0 + 5.0), Align::Start, format!("{same} of {of}"), COUNT);
+            layout.draw_row(&mut canvas, row, top + r as f64 * layout.row_height)?;
         }
-        top += block_height(query) + BLOCK_GAP;
+        top += height + BLOCK_GAP;
     }
-    let left_out = if shown < most { format!(" The nearest {shown} are shown.") } else { String::new() };
+    let left_out =
+        if layout.shown < layout.most { format!(" Shown: the nearest {}.", layout.shown) } else { String::new() };
     let caption = format!(
-        "Nearest neighbours of {}, nearest first, in the feature space of each row. Green, whole frames: the query's class; \
-         orange, broken frames: another class. At the right, how many are of the query's class.{left_out}",
+        "Nearest neighbors of {}, nearest first, in the feature space of each row. Green, whole frames: the query's class. \
+         Orange, broken frames: another class. At the right: how many have the query's class.{left_out}",
         count(spec.queries.len(), "query image"),
     );
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
+}
+
+/// Where neighbors lie, in pixels.
+struct Layout {
+    width: f64,
+    /// Left edge of the first neighbor.
+    left: f64,
+    /// Side of a neighbor's frame.
+    framed: f64,
+    /// Height of a row with its gap.
+    row_height: f64,
+    /// Most neighbors of a row, and how many of them fit.
+    most: usize,
+    shown: usize,
+}
+
+impl Layout {
+    fn of(spec: &Neighbours) -> Result<Self> {
+        let rows = || spec.queries.iter().flat_map(|q| &q.rows);
+        let names = || rows().flat_map(|r| &r.neighbours).filter_map(Neighbour::name);
+        let most = rows().map(|r| r.neighbours.len()).max().unwrap_or(1);
+        let mut title_width: f64 = 0.0;
+        for line in rows().map(|r| wrap(&r.title, PANEL_TITLE, TITLE_WIDTH)).collect::<Result<Vec<_>>>()?.concat() {
+            title_width = title_width.max(text_width(&line, PANEL_TITLE)?);
+        }
+        let left = TITLES + title_width + 16.0;
+        let count_width = 12.0 + text_width(&format!("{most} of {most}"), NOTE)?;
+        // Names need room below the images; without them the images may be smaller.
+        let named = names().next().is_some();
+        let room = WIDEST - MARGIN - left - count_width;
+        let framed = (room / most as f64 - GAP).clamp(24.0, if named { 88.0 } else { 72.0 });
+        // When even small images do not all fit, the nearest are shown.
+        let shown = most.min((room / (framed + GAP) + 1e-9).floor() as usize);
+        let width = (left + shown as f64 * (framed + GAP) - GAP + count_width + MARGIN).max(640.0);
+        let mut lines = 0;
+        for name in names() {
+            lines = lines.max(name_below(name, framed)?.len());
+        }
+        let name_height = if named { 2.0 + NAME_LINE * lines as f64 } else { 0.0 };
+        Ok(Self { width, left, framed, row_height: framed + name_height + ROW_GAP, most, shown })
+    }
+
+    fn block_height(&self, query: &QueryBlock) -> Result<f64> {
+        let lines = wrap(&query.label, NAME, QUERY)?.len();
+        Ok((query.rows.len() as f64 * self.row_height - ROW_GAP).max(QUERY + 19.0 * lines as f64 + 6.0))
+    }
+
+    /// Left edge of neighbor `n`.
+    fn x(&self, n: usize) -> f64 {
+        self.left + n as f64 * (self.framed + GAP)
+    }
+
+    /// Draws a row: its title, its neighbors and their number of the query's class.
+    fn draw_row(&self, canvas: &mut Canvas, row: &NeighbourRow, top: f64) -> Result<()> {
+        let framed = self.framed;
+        draw_title(canvas, &row.title, (TITLES, top + framed / 2.0), framed)?;
+        for (n, neighbour) in row.neighbours.iter().take(self.shown).enumerate() {
+            let x = self.x(n);
+            draw_frame(canvas, (x, top), framed, neighbour.same_class);
+            let inset = FRAME + RIM;
+            canvas.tile(x + inset, top + inset, framed - 2.0 * inset, &neighbour.tile);
+            for (l, line) in name_below(neighbour.name().unwrap_or_default(), framed)?.into_iter().enumerate() {
+                let baseline = top + framed + 15.0 + NAME_LINE * l as f64;
+                canvas.text((x + framed / 2.0, baseline), Align::Middle, line, OTHER);
+            }
+        }
+        let (same, of) = tally(row);
+        let x = self.x(row.neighbours.len().min(self.shown)) - GAP + 12.0;
+        canvas.text((x, top + framed / 2.0 + 5.0), Align::Start, format!("{same} of {of}"), NOTE);
+        Ok(())
+    }
 }
 
 /// A name below an image `side` wide, in two lines at most.
@@ -166,40 +207,40 @@ fn name_below(name: &str, side: f64) -> Result<Vec<String>> {
     lines.iter().map(|line| shorten(line, OTHER, width)).collect()
 }
 
-/// Neighbours of the query's class, and all.
+/// Neighbors of the query's class, and all.
 fn tally(row: &NeighbourRow) -> (usize, usize) {
     (row.neighbours.iter().filter(|n| n.same_class).count(), row.neighbours.len())
 }
 
-/// A square frame; for another class with gaps in the middle of its sides.
-fn draw_frame(picture: &mut Picture, (left, top): (f64, f64), side: f64, same_class: bool) {
-    let ink = if same_class { GREEN } else { VERMILLION };
-    picture.boxed((left, top, side, side), Ink::WHITE, ink, FRAME);
+/// A square frame; that of another class has gaps in the middle of its sides.
+fn draw_frame(canvas: &mut Canvas, (left, top): (f64, f64), side: f64, same_class: bool) {
+    let color = if same_class { GREEN } else { VERMILLION };
+    canvas.framed_rect((left, top, side, side), Color::WHITE, color, FRAME);
     if !same_class {
         let (gap, middle) = (side * 0.4, side * 0.3);
-        picture.rect(left + middle, top, gap, side, Ink::WHITE);
-        picture.rect(left, top + middle, side, gap, Ink::WHITE);
+        canvas.rect(left + middle, top, gap, side, Color::WHITE);
+        canvas.rect(left, top + middle, side, gap, Color::WHITE);
     }
 }
 
-fn draw_legend(picture: &mut Picture, top: f64) -> Result<()> {
+fn draw_legend(canvas: &mut Canvas, top: f64) -> Result<()> {
     let mut x = MARGIN;
     for (same_class, text) in [(true, "the query's class"), (false, "another class")] {
-        draw_frame(picture, (x, top), 16.0, same_class);
-        picture.text((x + 24.0, top + 13.0), Align::Start, text, LABEL);
+        draw_frame(canvas, (x, top), 16.0, same_class);
+        canvas.text((x + 24.0, top + 13.0), Align::Start, text, LABEL);
         x += 24.0 + text_width(text, LABEL)? + 30.0;
     }
     Ok(())
 }
 
-/// A row's title, its lines about `at.1`; as many lines as the row is high.
-fn draw_title(picture: &mut Picture, title: &str, at: (f64, f64), height: f64) -> Result<()> {
-    let mut lines = wrap(title, ROW_TITLE, TITLE_WIDTH)?;
+/// A row's title, its lines centered on `at.1`; lines that do not fit into `height` are left out.
+fn draw_title(canvas: &mut Canvas, title: &str, at: (f64, f64), height: f64) -> Result<()> {
+    let mut lines = wrap(title, PANEL_TITLE, TITLE_WIDTH)?;
     lines.truncate((height / 18.0).floor().max(1.0) as usize);
     let first = at.1 + 5.0 - 9.0 * (lines.len().max(1) - 1) as f64;
     for (l, line) in lines.iter().enumerate() {
-        let line = shorten(line, ROW_TITLE, TITLE_WIDTH)?;
-        picture.text((at.0, first + 18.0 * l as f64), Align::Start, line, ROW_TITLE);
+        let line = shorten(line, PANEL_TITLE, TITLE_WIDTH)?;
+        canvas.text((at.0, first + 18.0 * l as f64), Align::Start, line, PANEL_TITLE);
     }
     Ok(())
 }
@@ -226,7 +267,7 @@ mod tests {
             rows: (0..n_rows).map(|r| row(q, r)).collect(),
         };
         Neighbours {
-            title: "Nearest neighbours by module — toy".into(),
+            title: "Nearest neighbors by module — toy".into(),
             subtitle: "toy images, seed 1".into(),
             queries: (0..n_queries).map(query).collect(),
         }
@@ -239,11 +280,10 @@ mod tests {
             let figure = neighbours(&spec).unwrap();
             let (same, of) = tally(&spec.queries[0].rows[2]);
             check_figure(&figure, &["raw pixels", "Module 3", "cassette player", &format!("{same} of {of}")]);
-            assert_eq!(figure.picture.n_tiles(), 2 + 2 * 4 * 8);
+            assert_eq!(figure.canvas.n_tiles(), 2 + 2 * 4 * 8);
             assert!(figure.caption.contains("2 query images, nearest first"), "{}", figure.caption);
             let wrong = spec.queries.iter().flat_map(|q| &q.rows).map(|r| 8 - tally(r).0).sum::<usize>();
-            let names =
-                figure.picture.texts().iter().filter(|t| t.starts_with("English spr") || **t == "tench").count();
+            let names = figure.canvas.texts().iter().filter(|t| t.starts_with("English spr") || **t == "tench").count();
             assert_eq!(names >= wrong / 2, named, "{names} names for {wrong} of another class");
         }
     }

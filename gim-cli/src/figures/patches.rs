@@ -1,17 +1,18 @@
-//! The image patches that excite neurons most, a row per module: what a module has learned to see.
+//! The top-activating image patches of neurons, a row per module.
 
 use gim_core::Result;
 
-use super::axes::{MUTED, TEXT};
-use super::canvas::{Align, Picture, Tile, Type, text_width, wrap};
-use super::{Figure, Heading, count, nothing_to_draw};
+use super::canvas::{Align, Canvas, Tile, text_width, wrap};
+use super::heading::Heading;
+use super::palette::{MARGIN, NOTE, PANEL_TITLE};
+use super::{Figure, count, nothing_to_draw};
 
 const FIGURE: &str = "patches";
 
 /// Input of [`patches`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct PatchFigure {
-    /// Title; should name the corpus and the seed.
+    /// Title; should name the image dataset and the seed.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
@@ -24,94 +25,141 @@ pub struct PatchFigure {
 pub struct PatchRow {
     /// Its title, e.g. `Module 1`.
     pub title: String,
-    /// The neurons to show; six or so stand side by side, more go on below.
+    /// The neurons to show; about six fit side by side, more continue below.
     pub neurons: Vec<Neuron>,
 }
 
-/// A neuron and what excites it.
+/// A neuron and its top-activating patches.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neuron {
-    /// Its number, written below its patches.
+    /// Its channel, written below its patches.
     pub index: usize,
-    /// The patches, the most exciting first; four in the paper.
+    /// The patches, highest activation first; four in the paper.
     pub patches: Vec<Tile>,
 }
 
-const MARGIN: f64 = 22.0;
-const ROW_TITLE: Type = Type::bold(15.0, TEXT);
-const INDEX: Type = Type::new(14.0, MUTED);
-/// Widest a row's title may be before it is broken.
+/// Widest a line of a row's title may be, in pixels.
 const TITLE_WIDTH: f64 = 120.0;
 /// Side of a patch.
 const SIDE: f64 = 76.0;
 /// Between the patches of a neuron, and between neurons.
 const HAIR: f64 = 3.0;
 const GAP: f64 = 20.0;
+/// Height of the number below a neuron, and between rows.
 const BELOW: f64 = 24.0;
 const ROW_GAP: f64 = 18.0;
+/// Largest width of the canvas.
 const WIDEST: f64 = 1400.0;
 
-/// Draws every neuron's patches as a block: two by two when there are four, the most exciting at the top left.
+/// Draws every neuron's patches as a block, two by two when there are four, the highest activation
+/// at the top left.
+///
+/// # Errors
+/// When there is no module, a module has no neurons, a neuron no patches, or a tile is not whole.
 pub fn patches(spec: &PatchFigure) -> Result<Figure> {
-    let neurons = || spec.rows.iter().flat_map(|r| &r.neurons);
-    if spec.rows.iter().any(|r| r.neurons.is_empty()) || neurons().next().is_none() {
-        return Err(nothing_to_draw(FIGURE, "a module without neurons, or no module", "choose neurons to show"));
-    }
-    if let Some(neuron) = neurons().find(|n| n.patches.is_empty()) {
-        let what = format!("neuron {} has no patches", neuron.index);
-        return Err(nothing_to_draw(FIGURE, &what, "give the patches that excite it most"));
-    }
-    neurons().flat_map(|n| &n.patches).try_for_each(|tile| tile.check(FIGURE))?;
-
-    // All blocks have one shape, so that neurons of different modules stand below each other.
-    let most = neurons().map(|n| n.patches.len()).max().unwrap_or(1);
-    let columns = most.isqrt() + usize::from(most.isqrt().pow(2) < most);
-    let lines = most.div_ceil(columns);
-    let side = SIDE.min((WIDEST - 2.0 * MARGIN - TITLE_WIDTH - GAP) / columns as f64 - HAIR);
-    let block = |n: usize| n as f64 * (side + HAIR) - HAIR;
-    let titles = spec.rows.iter().map(|r| wrap(&r.title, ROW_TITLE, TITLE_WIDTH)).collect::<Result<Vec<_>>>()?;
-    let mut title_width: f64 = 0.0;
-    for line in titles.iter().flatten() {
-        title_width = title_width.max(text_width(line, ROW_TITLE)?);
-    }
-    let left = MARGIN + title_width + GAP;
-    let step = block(columns) + GAP;
-    let fitting = (((WIDEST - MARGIN - left + GAP) / step).floor() as usize).max(1);
-    let across = spec.rows.iter().map(|r| r.neurons.len().min(fitting)).max().unwrap_or(1);
-    let width = (left + across as f64 * step - GAP + MARGIN).max(640.0);
-
-    let heading = Heading::new(&spec.title, &spec.subtitle, width - 2.0 * MARGIN)?;
-    let line_height = block(lines) + BELOW;
-    let row_height = |i: usize| {
-        let blocks = spec.rows[i].neurons.len().div_ceil(fitting) as f64 * line_height;
-        blocks.max(20.0 * titles[i].len() as f64 + 4.0) + ROW_GAP
-    };
-    let height = heading.height() + (0..spec.rows.len()).map(row_height).sum::<f64>();
-    let mut picture = Picture::new(width, height);
-    heading.draw(&mut picture, MARGIN);
+    check(spec)?;
+    let layout = Layout::of(spec)?;
+    let heading = Heading::new(&spec.title, &spec.subtitle, layout.width - 2.0 * MARGIN)?;
+    let rows: f64 = spec.rows.iter().zip(&layout.titles).map(|(r, t)| layout.row_height(r, t)).sum();
+    let mut canvas = Canvas::new(layout.width, heading.height() + rows);
+    heading.draw(&mut canvas, MARGIN);
     let mut top = heading.height();
-    for (i, row) in spec.rows.iter().enumerate() {
-        for (l, line) in titles[i].iter().enumerate() {
-            picture.text((MARGIN, top + 15.0 + 20.0 * l as f64), Align::Start, line.as_str(), ROW_TITLE);
+    for (row, title) in spec.rows.iter().zip(&layout.titles) {
+        for (l, line) in title.iter().enumerate() {
+            canvas.text((MARGIN, top + 15.0 + 20.0 * l as f64), Align::Start, line.as_str(), PANEL_TITLE);
         }
         for (n, neuron) in row.neurons.iter().enumerate() {
-            let (x, y) = (left + (n % fitting) as f64 * step, top + (n / fitting) as f64 * line_height);
-            for (p, tile) in neuron.patches.iter().enumerate() {
-                let at = |i: usize| i as f64 * (side + HAIR);
-                picture.tile(x + at(p % columns), y + at(p / columns), side, tile);
-            }
-            let at = (x + block(columns) / 2.0, y + block(lines) + 17.0);
-            picture.text(at, Align::Middle, neuron.index.to_string(), INDEX);
+            let (column, line) = (n % layout.across, n / layout.across);
+            let x = layout.left + column as f64 * (layout.block_width() + GAP);
+            layout.draw_neuron(&mut canvas, neuron, (x, top + line as f64 * (layout.block_height() + BELOW)));
         }
-        top += row_height(i);
+        top += layout.row_height(row, title);
     }
+    let most = most_patches(spec);
     let caption = format!(
-        "Image patches that excite single neurons most, a row per module: up to {} for each of {}, the most exciting at the \
-         top left. The number below is the neuron's.",
-        count(most, "patch").replace("patchs", "patches"),
-        count(neurons().count(), "neuron"),
+        "Top-activating image patches, a row per module: up to {most} {} for each of {}, the highest activation at the top \
+         left. The number below is the neuron's.",
+        if most == 1 { "patch" } else { "patches" },
+        count(spec.rows.iter().map(|r| r.neurons.len()).sum(), "neuron"),
     );
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
+}
+
+fn check(spec: &PatchFigure) -> Result<()> {
+    if spec.rows.is_empty() || spec.rows.iter().any(|r| r.neurons.is_empty()) {
+        return Err(nothing_to_draw(FIGURE, "a module without neurons, or no module", "choose neurons to show"));
+    }
+    let neurons = || spec.rows.iter().flat_map(|r| &r.neurons);
+    if let Some(neuron) = neurons().find(|n| n.patches.is_empty()) {
+        let what = format!("neuron {} has no patches", neuron.index);
+        return Err(nothing_to_draw(FIGURE, &what, "give its top-activating patches"));
+    }
+    neurons().flat_map(|n| &n.patches).try_for_each(|tile| tile.check(FIGURE))
+}
+
+/// The largest number of patches of a neuron.
+fn most_patches(spec: &PatchFigure) -> usize {
+    spec.rows.iter().flat_map(|r| &r.neurons).map(|n| n.patches.len()).max().unwrap_or(1)
+}
+
+/// Where patches lie, in pixels. All neurons have blocks of one shape, so that those of different
+/// modules stand below each other.
+struct Layout {
+    /// Lines of each row's title.
+    titles: Vec<Vec<String>>,
+    width: f64,
+    /// Left edge of the first neuron.
+    left: f64,
+    /// Side of a patch.
+    side: f64,
+    /// Columns and lines of patches in a block.
+    columns: usize,
+    lines: usize,
+    /// Neurons that fit side by side.
+    across: usize,
+}
+
+impl Layout {
+    fn of(spec: &PatchFigure) -> Result<Self> {
+        let most = most_patches(spec);
+        let columns = most.isqrt() + usize::from(most.isqrt().pow(2) < most);
+        let side = SIDE.min((WIDEST - 2.0 * MARGIN - TITLE_WIDTH - GAP) / columns as f64 - HAIR);
+        let titles = spec.rows.iter().map(|r| wrap(&r.title, PANEL_TITLE, TITLE_WIDTH)).collect::<Result<Vec<_>>>()?;
+        let mut title_width: f64 = 0.0;
+        for line in titles.iter().flatten() {
+            title_width = title_width.max(text_width(line, PANEL_TITLE)?);
+        }
+        let left = MARGIN + title_width + GAP;
+        let mut layout = Self { titles, width: 0.0, left, side, columns, lines: most.div_ceil(columns), across: 1 };
+        let step = layout.block_width() + GAP;
+        layout.across = (((WIDEST - MARGIN - left + GAP) / step).floor() as usize).max(1);
+        let shown = spec.rows.iter().map(|r| r.neurons.len().min(layout.across)).max().unwrap_or(1);
+        layout.width = (left + shown as f64 * step - GAP + MARGIN).max(640.0);
+        Ok(layout)
+    }
+
+    fn block_width(&self) -> f64 {
+        self.columns as f64 * (self.side + HAIR) - HAIR
+    }
+
+    fn block_height(&self) -> f64 {
+        self.lines as f64 * (self.side + HAIR) - HAIR
+    }
+
+    fn row_height(&self, row: &PatchRow, title: &[String]) -> f64 {
+        let blocks = row.neurons.len().div_ceil(self.across) as f64 * (self.block_height() + BELOW);
+        blocks.max(20.0 * title.len() as f64 + 4.0) + ROW_GAP
+    }
+
+    /// Draws a neuron's patches and its number, from `(left, top)` on.
+    fn draw_neuron(&self, canvas: &mut Canvas, neuron: &Neuron, (left, top): (f64, f64)) {
+        let offset = |i: usize| i as f64 * (self.side + HAIR);
+        for (p, tile) in neuron.patches.iter().enumerate() {
+            canvas.tile(left + offset(p % self.columns), top + offset(p / self.columns), self.side, tile);
+        }
+        let at = (left + self.block_width() / 2.0, top + self.block_height() + 17.0);
+        canvas.text(at, Align::Middle, neuron.index.to_string(), NOTE);
+    }
 }
 
 #[cfg(test)]
@@ -131,7 +179,7 @@ mod tests {
             neurons: (0..n_neurons).map(|i| neuron(m, i)).collect(),
         };
         PatchFigure {
-            title: "What excites a neuron most — toy".into(),
+            title: "Top-activating patches — toy".into(),
             subtitle: "toy images, seed 1".into(),
             rows: (0..n_modules).map(row).collect(),
         }
@@ -141,7 +189,7 @@ mod tests {
     fn draws_a_row_per_module() {
         let figure = patches(&spec(3, 6, 4)).unwrap();
         check_figure(&figure, &["Module 1", "Module 3", "37", "187"]);
-        assert_eq!(figure.picture.n_tiles(), 72);
+        assert_eq!(figure.canvas.n_tiles(), 72);
         assert!(figure.caption.contains("up to 4 patches for each of 18 neurons"), "{}", figure.caption);
     }
 
@@ -153,7 +201,7 @@ mod tests {
             spec.rows[0].neurons[0].patches[0] = tile(4, 40, 3, 1);
             let figure = patches(&spec).unwrap();
             check_figure(&figure, &[]);
-            assert_eq!(figure.picture.n_tiles(), modules * neurons * per_neuron);
+            assert_eq!(figure.canvas.n_tiles(), modules * neurons * per_neuron);
         }
     }
 

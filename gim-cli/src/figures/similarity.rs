@@ -1,4 +1,4 @@
-//! Heat map of the similarity of features: modules, the random encoder, the input, methods.
+//! Heat map of the similarity (linear CKA) of features: of modules, inputs, or methods.
 
 use gim_core::{Error, Result};
 use ndarray::Array2;
@@ -11,19 +11,22 @@ const FIGURE: &str = "similarity";
 /// Input of [`similarity`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct SimilarityMap {
-    /// Title; should name the corpus.
+    /// Title; should name the corpus or image dataset.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
-    /// Names of the features.
+    /// Names of the n groups of features.
     pub names: Vec<String>,
-    /// Linear CKA of each with each, 0 to 1.
+    /// Linear CKA (n, n), 0 to 1.
     pub cka: Array2<f64>,
-    /// Rows it was computed on.
+    /// Number of test rows it was computed on.
     pub rows: usize,
 }
 
-/// Draws linear CKA in per cent: 100 for features that are the same up to rotation and scale.
+/// Draws linear CKA in percent: 100 for features that are the same up to rotation and scale.
+///
+/// # Errors
+/// When there are no features, or `cka` is not (n, n) for n names.
 pub fn similarity(spec: &SimilarityMap) -> Result<Figure> {
     let n = spec.names.len();
     if n == 0 {
@@ -31,10 +34,10 @@ pub fn similarity(spec: &SimilarityMap) -> Result<Figure> {
     }
     if spec.cka.dim() != (n, n) {
         let what = format_args!("{n} names for {:?} similarities", spec.cka.dim());
-        return Err(Error::config(format_args!("figure '{FIGURE}'"), what, "name every group of features"));
+        return Err(Error::config(format_args!("figure '{FIGURE}'"), what, "give one name per group of features"));
     }
     let shares = spec.cka.outer_iter().map(|row| Some(row.to_vec())).collect();
-    let (picture, _) = heat_map(&HeatMap {
+    let (canvas, _) = heat_map(&HeatMap {
         title: &spec.title,
         subtitle: &spec.subtitle,
         names: &spec.names,
@@ -43,11 +46,11 @@ pub fn similarity(spec: &SimilarityMap) -> Result<Figure> {
         note: "",
     })?;
     let caption = format!(
-        "Linear CKA (Kornblith et al. 2019) in per cent between {n} groups of features on the same {} test rows: 100 for features \
-         that are the same up to rotation and scale.",
+        "Linear CKA (Kornblith et al. 2019) in percent between {n} groups of features of the same {} test rows. \
+         100: the same up to rotation and scale.",
         spec.rows
     );
-    Ok(Figure { picture, caption })
+    Ok(Figure { canvas, caption })
 }
 
 #[cfg(test)]

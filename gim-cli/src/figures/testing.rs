@@ -1,30 +1,31 @@
-//! Synthetic results, and the checks every figure must pass.
+//! Synthetic results, and the checks that every figure must pass.
 
 use gim_core::{Key, Purpose};
-use gim_eval::Confusion;
+use gim_eval::{Confusion, Group, ProbeRow, TrainRow};
 use ndarray::Array2;
 use rand::RngExt;
 
 use super::{Figure, Tile};
-use gim_eval::{Group, ProbeRow, TrainRow};
 
-/// Checks the PNG's size, the SVG's texts, that texts are readable and apart, and that drawing is deterministic.
+/// Checks the size of the PNG, that it is not empty and holds the caption, that texts are readable
+/// and apart, that the SVG has the `expected` ones, and that the same figure gives the same bytes.
 pub(super) fn check_figure(figure: &Figure, expected: &[&str]) {
-    figure.picture.check_texts();
+    figure.canvas.check_texts();
     assert!(figure.caption.ends_with('.') && !figure.caption.contains("NaN"), "{}", figure.caption);
-    let (width, height) = figure.picture.size();
+    let (width, height) = figure.canvas.size();
     assert!((600..=1400).contains(&width), "{width}");
 
-    let bytes = figure.picture.png(&figure.caption).unwrap();
-    assert_eq!(bytes, figure.picture.png(&figure.caption).unwrap());
+    let bytes = figure.canvas.png(&figure.caption).unwrap();
+    assert_eq!(bytes, figure.canvas.png(&figure.caption).unwrap());
     let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
+    assert_eq!(super::caption_of(&bytes).as_deref(), Some(figure.caption.as_str()));
     let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
     let info = reader.next_frame(&mut pixels).unwrap();
     assert_eq!((info.width, info.height), (width, height));
-    assert!(pixels.iter().filter(|p| **p < 200).count() > 1000, "the picture is empty");
+    assert!(pixels.iter().filter(|p| **p < 200).count() > 1000, "the figure is empty");
 
-    let svg = figure.picture.svg().unwrap();
-    assert_eq!(svg, figure.picture.svg().unwrap());
+    let svg = figure.canvas.svg().unwrap();
+    assert_eq!(svg, figure.canvas.svg().unwrap());
     let document = roxmltree::Document::parse(&svg).unwrap();
     let texts: Vec<&str> =
         document.descendants().filter(|n| n.has_tag_name("text")).filter_map(|n| n.text()).map(str::trim).collect();
@@ -33,7 +34,7 @@ pub(super) fn check_figure(figure: &Figure, expected: &[&str]) {
     }
 }
 
-/// Losses that fall from chance, ln 11, with noise.
+/// Noisy losses that fall from the chance level ln 11, a row every 10 steps.
 pub(super) fn train_rows(n_modules: usize, n_steps: usize, seed: u64) -> Vec<TrainRow> {
     let mut rng = Key::new(seed, Purpose::Synthetic).rng();
     let mut rows = Vec::new();
@@ -48,7 +49,7 @@ pub(super) fn train_rows(n_modules: usize, n_steps: usize, seed: u64) -> Vec<Tra
     rows
 }
 
-/// Accuracies that grow with depth, better than random and MFCC.
+/// Accuracies that grow with depth, above those of a random encoder and of MFCC.
 pub(super) fn probe_rows(task: &str, n_modules: usize, seeds: &[u64]) -> Vec<ProbeRow> {
     let mut rows = Vec::new();
     for &seed in seeds {
@@ -89,19 +90,19 @@ pub(super) fn probe_rows(task: &str, n_modules: usize, seeds: &[u64]) -> Vec<Pro
     rows
 }
 
-/// `n_classes` Gaussian-like clouds of `each` points in `dims` dimensions, `scale` wide.
+/// Clouds of points (n_classes·each, dims), `scale` wide, and the class of each point.
 pub(super) fn blobs(n_classes: usize, each: usize, dims: usize, scale: f32, seed: u64) -> (Array2<f32>, Vec<usize>) {
     let mut rng = Key::new(seed, Purpose::Synthetic).with_item(2).rng();
-    let centres = Array2::from_shape_fn((n_classes, dims), |_| rng.random_range(-4.0f32..4.0));
+    let centers = Array2::from_shape_fn((n_classes, dims), |_| rng.random_range(-4.0f32..4.0));
     let class: Vec<usize> = (0..n_classes * each).map(|i| i % n_classes).collect();
     let x = Array2::from_shape_fn((class.len(), dims), |(i, d)| {
         let noise: f32 = (0..4).map(|_| rng.random_range(-1.0f32..1.0)).sum();
-        scale * (centres[[class[i], d]] + noise)
+        scale * (centers[[class[i], d]] + noise)
     });
     (x, class)
 }
 
-/// A smooth random image.
+/// A smooth random image (height, width, channels).
 pub(super) fn tile(height: usize, width: usize, channels: usize, seed: u64) -> Tile {
     let mut rng = Key::new(seed, Purpose::Synthetic).with_item(3).rng();
     let waves: Vec<[f64; 3]> = (0..channels).map(|_| [0; 3].map(|_: i32| rng.random_range(-0.5..0.5))).collect();
@@ -117,7 +118,7 @@ pub(super) fn tile(height: usize, width: usize, channels: usize, seed: u64) -> T
     Tile { height, width, channels, pixels }
 }
 
-/// `rows` judgements about `n` classes, right more often than not, the wrong ones mostly at the next class.
+/// `rows` predictions of `n` classes, more right than wrong; wrong ones are mostly the next class.
 pub(super) fn confused(n: usize, rows: usize) -> Confusion {
     let mut rng = Key::new(1, Purpose::Synthetic).with_item(4).rng();
     let truth: Vec<u32> = (0..rows).map(|i| (i % n) as u32).collect();
@@ -147,177 +148,4 @@ fn saves_both_files_or_says_why_not() {
     std::fs::write(&blocked, b"").unwrap();
     let error = figure.save(&blocked, "stack").unwrap_err().to_string();
     assert!(error.contains("cannot create the folder"), "{error}");
-}
-
-/// Writes every figure, with realistic and odd data, to the folder `GIM_FIGURE_GALLERY`, for someone to look at.
-#[test]
-#[ignore = "for the eye"]
-fn gallery() {
-    use super::*;
-    let Some(folder) = std::env::var_os("GIM_FIGURE_GALLERY") else { return };
-    let save = |name: &str, figure: Result<Figure>| {
-        let figure = figure.unwrap();
-        println!("{name}: {}", figure.caption);
-        figure.save(Path::new(&folder), name).unwrap();
-    };
-    let subtitle = "speech-mini, seeds 1, 2, 3";
-
-    let loss = |runs| LossByModule {
-        title: "InfoNCE loss by module".into(),
-        subtitle: subtitle.into(),
-        runs,
-        negatives: Some(10),
-    };
-    let run = |label: &str, m, n, seed| LossRun { label: label.into(), rows: train_rows(m, n, seed) };
-    save("loss_6x3", loss_by_module(&loss((1..=3).map(|s| run(&format!("seed {s}"), 6, 3000, s)).collect())));
-    save("loss_1x1", loss_by_module(&loss(vec![run("CPC", 1, 200, 1)])));
-    save("loss_one_step", loss_by_module(&loss(vec![run("a", 3, 1, 1)])));
-    let mut broken = run("simultaneous", 4, 300, 1);
-    broken.rows.iter_mut().filter(|r| r.module == 2 && r.step > 900).for_each(|r| r.loss = f64::NAN);
-    broken.rows.iter_mut().filter(|r| r.module == 4).for_each(|r| r.loss = f64::NAN);
-    broken.rows[40].loss = 40.0;
-    save("loss_nan", loss_by_module(&loss(vec![broken, run("iterative", 3, 300, 2)])));
-
-    let accuracy = |task: &str, rows| AccuracyByModule {
-        title: format!("Linear probe for {task} by module"),
-        subtitle: subtitle.into(),
-        task: task.into(),
-        protocol: None,
-        rows,
-    };
-    save("phones_6x3", accuracy_by_module(&accuracy("phones", probe_rows("phones", 6, &[1, 2, 3]))));
-    save("phones_1x1", accuracy_by_module(&accuracy("phones", probe_rows("phones", 1, &[1]))));
-    save("speakers_6x3", accuracy_by_module(&accuracy("speakers", probe_rows("speakers", 6, &[1, 2, 3]))));
-    save("speakers_1x1", accuracy_by_module(&accuracy("speakers", probe_rows("speakers", 1, &[1]))));
-
-    let curve = |label: &str, group, m, seeds: &[u64]| ErrorCurve {
-        label: label.into(),
-        group,
-        rows: probe_rows("speakers", m, seeds),
-    };
-    let paper = |label: &str, errors: [f64; 6]| PaperCurve { label: label.into(), errors: errors.to_vec() };
-    let error = |methods, paper| ErrorByModule {
-        title: "Speaker error by module".into(),
-        subtitle: subtitle.into(),
-        task: "speakers".into(),
-        protocol: None,
-        methods,
-        paper,
-    };
-    let papers = vec![
-        paper("GIM", [0.736, 0.0995, 0.0203, 0.0130, 0.0093, 0.0063]),
-        paper("CPC", [0.649, 0.112, 0.0315, 0.0150, 0.0064, 0.0044]),
-        paper("supervised", [0.793, 0.551, 0.160, 0.0717, 0.0480, 0.0117]),
-        paper("greedy supervised", [0.525, 0.0395, 0.0239, 0.0171, 0.0177, 0.0134]),
-    ];
-    let mut perfect = curve("CPC", Group::Trained, 6, &[4, 5]);
-    perfect.rows.iter_mut().filter(|r| r.module > 4).for_each(|r| r.accuracy = 1.0);
-    let methods = vec![
-        curve("GIM", Group::Trained, 6, &[1, 2, 3]),
-        perfect,
-        curve("random encoder", Group::Random, 6, &[1, 2, 3]),
-    ];
-    save("error_6x3", error_by_module(&error(methods, papers)));
-    save("error_1x1", error_by_module(&error(vec![curve("GIM", Group::Trained, 1, &[1])], vec![])));
-
-    let latent = |n_modules: usize, each| {
-        let class = blobs(10, each, 64, 1.0, 1).1;
-        let panels = (1..=n_modules)
-            .map(|m| {
-                let (x, _) = blobs(10, each, 64, 1.0, 1);
-                let (noise, _) = blobs(1, 10 * each, 64, 1.0, 9);
-                let keep = m as f32 / n_modules as f32;
-                LatentPanel { title: format!("Module {m}"), features: x * keep * 0.4 + noise * (1.2 - keep) }
-            })
-            .collect();
-        LatentSpace {
-            title: "Ten speakers in the latent space of each module (t-SNE)".into(),
-            subtitle: "speech-mini, seed 1".into(),
-            panels,
-            columns: None,
-            class,
-            names: (0..10).map(|i| format!("{}", 1034 + 211 * i)).collect(),
-            what: "speakers".into(),
-            tsne: Tsne::default(),
-        }
-    };
-    save("latent_6", latent_space(&latent(6, 40)));
-    save("latent_1", latent_space(&latent(1, 6)));
-
-    let module = |i: usize, layers: &[&str], output: &str| ModuleBox {
-        name: format!("Module {i}"),
-        layers: layers.iter().map(|&l| l.into()).collect(),
-        loss: "InfoNCE".into(),
-        output: output.into(),
-    };
-    let convs: Vec<(String, String)> = [(10, 5, 4095), (8, 4, 1023), (4, 2, 512), (4, 2, 257), (4, 2, 128)]
-        .iter()
-        .enumerate()
-        .map(|(i, (k, s, l))| {
-            let exponent = ["¹", "²", "³", "⁴", "⁵"][i];
-            (format!("conv1d, kernel {k}, stride {s}, 512 + ReLU"), format!("z{exponent}: {l} × 512"))
-        })
-        .collect();
-    let mut modules: Vec<ModuleBox> =
-        convs.iter().enumerate().map(|(i, (l, o))| module(i + 1, &[l.as_str()], o)).collect();
-    modules.push(module(6, &["GRU, 256"], "c: 128 × 256"));
-    let stack = |modules| Architecture {
-        title: "Greedy InfoMax, audio: six gradient-isolated modules".into(),
-        input: "sound: 20 480 samples (1.28 s at 16 kHz)".into(),
-        modules,
-    };
-    save("architecture_6", architecture(&stack(modules)));
-    let all: Vec<&str> = convs.iter().map(|c| c.0.as_str()).chain(["GRU, 256"]).collect();
-    save(
-        "architecture_1",
-        architecture(&Architecture { title: "CPC, audio".into(), ..stack(vec![module(1, &all, "c: 128 × 256")]) }),
-    );
-
-    let neuron = |m: u64, i: u64| Neuron {
-        index: (211 * i + 7 * m) as usize,
-        patches: (0..4).map(|p| tile(16, 16, 3, 100 * m + 10 * i + p / 2)).collect(),
-    };
-    let patch_rows = |n: u64, each: u64| PatchFigure {
-        title: "Patches that excite a neuron most".into(),
-        subtitle: "toy images, seed 1".into(),
-        rows: (1..=n)
-            .map(|m| PatchRow { title: format!("Module {m}"), neurons: (0..each).map(|i| neuron(m, i)).collect() })
-            .collect(),
-    };
-    save("patches_3x6", patches(&patch_rows(3, 6)));
-    save("patches_1x1", patches(&patch_rows(1, 1)));
-
-    let class_names = ["tench", "English springer", "cassette player", "chain saw", "church"];
-    let neighbour = |c: usize, m: usize, i: usize| {
-        let class = if (i * 3 + c) % 6 <= m { c } else { (c + i) % 5 };
-        Neighbour {
-            tile: tile(32, 32, 3, (class * 50 + i) as u64),
-            same_class: class == c,
-            label: class_names[class].into(),
-        }
-    };
-    let nearest_row = |c: usize, m: usize| NeighbourRow {
-        title: if m == 0 { "raw pixels".into() } else { format!("Module {m}") },
-        neighbours: (0..8).map(|i| neighbour(c, m, i)).collect(),
-    };
-    let nearest = |n: usize, m: usize| Neighbours {
-        title: "Nearest neighbours by module".into(),
-        subtitle: "toy images, seed 1".into(),
-        queries: (0..n)
-            .map(|c| QueryBlock {
-                tile: tile(32, 32, 3, 7 + c as u64),
-                label: class_names[c].into(),
-                rows: (0..=m).map(|m| nearest_row(c, m)).collect(),
-            })
-            .collect(),
-    };
-    save("neighbours_3x4", neighbours(&nearest(3, 3)));
-    save("neighbours_1x1", neighbours(&nearest(1, 0)));
-
-    for n in [2, 10, 22, 41] {
-        let names = (0..n).map(|c| if n > 10 { format!("AH{c}") } else { class_names[c % 5].into() }).collect();
-        let title = "What a linear probe takes for what".into();
-        let map = ConfusionMap { title, subtitle: "module 3".into(), names, confusion: confused(n, 4000) };
-        save(&format!("confusion_{n}"), confusion(&map));
-    }
 }

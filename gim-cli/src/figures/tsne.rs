@@ -1,20 +1,28 @@
-//! Exact t-SNE (van der Maaten and Hinton 2008) for a few hundred items: every pair, double precision, one thread, a fixed
-//! order of sums. Slower than tree approximations, and in return the same seed gives the same map, bit for bit.
+//! Exact t-SNE (van der Maaten and Hinton 2008) for a few hundred items.
+//!
+//! It sums over every pair of items, in double precision, on one thread, in a fixed order. It is
+//! slower than tree approximations, and the same seed gives the same map, bit for bit.
 
-use gim_core::{Error, Result};
-use gim_core::{Key, Purpose};
+use gim_core::{Error, Key, Purpose, Result};
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::RngExt;
 
 /// Settings of [`tsne`]; the default is common practice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tsne {
-    /// Effective number of neighbours; lowered to (n − 1)/3 for few items.
+    /// Effective number of neighbors of an item; at most (n − 1)/3 for n items.
     pub perplexity: f64,
-    /// Steps of gradient descent.
+    /// Iterations of gradient descent.
     pub iterations: usize,
-    /// Seed of the little noise that parts items which coincide.
+    /// Seed of the noise that separates equal items.
     pub seed: u64,
+}
+
+impl Tsne {
+    /// The perplexity used for `n_items` items.
+    pub(super) fn perplexity_for(&self, n_items: usize) -> f64 {
+        self.perplexity.clamp(1.0, (n_items.saturating_sub(1) as f64 / 3.0).max(1.0))
+    }
 }
 
 impl Default for Tsne {
@@ -23,17 +31,21 @@ impl Default for Tsne {
     }
 }
 
-/// Fewest items that can be laid out, and most that are in reasonable time (quadratic).
-pub(super) const ITEMS: std::ops::RangeInclusive<usize> = 4..=3000;
-/// In the first steps attraction is strengthened so that clusters form before they spread.
+/// Numbers of items that can be laid out; time and memory are quadratic in it.
+const ITEMS: std::ops::RangeInclusive<usize> = 4..=3000;
+/// Early exaggeration: a factor on P in the first iterations, so that clusters form before they
+/// spread.
 const EXAGGERATION: f64 = 12.0;
-const EXAGGERATED_STEPS: usize = 250;
-/// Spread of the start: small against the finished map, as the method needs.
+const EXAGGERATED_ITERATIONS: usize = 250;
+/// Standard deviation of the initial map: small against the finished map, as the method needs.
 const START_SPREAD: f64 = 1e-4;
 
-/// Lays out the rows of `x` (n, D) in the plane: (n, 2), with the neighbours of every item near it.
+/// Maps the rows of `x` (n, D) to the plane, (n, 2), so that neighbors stay near each other.
 ///
-/// Starts from the two principal components, so that the arrangement of clusters, too, has a meaning.
+/// The initial map is the first two principal components.
+///
+/// # Errors
+/// When there are fewer than 4 or more than 3000 items, or a feature is not finite.
 pub fn tsne(x: ArrayView2<'_, f32>, settings: &Tsne) -> Result<Array2<f64>> {
     let n = x.nrows();
     if !ITEMS.contains(&n) {
@@ -44,11 +56,12 @@ pub fn tsne(x: ArrayView2<'_, f32>, settings: &Tsne) -> Result<Array2<f64>> {
         return Err(Error::config("t-SNE", "a feature is not finite", "check whether the module diverged"));
     }
     let x = x.mapv(f64::from);
-    let p = affinities(&x, settings.perplexity.clamp(1.0, ((n - 1) as f64 / 3.0).max(1.0)));
+    let p = affinities(&x, settings.perplexity_for(n));
     Ok(descend(&p, start(&x, settings.seed), settings.iterations))
 }
 
-/// Symmetric affinities p_ij = (p_{j|i} + p_{i|j}) / 2n, row-major; each item's kernel width gives it the wanted perplexity.
+/// Symmetric affinities p_ij = (p_{j|i} + p_{i|j}) / 2n of the rows of `x` (n, D): (n, n),
+/// row-major. Each item's kernel width gives its p_{·|i} the perplexity.
 fn affinities(x: &Array2<f64>, perplexity: f64) -> Vec<f64> {
     let n = x.nrows();
     let mut distances = vec![0.0; n * n];
@@ -72,7 +85,8 @@ fn affinities(x: &Array2<f64>, perplexity: f64) -> Vec<f64> {
     p
 }
 
-/// Finds by bisection the precision β for which the entropy of p_j ∝ exp(−β d_j), j ≠ i, is `entropy` (in nats).
+/// Finds by bisection the precision β for which p_j ∝ exp(−β d_j), j ≠ i, has this entropy in
+/// nats. `distances` (n) are the squared distances of item i; `p` (n) is the result.
 fn fit_row(distances: &[f64], i: usize, entropy: f64, p: &mut [f64]) {
     let others = || (0..distances.len()).filter(move |&j| j != i);
     let nearest = others().map(|j| distances[j]).fold(f64::INFINITY, f64::min);
@@ -103,30 +117,32 @@ fn fit_row(distances: &[f64], i: usize, entropy: f64, p: &mut [f64]) {
     }
 }
 
-/// The first two principal components, made small, with a trace of noise.
+/// The initial map of the rows of `x` (n, D): n points on the first two principal components,
+/// scaled down, with a little noise.
 fn start(x: &Array2<f64>, seed: u64) -> Vec<[f64; 2]> {
     let mut rng = Key::new(seed, Purpose::Figure).rng();
-    let centred = match x.mean_axis(Axis(0)) {
+    let centered = match x.mean_axis(Axis(0)) {
         Some(mean) => x - &mean,
         None => x.clone(),
     };
     let mut y: Vec<[f64; 2]> = (0..x.nrows()).map(|_| [0, 1].map(|_| rng.random_range(-0.01..0.01))).collect();
     let mut found: Vec<ndarray::Array1<f64>> = Vec::new();
     for k in 0..2 {
-        // Power iteration on XᵀX; what it has not told apart after 60 rounds is as good a direction to start from.
+        // Power iteration on XᵀX. Directions it has not separated after 60 rounds are equally good
+        // to start from.
         let mut direction = ndarray::Array1::from_shape_fn(x.ncols(), |_| rng.random_range(-1.0..1.0));
         for _ in 0..60 {
             for earlier in &found {
                 direction = &direction - &(earlier * earlier.dot(&direction));
             }
-            let next = centred.t().dot(&centred.dot(&direction));
+            let next = centered.t().dot(&centered.dot(&direction));
             let length = next.dot(&next).sqrt();
             if length == 0.0 {
                 break;
             }
             direction = next / length;
         }
-        let scores = centred.dot(&direction);
+        let scores = centered.dot(&direction);
         let spread = scores.mapv(|v| v * v).mean().unwrap_or(0.0).sqrt();
         if spread > 0.0 {
             y.iter_mut().zip(&scores).for_each(|(y, s)| y[k] += s / spread);
@@ -137,14 +153,16 @@ fn start(x: &Array2<f64>, seed: u64) -> Vec<[f64; 2]> {
     y
 }
 
-/// Gradient descent with momentum and a gain for each coordinate on KL(P‖Q), q_ij ∝ 1 / (1 + |y_i − y_j|²).
+/// Gradient descent on KL(P‖Q), q_ij ∝ 1 / (1 + |y_i − y_j|²), with momentum and a gain for each
+/// coordinate. `p` (n, n) are the affinities and `y` (n, 2) the initial map. Gives the final map
+/// (n, 2).
 fn descend(p: &[f64], mut y: Vec<[f64; 2]>, iterations: usize) -> Array2<f64> {
     let n = y.len();
     let rate = (n as f64 / EXAGGERATION / 4.0).max(50.0);
     let mut kernel = vec![0.0; n * n];
     let (mut velocity, mut gain) = (vec![[0.0f64; 2]; n], vec![[1.0f64; 2]; n]);
-    for step in 0..iterations {
-        let (attraction, momentum) = if step < EXAGGERATED_STEPS { (EXAGGERATION, 0.5) } else { (1.0, 0.8) };
+    for iteration in 0..iterations {
+        let (attraction, momentum) = if iteration < EXAGGERATED_ITERATIONS { (EXAGGERATION, 0.5) } else { (1.0, 0.8) };
         let mut total = 0.0;
         for i in 0..n {
             for j in 0..i {
@@ -187,7 +205,7 @@ mod tests {
     use super::super::testing::blobs;
     use super::*;
 
-    /// Part of the items whose nearest neighbour in the map has their class.
+    /// Share of the items whose nearest neighbor in the map has their class.
     fn purity(y: &Array2<f64>, class: &[usize]) -> f64 {
         let n = y.nrows();
         let nearest = |i: usize| {
