@@ -220,7 +220,7 @@ impl Bench {
                 }
                 self.record(&item, other.name(), threads, reading, command);
             }
-            Some(Err(e)) => self.notes.push(format!("{} did not do `{}`: {e}", other.name(), item.name)),
+            Some(Err(e)) => self.notes.push(format!("{} did not do {}: {e}", other.name(), item.name)),
         }
         if !self.options.quick {
             self.ours(&item, threads)?;

@@ -1,101 +1,80 @@
-//! The benchmark's page: tables made from rows, and how to make them again.
+//! What `templates/bench.md`, the benchmark's page, is filled with: tables of the rows measured so far.
 
-use std::fmt::Write;
+use askama::Template;
 
 use super::plan::{AXES, Other};
 use super::{Bench, COMPARED, Row};
 use crate::bench::chunks::{Chunks, THREADS};
 use crate::figures::{count, short};
-use crate::report::page::markdown_table;
+use crate::report::rendered;
+use crate::report::table::Table;
+
+/// What `bench.md` is filled with. Sections that nothing was measured for are missing.
+#[derive(Template)]
+#[template(path = "bench.md")]
+struct BenchPage<'a> {
+    date: String,
+    quick: bool,
+    /// Names and values, a line each.
+    facts: Vec<(String, String)>,
+    no_pytorch: bool,
+    no_sklearn: bool,
+    notes: &'a [String],
+    compared: Option<Table>,
+    /// What the chart of times says of itself.
+    caption: Option<&'a str>,
+    probes: Option<Table>,
+    scaling: Option<Table>,
+    growth: Option<Table>,
+    chunks: Vec<(&'a str, Table)>,
+    /// A line each.
+    commands: Vec<String>,
+}
 
 /// Everything measured so far, in Markdown.
 pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
-    let mut out = head(bench);
-    if bench.ours_of(&COMPARED).next().is_some() {
-        out += "\n## Training steps and features\n\n";
-        out += "Times are medians, with the shortest and the longest. MB are peaks of resident memory of the whole process. GFLOP are those of the \
-                layers' definitions, though a program may get by with fewer (3×3 convolutions by Winograd's method). The limit is the time that this \
-                arithmetic would take at the measured rate of fused multiply-adds, if nothing else took any. Ratios are PyTorch's value by ours: above 1, ours is \
-                faster or smaller.\n\n";
-        out += &compared(bench);
-        if let Some(caption) = caption {
-            let _ = write!(out, "\n![Time in multiples of the arithmetic limit](speed.png)\n\n{caption}\n");
-        }
-    }
-    if bench.ours_of(&["probe"]).next().is_some() {
-        out += "\n## Linear probe\n\n";
-        out += "Standardising, then solving to convergence, on the same features and with the same penalty. The objective is mean cross-entropy + λ/2 ‖weights‖²: \
-                the lower, the better solved. Scikit-learn ran on one thread and on all, and the faster counts. How much arithmetic convergence needs depends on the solver, so there is no limit to hold it against.\n\n";
-        out += &probes(bench);
-    }
-    if bench.ours_of(&["scaling"]).next().is_some() {
-        out += "\n## More threads\n\n";
-        out += &scaling(bench);
-    }
-    if bench.ours_of(&["growth"]).next().is_some() {
-        out += "\n## How time and memory grow\n\n";
-        out += "Exponents are slopes of a straight line through all points on logarithmic axes: 1 is linear, 2 quadratic, 0 no growth. Beside it, that of the last \
-                two points alone, where fixed costs weigh least. MB are activations, gradients, scratch, parameters and moments.\n\n";
-        out += &growth(bench);
-    }
-    if !bench.chunks.is_empty() {
-        out += "\n## How far chunks can be spread\n\n";
-        out += "How work is cut depends on shapes alone, never on the number of threads. Here the tasks of every parallel loop of a step, \
-                recorded on one thread (the least of several steps), are handed in order to simulated threads, whichever is free first; a loop inside of a task counts as the task's own time, and what lies outside of all loops stays on one \
-                thread. Memory, caches and waking up cost nothing in the \
-                simulation: these are upper bounds.\n\n";
-        for (item, chunks) in &bench.chunks {
-            let _ = write!(out, "{}, at most:\n\n{}\n", item.title, spread(chunks));
-        }
-    }
-    out + &commands(bench)
+    let any = |kinds: &[&str]| bench.ours_of(kinds).next().is_some();
+    let (any_compared, any_probe) = (any(&COMPARED), any(&["probe"]));
+    rendered(&BenchPage {
+        date: bench.environment.started.chars().take(10).collect(),
+        quick: bench.options.quick,
+        facts: facts(bench),
+        no_pytorch: bench.options.torch_python.is_none() && any_compared,
+        no_sklearn: bench.options.sklearn_python.is_none() && any_probe,
+        notes: &bench.notes,
+        compared: any_compared.then(|| compared(bench)),
+        caption,
+        probes: any_probe.then(|| probes(bench)),
+        scaling: any(&["scaling"]).then(|| scaling(bench)),
+        growth: any(&["growth"]).then(|| growth(bench)),
+        chunks: bench.chunks.iter().map(|(item, chunks)| (item.title.as_str(), spread(chunks))).collect(),
+        commands: bench.rows.iter().map(|row| row.command.replace(['\n', '\r'], " ")).collect(),
+    })
 }
 
-fn head(bench: &Bench) -> String {
+/// The machine, the program and the session.
+fn facts(bench: &Bench) -> Vec<(String, String)> {
     let e = &bench.environment;
-    let date: String = e.started.chars().take(10).collect();
-    let mut out = format!("# Benchmark, {date}\n\n");
-    if bench.options.quick {
-        out += "**Tiny sizes and single steps: these numbers mean nothing.**\n\n";
-    }
-    let commit = e.short_commit();
-    let changed = if e.git_dirty == Some(true) { " with changes" } else { "" };
-    let mut line = |name: &str, value: String| {
-        let _ = writeln!(out, "- {name}: {value}");
-    };
-    line("processor", bench.processor());
-    for (threads, peak) in &bench.peaks {
-        line(&format!("fused multiply-adds on {}", count(*threads, "thread")), format!("{peak:.0} GFLOP/s"));
-    }
-    if let Some(bytes) = e.memory_bytes {
-        line("memory", format!("{:.1} GB", bytes as f64 / 1e9));
-    }
-    line("system", format!("{}; {}", e.os, e.rustc));
-    line("commit", format!("{commit}{changed}"));
-    line("begun", format!("{}, took {:.0} s", e.started, bench.begun.elapsed().as_secs_f64()));
-    if let Some(load) = bench.load {
-        line("load when it began", format!("{load:.2} (of others; near 0 on a quiet machine)"));
-    }
-    line("compared with", if bench.versions.is_empty() { "nothing".into() } else { bench.versions.join(", ") });
-    line("command", format!("`{}`", e.command.join(" ")));
-    let missing = [
-        (
-            bench.options.torch_python.is_none() && bench.ours_of(&COMPARED).next().is_some(),
-            "PyTorch was not there (`--torch-python`, `--torch-bench`): its columns are empty.",
-        ),
-        (
-            bench.options.sklearn_python.is_none() && bench.ours_of(&["probe"]).next().is_some(),
-            "Scikit-learn was not there (`--sklearn-python`): its row is missing.",
-        ),
-    ];
-    let missing = missing.into_iter().filter(|m| m.0).map(|m| m.1.to_owned());
-    for note in missing.chain(bench.notes.iter().cloned()) {
-        let _ = write!(out, "\n{note}\n");
-    }
+    let changed = if e.git_dirty == Some(true) { " with local changes" } else { "" };
+    let fact = |name: &str, value: String| (name.to_owned(), value);
+    let mut out = vec![fact("processor", bench.processor())];
+    out.extend(bench.peaks.iter().map(|(threads, peak)| {
+        fact(&format!("fused multiply-adds on {}", count(*threads, "thread")), format!("{peak:.0} GFLOP/s"))
+    }));
+    out.extend(e.memory_bytes.map(|bytes| fact("memory", format!("{:.1} GB", bytes as f64 / 1e9))));
+    out.push(fact("system", format!("{}; {}", e.os, e.rustc)));
+    out.push(fact("commit", format!("{}{changed}", e.short_commit())));
+    let seconds = bench.begun.elapsed().as_secs_f64();
+    out.push(fact("started", format!("{}, took {seconds:.0} s", e.started)));
+    let load = bench.load.map(|load| format!("{load:.2} (of others; near 0 on a quiet machine)"));
+    out.extend(load.map(|load| fact("load at the start", load)));
+    let versions = if bench.versions.is_empty() { "nothing".into() } else { bench.versions.join(", ") };
+    out.push(fact("compared with", versions));
+    out.push(fact("command", e.command.join(" ")));
     out
 }
 
-fn compared(bench: &Bench) -> String {
+fn compared(bench: &Bench) -> Table {
     let rows = bench.ours_of(&COMPARED).map(|r| {
         let other = bench.row(&r.name, Other::PyTorch.name());
         let ratio = |theirs: Option<f64>, ours: Option<f64>| maybe(theirs.zip(ours).map(|(t, o)| t / o), 2);
@@ -113,7 +92,7 @@ fn compared(bench: &Bench) -> String {
             ratio(other.and_then(|o| o.peak_mb), r.peak_mb),
         ]
     });
-    table(
+    Table::new(
         &[
             "work",
             "gim s",
@@ -127,20 +106,20 @@ fn compared(bench: &Bench) -> String {
             "ratio of times",
             "of memory",
         ],
-        rows,
+        rows.collect(),
     )
 }
 
-fn probes(bench: &Bench) -> String {
+fn probes(bench: &Bench) -> Table {
     let rows = bench
         .rows
         .iter()
         .filter(|r| r.name.starts_with("probe/"))
         .map(|r| vec![r.work.clone(), r.program.clone(), timed(r), maybe(r.peak_mb, 0), maybe(r.objective, 6)]);
-    table(&["work", "program", "s", "MB", "objective"], rows)
+    Table::new(&["work", "program", "s", "MB", "objective"], rows.collect())
 }
 
-fn scaling(bench: &Bench) -> String {
+fn scaling(bench: &Bench) -> Table {
     let all: Vec<&Row> = bench.ours_of(&["scaling"]).collect();
     let rows = all.iter().filter(|r| r.threads == 1).map(|one| {
         let same = |r: &&&Row| r.work == one.work && r.threads > 1;
@@ -155,10 +134,10 @@ fn scaling(bench: &Bench) -> String {
         ]
     });
     let many = format!("{} threads s", bench.environment.threads);
-    table(&["work", "1 thread s", &many, "times faster", "efficiency"], rows)
+    Table::new(&["work", "1 thread s", &many, "times faster", "efficiency"], rows.collect())
 }
 
-fn growth(bench: &Bench) -> String {
+fn growth(bench: &Bench) -> Table {
     let rows = AXES.iter().filter_map(|axis| {
         let points: Vec<&Row> = bench
             .ours_of(&["growth"])
@@ -186,7 +165,7 @@ fn growth(bench: &Bench) -> String {
             ]
         })
     });
-    table(&["what grows", "values", "s", "exponent", "expected", "MB", "exponent", "expected"], rows)
+    Table::new(&["what grows", "values", "s", "exponent", "expected", "MB", "exponent", "expected"], rows.collect())
 }
 
 /// Slope of the straight line through the points on logarithmic axes (least squares); none for a single point.
@@ -200,7 +179,7 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
     (squares > 0.0).then(|| products / squares)
 }
 
-fn spread(chunks: &Chunks) -> String {
+fn spread(chunks: &Chunks) -> Table {
     let columns = THREADS.iter().skip(1);
     let whole: Vec<String> = std::iter::once("whole step".to_owned())
         .chain((0..3).map(|_| String::new()))
@@ -209,7 +188,7 @@ fn spread(chunks: &Chunks) -> String {
             columns
                 .clone()
                 .zip(chunks.speed_ups().into_iter().skip(1))
-                .map(|(threads, s)| format!("**{s:.2}** ({:.0} %)", 100.0 * s / *threads as f64)),
+                .map(|(threads, s)| format!("{s:.2} ({:.0} %)", 100.0 * s / *threads as f64)),
         )
         .collect();
     let share = |s: f64| format!("{:.1} %", 100.0 * s / chunks.seconds[0]);
@@ -230,17 +209,7 @@ fn spread(chunks: &Chunks) -> String {
     let heads: Vec<String> = columns.map(|t| format!("faster on {t}")).collect();
     let mut head = vec!["part", "loops", "tasks of a loop", "longest task ms", "s on 1 thread", "share"];
     head.extend(heads.iter().map(String::as_str));
-    table(&head, std::iter::once(whole).chain(loops).chain([serial]))
-}
-
-fn commands(bench: &Bench) -> String {
-    let mut out = "\n## Commands\n\nProcesses of their own, one after the other; where two programs are compared, ours ran before and after the other one. \
-                   Two steps to warm up come before those that are timed. All times are in `bench.csv`.\n\n```\n"
-        .to_owned();
-    for row in &bench.rows {
-        let _ = writeln!(out, "{}", row.command);
-    }
-    out + "```\n"
+    Table::new(&head, std::iter::once(whole).chain(loops).chain([serial]).collect())
 }
 
 /// Median, shortest and longest.
@@ -250,10 +219,6 @@ fn timed(row: &Row) -> String {
 
 fn maybe(value: Option<f64>, digits: usize) -> String {
     value.map_or(String::new(), |v| format!("{v:.digits$}"))
-}
-
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    markdown_table(head, &rows.collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use crate::experiment::probe::{How, Row};
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::{extract, probe, train};
 use crate::report::draw;
-use crate::report::page::{self as report, Report};
+use crate::report::figure_file::FigureFile;
+use crate::report::page::{Page, Report, RunProvenance};
 use gim_core::files::{create_folder, write_atomic};
 use gim_eval::{Group, TrainRow};
 
@@ -163,9 +164,10 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             .map(|e| Ok((e.title.clone(), e.name.clone(), e.config(&plan.set)?.to_toml())))
             .collect::<Result<_>>()?,
     };
+    let contents = Page::new(report)?;
     let page = plan.out.join("report.html");
-    write_atomic(&page, report::html(&report)?.as_bytes())?;
-    write_atomic(&plan.out.join("README.md"), report::markdown(&report).as_bytes())?;
+    write_atomic(&page, contents.html().as_bytes())?;
+    write_atomic(&plan.out.join("README.md"), contents.markdown().as_bytes())?;
     let mut files: Vec<PathBuf> = pictures.into_iter().map(|p| p.path).collect();
     files.extend(tables);
     files.push(page);
@@ -220,12 +222,12 @@ impl Corpora {
 }
 
 /// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
-fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<report::Drawn> {
+fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<FigureFile> {
     let mut there: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().filter_map(|f| Some(f.ok()?.path())).collect();
     there.sort();
     there.retain(|f| f.extension().is_some_and(|e| e == "png") && !drawn.contains(f));
-    let as_drawn = |earlier| move |path| report::Drawn { path, earlier };
+    let as_drawn = |earlier| move |path| FigureFile { path, earlier };
     drawn.into_iter().map(as_drawn(false)).chain(there.into_iter().map(as_drawn(true))).collect()
 }
 
@@ -403,13 +405,13 @@ fn write_tables(
 }
 
 /// What each run was made with, and how long it took: name, environment, seconds of training.
-fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<report::Made>> {
+fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<RunProvenance>> {
     let mut out = Vec::new();
     for (entry, folders) in runs {
         for folder in folders {
             let environment = Environment::of_run(folder)?;
             let seconds = table::read_rows::<TrainRow>(folder.join(CURVES))?.last().and_then(|r| r.seconds);
-            out.push(report::Made { run: entry.name.clone(), environment, seconds });
+            out.push(RunProvenance { run: entry.name.clone(), environment, seconds });
         }
     }
     Ok(out)

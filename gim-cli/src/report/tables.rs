@@ -1,0 +1,371 @@
+//! The tables of a comparison's page: what was found in a sentence, the numbers, and what limits them.
+
+use super::page::RunProvenance;
+use super::table::Table;
+use crate::comparison::memory::Peak;
+use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
+use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS};
+use crate::figures::count;
+use gim_eval::Group;
+
+/// A table and what is said about it. All of it is plain text.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// Where links to it lead.
+    pub id: String,
+    /// Heading.
+    pub title: String,
+    /// What the numbers come to.
+    pub finding: Option<String>,
+    /// The numbers.
+    pub table: Table,
+    /// What else to know about them.
+    pub notes: Vec<String>,
+}
+
+/// Probes by task and protocol, then ablations, then memory; none without rows.
+pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Peak]) -> Vec<Section> {
+    let methods: Vec<&Summary> = summary.iter().filter(|s| !ablations.iter().any(|a| a.run == s.run)).collect();
+    let mut keys: Vec<ProbeKey<'_>> = Vec::new();
+    for key in methods.iter().map(|s| ProbeKey::of(s)) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    // Methods are evaluated with all labels first, with few of them later.
+    keys.sort_by_key(ProbeKey::few_labels);
+    let probes = keys.iter().enumerate().map(|(i, key)| probe_section(key, &methods, format!("probes-{}", i + 1)));
+    probes.chain(ablation_section(ablations)).chain(memory_section(peaks)).collect()
+}
+
+/// What the probes of one table have in common.
+#[derive(PartialEq)]
+struct ProbeKey<'a> {
+    domain: &'a str,
+    task: &'a str,
+    protocol: &'a str,
+    /// Share of the training labels.
+    labels: f64,
+}
+
+impl<'a> ProbeKey<'a> {
+    fn of(s: &'a Summary) -> Self {
+        Self { domain: domain(&s.run), task: &s.task, protocol: &s.protocol, labels: s.labels }
+    }
+
+    fn few_labels(&self) -> bool {
+        self.labels < 1.0
+    }
+
+    fn title(&self) -> String {
+        let task = match self.task {
+            "phones" => "Phone accuracy".to_owned(),
+            "speakers" => "Speaker accuracy".into(),
+            "classes" => "Image class accuracy".into(),
+            other => format!("Accuracy for {other}"),
+        };
+        let protocol = match self.protocol {
+            "knn" => "20 nearest neighbors",
+            "paper" => "linear probe, the paper's protocol",
+            _ => "linear probe to convergence",
+        };
+        let few = if self.few_labels() { format!(", {} % of the labels", 100.0 * self.labels) } else { String::new() };
+        format!("{task} ({}): {protocol}{few}", self.domain)
+    }
+}
+
+/// Name of a run's domain.
+fn domain(run: &str) -> &str {
+    run.split('/').next().unwrap_or_default()
+}
+
+/// The probes of one task, one protocol and one share of labels: methods and modules against each other.
+fn probe_section(key: &ProbeKey<'_>, methods: &[&Summary], id: String) -> Section {
+    let mut shown: Vec<(&Summary, String)> = Vec::new();
+    for s in methods.iter().filter(|s| ProbeKey::of(s) == *key) {
+        let Some(features) = s.features() else { continue };
+        // Input and random encoder are the same for all methods.
+        if !shown.iter().any(|(other, _)| other.covers_baseline(s)) {
+            shown.push((s, features));
+        }
+    }
+    // Only phones have frames of silence; elsewhere the two accuracies would be one.
+    let phones = key.task == "phones";
+    let mut names = vec!["method", "features", "seeds"];
+    names.extend(if phones { &["accuracy without silence", "of all frames"][..] } else { &["accuracy"] });
+    names.extend(["macro", "over random", "paper"]);
+    let row = |(s, features): &(&Summary, String)| {
+        let (accuracy, half) = s.judged();
+        let mut row = vec![method(s), features.clone(), s.seeds.to_string(), with(accuracy, half)];
+        if phones {
+            row.push(with(s.accuracy, s.accuracy_ci95));
+        }
+        row.extend([
+            format!("{:.1}", s.macro_accuracy),
+            s.over_random.map_or(String::new(), |d| format!("{d:+.1}")),
+            reported(s.paper, s.paper_mark.as_deref()),
+        ]);
+        row
+    };
+    Section {
+        id,
+        title: key.title(),
+        finding: highest(&shown),
+        table: Table::new(&names, shown.iter().map(row).collect()),
+        notes: probe_notes(key, &shown),
+    }
+}
+
+fn method(s: &Summary) -> String {
+    match s.group {
+        Group::Trained => s.title.clone(),
+        Group::Random => "Random encoder".into(),
+        _ => "Input".into(),
+    }
+}
+
+/// The highest accuracy of the trained modules, of the random encoder and of the input.
+fn highest(shown: &[(&Summary, String)]) -> Option<String> {
+    let of = |wanted: fn(Group) -> bool| {
+        let part = shown.iter().filter(|(s, _)| wanted(s.group));
+        let (s, features) = part.max_by(|a, b| a.0.judged().0.total_cmp(&b.0.judged().0))?;
+        let (accuracy, half) = s.judged();
+        Some((format!("{}, {features}", method(s)), format!("{} %", with(accuracy, half))))
+    };
+    let (name, accuracy) = of(|g| g == Group::Trained)?;
+    let mut out = format!("Highest mean: {accuracy} ({name}).");
+    let others = [of(|g| g == Group::Random), of(|g| !matches!(g, Group::Trained | Group::Random))];
+    for (name, accuracy) in others.into_iter().flatten() {
+        out += &format!(" {name}: {accuracy}.");
+    }
+    Some(out)
+}
+
+fn probe_notes(key: &ProbeKey<'_>, shown: &[(&Summary, String)]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if key.task == "phones" {
+        notes.push("The paper's phone accuracy is of all frames, silence included.".to_owned());
+    }
+    let rows = shown.iter().map(|(s, _)| s.train_rows);
+    // The input and the random encoder are fitted on what the method is fitted on.
+    let rows = match rows.clone().min().zip(rows.max()) {
+        Some((least, most)) if key.few_labels() && least < most => format!("{least} to {most} rows"),
+        Some((least, _)) => format!("{least} rows"),
+        None => "no rows".into(),
+    };
+    notes.push(match key.protocol {
+        "knn" => format!("The neighbors come from {rows}."),
+        _ => format!("Each probe is fitted on {rows}."),
+    });
+    if key.few_labels() {
+        notes.push(format!(
+            "Every class keeps at least one labeled item. With fewer than {ITEMS_PER_CLASS} a class, the penalty is fixed."
+        ));
+    }
+    let (stopped, all) = shown.iter().fold((0, 0), |(n, all), (s, _)| (n + s.stopped, all + s.seeds));
+    if stopped > 0 {
+        notes.push(format!(
+            "{stopped} of these {all} probes stopped at {MOST_ITERATIONS} iterations, before they reached their tolerance."
+        ));
+    }
+    notes
+}
+
+fn ablation_section(ablations: &[Ablation]) -> Option<Section> {
+    let row = |a: &Ablation| {
+        vec![
+            a.run.clone(),
+            a.title.clone(),
+            format!("{}, {}", a.task, a.protocol),
+            with(a.accuracy, a.accuracy_ci95),
+            format!("{:.1}", a.reference),
+            signed(a.difference, a.difference_ci95),
+            reported(a.paper, a.paper_mark.as_deref()),
+        ]
+    };
+    let clear = |sign: f64| {
+        let beyond = |a: &&Ablation| a.difference_ci95.is_some_and(|half| sign * a.difference > half);
+        ablations.iter().filter(beyond).count()
+    };
+    let (lower, higher) = (clear(-1.0), clear(1.0));
+    (!ablations.is_empty()).then(|| Section {
+        id: "ablations".into(),
+        title: "Ablations: their last module against the full method's".into(),
+        finding: Some(format!(
+            "Of {}, {higher} are above zero by more than their 95 % interval and {lower} below. \
+             The others cannot be told from zero, or have one seed.",
+            count(ablations.len(), "difference")
+        )),
+        table: Table::new(
+            &["run", "change", "task", "accuracy", "full method", "difference", "paper"],
+            ablations.iter().map(row).collect(),
+        ),
+        notes: vec![
+            "Differences are in points, between runs of the same seed.".into(),
+            "Phone accuracy leaves out silence; the paper's includes it.".into(),
+        ],
+    })
+}
+
+fn memory_section(peaks: &[Peak]) -> Option<Section> {
+    let row = |p: &Peak| {
+        vec![
+            p.run.clone(),
+            p.title.clone(),
+            p.schedule.clone(),
+            format!("{:.1}", p.buffers_mb),
+            format!("{:.1}", p.state_mb),
+            format!("{:.1}", p.total_mb),
+            p.reported().unwrap_or_default(),
+        ]
+    };
+    let mut domains: Vec<&str> = peaks.iter().map(|p| domain(&p.run)).collect();
+    domains.dedup();
+    let range = |of: &&str| {
+        let part = || peaks.iter().filter(|p| domain(&p.run) == *of);
+        let least = part().min_by(|a, b| a.total_mb.total_cmp(&b.total_mb))?;
+        let most = part().max_by(|a, b| a.total_mb.total_cmp(&b.total_mb))?;
+        let name = |p: &Peak| format!("{:.1} MB ({}, {})", p.total_mb, p.title, p.schedule);
+        Some(format!("A training step of {of} takes from {} to {}.", name(least), name(most)))
+    };
+    (!peaks.is_empty()).then(|| Section {
+        id: "memory".into(),
+        title: "Peak memory of a training step, by method and schedule".into(),
+        finding: Some(domains.iter().filter_map(range).collect::<Vec<_>>().join(" ")),
+        table: Table::new(
+            &["run", "method", "schedule", "buffers, MB", "state, MB", "total, MB", "paper"],
+            peaks.iter().map(row).collect(),
+        ),
+        notes: vec![
+            "Buffers: the most that activations, gradients and scratch took at once, measured; 1 MB is 10⁶ bytes."
+                .into(),
+            "State: the parameters and Adam's moments of the modules that take part.".into(),
+            "The paper's values are for its own networks on a GPU.".into(),
+        ],
+    })
+}
+
+/// What made each run.
+pub(super) fn runs(runs: &[RunProvenance]) -> Section {
+    let row = |r: &RunProvenance| {
+        let e = &r.environment;
+        let changed = if e.git_dirty == Some(true) { " with local changes" } else { "" };
+        vec![
+            r.run.clone(),
+            e.seed.to_string(),
+            e.corpus.as_ref().map_or(String::new(), |c| c.name.clone()),
+            e.command.join(" "),
+            format!("{}{changed}", e.short_commit()),
+            format!("{}, {}", e.cpu.as_deref().unwrap_or("unknown"), count(e.threads, "thread")),
+            e.started.clone(),
+            r.seconds.map_or(String::new(), |s| format!("{s:.0}")),
+        ]
+    };
+    let hours = runs.iter().filter_map(|r| r.seconds).sum::<f64>() / 3600.0;
+    Section {
+        id: "runs".into(),
+        title: "Runs".into(),
+        finding: Some(format!("{} trained for {hours:.1} hours in all.", count(runs.len(), "run"))),
+        table: Table::new(
+            &["run", "seed", "dataset", "command", "commit", "processor", "started", "training, s"],
+            runs.iter().map(row).collect(),
+        ),
+        notes: vec!["Features and probes take further time, which is not counted here.".into()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn probe(run: &str, group: Group, module: usize, task: &str, labels: f64, accuracy: f64) -> Summary {
+        Summary {
+            run: run.into(),
+            title: run.into(),
+            group,
+            module,
+            task: task.into(),
+            protocol: "converged".into(),
+            labels,
+            seeds: 1,
+            accuracy,
+            accuracy_ci95: None,
+            no_silence: (task == "phones").then_some(accuracy - 10.0),
+            no_silence_ci95: None,
+            macro_accuracy: accuracy,
+            over_random: None,
+            paper: None,
+            paper_mark: None,
+            by_seed: BTreeMap::from([(1, accuracy)]),
+            stopped: 1,
+            test_rows: 10,
+            train_rows: 20,
+            over_random_by_seed: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn probes_of_one_kind_share_a_table_and_baselines_are_shown_once() {
+        let rows = [
+            probe("audio/gim", Group::Trained, 1, "phones", 0.1, 30.0),
+            probe("audio/gim", Group::Trained, 1, "phones", 1.0, 40.0),
+            probe("audio/gim", Group::Random, 1, "phones", 1.0, 20.0),
+            probe("audio/cpc", Group::Trained, 1, "phones", 1.0, 45.0),
+            probe("audio/cpc", Group::Random, 1, "phones", 1.0, 20.0),
+            probe("vision/gim", Group::Trained, 1, "classes", 1.0, 50.0),
+        ];
+        let sections = sections(&rows, &[], &[]);
+        let titles: Vec<&str> = sections.iter().map(|s| s.title.as_str()).collect();
+        let expected = [
+            "Phone accuracy (audio): linear probe to convergence",
+            "Image class accuracy (vision): linear probe to convergence",
+            "Phone accuracy (audio): linear probe to convergence, 10 % of the labels",
+        ];
+        assert_eq!(titles, expected);
+        let [phones, images, few] = &sections[..] else { unreachable!() };
+        assert_eq!(phones.table.rows.len(), 3);
+        assert_eq!(phones.table.rows[2][..5], ["audio/cpc", "module 1", "1", "35.0", "45.0"]);
+        let finding = "Highest mean: 35.0 % (audio/cpc, module 1). Random encoder, random 1: 10.0 %.";
+        assert_eq!(phones.finding.as_deref(), Some(finding));
+        assert!(phones.notes[2].starts_with("3 of these 3 probes stopped at 150"), "{:?}", phones.notes);
+        assert_eq!((images.table.columns.len(), phones.table.columns.len()), (7, 8));
+        assert!(few.notes.iter().any(|n| n.contains("at least one labeled item")), "{:?}", few.notes);
+    }
+
+    #[test]
+    fn ablations_and_memory_say_what_they_come_to() {
+        let ablation = |difference, difference_ci95| Ablation {
+            run: "audio/no-gru".into(),
+            title: "No GRU".into(),
+            task: "phones".into(),
+            protocol: "converged".into(),
+            module: 5,
+            accuracy: 20.0,
+            accuracy_ci95: None,
+            than: "audio/gim".into(),
+            reference: 25.0,
+            difference,
+            difference_ci95,
+            paper: None,
+            paper_mark: None,
+        };
+        let ablations = [ablation(-5.0, Some(1.0)), ablation(5.0, Some(6.0)), ablation(-9.0, None)];
+        let peak = |run: &str, total_mb| Peak {
+            run: run.into(),
+            title: "GIM".into(),
+            schedule: "all modules".into(),
+            buffers_mb: 1.0,
+            state_mb: 2.0,
+            total_mb,
+            paper_gb: None,
+            paper_mark: None,
+        };
+        let sections = sections(&[], &ablations, &[peak("audio/a", 3.0), peak("audio/b", 2.0), peak("vision/a", 9.0)]);
+        let finding = |i: usize| sections[i].finding.clone().unwrap();
+        let expected = "Of 3 differences, 0 are above zero by more than their 95 % interval and 1 below.";
+        assert!(finding(0).starts_with(expected), "{}", finding(0));
+        assert!(finding(1).contains("of audio takes from 2.0 MB (GIM, all modules) to 3.0 MB"), "{}", finding(1));
+        assert!(finding(1).contains("of vision takes from 9.0 MB"), "{}", finding(1));
+    }
+}
