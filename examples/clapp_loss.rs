@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use gim_audio::dataset::corpus::{Corpus, CorpusOptions, Split};
 use gim_audio::dataset::loader::{CropConfig, CropLoader};
-use gim_audio::dataset::standardize::Standardize;
 use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
@@ -161,7 +160,7 @@ pub fn train(modes: &[Mode], steps: u64) -> Result<Vec<Vec<f64>>> {
 
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
     let corpus = Arc::new(Corpus::open(&root, &CorpusOptions::default())?);
-    let standardize = Standardize::measure(&corpus, Split::Train)?;
+    let standardize = corpus.measure(Split::Train)?;
     let config = CropConfig { len: 5120, ..CropConfig::default() };
     let layouts = stack.layouts(Shape::sequence(config.batch, config.len, 1))?;
     let mut loader = CropLoader::start(corpus, standardize, &config, 0)?;

@@ -236,7 +236,7 @@ fn speed_on_a_large_corpus() {
     let samples: usize = (0..200).map(|u| corpus.decode(u).unwrap().len()).sum();
     println!("decode: {:.0} x real time on one core", samples as f64 / 16_000.0 / began.elapsed().as_secs_f64());
     let began = Instant::now();
-    let std = Standardize::measure(&corpus, Split::Train).unwrap();
+    let std = corpus.measure(Split::Train).unwrap();
     println!("standardise: mean {} std {} in {:.3} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
     for cache_mb in [512, 0] {
         let config = CropConfig { cache_mb, ..Default::default() };

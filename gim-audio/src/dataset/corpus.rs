@@ -239,6 +239,14 @@ impl Corpus {
         Ok(x)
     }
 
+    /// Mean and standard deviation of all samples of a split.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), or all samples are equal.
+    pub fn measure(&self, split: Split) -> Result<Standardize> {
+        Standardize::measure(&self.root, self.split(split).par_iter().map(|&u| self.decode(u)))
+    }
+
     /// A whole utterance, standardised → (n) samples: what features are computed from.
     ///
     /// # Errors

@@ -1,9 +1,9 @@
 //! Zero mean and unit variance of the waveform, as the network's input wants it.
 
+use std::path::Path;
+
 use gim_core::{Error, Result};
 use rayon::prelude::*;
-
-use crate::dataset::corpus::{Corpus, Split};
 
 /// x → (x − mean)/std, the same for every sample of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,16 +26,15 @@ impl Standardize {
         Ok(Self { mean: mean as f32, std: std as f32, scale: (1.0 / std) as f32 })
     }
 
-    /// Measured over a split: sums in f64 within each utterance, then over utterances in their order, whatever the threads.
+    /// Measured over `waveforms`, which are those of the folder `root`. Sums are taken in f64 within each waveform, then over
+    /// waveforms in their order: the result does not depend on the number of threads.
     ///
     /// # Errors
-    /// A file cannot be decoded, or all samples are equal.
-    pub fn measure(corpus: &Corpus, split: Split) -> Result<Self> {
-        let sums: Vec<(f64, f64, usize)> = corpus
-            .split(split)
-            .par_iter()
-            .map(|&u| {
-                let x = corpus.decode(u)?;
+    /// A waveform cannot be decoded, or all samples are equal.
+    pub fn measure(root: &Path, waveforms: impl IndexedParallelIterator<Item = Result<Vec<f32>>>) -> Result<Self> {
+        let sums: Vec<(f64, f64, usize)> = waveforms
+            .map(|x| {
+                let x = x?;
                 let (mut sum, mut squares) = (0.0f64, 0.0f64);
                 for v in x.iter().map(|&v| f64::from(v)) {
                     sum += v;
@@ -51,7 +50,7 @@ impl Standardize {
         let mean = sum / n.max(1) as f64;
         let std = (squares / n.max(1) as f64 - mean * mean).max(0.0).sqrt();
         if std < 1e-9 {
-            return Err(Error::file(corpus.root(), "its training audio is silent or empty", "check the files"));
+            return Err(Error::file(root, "its training audio is silent or empty", "check the files"));
         }
         Self::given(mean, std)
     }

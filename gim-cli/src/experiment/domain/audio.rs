@@ -78,7 +78,7 @@ impl AudioConfig {
 
     fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
         let corpus = self.corpus()?;
-        let standardize = Standardize::measure(&corpus, corpus::Split::Train)?;
+        let standardize = corpus.measure(corpus::Split::Train)?;
         Ok((Arc::new(corpus), standardize))
     }
 }
