@@ -1,5 +1,6 @@
 //! Pictures for Greedy InfoMax: layers and networks, patches, corpora, and training views.
 
 pub mod dataset;
+pub mod features;
 pub mod layers;
 pub mod network;
