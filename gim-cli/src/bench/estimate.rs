@@ -104,10 +104,10 @@ pub struct Timed {
 pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let Timed { steps, features, profiled } = timed;
     let pool = config.train.pool();
-    let experiment = config.domain.experiment();
-    let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
+    let model = config.domain.model();
+    let mut stack = model.build(&config.optimizer, config.train.seed, &pool)?;
     let n = stack.modules().len();
-    let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
+    let layouts = stack.layouts(model.input(config.train.batch)?)?;
     let mut rng = Key::new(0, Purpose::Synthetic).rng();
     let sound: Vec<f32> = (0..layouts[0].shape.len()).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
     let mut turns = vec![Vec::new(); n];
@@ -132,7 +132,8 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         if features {
             stack.visit_features(x, &layouts, Mode::Eval, |view| turn_ends(view.module - 1));
         } else {
-            let packet = Packet { x, step: step as u64, labels: experiment.synthetic_labels(config.train.batch) };
+            let packet =
+                Packet { x, step: step as u64, labels: config.domain.dataset().synthetic_labels(config.train.batch) };
             let modes = vec![Mode::Train; n];
             step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |r| turn_ends(r.module - 1))?;
         }

@@ -82,7 +82,7 @@ impl Entry {
     /// # Errors
     /// When the configuration is wrong.
     pub fn tasks(&self) -> Result<Vec<String>> {
-        let all = self.config(&[])?.domain.experiment().tasks().iter().map(|t| (*t).to_owned()).collect();
+        let all = self.config(&[])?.domain.dataset().tasks().iter().map(|t| (*t).to_owned()).collect();
         Ok(self.tasks.clone().unwrap_or(all))
     }
 }
@@ -164,7 +164,7 @@ impl Sweep {
                     return wrong(what);
                 }
             }
-            let known = e.config(&[])?.domain.experiment().tasks();
+            let known = e.config(&[])?.domain.dataset().tasks();
             if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
                 return wrong(format!("probes `{}` for `{task}`; its tasks are {}", e.name, known.join(", ")));
             }

@@ -7,7 +7,7 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Pool, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::domain::{AudioConfig, Domain, VisionConfig, section, text};
+use crate::experiment::domain::{Domain, DomainKind, section, text};
 
 /// The presets by name.
 pub const PRESETS: [(&str, &str); 6] = [
@@ -133,22 +133,21 @@ impl Config {
         for o in overrides {
             set(&mut table, o)?;
         }
-        let name = match table.remove("domain") {
-            None => "audio".to_owned(),
-            Some(toml::Value::String(name)) => name,
-            Some(other) => {
-                return Err(Error::config("domain", format_args!("{other} is no name"), "use audio or vision"));
-            }
+        let kind = match table.remove("domain") {
+            None => DomainKind::default(),
+            Some(value) => value.clone().try_into().map_err(|_| {
+                let [audio, vision] = DomainKind::ALL;
+                Error::config("domain", format_args!("unknown domain {value}"), format_args!("use {audio} or {vision}"))
+            })?,
         };
-        let defaults = Self { domain: Domain::named(&name)?, ..Self::default() };
+        let defaults = Self { domain: kind.into(), ..Self::default() };
         let known = defaults.to_toml().parse().map_err(|e| wrong(&e))?;
         check_keys(&table, &known, "")?;
-        let domain = match defaults.domain {
-            Domain::Audio(_) => Domain::Audio(AudioConfig::take(&mut table)?),
-            Domain::Vision(_) => Domain::Vision(VisionConfig::take(&mut table)?),
+        let config = Self {
+            domain: Domain::take(kind, &mut table)?,
+            optimizer: section(&mut table, "optimizer")?,
+            train: section(&mut table, "train")?,
         };
-        let config =
-            Self { domain, optimizer: section(&mut table, "optimizer")?, train: section(&mut table, "train")? };
         config.check()?;
         Ok(config)
     }
@@ -171,17 +170,16 @@ impl Config {
 
     /// The configuration as TOML, every key written out.
     pub fn to_toml(&self) -> String {
-        let experiment = self.domain.experiment();
-        let [data, network, loss] = experiment.sections();
+        let [data, network, loss] = self.domain.sections();
         let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
         let sections = [data, network, loss].into_iter().chain(rest);
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
-        format!("domain = \"{}\"\n\n{}", experiment.name(), body.join("\n"))
+        format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
     }
 
     /// What a checkpoint must agree with.
     pub fn fingerprint(&self) -> String {
-        let [_, network, loss] = self.domain.experiment().sections();
+        let [_, network, loss] = self.domain.sections();
         format!("{}{}{}", network.1, loss.1, text(&self.optimizer))
     }
 

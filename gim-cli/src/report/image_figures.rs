@@ -6,9 +6,9 @@ use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::{FeatureFile, Probe, Split, nearest};
 use gim_vision::dataset;
 use gim_vision::dataset::image::Picture;
+use gim_vision::features::CenterCrops;
 use ndarray::Axis;
 
-use crate::experiment::domain::{View, VisionConfig};
 use crate::experiment::{probe, train};
 use crate::figures::{
     ConfusionMap, Figure, Neighbour, NeighbourRow, Neighbours, Neuron, PatchFigure, PatchRow, QueryBlock, Tile,
@@ -31,20 +31,19 @@ const NEAREST: usize = 8;
 /// When the run, its corpus or its features cannot be read, or the features are of another corpus.
 pub fn draw(
     run_folder: &Path,
-    config: &VisionConfig,
+    crops: &CenterCrops,
     features: &Path,
     subtitle: &str,
 ) -> Result<Vec<(Figure, &'static str)>> {
-    let view = config.view()?;
     let file = FeatureFile::open(features)?;
-    if file.provenance().corpus_digest != view.corpus().digest() {
-        let what = format!("holds features of another corpus than {}", view.corpus().root().display());
+    if file.provenance().corpus_digest != crops.dataset().digest() {
+        let what = format!("holds features of another corpus than {}", crops.dataset().root().display());
         return Err(Error::file(features, what, "name the corpus it was made of by data.path or GIM_DATA"));
     }
     Ok(vec![
-        (exciting(run_folder, &view, subtitle)?, "patches"),
-        (near(&view, &file, subtitle)?, "neighbours"),
-        (mistaken(&view, &file, subtitle)?, "confusion"),
+        (exciting(run_folder, crops, subtitle)?, "patches"),
+        (near(crops, &file, subtitle)?, "neighbours"),
+        (mistaken(crops, &file, subtitle)?, "confusion"),
     ])
 }
 
@@ -53,8 +52,8 @@ fn tile(p: Picture) -> Tile {
 }
 
 /// Pixels of patch number `patch` of a picture.
-fn patch_of(view: &View, picture: &Picture, patch: usize) -> Tile {
-    let patches = view.patches();
+fn patch_of(crops: &CenterCrops, picture: &Picture, patch: usize) -> Tile {
+    let patches = crops.patches();
     let cols = patches.along(picture.width);
     let (top, left) = (patch / cols * patches.stride, patch % cols * patches.stride);
     let c = picture.channels;
@@ -64,18 +63,18 @@ fn patch_of(view: &View, picture: &Picture, patch: usize) -> Tile {
 }
 
 /// The patches of test pictures that excite some neurons most.
-fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
+fn exciting(run_folder: &Path, crops: &CenterCrops, subtitle: &str) -> Result<Figure> {
     let pool = Pool::new();
     let (_, mut stack, _) = train::open(run_folder, &pool)?;
-    let test = view.corpus().split(dataset::Split::Test);
+    let test = crops.dataset().split(dataset::Split::Test);
     // Spread over the corpus, which lists class after class.
     let looked_at: Vec<usize> = test.iter().copied().step_by(test.len().div_ceil(LOOKED_AT).max(1)).collect();
     // (activation, picture, patch) of the best, for each module and shown neuron.
     let mut best: Vec<Vec<Vec<(f32, usize, usize)>>> = Vec::new();
     let mut channels = Vec::new();
     for part in looked_at.chunks(16) {
-        let pictures = part.iter().map(|i| view.picture(*i)).collect::<Result<Vec<_>>>()?;
-        let modules = view.patch_features(&pictures, &mut stack, &pool)?;
+        let pictures = part.iter().map(|i| crops.image(*i)).collect::<Result<Vec<_>>>()?;
+        let modules = crops.patch_features(&pictures, &mut stack, &pool)?;
         best.resize_with(modules.len(), || vec![Vec::new(); NEURONS]);
         channels = modules.iter().map(|m| m.ncols()).collect();
         for (m, features) in modules.iter().enumerate() {
@@ -95,7 +94,7 @@ fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
     for (m, neurons) in best.into_iter().enumerate() {
         let mut shown = Vec::new();
         for (n, best) in neurons.into_iter().enumerate() {
-            let tiles = best.iter().map(|(_, i, patch)| Ok(patch_of(view, &view.picture(*i)?, *patch)));
+            let tiles = best.iter().map(|(_, i, patch)| Ok(patch_of(crops, &crops.image(*i)?, *patch)));
             shown.push(Neuron { index: n * channels[m] / NEURONS, patches: tiles.collect::<Result<_>>()? });
         }
         rows.push(PatchRow { title: format!("Module {}", m + 1), neurons: shown });
@@ -108,8 +107,8 @@ fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
 }
 
 /// Nearest neighbours of two test pictures among all test pictures, module by module.
-fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
-    let corpus = view.corpus();
+fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
+    let corpus = crops.dataset();
     let mut items: Vec<(usize, bool)> = Vec::new();
     for (split, test) in [(dataset::Split::Train, false), (dataset::Split::Test, true)] {
         items.extend(corpus.split(split).iter().map(|i| (*i, test)));
@@ -122,7 +121,7 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let name = |i: usize| corpus.label(i).map_or("unknown".to_owned(), |l| corpus.classes()[l].replace('_', " "));
     let mut groups: Vec<(String, String)> = Vec::new();
     for g in file.groups() {
-        if g == "baseline_pixels" {
+        if g.starts_with("baseline_") {
             groups.insert(0, (g.to_owned(), "Raw pixels".into()));
         } else if g.starts_with("module_") {
             groups.push((g.to_owned(), g.replace("module_", "Module ")));
@@ -130,11 +129,7 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     }
     let mut blocks = Vec::new();
     for q in &queries {
-        blocks.push(QueryBlock {
-            tile: tile(view.picture(pictures[*q])?),
-            label: name(pictures[*q]),
-            rows: Vec::new(),
-        });
+        blocks.push(QueryBlock { tile: tile(crops.image(pictures[*q])?), label: name(pictures[*q]), rows: Vec::new() });
     }
     for (group, title) in groups {
         let features = file.read_means(&group)?.select(Axis(0), &rows);
@@ -142,7 +137,7 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
             let of = |i: &usize| {
                 let same_class = corpus.label(pictures[*i]) == corpus.label(pictures[*q]);
                 Ok(Neighbour {
-                    tile: tile(view.picture(pictures[*i])?),
+                    tile: tile(crops.image(pictures[*i])?),
                     same_class,
                     label: if same_class { String::new() } else { name(pictures[*i]) },
                 })
@@ -159,7 +154,7 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
 }
 
 /// Confusion of the linear probe on the last module.
-fn mistaken(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
+fn mistaken(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let last = file.groups().filter(|g| g.starts_with("module_")).count();
     let examples = file.examples(&format!("module_{last}"), "class")?;
     let key = Key::new(file.provenance().seed, Purpose::Probe);
@@ -169,7 +164,7 @@ fn mistaken(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     confusion(&ConfusionMap {
         title: format!("What the probe of module {last} takes for what"),
         subtitle: format!("{subtitle}; top-1 {:.1} %", 100.0 * score.accuracy),
-        names: view.corpus().classes().iter().map(|c| c.replace('_', " ")).collect(),
+        names: crops.dataset().classes().iter().map(|c| c.replace('_', " ")).collect(),
         confusion: score.confusion,
     })
 }
