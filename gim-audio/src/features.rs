@@ -9,14 +9,14 @@ use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use ndarray::Array2;
 
-use crate::geometry::{LABEL_HOP, LABEL_WINDOW, Receptive, label_frames};
+use crate::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames};
 use crate::mfcc::{Mfcc, MfccConfig};
 use crate::network::{NetworkConfig, NetworkKind};
 
 /// Computes the features of an utterance in every module of a stack, and its MFCCs as a baseline.
 pub struct FeatureExtractor {
     /// Receptive field of each convolution's frames.
-    fields: Vec<Receptive>,
+    fields: Vec<ReceptiveField>,
     mode: Mode,
     mfcc: Mfcc,
 }
@@ -30,7 +30,7 @@ impl FeatureExtractor {
     pub fn new(network: &NetworkConfig) -> Result<Self> {
         let convs = network.convs()?;
         Ok(Self {
-            fields: (1..=convs.len()).map(|n| Receptive::of(&convs[..n])).collect(),
+            fields: (1..=convs.len()).map(|n| ReceptiveField::of(&convs[..n])).collect(),
             mode: if network.kind == NetworkKind::Cpc { Mode::Inspect } else { Mode::Eval },
             mfcc: Mfcc::new(MfccConfig::default())?,
         })
@@ -76,13 +76,13 @@ impl FeatureExtractor {
 ///
 /// # Panics
 /// When there are labels but no frames.
-pub fn on_label_grid(frames: &Activations<f32>, field: &Receptive, labels: usize) -> Array2<f32> {
+pub fn on_label_grid(frames: &Activations<f32>, field: &ReceptiveField, labels: usize) -> Array2<f32> {
     let (n_frames, channels) = (frames.shape().steps, frames.shape().channels);
     let (hop, values) = (field.hop as f64, frames.item(0));
     let label_center = |n: usize| (LABEL_HOP * n) as f64 + (LABEL_WINDOW as f64 - 1.0) / 2.0;
     let half = LABEL_HOP as f64 / 2.0;
     // The first frame centered at or after a sample.
-    let first = |sample: f64| ((sample - field.centre) / hop).ceil().max(0.0) as usize;
+    let first = |sample: f64| ((sample - field.center) / hop).ceil().max(0.0) as usize;
     let mut out = Array2::zeros((labels, channels));
     for (n, mut row) in out.outer_iter_mut().enumerate() {
         let (from, to) = (first(label_center(n) - half), first(label_center(n) + half));
@@ -107,10 +107,10 @@ mod tests {
         let samples = 20_480;
         let mut frames = samples;
         for (n, conv) in PAPER_STACK.iter().enumerate() {
-            frames = (frames + 2 * conv.padding - conv.kernel) / conv.stride + 1;
-            let field = Receptive::of(&PAPER_STACK[..=n]);
+            frames = (frames + 2 * conv.padding - conv.kernel_size) / conv.stride + 1;
+            let field = ReceptiveField::of(&PAPER_STACK[..=n]);
             let hop = field.hop as f64;
-            let centers: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + field.centre) as f32).collect();
+            let centers: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + field.center) as f32).collect();
             let layout = Layout::dense(Shape::sequence(1, frames, 1));
             let a = Activations::from_slice(layout, &centers, &Pool::new());
             let labels = on_label_grid(&a, &field, label_frames(samples));
@@ -131,7 +131,8 @@ mod tests {
         };
         let waveform: Vec<f32> = (0..4_000).map(|i| (i as f32 * 0.05).sin()).collect();
         let labels = label_frames(waveform.len());
-        for (kind, dims) in [(NetworkKind::Gim6, [4, 4, 4, 4, 4, 3]), (NetworkKind::Cpc, [4, 4, 4, 4, 4, 3])] {
+        for (kind, dims) in [(NetworkKind::SeparateContext, [4, 4, 4, 4, 4, 3]), (NetworkKind::Cpc, [4, 4, 4, 4, 4, 3])]
+        {
             let network = NetworkConfig { kind, ..network.clone() };
             let extractor = FeatureExtractor::new(&network).unwrap();
             let mut stack = build(&network);

@@ -8,9 +8,9 @@ use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use ndarray::{Array2, ArrayView2, Axis};
 
-use crate::dataset::ImageCorpus;
-use crate::dataset::image::{Colour, Picture};
-use crate::dataset::loader::{centre_view, small_view};
+use crate::dataset::ImageDataset;
+use crate::dataset::image::{Color, Image};
+use crate::dataset::loader::{center_view, small_view};
 use crate::dataset::standardize::Standardize;
 use crate::layers::patches::Patches;
 use crate::network::{NetworkConfig, NetworkKind};
@@ -26,12 +26,12 @@ pub struct CenterCrop {
     /// The image is resized first so that its shorter side is this, in pixels; 0 leaves it as it is.
     pub short_side: usize,
     /// Channels.
-    pub colour: Colour,
+    pub color: Color,
 }
 
 /// The center crops of a dataset's images, and their features in a stack of modules.
 pub struct CenterCrops {
-    dataset: Arc<dyn ImageCorpus>,
+    dataset: Arc<dyn ImageDataset>,
     standardize: Standardize,
     crop: CenterCrop,
     patches: Patches,
@@ -46,7 +46,7 @@ impl CenterCrops {
     /// # Errors
     /// When the network's patches have no size or share all their pixels.
     pub fn new(
-        dataset: Arc<dyn ImageCorpus>,
+        dataset: Arc<dyn ImageDataset>,
         standardize: Standardize,
         crop: CenterCrop,
         network: &NetworkConfig,
@@ -56,7 +56,7 @@ impl CenterCrops {
     }
 
     /// The dataset.
-    pub fn dataset(&self) -> &dyn ImageCorpus {
+    pub fn dataset(&self) -> &dyn ImageDataset {
         &*self.dataset
     }
 
@@ -69,9 +69,9 @@ impl CenterCrops {
     ///
     /// # Errors
     /// When the image cannot be read.
-    pub fn image(&self, i: usize) -> Result<Picture> {
+    pub fn image(&self, i: usize) -> Result<Image> {
         let image = self.dataset.read(i)?.with_short_side(self.crop.short_side);
-        Ok(image.centre(self.crop.side))
+        Ok(image.center(self.crop.side))
     }
 
     /// Center crops (B) → a matrix (B · patches, channels) for each module or, inside an end-to-end module, stage: the mean of
@@ -81,16 +81,16 @@ impl CenterCrops {
     /// When an image is too small.
     pub fn patch_features(
         &self,
-        images: &[Picture],
+        images: &[Image],
         stack: &mut Stack<f32>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Array2<f32>>> {
-        let CenterCrop { side, colour, .. } = self.crop;
+        let CenterCrop { side, color, .. } = self.crop;
         let mut pixels = Vec::new();
         for image in images {
-            pixels.extend(centre_view(image, side, colour, &self.standardize)?);
+            pixels.extend(center_view(image, side, color, &self.standardize)?);
         }
-        let shape = Shape { items: images.len(), steps: side, cols: side, channels: colour.channels() };
+        let shape = Shape { items: images.len(), steps: side, cols: side, channels: color.channels() };
         let layouts = stack.layouts(self.patches.shape(shape))?;
         let x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
         let n_patches = layouts[0].shape.items;
@@ -110,8 +110,8 @@ impl CenterCrops {
     ///
     /// # Errors
     /// When the image has no pixels.
-    pub fn raw_pixels(&self, image: &Picture) -> Result<Array2<f32>> {
-        let raw = small_view(image, RAW_SIDE, self.crop.colour, &self.standardize)?;
+    pub fn raw_pixels(&self, image: &Image) -> Result<Array2<f32>> {
+        let raw = small_view(image, RAW_SIDE, self.crop.color, &self.standardize)?;
         Ok(Array2::from_shape_fn((1, raw.len()), |(_, j)| raw[j]))
     }
 }

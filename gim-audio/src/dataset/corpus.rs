@@ -247,7 +247,7 @@ impl Corpus {
         Standardize::measure(&self.root, self.split(split).par_iter().map(|&u| self.decode(u)))
     }
 
-    /// A whole utterance, standardised → (n) samples: what features are computed from.
+    /// A whole utterance, standardized → (n) samples: what features are computed from.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

@@ -10,10 +10,10 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use gim_eval::{LabelSpec, Per, Split};
-use gim_vision::dataset::image::Colour;
+use gim_vision::dataset::image::Color;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
-use gim_vision::dataset::{self, CorpusOptions, ImageCorpus};
+use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
 use gim_vision::features::{CenterCrop, CenterCrops, grid_mean};
 use gim_vision::layers::patches::Patches;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
@@ -24,7 +24,7 @@ use super::figures::{FigureSpec, method};
 use super::{DatasetSpec, Extracted, Extractor, Feed, ModelSpec, Sections, folder};
 use crate::experiment::config::TrainConfig;
 
-/// Where the pictures come from, and how they are looked at; the default is the paper's.
+/// Where the images come from, and how they are looked at; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
@@ -32,17 +32,17 @@ pub struct VisionData {
     pub path: String,
     /// Side of the square cut out: at random in training, in the middle for features.
     pub crop: usize,
-    /// Pictures are resized so that their shorter side is this; 0 leaves them as they are.
+    /// Images are resized so that their shorter side is this; 0 leaves them as they are.
     pub short_side: usize,
     /// Pixels mirrored at each edge before a random crop.
     pub pad: usize,
     /// Half of the training views are mirrored.
     pub flip: bool,
-    /// `grey` or `rgb`.
-    pub colour: Colour,
-    /// Go on without pictures that cannot be read or whose label is out of range, and list them.
+    /// `grayscale` or `rgb`.
+    pub color: Color,
+    /// Go on without images that cannot be read or whose label is out of range, and list them.
     pub skip_bad: bool,
-    /// Decoded pictures kept in memory, MB.
+    /// Decoded images kept in memory, MB.
     pub cache_mb: usize,
 }
 
@@ -54,30 +54,30 @@ impl Default for VisionData {
             short_side: 0,
             pad: 0,
             flip: true,
-            colour: Colour::Grey,
+            color: Color::Grayscale,
             skip_bad: false,
             cache_mb: 1024,
         }
     }
 }
 
-/// The configuration of pictures; the default is the paper's.
+/// The configuration of images; the default is the paper's.
 pub type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
 
 /// Images whose features are computed together.
 const TOGETHER: usize = 16;
 
 impl VisionConfig {
-    fn corpus(&self) -> Result<Arc<dyn ImageCorpus>> {
+    fn corpus(&self) -> Result<Arc<dyn ImageDataset>> {
         let d = &self.data;
-        // Features look at the middle of pictures as they are: what is only large enough with margins could not be probed.
+        // Features look at the middle of images as they are: what is only large enough with margins could not be probed.
         let min_side = if d.skip_bad && d.short_side == 0 { d.crop } else { 0 };
-        let options = CorpusOptions { skip_bad: self.data.skip_bad, min_side, ..CorpusOptions::default() };
+        let options = DatasetOptions { skip_bad: self.data.skip_bad, min_side, ..DatasetOptions::default() };
         dataset::open(&self.folder()?, &options)
     }
 
-    /// With `check`, only once all pictures have been read: a damaged one is found before work is done.
-    fn open(&self, check: bool) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
+    /// With `check`, only once all images have been read: a damaged one is found before work is done.
+    fn open(&self, check: bool) -> Result<(Arc<dyn ImageDataset>, Standardize)> {
         let corpus = self.corpus()?;
         for split in [dataset::Split::Train, dataset::Split::Test] {
             check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
@@ -85,28 +85,28 @@ impl VisionConfig {
         if check {
             corpus.check()?;
         }
-        let standardize = Standardize::measure(&*corpus, self.data.colour)?;
+        let standardize = Standardize::measure(&*corpus, self.data.color)?;
         Ok((corpus, standardize))
     }
 
-    fn pictures(&self, n: usize) -> Shape {
+    fn images(&self, n: usize) -> Shape {
         let crop = self.data.crop;
-        Shape { items: n, steps: crop, cols: crop, channels: self.data.colour.channels() }
+        Shape { items: n, steps: crop, cols: crop, channels: self.data.color.channels() }
     }
 
     /// The dataset's images as features see them.
     fn crops(&self) -> Result<CenterCrops> {
         let (dataset, standardize) = self.open(false)?;
-        let VisionData { crop, short_side, colour, .. } = self.data;
-        CenterCrops::new(dataset, standardize, CenterCrop { side: crop, short_side, colour }, &self.network)
+        let VisionData { crop, short_side, color, .. } = self.data;
+        CenterCrops::new(dataset, standardize, CenterCrop { side: crop, short_side, color }, &self.network)
     }
 }
 
 struct ImageFeed {
-    corpus: Arc<dyn ImageCorpus>,
+    corpus: Arc<dyn ImageDataset>,
     loader: ImageLoader,
     patches: Patches,
-    pictures: Shape,
+    images: Shape,
 }
 
 impl Feed for ImageFeed {
@@ -124,7 +124,7 @@ impl Feed for ImageFeed {
 
     fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        Ok((self.patches.cut(&batch.data, self.pictures, layout, pool), batch.labels.into()))
+        Ok((self.patches.cut(&batch.data, self.images, layout, pool), batch.labels.into()))
     }
 
     fn stats(&self) -> LoaderStats {
@@ -148,23 +148,23 @@ impl DatasetSpec for VisionConfig {
             batch: train.batch,
             crop: d.crop,
             flip: d.flip,
-            colour: d.colour,
+            color: d.color,
             pad: d.pad,
             short_side: d.short_side,
             skip_bad: d.skip_bad,
             seed: train.seed,
             cache_mb: d.cache_mb,
-            // Large pictures take longer to decode than a step takes to learn from them.
+            // Large images take longer to decode than a step takes to learn from them.
             threads: rayon::current_num_threads(),
             ..ViewConfig::default()
         };
         let split = match self.loss.target {
-            Target::Future => dataset::Split::Unlabelled,
+            Target::Future => dataset::Split::Unlabeled,
             Target::Classes => dataset::Split::Train,
         };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
-        let (patches, pictures) = (self.network.patches()?, self.pictures(train.batch));
-        Ok(Box::new(ImageFeed { corpus, loader, patches, pictures }))
+        let (patches, images) = (self.network.patches()?, self.images(train.batch));
+        Ok(Box::new(ImageFeed { corpus, loader, patches, images }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
@@ -185,11 +185,11 @@ impl ModelSpec for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         let patches = self.network.patches()?;
         patches.check(self.data.crop, self.data.crop, self.loss.need())?;
-        Ok(patches.shape(self.pictures(batch)))
+        Ok(patches.shape(self.images(batch)))
     }
 
     fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
-        let channels = self.data.colour.channels();
+        let channels = self.data.color.channels();
         let supervision = match self.loss.target {
             Target::Future => None,
             Target::Classes => Some(Supervision { classes: self.corpus()?.classes().len(), bins: 1 }),
@@ -205,7 +205,7 @@ impl ModelSpec for VisionConfig {
 impl FigureSpec for VisionConfig {
     fn input_name(&self) -> String {
         let (n, p) = (self.data.crop, self.network.patch);
-        format!("pictures, {n} × {n}, as patches of {p} × {p}")
+        format!("images, {n} × {n}, as patches of {p} × {p}")
     }
 
     fn size_name(&self) -> String {
@@ -260,7 +260,7 @@ impl Extractor for ImageExtractor {
     }
 
     fn noun(&self) -> &'static str {
-        "pictures"
+        "images"
     }
 
     fn extract(
