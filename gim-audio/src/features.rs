@@ -1,7 +1,8 @@
 //! Features of utterances on the 10 ms grid of the phone labels.
 //!
-//! Label n is made from samples 160 n .. 160 n + 400. Its features are the mean of the frames whose receptive fields are
-//! centered within half a label of the label's center: samples 160 n + 119.5 .. 160 n + 279.5. See [`crate::geometry`].
+//! Label n is made from samples 160 n .. 160 n + 400. Its features are the mean of the frames whose
+//! receptive fields are centered within half a label of the label's center: samples 160 n + 119.5
+//! .. 160 n + 279.5. See [`crate::geometry`].
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::module::Mode;
@@ -22,8 +23,8 @@ pub struct FeatureExtractor {
 }
 
 impl FeatureExtractor {
-    /// An extractor for stacks of this network. An end-to-end module gives the features of each of its layers, so that depths
-    /// can be compared with those of a stack of modules.
+    /// An extractor for stacks of this network. An end-to-end module gives the features of each of
+    /// its layers, so that depths can be compared with those of a stack of modules.
     ///
     /// # Errors
     /// When the network's convolutions cannot be built.
@@ -36,8 +37,8 @@ impl FeatureExtractor {
         })
     }
 
-    /// Layouts of a stack's activations for an utterance of `samples`; `None` when the utterance is shorter than a label's
-    /// window (400 samples) or than the stack needs.
+    /// Layouts of a stack's activations for an utterance of `samples`; `None` when the utterance is
+    /// shorter than a label's window (400 samples) or than the stack needs.
     pub fn layouts(&self, stack: &Stack<f32>, samples: usize) -> Option<Vec<Layout>> {
         if samples < LABEL_WINDOW {
             return None;
@@ -45,8 +46,9 @@ impl FeatureExtractor {
         stack.layouts(Shape::sequence(1, samples, 1)).ok()
     }
 
-    /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each module or, inside an
-    /// end-to-end module, layer. `layouts` are [`Self::layouts`] of a stack of the same network.
+    /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each
+    /// module or, inside an end-to-end module, layer. `layouts` are [`Self::layouts`] of a stack of
+    /// the same network.
     pub fn features(
         &self,
         stack: &mut Stack<f32>,
@@ -71,8 +73,8 @@ impl FeatureExtractor {
     }
 }
 
-/// frames (1, L, C) → (`labels`, C): the mean of the frames centered within half a label of each label's center. A label without
-/// such a frame takes the next one, or the last.
+/// frames (1, L, C) → (`labels`, C): the mean of the frames centered within half a label of each
+/// label's center. A label without such a frame takes the next one, or the last.
 ///
 /// # Panics
 /// When there are labels but no frames.
@@ -101,7 +103,8 @@ mod tests {
     use super::*;
     use crate::geometry::PAPER_STACK;
 
-    /// Frames whose value is the sample at their center must land on the label made there, to half a hop, in every module.
+    /// Frames whose value is the sample at their center must land on the label made there, to half
+    /// a hop, in every module.
     #[test]
     fn frames_land_on_the_label_of_their_time() {
         let samples = 20_480;

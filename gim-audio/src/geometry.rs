@@ -1,8 +1,9 @@
-//! Where a network's frames lie beside phone labels at 100 Hz.
+//! Which samples a network's frames see, and which phone label they belong to.
 //!
 //! # Which feature belongs to which label
 //!
-//! A stack of convolutions with kernels k_i, strides s_i and padding p_i sees, with jump_i = s_1 ⋯ s_i (jump_0 = 1):
+//! For a stack of convolutions with kernel sizes k_i, strides s_i and padding p_i, and jump_i = s_1
+//! ⋯ s_i (jump_0 = 1):
 //!
 //! ```text
 //! hop             = jump_n                                            samples between frames
@@ -10,35 +11,37 @@
 //! center of f     = hop · f + Σ ((k_i − 1)/2 − p_i) · jump_{i−1}      sample at the middle of frame f's field
 //! ```
 //!
-//! For the paper's encoder (kernels 10 8 4 4 4, strides 5 4 2 2 2, padding 2 2 2 2 1): hop 160, field 465, center 160 f + 20.
-//! A label is made from a window of 400 samples every 160, so label n's center is 160 n + 199.5. The centers are nearest when
-//! f = n + 1 (20 + 160 against 199.5: 1.2 ms apart).
+//! For the paper's encoder (kernels 10 8 4 4 4, strides 5 4 2 2 2, padding 2 2 2 2 1): hop 160,
+//! field 465, center 160 f + 20. A label is made from a window of 400 samples every 160, so the
+//! center of label n is 160 n + 199.5. The frame nearest to it is f = n + 1, 1.2 ms before it.
 //!
-//! The published code drops as many *first* features as there are too many. n samples give ⌊(n−400)/160⌋+1 labels and mostly
-//! two features more, so it pairs feature n + 2 with label n, 8.8 ms later than the center, and n + 1 or n + 3 where the lengths
-//! round differently. That rule is not here: whoever pairs features with labels goes by the centers ([`ReceptiveField`]).
+//! Differs from the published code, which drops the *first* frames until there are as many as
+//! labels. An utterance mostly has two frames more than labels, so frame n + 2 is paired with label
+//! n, 8.8 ms after its center; where lengths round differently, it is frame n + 1 or n + 3. Here
+//! frames are paired with labels by their centers ([`ReceptiveField`]).
 
 /// Samples between labels (10 ms).
 pub const LABEL_HOP: usize = 160;
-/// Samples a label is made from (25 ms).
+/// Samples that a label is made from (25 ms).
 pub const LABEL_WINDOW: usize = 400;
-/// Labels (or MFCC frames) of an utterance of `samples`: ⌊(n − 400)/160⌋ + 1, none below 400.
+/// Number of labels (and MFCC frames) of an utterance of n `samples`: ⌊(n − 400)/160⌋ + 1, and 0
+/// below 400.
 pub fn label_frames(samples: usize) -> usize {
     if samples < LABEL_WINDOW { 0 } else { (samples - LABEL_WINDOW) / LABEL_HOP + 1 }
 }
 
-/// A convolution as seen from its geometry.
+/// The geometry of a convolution along time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSpec {
-    /// Taps.
+    /// Kernel size, in steps of the input.
     pub kernel_size: usize,
-    /// Samples between outputs.
+    /// Steps of the input from one output to the next.
     pub stride: usize,
-    /// Zeros put before (and after) the input.
+    /// Zeros before and after the input, in steps.
     pub padding: usize,
 }
 
-/// The encoder of the paper.
+/// The convolutions of the paper's encoder.
 pub const PAPER_STACK: [ConvSpec; 5] = [
     ConvSpec { kernel_size: 10, stride: 5, padding: 2 },
     ConvSpec { kernel_size: 8, stride: 4, padding: 2 },
@@ -52,14 +55,14 @@ pub const PAPER_STACK: [ConvSpec; 5] = [
 pub struct ReceptiveField {
     /// Samples between frames.
     pub hop: usize,
-    /// Samples a frame sees.
+    /// Samples that a frame sees.
     pub field: usize,
-    /// Sample at the middle of frame 0's field (negative: padding outweighs the kernels).
+    /// Sample at the middle of what frame 0 sees; negative when padding outweighs the kernels.
     pub center: f64,
 }
 
 impl ReceptiveField {
-    /// Of a chain of convolutions, first layer first.
+    /// The receptive field of a chain of convolutions, first layer first.
     pub fn of(stack: &[ConvSpec]) -> Self {
         let mut r = Self { hop: 1, field: 1, center: 0.0 };
         for layer in stack {

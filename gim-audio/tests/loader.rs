@@ -1,4 +1,5 @@
-//! The loader: same content whatever the threads, the cache and the first step; errors and ends that never hang.
+//! The loader: same content whatever the threads, the cache and the first step; errors and ends
+//! that never hang.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -196,7 +197,8 @@ fn a_bad_file_is_an_error_of_its_step_only() {
     }
 }
 
-/// Dropped at once, after some batches, or with batches still held: the threads end, and the held batches live on.
+/// Dropped at once, after some batches, or with batches still held: the threads end, and the held
+/// batches live on.
 #[test]
 fn dropping_stops_the_threads() {
     let corpus = mini();

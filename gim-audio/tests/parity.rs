@@ -1,4 +1,5 @@
-//! Agreement with PyTorch on recorded test vectors: outputs and losses to 1e-5, gradients to 1e-4 in f32, 1e-6 in f64.
+//! Agreement with PyTorch on recorded test vectors: outputs and losses to 1e-5, gradients to 1e-4
+//! in f32, 1e-6 in f64.
 
 #![allow(clippy::unwrap_used)] // Helpers of a test: a missing vector or key should stop it.
 

@@ -1,4 +1,5 @@
-//! Features of images: means over patches and over the grid of patches, and raw pixels as a baseline.
+//! Features of images: means over patches and over the grid of patches, and raw pixels as a
+//! baseline.
 
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ const RAW_SIDE: usize = 32;
 pub struct CenterCrop {
     /// Side of the square, in pixels.
     pub side: usize,
-    /// The image is resized first so that its shorter side is this, in pixels; 0 leaves it as it is.
+    /// The image is resized first so that its shorter side is this, in pixels; 0 leaves it as it
+    /// is.
     pub short_side: usize,
     /// Channels.
     pub color: Color,
@@ -40,8 +42,8 @@ pub struct CenterCrops {
 }
 
 impl CenterCrops {
-    /// Crops of `dataset` for stacks of this network. An end-to-end module gives the features of each of its stages, so that
-    /// depths can be compared with those of a stack of modules.
+    /// Crops of `dataset` for stacks of this network. An end-to-end module gives the features of
+    /// each of its stages, so that depths can be compared with those of a stack of modules.
     ///
     /// # Errors
     /// When the network's patches have no size or share all their pixels.
@@ -74,8 +76,8 @@ impl CenterCrops {
         Ok(image.center(self.crop.side))
     }
 
-    /// Center crops (B) → a matrix (B · patches, channels) for each module or, inside an end-to-end module, stage: the mean of
-    /// each patch.
+    /// Center crops (B) → a matrix (B · patches, channels) for each module or, inside an end-to-end
+    /// module, stage: the mean of each patch.
     ///
     /// # Errors
     /// When an image is too small.
@@ -116,8 +118,8 @@ impl CenterCrops {
     }
 }
 
-/// Activations of patches (`n_patches`, H, W, C), or of grids of already averaged patches → (`n_patches`, C): the mean over each
-/// patch's positions.
+/// Activations of patches (`n_patches`, H, W, C), or of grids of already averaged patches →
+/// (`n_patches`, C): the mean over each patch's positions.
 fn patch_means(a: &Activations<f32>, n_patches: usize) -> Array2<f32> {
     let c = a.shape().channels;
     let positions = a.shape().positions() / n_patches;
@@ -132,7 +134,8 @@ fn patch_means(a: &Activations<f32>, n_patches: usize) -> Array2<f32> {
     out
 }
 
-/// Features of patches (B · patches, C) → the features (1, C) of image `i` of `n_images`: the mean over its grid of patches.
+/// Features of patches (B · patches, C) → the features (1, C) of image `i` of `n_images`: the mean
+/// over its grid of patches.
 pub fn grid_mean(patches: &Array2<f32>, i: usize, n_images: usize) -> Array2<f32> {
     let rows = patches.nrows() / n_images;
     let own: ArrayView2<'_, f32> = patches.slice(ndarray::s![i * rows..(i + 1) * rows, ..]);

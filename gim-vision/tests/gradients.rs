@@ -33,7 +33,8 @@ fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
     Shape { items, steps, cols, channels }
 }
 
-/// One matrix at the center of the kernel, whose columns are orthonormal: every position's numbers keep their norm.
+/// One matrix at the center of the kernel, whose columns are orthonormal: every position's numbers
+/// keep their norm.
 #[test]
 fn delta_orthogonal_keeps_norms() {
     let (o, c, kernel_area) = (6, 4, 9);
@@ -64,7 +65,8 @@ fn convolutions() {
         (Conv2dConfig::square(2, 3, 3, 2), grid(3, 4, 4, 2)),
         (Conv2dConfig::square(2, 3, 3, 2), grid(2, 5, 3, 2)),
         (Conv2dConfig::square(1, 3, 5, 1), grid(3, 6, 6, 1)),
-        // Enough channels for tiles, but not in eights; then tiles of two outputs a side and of four.
+        // Enough channels for tiles, but not in eights; then tiles of two outputs a side and of
+        // four.
         (Conv2dConfig::square(17, 16, 3, 1), grid(3, 4, 2, 17)),
         (Conv2dConfig::square(24, 16, 3, 1), grid(3, 4, 2, 24)),
         (Conv2dConfig::square(16, 24, 3, 1), grid(3, 8, 4, 16)),
@@ -111,7 +113,8 @@ fn groups_of_several_chunks() {
     }
 }
 
-/// A forward and a backward pass of three blocks, chunks of two items: all gradients, and bytes held in between.
+/// A forward and a backward pass of three blocks, chunks of two items: all gradients, and bytes
+/// held in between.
 fn pass(kind: BlockKind, width: usize, kept: usize, pool: &Pool<f32>) -> (Vec<f32>, usize) {
     let block = |in_channels, stride| -> Box<dyn ItemLayer<f32>> {
         Box::new(Residual::new(kind, in_channels, width, stride, key().with_item(in_channels as u32)).unwrap())
@@ -136,7 +139,8 @@ fn pass(kind: BlockKind, width: usize, kept: usize, pool: &Pool<f32>) -> (Vec<f3
     (grads, held)
 }
 
-/// Outputs that are not kept but computed once more give the same gradients to the last bit, in less memory.
+/// Outputs that are not kept but computed once more give the same gradients to the last bit, in
+/// less memory.
 #[test]
 fn restored_outputs_change_nothing() {
     for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
@@ -149,7 +153,8 @@ fn restored_outputs_change_nothing() {
     }
 }
 
-/// Four chunks: for one thread, for two, and for more threads than chunks, which then share the chunks' products.
+/// Four chunks: for one thread, for two, and for more threads than chunks, which then share the
+/// chunks' products.
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
     for kind in [BlockKind::Bottleneck, BlockKind::Basic] {

@@ -11,7 +11,8 @@ use gim_core::testing::uniform;
 use gim_core::{Pool, Scalar};
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind};
 
-/// Parameters of the first stage after two steps, when the weights of the second stage are scaled by `factor` beforehand.
+/// Parameters of the first stage after two steps, when the weights of the second stage are scaled
+/// by `factor` beforehand.
 fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
     let config = NetworkConfig {
         kind,

@@ -1,4 +1,5 @@
-//! The loader: same content whatever the threads, the cache and the first step; errors and ends that never hang.
+//! The loader: same content whatever the threads, the cache and the first step; errors and ends
+//! that never hang.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -225,7 +226,8 @@ fn unlabeled_images_have_no_class() {
     assert_eq!(loader.next_batch().unwrap().labels, [UNKNOWN; 3]);
 }
 
-/// Dropped at once, after some batches, or with batches still held: the threads end, and the held batches live on.
+/// Dropped at once, after some batches, or with batches still held: the threads end, and the held
+/// batches live on.
 #[test]
 fn dropping_stops_the_threads_and_buffers_are_recycled() {
     let dataset = open(&fashion_mini()).unwrap();

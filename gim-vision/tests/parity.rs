@@ -1,4 +1,5 @@
-//! Agreement with PyTorch on recorded test vectors: outputs and losses to 1e-5, gradients to 1e-4 in f32, 1e-6 in f64.
+//! Agreement with PyTorch on recorded test vectors: outputs and losses to 1e-5, gradients to 1e-4
+//! in f32, 1e-6 in f64.
 
 #![allow(clippy::unwrap_used)] // Helpers of a test: a missing vector or key should stop it.
 
@@ -57,8 +58,8 @@ impl Case {
         )))
     }
 
-    /// The predictor in our layout, one (C, D) block per distance. The published loss applies W_k to the target, not to the
-    /// context: the same bilinear form, transposed.
+    /// The predictor in our layout, one (C, D) block per distance. The published loss applies W_k
+    /// to the target, not to the context: the same bilinear form, transposed.
     fn predictor(&self, prefix: &str, prediction_steps: usize) -> Vec<f64> {
         let mut out = Vec::new();
         for k in 0..prediction_steps {
@@ -79,7 +80,8 @@ fn info() -> StepInfo<'static> {
     StepInfo { seed: 0, step: 0, module: 1, labels: &[] }
 }
 
-/// Name of an encoder parameter in the test vectors. `first` = blocks before this module's first one are the stem.
+/// Name of an encoder parameter in the test vectors. `first` = blocks before this module's first
+/// one are the stem.
 fn published(name: &str, stem: bool) -> String {
     let (layer, rest) = name.split_once('.').unwrap();
     let layer: usize = layer.parse().unwrap();
@@ -204,8 +206,8 @@ fn losses_on_a_grid() {
     }
 }
 
-/// With the published ε the loss matches the published one, and where the softmax saturates its gradient is gone; the exact
-/// log-softmax keeps it.
+/// With the published ε the loss matches the published one, and where the softmax saturates its
+/// gradient is gone; the exact log-softmax keeps it.
 #[test]
 fn saturated_softmax() {
     let published = loss_case::<f64>("vision_infonce_saturated", Some(1e-11), true);
@@ -230,7 +232,8 @@ fn published_context(name: &str) -> String {
     format!("stack.layers.{layer}.{rest}")
 }
 
-/// The recorded tensor in our layout: channels last, and without the masked last row of vertical kernels.
+/// The recorded tensor in our layout: channels last, and without the masked last row of vertical
+/// kernels.
 fn context_values(case: &Case, prefix: &str, name: &str) -> Option<Vec<f64>> {
     let published = published_context(name);
     let full = format!("{prefix}{published}");

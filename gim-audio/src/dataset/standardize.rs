@@ -1,4 +1,4 @@
-//! Zero mean and unit variance of the waveform, as the network's input wants it.
+//! Zero mean and unit variance of waveforms, the network's input.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ pub struct Standardize {
 }
 
 impl Standardize {
-    /// With given figures, in units of full scale = 1.
+    /// With a given mean and standard deviation; full scale is 1.
     ///
     /// # Errors
-    /// A figure is not finite, or `std` is not positive.
+    /// When a value is not finite, or `std` is not positive.
     pub fn given(mean: f64, std: f64) -> Result<Self> {
         if !mean.is_finite() || !std.is_finite() || std < 1e-12 {
             let what = format!("mean {mean} and std {std} cannot standardize anything");
@@ -26,11 +26,14 @@ impl Standardize {
         Ok(Self { mean: mean as f32, std: std as f32, scale: (1.0 / std) as f32 })
     }
 
-    /// Measured over `waveforms`, which are those of the folder `root`. Sums are taken in f64 within each waveform, then over
-    /// waveforms in their order: the result does not depend on the number of threads.
+    /// With mean and standard deviation of all samples of `waveforms`, which come from the folder
+    /// `root`.
+    ///
+    /// Sums are taken in f64, within each waveform and then over waveforms in their order. The
+    /// result does not depend on the number of threads.
     ///
     /// # Errors
-    /// A waveform cannot be decoded, or all samples are equal.
+    /// When a waveform cannot be decoded, or all samples are equal.
     pub fn measure(root: &Path, waveforms: impl IndexedParallelIterator<Item = Result<Vec<f32>>>) -> Result<Self> {
         let sums: Vec<(f64, f64, usize)> = waveforms
             .map(|x| {
@@ -55,23 +58,23 @@ impl Standardize {
         Self::given(mean, std)
     }
 
-    /// The mean taken off.
+    /// The mean that is subtracted.
     pub fn mean(&self) -> f32 {
         self.mean
     }
 
-    /// The standard deviation divided by.
+    /// The standard deviation that is divided by.
     pub fn std(&self) -> f32 {
         self.std
     }
 
-    /// One sample.
+    /// Standardizes one sample.
     #[inline]
     pub fn one(&self, x: f32) -> f32 {
         (x - self.mean) * self.scale
     }
 
-    /// All samples, in place.
+    /// Standardizes samples in place.
     pub fn apply(&self, x: &mut [f32]) {
         for v in x {
             *v = self.one(*v);

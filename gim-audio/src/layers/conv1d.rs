@@ -1,10 +1,12 @@
-//! Convolution along time with ReLU, as matrix products on the activations themselves.
+//! Convolution along time with ReLU, as matrix products on the activations in place.
 //!
-//! Channels-last, the window of output o is the k·C consecutive numbers from step o·s on: windows are rows of a matrix whose
-//! rows overlap, and the convolution is one product with it. When the steps of an item are stored between margins of zeros
-//! and an item takes exactly s times as many stored steps as its output, the rows of all items follow each other at the same
-//! distance, and the whole batch is a single product. A few rows straddle two items; they land on the output's margins,
-//! which are cleared.
+//! Activations are channels-last, so the window of output o is k·C consecutive values, from step
+//! o·s on. The windows of an item are the overlapping rows of one matrix, and its convolution is
+//! one matrix product.
+//!
+//! The whole batch is a single product when every item is stored with margins of zeros, in exactly
+//! s times as many steps as its output. Then the windows of all items lie at the same distance from
+//! each other. A few of them straddle two items; their outputs land on margins, which are cleared.
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
@@ -24,46 +26,48 @@ pub struct Conv1dConfig {
     pub in_channels: usize,
     /// Output channels O.
     pub out_channels: usize,
-    /// Kernel length k.
+    /// Kernel size k, in steps.
     pub kernel_size: usize,
-    /// Stride s.
+    /// Stride s, in steps.
     pub stride: usize,
-    /// Zeros on either side.
+    /// Zeros p before and after the input, in steps.
     pub padding: usize,
 }
 
 /// y = max(0, W * x + b): x (N, L, 1, C) → y (N, L', 1, O), L' = ⌊(L + 2p − k)/s⌋ + 1.
 pub struct Conv1d<F: Scalar> {
     config: Conv1dConfig,
-    /// (O, k·C): taps outside, channels inside.
+    /// (O, k·C), channels fastest.
     weight: Param<F>,
     /// (O).
     bias: Param<F>,
 }
 
-/// Rows of a task of the element-wise passes.
+/// Rows in a task of the element-wise passes.
 const ROWS: usize = 128;
 
-/// Weights as the windows need them: two blocks of neighbors that share products, or all taps of one window.
+/// Weights arranged for products with windows: two blocks that share products with neighbors, or
+/// whole windows.
 enum Arranged<F: Scalar> {
     Shared(WinogradWeights<F>),
     Plain(Packed<F>),
 }
 
-/// The products that make all outputs. The windows of one are `rows` rows of memory, each `stride`·C numbers after the one before.
+/// The matrix products that compute all outputs. One has `rows` windows, each `stride`·C values
+/// after the one before.
 struct Products {
     /// Steps from one product's first window to the next one's.
     x_item: usize,
     /// Rows from one product's first output to the next one's.
     y_item: usize,
-    /// One for the whole batch, or one for every item.
+    /// Number of products: 1 for the whole batch, or one for every item.
     count: usize,
-    /// Windows of a product.
+    /// Windows in a product.
     rows: usize,
 }
 
 impl<F: Scalar> Conv1d<F> {
-    /// Weights and bias from U(±1/√(k·C)).
+    /// A layer with weights and bias drawn from U(±1/√(k·C)).
     ///
     /// # Errors
     /// When a size is zero, or the padding as large as the kernel.
@@ -92,7 +96,8 @@ impl<F: Scalar> Conv1d<F> {
         (steps + 2 * padding).checked_sub(kernel_size).map(|n| n / stride + 1)
     }
 
-    /// Stored steps an item needs from its first window's beginning on, which is `padding` before its first step.
+    /// Stored steps that an item needs, counted from the start of its first window, `padding` steps
+    /// before its first step.
     fn stored_steps(&self, x: Shape, y: Shape) -> usize {
         let Conv1dConfig { kernel_size, stride, padding, .. } = self.config;
         (padding + x.steps).max((y.steps - 1) * stride + kernel_size)
@@ -118,7 +123,7 @@ impl<F: Scalar> Conv1d<F> {
         format!("conv {in_channels} → {out_channels}, {kernel_size}/{stride}")
     }
 
-    /// The first number of product `i`'s first window.
+    /// Index of the first value of product `i`'s first window.
     fn first(config: Conv1dConfig, x: &Activations<F>, i: usize, p: &Products) -> usize {
         (i * p.x_item + x.layout().before - config.padding) * config.in_channels
     }
@@ -134,13 +139,14 @@ impl<F: Scalar> Conv1d<F> {
         )
     }
 
-    /// Whether windows are two blocks, of so many numbers each that sharing products pays.
+    /// Whether windows are two blocks of a stride each, with enough values for shared products to
+    /// pay.
     fn is_two_blocks(&self, block: usize) -> bool {
         self.config.kernel_size == 2 * self.config.stride && block >= LEAST_BLOCK
     }
 
-    /// Taps rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉, where block j of s steps is
-    /// Σ_i dy[j−i] · W[i·s..(i+1)·s], and dy[j−q+1..=j] are consecutive in memory.
+    /// Weights rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉. Block j of s steps of the
+    /// gradient is Σ_i dy[j−i] · W[i·s..(i+1)·s], and dy[j−q+1..=j] are consecutive in memory.
     fn weight_by_block(&self, pool: &Pool<F>) -> gim_core::Buffer<F> {
         let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
         let (q, block) = (kernel_size.div_ceil(stride), stride * in_channels);
@@ -235,7 +241,8 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
     }
 
     fn output_layout(&self, y: Shape) -> Layout {
-        // One zero step on either side is what the layers below need to run the batch as one product.
+        // One zero step on either side is what the layers below need to run the batch as one
+        // product.
         Layout::padded(y, 1, y.steps + 2)
     }
 
@@ -280,7 +287,8 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         pool: &Pool<F>,
     ) {
         let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
-        // The gradient before the ReLU: nothing flows where the output is 0. Margins are 0 in y, so they stay 0.
+        // The gradient before the ReLU: nothing flows where the output is 0. Margins are 0 in y, so
+        // they stay 0.
         (dy.memory_mut().par_chunks_mut(ROWS * out_channels), y.memory().par_chunks(ROWS * out_channels))
             .into_par_iter()
             .for_each_task("gradient of ReLU", |(dy, y)| {
@@ -334,7 +342,8 @@ mod tests {
         Conv1d::new(config, Key::new(3, Purpose::Init)).unwrap()
     }
 
-    /// Kernels of the paper, odd ones, strides longer than the kernel and inputs that do not divide.
+    /// Kernels of the paper, odd ones, strides longer than the kernel and inputs that do not
+    /// divide.
     #[test]
     fn gradients() {
         let cases = [

@@ -1,4 +1,5 @@
-//! The gated recurrent unit (Cho 2014; gates as in the published networks), the context network for sound.
+//! The gated recurrent unit (Cho 2014; gates as in the published networks): the context network for
+//! audio.
 
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, product};
@@ -12,7 +13,7 @@ use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 pub struct GruConfig {
     /// Input channels C.
     pub in_channels: usize,
-    /// Width H of the state.
+    /// Channels H of the state.
     pub hidden: usize,
     /// Whether gradients flow through the previous state (back-propagation through time).
     pub bptt: bool,
@@ -34,12 +35,13 @@ pub struct Gru<F: Scalar> {
     bias_ih: Param<F>,
     /// (3H).
     bias_hh: Param<F>,
-    /// r, u, n and W_hn h₋ + b_hn for every position (N, L, 4H): recomputing them would cost a product a step.
+    /// r, u, n and W_hn h₋ + b_hn for every position (N, L, 4H): recomputing them would cost a
+    /// matrix product at every step.
     saved: Buffer<F>,
 }
 
 impl<F: Scalar> Gru<F> {
-    /// All parameters from U(±1/√H).
+    /// A layer with all parameters drawn from U(±1/√H).
     ///
     /// # Errors
     /// When a size is zero.
@@ -67,9 +69,12 @@ impl<F: Scalar> Gru<F> {
     }
 }
 
-/// One step of one item: the new state `now` (H) from the input's part and the previous state's part of the gates (3H each) and
-/// that state (H); `gates` (4H) gets r, u, n and W_hn h₋ + b_hn. A function of its own, so that the compiler knows its slices apart
-/// and turns the loop into vector instructions.
+/// One step of one item: `from_x` (3H) and `from_h` (3H), the parts of the gates that come from the
+/// input and from the previous state, and that state `before` (H) → the new state `now` (H).
+/// `gates` (4H) gets r, u, n and W_hn h₋ + b_hn.
+///
+/// A separate function, so that the compiler knows that the slices do not overlap and vectorizes
+/// the loop.
 fn step<F: Scalar>(from_x: &[F], from_h: &[F], before: &[F], now: &mut [F], gates: &mut [F]) {
     fn three<F>(rows: &[F], h: usize) -> [&[F]; 3] {
         std::array::from_fn(|i| &rows[i * h..][..h])
@@ -163,8 +168,8 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         let saved = std::mem::take(&mut self.saved);
         assert_eq!(saved.len(), items * steps * 4 * h, "backward without a forward pass that kept its gates");
 
-        // Gradients before the gates, as seen from the input (da) and from the state (db), and the states they saw.
-        // Stored like x, so that margins give rows of zeros.
+        // Gradients before the gates, as seen from the input (da) and from the state (db), and the
+        // states they saw. Stored like x, so that margins give rows of zeros.
         let mut da = pool.zeros(rows * 3 * h);
         let mut db = pool.zeros(rows * 3 * h);
         let mut states = pool.zeros(rows * h);
@@ -190,7 +195,8 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                         let du = d * (states[j] - n) * u * (F::one() - u);
                         (da[j], da[h + j], da[2 * h + j]) = (dr, du, dn);
                         (db[j], db[h + j], db[2 * h + j]) = (dr, du, dn * r);
-                        // What the previous state gets past the gates; without back-propagation through time, nothing.
+                        // What the previous state gets past the gates; without back-propagation
+                        // through time, nothing.
                         dh[j] = if bptt { d * u } else { F::zero() };
                     }
                 };
@@ -234,7 +240,8 @@ mod tests {
         check_layer(&mut Gru::new(config, Key::new(3, Purpose::Init)).unwrap(), Shape::sequence(2, 9, 3), 7);
     }
 
-    /// Cut at every step, the unit is exact for sequences of one step and differs from the full gradient for longer ones.
+    /// Cut at every step, the unit is exact for sequences of one step and differs from the full
+    /// gradient for longer ones.
     #[test]
     fn gradients_not_through_time() {
         let new =

@@ -1,4 +1,4 @@
-//! Images in memory: decoded, turned upright, gray or in color, resized.
+//! Images in memory: decoding, orientation, color and size.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -10,13 +10,14 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
 
-/// An image whose pixels take more bytes than this is refused: a damaged header may declare anything.
+/// Images whose pixels take more bytes than this are refused, because a damaged header may declare
+/// any size.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Bytes of a file that nearly always hold all of an image's headers.
+/// Bytes at the beginning of a file in which nearly all images have all their headers.
 const HEAD: usize = 1 << 16;
 
-/// What a channel is.
+/// The channels of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Color {
@@ -28,7 +29,7 @@ pub enum Color {
 }
 
 impl Color {
-    /// Numbers a pixel has.
+    /// Values in a pixel.
     pub fn channels(self) -> usize {
         match self {
             Self::Grayscale => 1,
@@ -40,29 +41,29 @@ impl Color {
 /// Pixels (H, W, C), interleaved, row after row from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
-    /// H
+    /// Height H.
     pub height: usize,
-    /// W
+    /// Width W.
     pub width: usize,
-    /// C: 1 (gray) or 3 (red, green, blue).
+    /// Channels C: 1 (gray) or 3 (red, green, blue).
     pub channels: usize,
-    /// (H, W, C), 0 ..= 255
+    /// (H, W, C), from 0 to 255.
     pub pixels: Vec<u8>,
 }
 
 impl Image {
-    /// From pixels (H, W, C) with C = 1 or 3.
+    /// An image of pixels (H, W, C), C = 1 or 3.
     pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>) -> Self {
         assert!(channels == 1 || channels == 3, "{channels} channels");
         assert_eq!(pixels.len(), height * width * channels, "pixels of ({height}, {width}, {channels})");
         Self { height, width, channels, pixels }
     }
 
-    /// Decodes a JPEG or PNG file: whatever its name says, and turned upright as its EXIF orientation says. Transparency is
-    /// dropped, 16 bits become 8, palettes and CMYK become red, green and blue.
+    /// Decodes a JPEG or PNG file, whatever its name, and turns it upright by its EXIF orientation.
+    /// Transparency is dropped, 16 bits become 8, palettes and CMYK become red, green and blue.
     ///
     /// # Errors
-    /// The file is unreadable, neither JPEG nor PNG, damaged or cut short.
+    /// When the file is unreadable, neither JPEG nor PNG, damaged or cut short.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
         guarded(path, || {
@@ -87,10 +88,10 @@ impl Image {
         })
     }
 
-    /// (height, width) of a JPEG or PNG file after turning it upright, from its headers.
+    /// (height, width) of a JPEG or PNG file, turned upright. Only its headers are read.
     ///
     /// # Errors
-    /// The file is unreadable, neither JPEG nor PNG, or its headers are damaged.
+    /// When the file is unreadable, neither JPEG nor PNG, or its headers are damaged.
     pub fn size_of(path: &Path) -> Result<(usize, usize)> {
         use std::io::Read;
         let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", &e))?;
@@ -107,7 +108,8 @@ impl Image {
         })
     }
 
-    /// In one channel: the luma of ITU-R 601, L = .299 R + .587 G + .114 B, in 16-bit fixed point and rounded, as Pillow's "L".
+    /// Converts to one channel, the luma of ITU-R 601: L = .299 R + .587 G + .114 B, in 16-bit
+    /// fixed point and rounded, as Pillow's mode L.
     pub fn grayscale(self) -> Self {
         if self.channels == 1 {
             return self;
@@ -119,7 +121,7 @@ impl Image {
         Self { channels: 1, pixels: self.pixels.chunks_exact(3).map(luma).collect(), ..self }
     }
 
-    /// In three channels, equal ones if it was gray.
+    /// Converts to three channels; those of a gray image are equal.
     pub fn rgb(self) -> Self {
         if self.channels == 3 {
             return self;
@@ -127,7 +129,7 @@ impl Image {
         Self { channels: 3, pixels: self.pixels.iter().flat_map(|&l| [l; 3]).collect(), ..self }
     }
 
-    /// In the channels of `color`.
+    /// Converts to the channels of `color`.
     pub fn in_color(self, color: Color) -> Self {
         match color {
             Color::Grayscale => self.grayscale(),
@@ -135,8 +137,8 @@ impl Image {
         }
     }
 
-    /// Resized to (height, width) with a triangle filter, which is bilinear interpolation upwards, and widens to cover the
-    /// area of a pixel downwards. Height and width at least 1.
+    /// Resizes to (height, width), at least 1 each, with a triangle filter: bilinear interpolation
+    /// when enlarging, averages over the area of a pixel when shrinking.
     pub fn resized(self, height: usize, width: usize) -> Self {
         if (height, width) == (self.height, self.width) {
             return self;
@@ -152,19 +154,20 @@ impl Image {
         Self::new(height, width, self.channels, pixels.unwrap_or_default())
     }
 
-    /// Resized so that the shorter side is `side`, the proportions kept; as it is if `side` is 0.
+    /// Resizes so that the shorter side is `side`, with the same proportions. A `side` of 0 changes
+    /// nothing.
     pub fn with_short_side(self, side: usize) -> Self {
         let (height, width) = short_side((self.height, self.width), side);
         self.resized(height, width)
     }
 
-    /// The square of the shorter side in the middle.
+    /// The largest square in the middle.
     pub fn center_square(&self) -> Self {
         let side = self.height.min(self.width);
         self.center(side)
     }
 
-    /// The `side` × `side` pixels in the middle; `side` at most the shorter side.
+    /// The `side` × `side` pixels in the middle; `side` is at most the shorter side.
     pub fn center(&self, side: usize) -> Self {
         let (top, left) = ((self.height - side) / 2, (self.width - side) / 2);
         let mut pixels = Vec::with_capacity(side * side * self.channels);
@@ -175,7 +178,7 @@ impl Image {
     }
 }
 
-/// (height, width) once the shorter side is `to`; unchanged if `to` is 0.
+/// (height, width) of an image resized so that its shorter side is `to`; unchanged if `to` is 0.
 pub(crate) fn short_side((height, width): (usize, usize), to: usize) -> (usize, usize) {
     let short = height.min(width);
     if to == 0 || short == 0 || short == to {
@@ -187,7 +190,7 @@ pub(crate) fn short_side((height, width): (usize, usize), to: usize) -> (usize, 
 
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
 
-/// The decoder that the first bytes ask for.
+/// The decoder for the format that the first bytes show.
 fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
     if bytes.is_empty() {
         return Err(Error::file(path, "the file is empty", "copy or make it again"));
@@ -199,7 +202,7 @@ fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
     reader.into_decoder().map_err(|e| damaged(path, &e))
 }
 
-/// (height, width) after turning upright, of a file that begins with `bytes`.
+/// (height, width), turned upright, of a file that begins with `bytes`.
 fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
     use Orientation as O;
     let mut decoder = decoder(path, bytes)?;
@@ -218,8 +221,8 @@ fn damaged(path: &Path, why: &image::ImageError) -> Error {
     Error::file(path, format_args!("the image is damaged: {why}"), "copy or download the file again")
 }
 
-/// Whether a JPEG goes on to its end marker. The decoder paints what is missing gray, without a word. Walks from segment to
-/// segment, because a preview inside one has an end marker of its own.
+/// Whether a JPEG continues to its end marker; the decoder silently fills what is missing with
+/// gray. Walks from segment to segment, because a preview inside one has its own end marker.
 fn is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     while at + 1 < bytes.len() {

@@ -1,7 +1,8 @@
-//! Training batches made beside training.
+//! Batches of random views, made on threads of their own while training goes on.
 //!
-//! What is in a batch is a function of seed, epoch, step and place in the batch alone ([`ViewPlan`]): not of the number of
-//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::loader`]'s.
+//! The content of a batch depends only on seed, epoch, step and place in the batch ([`ViewPlan`]).
+//! It does not depend on the number of loader threads, the cache, or the step at which the loader
+//! was started. The threads are those of [`gim_core::data::loader`].
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::dataset::{ImageDataset, SKIP_BAD, Split};
 /// Label of an image whose class is not known.
 pub const UNKNOWN: i32 = -1;
 
-/// What an [`ImageLoader`] makes; the default is the paper's for STL-10.
+/// Settings of an [`ImageLoader`]; the default is the paper's for STL-10.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewConfig {
     /// Images in a batch.
@@ -35,11 +36,12 @@ pub struct ViewConfig {
     pub skip_bad: bool,
     /// The run's seed.
     pub seed: u64,
-    /// Decoded images kept in memory, in MB (10⁶ bytes). Beyond it, an image is decoded every time.
+    /// Decoded images kept in memory, in MB (10⁶ bytes). Beyond that, images are decoded every
+    /// time.
     pub cache_mb: usize,
     /// Threads that make batches.
     pub threads: usize,
-    /// Batches made ahead by each thread.
+    /// Batches that each thread makes in advance.
     pub prefetch: usize,
 }
 
@@ -77,7 +79,7 @@ pub struct View {
 /// An image that views are taken of: index into the dataset, height and width with the padding.
 pub type Item = (usize, usize, usize);
 
-/// Which views are in which batch.
+/// Decides which views are in which batch.
 #[derive(Debug, Clone)]
 pub struct ViewPlan {
     items: Arc<[Item]>,
@@ -88,7 +90,8 @@ pub struct ViewPlan {
 }
 
 impl ViewPlan {
-    /// Over `items`, at least `batch` of them and none smaller than `crop`; `batch` positive.
+    /// A plan over `items`: at least `batch` of them, none smaller than `crop`. `batch` is
+    /// positive.
     pub fn new(items: impl Into<Arc<[Item]>>, batch: usize, crop: usize, flip: bool, seed: u64) -> Self {
         let items = items.into();
         assert!(items.iter().all(|i| i.1.min(i.2) >= crop), "an image is smaller than a crop of {crop}");
@@ -96,7 +99,7 @@ impl ViewPlan {
         Self { items, crop, flip, seed, order }
     }
 
-    /// Steps in an epoch: an incomplete last batch is left out.
+    /// Steps in an epoch; an incomplete last batch is left out.
     pub fn epoch_len(&self) -> u64 {
         self.order.epoch_len()
     }
@@ -143,8 +146,8 @@ impl ImageLoader {
     /// Starts making the batches of steps `first_step`, `first_step + 1`, … from a split.
     ///
     /// # Errors
-    /// A size is 0, `standardize` is for other channels, an image is smaller than a crop (unless such are left out), or
-    /// there are fewer images than a batch takes.
+    /// When a size is 0, `standardize` is for other channels, an image is smaller than a crop
+    /// (unless such images are left out), or there are fewer images than a batch takes.
     pub fn start(
         dataset: Arc<dyn ImageDataset>,
         standardize: Standardize,
@@ -202,7 +205,7 @@ impl ImageLoader {
     /// The next batch, waiting for it if need be.
     ///
     /// # Errors
-    /// An image of this batch cannot be read. The batches after it can still be asked for.
+    /// When an image of this batch cannot be read. Later batches can still be requested.
     pub fn next_batch(&mut self) -> Result<ImageBatch> {
         let step = self.loader.next_step();
         let batch = self.loader.next_batch();
@@ -210,7 +213,7 @@ impl ImageLoader {
         batch
     }
 
-    /// The views of the batch handed out last, one after the other.
+    /// The views of the last batch returned, in its order.
     pub fn views(&self) -> &[View] {
         &self.views
     }
@@ -225,21 +228,22 @@ impl ImageLoader {
         self.plan.epoch_len()
     }
 
-    /// What the user should know: images left out.
+    /// What the user should know: how many images were left out.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Waits and memory so far.
+    /// Waiting time and memory so far.
     pub fn stats(&self) -> LoaderStats {
         self.loader.stats(self.shared.images.bytes(), self.shared.pool.made())
     }
 }
 
-/// Checks that no image of a split, once its shorter side is `to` (0: as it is), is smaller than `crop` × `crop`.
+/// Checks that no image of a split, once its shorter side is `to` (0: as it is), is smaller than
+/// `crop` × `crop`.
 ///
 /// # Errors
-/// Names the smallest image, and says how many are too small.
+/// When images are too small. The error names the smallest and counts them.
 pub fn check_sizes(dataset: &dyn ImageDataset, split: Split, crop: usize, to: usize) -> Result<()> {
     let all = dataset.split(split);
     let side = |i: usize| {
@@ -257,7 +261,7 @@ pub fn check_sizes(dataset: &dyn ImageDataset, split: Split, crop: usize, to: us
     Err(Error::file(dataset.file(worst), what, remedy))
 }
 
-/// What all workers use.
+/// What all loader threads share.
 #[derive(Debug)]
 struct Shared {
     dataset: Arc<dyn ImageDataset>,
@@ -299,7 +303,8 @@ impl Shared {
     }
 }
 
-/// A view of an image → (crop, crop, C). Beyond its edges the image is mirrored, the edge itself not repeated.
+/// Cuts a view → out (crop, crop, C). Beyond its edges the image is mirrored, without repeating the
+/// edge.
 fn cut(image: &Image, view: &View, crop: usize, pad: usize, out: &mut [u8]) {
     let (width, channels) = (image.width, image.channels);
     let inside = pad == 0 || view.left >= pad && view.left + crop <= width + pad;
@@ -316,17 +321,19 @@ fn cut(image: &Image, view: &View, crop: usize, pad: usize, out: &mut [u8]) {
     }
 }
 
-/// Where in 0 .. n the padded position `at` lies.
+/// The position in 0 .. n that the padded position `at` mirrors.
 fn mirror(at: usize, pad: usize, n: usize) -> usize {
     let period = (2 * (n - 1)).max(1);
     let at = (at as isize - pad as isize).rem_euclid(period as isize) as usize;
     if at < n { at } else { period - at }
 }
 
-/// The crop × crop pixels in the middle, standardized → (crop, crop, C): the view that is evaluated.
+/// The crop × crop pixels in the middle, standardized → (crop, crop, C). Features are computed from
+/// it.
 ///
 /// # Errors
-/// The image is smaller than that; [`check_sizes`] finds out beforehand, and names the file.
+/// When the image is smaller, or the standardization is for another color. [`check_sizes`] checks
+/// sizes in advance.
 pub fn center_view(image: &Image, crop: usize, color: Color, standardize: &Standardize) -> Result<Vec<f32>> {
     if crop == 0 || image.height.min(image.width) < crop {
         let what = format!("a crop of {crop} x {crop} of an image of {} x {}", image.height, image.width);
@@ -343,11 +350,11 @@ pub fn center_view(image: &Image, crop: usize, color: Color, standardize: &Stand
     Ok(out)
 }
 
-/// The square of the shorter side in the middle, resized and standardized → (side, side, C): what a linear classifier of raw
-/// pixels sees.
+/// The largest square in the middle, resized and standardized → (side, side, C). The baseline of
+/// raw pixels sees this.
 ///
 /// # Errors
-/// `side` is 0, or the standardization is for another color.
+/// When `side` is 0, or the standardization is for another color.
 pub fn small_view(image: &Image, side: usize, color: Color, standardize: &Standardize) -> Result<Vec<f32>> {
     if side == 0 || image.pixels.is_empty() {
         return Err(Error::config("side", "a view without pixels", "give a positive number"));

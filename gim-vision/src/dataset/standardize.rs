@@ -1,4 +1,4 @@
-//! Zero mean and unit variance of each channel, as the network's input wants it.
+//! Zero mean and unit variance of each channel, the network's input.
 
 use gim_core::{Error, Result};
 use rayon::prelude::*;
@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use crate::dataset::image::Color;
 use crate::dataset::{ImageDataset, Split};
 
-/// Images that are measured at most.
+/// Largest number of images that are measured.
 const SAMPLE: usize = 2_000;
 
-/// x → (x/255 − mean)/std, with a mean and std of its own for each channel, the same for all images.
+/// x → (x/255 − mean)/std. Each channel has its own mean and std; all images share them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Standardize {
     color: Color,
@@ -22,10 +22,11 @@ pub struct Standardize {
 }
 
 impl Standardize {
-    /// With given figures (C), in units of white = 1.
+    /// With given means (C) and standard deviations (C); white is 1.
     ///
     /// # Errors
-    /// Not one mean and std for each channel of `color`; a figure is not finite, or a std is not positive.
+    /// When there is not one mean and std for each channel of `color`, a value is not finite, or a
+    /// std is not positive.
     pub fn given(color: Color, mean: &[f64], std: &[f64]) -> Result<Self> {
         let n = color.channels();
         let fit = |x: &[f64]| x.len() == n && x.iter().all(|v| v.is_finite());
@@ -37,7 +38,7 @@ impl Standardize {
                 "give a finite mean and a positive std for each channel",
             ));
         }
-        // A gray image's only channel is the first; the others are never looked at.
+        // A gray image only has the first channel; the others are never read.
         let wide = |x: &[f64], c: usize| x[c.min(n - 1)];
         let (mean, std) = ([0, 1, 2].map(|c| wide(mean, c)), [0, 1, 2].map(|c| wide(std, c)));
         let scale = [0, 1, 2].map(|c| (1.0 / (255.0 * std[c])) as f32);
@@ -45,11 +46,11 @@ impl Standardize {
         Ok(Self { color, mean, std, scale, shift })
     }
 
-    /// Measured over the pixels of 2,000 images of the unlabeled split, evenly spaced (of all, if there are fewer). Sums
-    /// are of whole numbers, hence exact in any order.
+    /// With means and standard deviations of the pixels of at most 2,000 images, evenly spaced in
+    /// the unlabeled split. Sums are of integers, so they are exact in any order.
     ///
     /// # Errors
-    /// An image cannot be read, or all pixels of a channel are equal.
+    /// When an image cannot be read, or all pixels of a channel are equal.
     pub fn measure(dataset: &dyn ImageDataset, color: Color) -> Result<Self> {
         let all = dataset.split(Split::Unlabeled);
         let n = all.len().min(SAMPLE);
@@ -87,22 +88,22 @@ impl Standardize {
         Self::given(color, &mean.map(|m| m / 255.0)[..channels], &std.map(|s| s / 255.0)[..channels])
     }
 
-    /// The channels it is for.
+    /// The channels that it standardizes.
     pub fn color(&self) -> Color {
         self.color
     }
 
-    /// The means taken off (C), white = 1.
+    /// The means (C) that are subtracted; white is 1.
     pub fn mean(&self) -> &[f64] {
         &self.mean[..self.color.channels()]
     }
 
-    /// The standard deviations divided by (C), white = 1.
+    /// The standard deviations (C) that are divided by; white is 1.
     pub fn std(&self) -> &[f64] {
         &self.std[..self.color.channels()]
     }
 
-    /// Pixels (…, C) → standardized (…, C), both of the same length, overwritten.
+    /// pixels (…, C) → out (…, C), standardized; both have the same length.
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         assert_eq!(pixels.len(), out.len(), "pixels and standardized pixels");
         match self.color {

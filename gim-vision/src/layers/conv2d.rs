@@ -1,4 +1,4 @@
-//! Convolution of images, as matrix products on windows that are gathered next to the core.
+//! Convolution of images, as matrix products on windows that are gathered into cache.
 
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, outer, product};
@@ -28,7 +28,7 @@ pub struct Conv2dConfig {
 }
 
 impl Conv2dConfig {
-    /// A square kernel with ⌊kernel/2⌋ zeros on all sides.
+    /// A square kernel with ⌊kernel_size/2⌋ zeros on all sides.
     pub fn square(in_channels: usize, out_channels: usize, kernel_size: usize, stride: usize) -> Self {
         Self {
             in_channels,
@@ -45,36 +45,37 @@ impl Conv2dConfig {
         Self { relu: true, ..self }
     }
 
-    /// Numbers of a window: kh·kw·C.
+    /// Values in a window: kh·kw·C.
     fn window(&self) -> usize {
         self.kernel_size[0] * self.kernel_size[1] * self.in_channels
     }
 }
 
-/// y = W * x + b, or W * max(0, x) + b: x (N, H, W, C) → y (N, H', W', O), H' = ⌊(H + above + below − kh)/s⌋ + 1.
+/// y = W * x + b, or W * max(0, x) + b: x (N, H, W, C) → y (N, H', W', O), H' = ⌊(H + above + below
+/// − kh)/s⌋ + 1.
 pub struct Conv2d<F: Scalar> {
     config: Conv2dConfig,
-    /// (O, kh·kw·C): rows of the kernel outside, then columns, channels inside.
+    /// (O, kh·kw·C): by row of the kernel, then column, channels fastest.
     weight: Param<F>,
     /// (O).
     bias: Param<F>,
-    /// The weight as outputs and as gradients read it.
+    /// The weight, packed for the forward pass and for the input gradient.
     packed: [Option<Kernels<F>>; 2],
 }
 
-/// Kernels made ready for products.
+/// Weights, packed for matrix products.
 enum Kernels<F: Scalar> {
-    /// With windows.
+    /// For products with windows.
     Im2col(Packed<F>),
-    /// With the places of tiles.
+    /// For products with Winograd's tiles.
     Tiles(Places<F>),
 }
 
-/// Numbers of windows that are scattered at a time: they are read again at once, from a core's own cache.
+/// Values of windows that are scattered at a time: few enough to stay in a core's own cache.
 const WINDOWS: usize = 1 << 16;
 
 impl<F: Scalar> Conv2d<F> {
-    /// Weights and bias from U(±1/√(kh·kw·C)).
+    /// A layer with weights and bias drawn from U(±1/√(kh·kw·C)).
     ///
     /// # Errors
     /// When a size is zero, or the padding as large as the kernel.
@@ -106,7 +107,7 @@ impl<F: Scalar> Conv2d<F> {
         })
     }
 
-    /// Settings.
+    /// The settings.
     pub fn config(&self) -> Conv2dConfig {
         self.config
     }
@@ -123,14 +124,14 @@ impl<F: Scalar> Conv2d<F> {
         self.out(x).unwrap_or_else(|| unreachable!("{x:?} was checked when planned"))
     }
 
-    /// The windows that the outputs look through.
+    /// The windows that outputs of shape `y` see.
     fn grid(&self, x: Shape) -> Grid {
         let Conv2dConfig { kernel_size, stride, padding: [above, _, left, _], .. } = self.config;
         let y = self.planned(x);
         Grid { shape: x, kernel_size, stride, above, left, windows: [y.steps, y.cols] }
     }
 
-    /// Whether an image's convolution falls into Winograd's tiles.
+    /// Whether the convolution of images of this shape can use Winograd's tiles.
     fn tiled(&self, x: Shape) -> bool {
         let Conv2dConfig { kernel_size, stride, padding, out_channels, .. } = self.config;
         kernel_size == [3, 3] && stride == 1 && padding == [1; 4] && winograd::fits(x, out_channels)
@@ -141,7 +142,8 @@ impl<F: Scalar> Conv2d<F> {
         packed.unwrap_or_else(|| unreachable!("{} was not packed for {pass:?}", self.describe()))
     }
 
-    /// `x` → `y` (or added to it), then `finish(position, first channel, channels)` for every part of a position.
+    /// `x` → `y` (or added to it), then `finish(position, first channel, channels)` for every part
+    /// of a position.
     pub(crate) fn apply(
         &self,
         x: &[F],
@@ -182,7 +184,8 @@ impl<F: Scalar> Conv2d<F> {
         outer(Mat::new(dy, n, out_channels), &windows, dweight, Store::Add, work.threads, work.pool);
     }
 
-    /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not positive; then `finish`.
+    /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not
+    /// positive; then `finish`.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn input_grad(
         &self,
@@ -333,8 +336,9 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     }
 }
 
-/// Delta-orthogonal initialization (Xiao et al. 2018, algorithm 2): zero but for the center tap, which preserves norms where there
-/// are as many output channels as input channels, or more. Biases are zero.
+/// Delta-orthogonal initialization (Xiao et al. 2018, algorithm 2): weights are zero except at the
+/// center of the kernel, biases are zero. It preserves norms when there are at least as many output
+/// channels as input channels.
 ///
 /// # Errors
 /// When the decomposition fails.

@@ -1,4 +1,4 @@
-//! Windows of a convolution as rows of a matrix, gathered where a product wants them.
+//! Windows of a convolution as rows of a matrix, gathered only when a matrix product reads them.
 
 use std::ops::Range;
 
@@ -7,14 +7,14 @@ use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Rows, prefetch};
 use gim_core::kernels::vector::relu;
 
-/// Where windows lie on an image; numbers outside are zeros.
+/// Where windows lie on an image; values outside the image are zeros.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grid {
     /// Shape (N, H, W, C) of the image.
     pub shape: Shape,
     /// Rows and columns of a window.
     pub kernel_size: [usize; 2],
-    /// Positions from one window to the next.
+    /// Rows (and columns) from one window to the next.
     pub stride: usize,
     /// Rows of the first window that lie above the image.
     pub above: usize,
@@ -25,23 +25,24 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// Numbers of a window.
+    /// Values in a window: kh·kw·C.
     pub(crate) fn window(&self) -> usize {
         self.kernel_size[0] * self.kernel_size[1] * self.shape.channels
     }
 
-    /// Windows of all items.
+    /// Number of windows of all items.
     pub(crate) fn count(&self) -> usize {
         self.shape.items * self.windows[0] * self.windows[1]
     }
 
-    /// Windows are the positions themselves.
+    /// Whether every window is one position, and every position one window.
     pub(crate) fn pointwise(&self) -> bool {
         self.kernel_size == [1, 1] && self.stride == 1 && self.windows == [self.shape.steps, self.shape.cols]
     }
 
-    /// For the numbers `cols` of each of the windows `rows`: calls `f(window, place in cols, Some(place in the image), length)`
-    /// for every run that lies together in both, and with `None` for every run of zeros.
+    /// Visits the values `cols` of each of the windows `rows`, in runs that are contiguous in
+    /// window and image. Calls `f(window, offset in cols, Some(offset in the image), length)` for
+    /// each run, with `None` for runs of zeros.
     #[inline(always)]
     fn runs(&self, rows: Range<usize>, cols: &Range<usize>, mut f: impl FnMut(usize, usize, Option<usize>, usize)) {
         let Self { shape, kernel_size: [_, kw], stride, above, left, windows: [steps, across], .. } = *self;
@@ -87,7 +88,7 @@ impl Grid {
         }
     }
 
-    /// Adds windows `rows`, each (kh·kw·C), to the positions of the image they lie at.
+    /// Adds windows `rows`, each (kh·kw·C), to the image at the positions that they cover.
     pub(crate) fn scatter<F: Scalar>(&self, windows: &[F], rows: Range<usize>, image: &mut [F]) {
         let len = self.window();
         self.runs(rows, &(0..len), |window, place, to, n| {
@@ -99,7 +100,8 @@ impl Grid {
     }
 }
 
-/// The windows of an image (dense numbers), or of max(0, image).
+/// The windows of an image (N, H, W, C) without margins, or of max(0, image), as rows (windows,
+/// kh·kw·C).
 pub(crate) struct Im2col<'a, F> {
     pub grid: Grid,
     pub image: &'a [F],
@@ -139,7 +141,8 @@ impl<F: Scalar> Rows<F> for Im2col<'_, F> {
     }
 
     fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
-        // Windows of one position lie together. Others share almost all of their numbers with the window before.
+        // Windows of one position lie together. Others share almost all of their values with the
+        // window before.
         if self.grid.pointwise() {
             let channels = self.grid.shape.channels;
             for row in rows {

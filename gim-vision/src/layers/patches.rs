@@ -13,7 +13,7 @@ use rayon::prelude::*;
 /// How images are cut into patches; the default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patches {
-    /// Side of a patch.
+    /// Side of a patch, in pixels.
     pub size: usize,
     /// Pixels between one patch and the next.
     pub stride: usize,
@@ -26,10 +26,10 @@ impl Default for Patches {
 }
 
 impl Patches {
-    /// Patches of side `size` of which neighbors share `overlap` pixels.
+    /// Patches of side `size`; neighbors share `overlap` pixels.
     ///
     /// # Errors
-    /// When a patch has no size, or neighbors would be the same.
+    /// When `size` is 0, or neighbors would share all pixels.
     pub fn new(size: usize, overlap: usize) -> Result<Self> {
         if size == 0 || overlap >= size {
             return Err(Error::config(
@@ -41,12 +41,12 @@ impl Patches {
         Ok(Self { size, stride: size - overlap })
     }
 
-    /// Patches along a side of `pixels`: ⌊(pixels − size)/stride⌋ + 1.
+    /// Number of patches along a side of `pixels`: ⌊(pixels − size)/stride⌋ + 1.
     pub fn along(&self, pixels: usize) -> usize {
         pixels.checked_sub(self.size).map_or(0, |n| n / self.stride + 1)
     }
 
-    /// Pixels that give `n` patches.
+    /// Smallest side, in pixels, that gives `n` patches.
     pub fn pixels(&self, n: usize) -> usize {
         (n.max(1) - 1) * self.stride + self.size
     }
@@ -54,7 +54,7 @@ impl Patches {
     /// Checks that images of this size give a grid of at least `need` × `need` patches.
     ///
     /// # Errors
-    /// Names the smallest size that does.
+    /// When the grid is smaller. The error names the smallest size that is enough.
     pub fn check(&self, height: usize, width: usize, need: usize) -> Result<()> {
         let need = need.max(1);
         if self.along(height) < need || self.along(width) < need {
@@ -72,15 +72,17 @@ impl Patches {
         Ok(())
     }
 
-    /// Shape of the patches of images (B, H, W, C): (B·rows·columns, size, size, C), in the order image, row, column.
+    /// Shape of the patches of images (B, H, W, C): (B·rows·columns, size, size, C), in the order
+    /// image, row, column.
     pub fn shape(&self, images: Shape) -> Shape {
         let (rows, cols) = (self.along(images.steps), self.along(images.cols));
         Shape { items: images.items * rows * cols, steps: self.size, cols: self.size, channels: images.channels }
     }
 
-    /// Cuts images, given as dense numbers of shape `images`, stored as `layout`.
+    /// Cuts images into patches: pixels of shape `images`, (B, H, W, C) → activations stored as
+    /// `layout`, whose shape is [`shape`](Self::shape) of `images`.
     pub fn cut<F: Scalar>(&self, pixels: &[F], images: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
-        assert_eq!(pixels.len(), images.len(), "{images:?} needs {} numbers", images.len());
+        assert_eq!(pixels.len(), images.len(), "{images:?} needs {} values", images.len());
         assert_eq!(layout.shape, self.shape(images), "the patches of {images:?}");
         let (rows, cols) = (self.along(images.steps), self.along(images.cols));
         let line = images.cols * images.channels;
@@ -98,7 +100,8 @@ impl Patches {
     }
 }
 
-/// Mean over each patch: (B·rows·columns, h, w, C) → (B, rows, columns, C), what loss and probes see of a module.
+/// Mean over each patch: (B·rows·columns, h, w, C) → (B, rows, columns, C). Loss and probes see
+/// this of a module.
 pub struct PatchMean {
     /// Rows and columns of the grid of patches.
     pub grid: [usize; 2],

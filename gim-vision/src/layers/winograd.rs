@@ -1,13 +1,19 @@
-//! 3×3 convolutions by Winograd's minimal filtering (Lavin & Gray 2016, §4): F(4×4, 3×3) takes 36 multiplications per channel
-//! for sixteen outputs, F(2×2, 3×3) 16 for four, where the plain sum takes nine for each.
+//! 3×3 convolutions by Winograd's minimal filtering (Lavin & Gray 2016, §4).
 //!
-//! A tile of inputs d, a kernel g and the outputs y they make are related by y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A. For all tiles and
-//! channels at once, ⊙ is one matrix product per place of the tile. The gradient of the kernel is the adjoint,
-//! dg = Gᵀ[(A dy Aᵀ) ⊙ (Bᵀ d B)]G, with sums over tiles for products.
+//! The plain sum takes 9 multiplications for each output and input channel. F(2×2, 3×3), on tiles of
+//! 2×2 outputs, takes 4; F(4×4, 3×3), on tiles of 4×4, takes 2.25. A tile of inputs d, a kernel g and
+//! the tile's outputs y are related by
 //!
-//! The transforms evaluate polynomials at points. Those of F(2×2) are 0, ±1 and ∞. For F(4×4) the usual 0, ±1, ±2 err three
-//! times as much as 0, ±√½, ±√2, whose powers stay near 1. In f32 outputs and gradients are within 4·10⁻⁶ of the plain
-//! sum, relative to the largest (F(2×2): 2·10⁻⁶); a test holds all against f64.
+//! ```text
+//! y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A        dg = Gᵀ[(A dy Aᵀ) ⊙ (Bᵀ d B)]G, summed over tiles
+//! ```
+//!
+//! For all tiles and channels at once, ⊙ is one matrix product for each place of the tile.
+//!
+//! The transforms evaluate polynomials at points: 0, ±1 and ∞ for F(2×2). F(4×4) uses 0, ±√½, ±√2 and
+//! ∞, whose powers stay near 1; with the usual 0, ±1, ±2 and ∞, errors are three times as large. In
+//! f32, outputs and gradients are within 4·10⁻⁶ of the plain sum, relative to the largest value
+//! (F(2×2): 2·10⁻⁶). A test checks this against f64.
 
 use std::ops::{Add, Range, Sub};
 
@@ -19,26 +25,27 @@ use gim_core::layers::Work;
 use gim_core::{Pool, Scalar};
 use rayon::prelude::*;
 
-/// Taps of a kernel.
+/// Weights of a 3×3 kernel for one input channel.
 const KERNEL_AREA: usize = 9;
-/// Tiles whose transforms are made, multiplied and brought back at a time: they stay in a second-level cache.
+/// Tiles that are transformed, multiplied and transformed back at a time: few enough to stay in the
+/// second-level cache.
 const BLOCK: usize = 48;
-/// Tiles of a block of kernel gradients, which profit from long sums.
+/// Tiles in a block of kernel gradients, which gain from long sums.
 const GRAD_BLOCK: usize = 64;
-/// Channels up to which tiles of 4×4 outputs are used: the kernels of their 36 places take four times the plain kernel's memory,
-/// and from 256 channels on reading them costs what they save.
+/// Channels up to which tiles of 4×4 outputs are used: the kernels of their 36 places take four
+/// times the plain kernel's memory, and from 256 channels on reading them costs what they save.
 const MOST_FOUR: usize = 128;
-/// Channels up to which a kernel's gradient is made from tiles of 4×4 outputs: the sums of their 36 places are four times as many
-/// numbers, and fewer tiles are summed into each.
+/// Channels up to which a kernel's gradient is made from tiles of 4×4 outputs: the sums of their 36
+/// places are four times as many values, and fewer tiles are summed into each.
 const MOST_FOUR_GRADS: usize = 64;
 /// Channels from which on transforms cost less than the products they save.
 const LEAST_CHANNELS: usize = 16;
-/// Numbers of a cache line.
+/// Values in a cache line.
 const PAD: usize = 16;
 /// Channels computed at a time.
 const LANES: usize = 8;
 
-/// Numbers of neighboring channels.
+/// Values of neighboring channels.
 #[derive(Clone, Copy)]
 struct Lanes<F>([F; LANES]);
 
@@ -91,8 +98,8 @@ impl<F: Scalar> Lanes<F> {
     }
 }
 
-/// One of the transforms, along one side of a tile. `IN` and `OUT` numbers go in and come out; 4 and 2 are inputs and outputs of
-/// F(2×2), 6 and 4 those of F(4×4).
+/// One of the transforms, along one side of a tile. It takes `IN` values and gives `OUT`: 4 and 2
+/// are inputs and outputs of F(2×2), 6 and 4 those of F(4×4).
 trait Transform<const IN: usize, const OUT: usize> {
     fn side<F: Scalar>(x: [Lanes<F>; IN]) -> [Lanes<F>; OUT];
 }
@@ -199,8 +206,8 @@ impl Transform<6, 3> for KernelGrad {
     }
 }
 
-/// Transforms both sides of a tile whose places are `from[row][column]`, for all channels; `to(row, column, first channel,
-/// numbers)` takes the results.
+/// Transforms both sides of a tile whose places are `from[row][column]`, for all channels;
+/// `to(row, column, first channel, values)` takes the results.
 #[inline(always)]
 fn transform<F: Scalar, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
     from: &[[&[F]; IN]; IN],
@@ -229,8 +236,8 @@ fn transform<F: Scalar, T: Transform<IN, OUT>, const IN: usize, const OUT: usize
     }
 }
 
-/// The numbers of a tile's places, each of them `at(row, column)`. Loops here and in [`transform`], not `array::from_fn`, whose closures
-/// would be called for every number.
+/// The values of a tile's places, each of them `at(row, column)`. Here and in [`transform`] there
+/// are loops, because closures of `array::from_fn` would be called for every value.
 #[inline(always)]
 fn places<'a, F, const N: usize>(at: impl Fn(usize, usize) -> &'a [F]) -> [[&'a [F]; N]; N] {
     let mut places: [[&[F]; N]; N] = [[&[]; N]; N];
@@ -242,29 +249,30 @@ fn places<'a, F, const N: usize>(at: impl Fn(usize, usize) -> &'a [F]) -> [[&'a 
     places
 }
 
-/// Whether the convolution of such an image (N, H, W, C), padded by one zero on all sides, falls into tiles, and has the
-/// channels to be worth their transforms.
+/// Whether a convolution of images of `shape` (N, H, W, C), padded by one zero on all sides,
+/// divides into tiles and has enough channels for their transforms to pay.
 pub(crate) fn fits(shape: Shape, out_channels: usize) -> bool {
     let worth = |channels: usize| channels >= LEAST_CHANNELS && channels.is_multiple_of(LANES);
     shape.steps.is_multiple_of(2) && shape.cols.is_multiple_of(2) && worth(shape.channels) && worth(out_channels)
 }
 
-/// Numbers from one place's tiles to the next one's: not a power of two, whose places would share the sets of a cache.
+/// Values from one place's tiles to the next one's. Not a power of two: places would then share the
+/// sets of a cache.
 fn apart(tiles: usize, channels: usize) -> usize {
     tiles * channels + PAD
 }
 
-/// Whether such an image falls into tiles of 4×4 outputs and gains by them, which it does with up to `most` channels on either
-/// side: [`MOST_FOUR`] or [`MOST_FOUR_GRADS`].
+/// Whether images of `shape` divide into tiles of 4×4 outputs and gain by them: with at most `most`
+/// input and output channels ([`MOST_FOUR`] or [`MOST_FOUR_GRADS`]).
 fn fits_four(shape: Shape, in_channels: usize, out_channels: usize, most: usize) -> bool {
     shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && in_channels.max(out_channels) <= most
 }
 
-/// Kernels made ready for the places of tiles, one after the other.
+/// Transformed kernels, one matrix for each place of a tile.
 pub(crate) enum Places<F: Scalar> {
-    /// The 16 of tiles of 2×2 outputs.
+    /// 16 places, for tiles of 2×2 outputs.
     Two(Vec<Packed<F>>),
-    /// The 36 of tiles of 4×4 outputs.
+    /// 36 places, for tiles of 4×4 outputs.
     Four(Vec<Packed<F>>),
 }
 
@@ -293,7 +301,7 @@ impl<'a, F: Scalar> Tiled<'a, F> {
         (tiles / self.across::<M>()).max(1)
     }
 
-    /// Calls `f(number in the range, the tile's places)` for the tiles of some rows of tiles.
+    /// Calls `f(index in the range, the tile's places)` for the tiles of some rows of tiles.
     fn tiles<const T: usize, const M: usize>(
         &self,
         rows: Range<usize>,
@@ -317,7 +325,7 @@ impl<'a, F: Scalar> Tiled<'a, F> {
         }
     }
 
-    /// Bᵀ d B of some rows of tiles → (T·T, tiles, C), one place every `apart` numbers.
+    /// Bᵀ d B of some rows of tiles → (T·T, tiles, C), one place every `apart` values.
     fn inputs<const T: usize, const M: usize>(&self, rows: Range<usize>, apart: usize, zeros: &'a [F], out: &mut [F])
     where
         Input: Transform<T, T>,
@@ -331,8 +339,8 @@ impl<'a, F: Scalar> Tiled<'a, F> {
     }
 }
 
-/// G g Gᵀ of the kernels (O, 3·3·C) for images of a shape, packed place by place for products with inputs (as (C, O)), or
-/// turned round for products with the outputs' gradient (as (O, C)).
+/// G g Gᵀ of the kernels (O, 3·3·C) for images of a shape, packed place by place: (C, O) for products
+/// with inputs or, `turned` by 180°, (O, C) for products with the outputs' gradient.
 pub(crate) fn pack<F: Scalar>(
     weight: &[F],
     out_channels: usize,
@@ -380,7 +388,8 @@ where
         .collect()
 }
 
-/// `x` → `y` = (or +=) the convolution with kernels packed for its shape, then `finish(position, 0, numbers)` for all positions.
+/// Convolves `x` with kernels that are packed for its shape, into `y` (= or +=). Then calls
+/// `finish(position, 0, values)` for all positions.
 pub(crate) fn convolve<F: Scalar>(
     x: Tiled<'_, F>,
     kernels: &Places<F>,
@@ -440,8 +449,9 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
     }
 }
 
-/// Products of whole rows of tiles (T·T, tiles, O), one place every `apart` numbers → `y` = (or +=) Aᵀ m A, `cols` positions a
-/// row. Apart from [`convolve_tiles`], of which there is one for every kind of `finish`.
+/// Products m of whole rows of tiles (T·T, tiles, O), one place every `apart` values → `y` = (or +=)
+/// Aᵀ m A, `cols` positions a row. A separate function, because the compiler copies
+/// [`convolve_tiles`] for every kind of `finish`.
 fn outputs<F: Scalar, const T: usize, const M: usize>(
     products: &[F],
     apart: usize,
@@ -534,7 +544,7 @@ mod tests {
     use gim_core::testing::vectors::farthest;
     use proptest::prelude::*;
 
-    /// Σ over taps and channels in f64: outputs (N, H, W, O), and the kernels' gradient for `dy`.
+    /// Σ over kernel and channels in f64: outputs (N, H, W, O), and the kernels' gradient for `dy`.
     fn naive(x: &[f64], shape: Shape, weight: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let Shape { items, steps, cols, channels } = shape;
         let out_channels = weight.len() / (KERNEL_AREA * channels);
@@ -565,7 +575,7 @@ mod tests {
         x.iter().map(|x| *x as f32).collect()
     }
 
-    /// Largest difference, relative to the largest number.
+    /// Largest difference, relative to the largest value.
     fn error<F: Scalar>(got: &[F], want: &[f64]) -> f64 {
         let largest = want.iter().fold(0.0f64, |m, w| m.max(w.abs()));
         farthest(got, want) / largest
@@ -610,7 +620,7 @@ mod tests {
             let threads = if all { Threads::All } else { Threads::This };
             let exact = errors(&x, shape, &weight, &dy, &want, threads);
             prop_assert!(exact.iter().all(|e| *e < 1e-13), "f64: {exact:?}");
-            // The reference gets the rounded numbers, so that only the arithmetic is compared.
+            // The reference gets the rounded values, so that only the arithmetic is compared.
             let (x, weight, dy) = (narrow(&x), narrow(&weight), narrow(&dy));
             let widen = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<_>>();
             let want = naive(&widen(&x), shape, &widen(&weight), &widen(&dy));

@@ -27,9 +27,10 @@ use crate::experiment::config::TrainConfig;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioData {
-    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus; `embedded` for that one whatever `GIM_DATA` is.
+    /// Folder of the corpus. Empty: `GIM_DATA`, or the embedded corpus when that is not set.
+    /// `embedded`: the embedded corpus.
     pub path: String,
-    /// Samples of a crop.
+    /// Length of a crop, in samples.
     pub crop: usize,
     /// Utterances shorter than a crop: `skip` or `pad`.
     pub short: Short,
@@ -196,7 +197,7 @@ impl ModelSpec for AudioConfig {
 
 impl FigureSpec for AudioConfig {
     fn input_name(&self) -> String {
-        format!("sound, {} samples", self.data.crop)
+        format!("audio, {} samples", self.data.crop)
     }
 
     fn size_name(&self) -> String {
@@ -264,7 +265,7 @@ impl Extractor for SpeechExtractor {
         for u in items {
             let utterance = &self.corpus.utterances()[*u];
             let waveform = self.corpus.whole(*u, &self.standardize)?;
-            // Some networks need more than labels do. The random one has the same shapes.
+            // The random stack has the same shapes.
             let Some(layouts) = self.features.layouts(trained, waveform.len()) else {
                 out.push(None);
                 continue;

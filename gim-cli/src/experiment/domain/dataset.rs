@@ -1,4 +1,5 @@
-//! What a domain knows of its dataset: where it lies, its training batches, its features and labels.
+//! What a domain knows of its dataset: where it lies, its training batches, its features and
+//! labels.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +41,8 @@ pub trait DatasetSpec {
     /// When the dataset cannot be used.
     fn extractor(&self) -> Result<Box<dyn Extractor>>;
 
-    /// Labels of a batch for measurements without a dataset: class 0 everywhere; empty without supervision.
+    /// Labels of a batch for measurements without a dataset: class 0 everywhere; empty without
+    /// supervision.
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
 }
 
@@ -55,7 +57,8 @@ pub trait Feed {
     /// Steps of an epoch.
     fn epoch_len(&self) -> u64;
 
-    /// The input of the next step, stored as `layout`, and its labels (−1 unknown), if there are any.
+    /// The input of the next step, stored as `layout`, and its labels (−1 unknown), if there are
+    /// any.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -69,7 +72,8 @@ pub trait Feed {
 pub struct Extracted {
     /// Its name.
     pub id: String,
-    /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's modules and the input itself.
+    /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's
+    /// modules and the input itself.
     pub groups: Vec<Array2<f32>>,
     /// Labels in the order of [`Extractor::labels`].
     pub labels: Vec<Vec<i32>>,
@@ -103,8 +107,8 @@ pub trait Extractor {
     /// What an item is called in messages.
     fn noun(&self) -> &'static str;
 
-    /// Features of some items by a stack and, as baselines, by the random one and the input itself; `None` for an item that
-    /// is too short.
+    /// Features of some items by a stack and, as baselines, by the random one and the input itself;
+    /// `None` for an item that is too short.
     ///
     /// # Errors
     /// When a file cannot be read.

@@ -80,7 +80,7 @@ pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, na
     let Some(value) = table.remove(name) else { return Ok(T::default()) };
     value
         .try_into()
-        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "mend the value"))
+        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "fix the value"))
 }
 
 /// Any part of a configuration as TOML.
@@ -166,10 +166,11 @@ impl Domain {
     }
 }
 
-/// What `data.path` says for the corpus in `data/`, whatever `GIM_DATA` is.
+/// Value of `data.path` for the dataset in `data/`, whether or not `GIM_DATA` is set.
 const EMBEDDED: &str = "embedded";
 
-/// A folder given by a setting, else by `GIM_DATA` (its part `name`, when it has one), else embedded in `data/`.
+/// The folder that a setting gives; else `GIM_DATA`, or its subfolder `name` when it has one; else
+/// the one embedded in `data/`.
 pub(crate) fn folder(path: &str, name: &str, embedded: &str) -> Result<PathBuf> {
     if !path.is_empty() && path != EMBEDDED {
         return Ok(PathBuf::from(path));
@@ -184,4 +185,26 @@ pub(crate) fn folder(path: &str, name: &str, embedded: &str) -> Result<PathBuf> 
     places.into_iter().find(|p| p.is_dir()).ok_or_else(|| {
         Error::config("data.path", "no corpus is given and the embedded one is not here", "set data.path or GIM_DATA")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_written_as_they_are_read() {
+        for kind in DomainKind::ALL {
+            let value = toml::Value::try_from(kind).unwrap();
+            assert_eq!(value.as_str(), Some(kind.to_string().as_str()));
+            assert_eq!(value.try_into::<DomainKind>().unwrap(), kind);
+            assert_eq!(Domain::from(kind).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn each_domain_offers_its_own_figures() {
+        let [audio, vision] = DomainKind::ALL.map(Domain::from);
+        assert!(audio.dataset().has_speakers() && !vision.dataset().has_speakers());
+        assert!(audio.figures().center_crops().unwrap().is_none());
+    }
 }

@@ -24,15 +24,17 @@ use super::figures::{FigureSpec, method};
 use super::{DatasetSpec, Extracted, Extractor, Feed, ModelSpec, Sections, folder};
 use crate::experiment::config::TrainConfig;
 
-/// Where the images come from, and how they are looked at; the default is the paper's.
+/// The dataset, and how its images are cut; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
-    /// Folder of the corpus; empty for `GIM_DATA`, then the embedded corpus; `embedded` for that one whatever `GIM_DATA` is.
+    /// Folder of the dataset. Empty: `GIM_DATA`, or the embedded dataset when that is not set.
+    /// `embedded`: the embedded dataset.
     pub path: String,
-    /// Side of the square cut out: at random in training, in the middle for features.
+    /// Side of the square that is cut out, in pixels: at random in training, in the middle for
+    /// features.
     pub crop: usize,
-    /// Images are resized so that their shorter side is this; 0 leaves them as they are.
+    /// Images are resized so that their shorter side is this, in pixels; 0 leaves them as they are.
     pub short_side: usize,
     /// Pixels mirrored at each edge before a random crop.
     pub pad: usize,
@@ -40,9 +42,9 @@ pub struct VisionData {
     pub flip: bool,
     /// `grayscale` or `rgb`.
     pub color: Color,
-    /// Go on without images that cannot be read or whose label is out of range, and list them.
+    /// Leave out images that cannot be read or whose label is out of range, and list them.
     pub skip_bad: bool,
-    /// Decoded images kept in memory, MB.
+    /// Decoded images kept in memory, in MB.
     pub cache_mb: usize,
 }
 
@@ -70,13 +72,15 @@ const TOGETHER: usize = 16;
 impl VisionConfig {
     fn corpus(&self) -> Result<Arc<dyn ImageDataset>> {
         let d = &self.data;
-        // Features look at the middle of images as they are: what is only large enough with margins could not be probed.
+        // Features see the middle of images without padding: an image that is only large enough
+        // with it could not be probed.
         let min_side = if d.skip_bad && d.short_side == 0 { d.crop } else { 0 };
         let options = DatasetOptions { skip_bad: self.data.skip_bad, min_side, ..DatasetOptions::default() };
         dataset::open(&self.folder()?, &options)
     }
 
-    /// With `check`, only once all images have been read: a damaged one is found before work is done.
+    /// Opens the dataset and measures it. With `check`, all images are read, so that damaged ones
+    /// are found before training.
     fn open(&self, check: bool) -> Result<(Arc<dyn ImageDataset>, Standardize)> {
         let corpus = self.corpus()?;
         for split in [dataset::Split::Train, dataset::Split::Test] {
@@ -154,7 +158,7 @@ impl DatasetSpec for VisionConfig {
             skip_bad: d.skip_bad,
             seed: train.seed,
             cache_mb: d.cache_mb,
-            // Large images take longer to decode than a step takes to learn from them.
+            // Decoding a batch of large images takes longer than training on it.
             threads: rayon::current_num_threads(),
             ..ViewConfig::default()
         };

@@ -1,5 +1,6 @@
-//! CIFAR-10 and CIFAR-100 (Krizhevsky 2009), the binary form: records of one label (CIFAR-100: a coarse one of 20, then the
-//! fine one, which counts here), then 3 × 32 × 32 bytes, each channel row after row.
+//! CIFAR-10 and CIFAR-100 (Krizhevsky 2009), the binary form: records of one label (CIFAR-100: a
+//! coarse one of 20, then the fine one, which counts here), then 3 × 32 × 32 bytes, each channel
+//! row after row.
 
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,8 @@ pub(super) fn open_100(dir: &Path, options: &DatasetOptions) -> Result<Records> 
     read(dir, listing, &["train".to_owned()], 5 * PUBLISHED, "test", 2, options)
 }
 
-/// Files of records with `before` labels each, the last of which counts; `published` images in each file of `train`.
+/// Files of records with `before` labels each, the last of which counts; `published` images in each
+/// file of `train`.
 fn read(
     dir: &Path,
     mut listing: Listing,
@@ -56,7 +58,8 @@ fn read(
     let mut parts: Vec<Part> = Vec::new();
     for name in train.iter().map(String::as_str).chain([test]) {
         let part = Part::open(name, dir.join(format!("{name}.bin")), before + PIXELS, before)?;
-        // The batches of the training set are all of one size: one that was cut between two records shows here.
+        // The batches of the training set are all of one size: one that was cut between two records
+        // shows here.
         if let Some(first) = parts.first().filter(|first| name != test && first.n != part.n) {
             let what = format!("it has {} images, but {} has {}", part.n, first.path.display(), first.n);
             return Err(again(&part.path, what));

@@ -31,12 +31,12 @@ struct Entry {
     bytes: u64,
 }
 
-/// Such a dataset.
+/// A dataset of image files.
 #[derive(Debug)]
 pub(super) struct Folders {
     listing: Listing,
     entries: Vec<Entry>,
-    /// Whether opening has decoded all of them.
+    /// Whether opening has decoded all files.
     checked: bool,
 }
 
@@ -84,12 +84,12 @@ impl ImageDataset for Folders {
     }
 }
 
-/// Folders that are counted, by where they really are, and how each was reached. A link could lead to one a second time, or back
-/// up to what holds it.
+/// Folders already counted, by their real paths, with the path that each was reached by. A link
+/// could lead to a folder twice, or to one of its parents.
 struct Visited(BTreeMap<PathBuf, PathBuf>);
 
 impl Visited {
-    /// Of a set of classes in `root`.
+    /// The folders of a set of classes in `root`.
     fn new(root: &Path, set: &Path) -> Result<Self> {
         let mut visited = Self(BTreeMap::new());
         visited.enter(root)?;
@@ -146,7 +146,8 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
 
     let mut entries = Vec::new();
     let mut classes: Vec<String> = Vec::new();
-    // A class is known by its name: those of the training set count, and the test set may lack one but not add one.
+    // A class is known by its name: those of the training set count, and the test set may lack one
+    // but not add one.
     for (set, split) in &sets {
         let folders = if set == root { top.clone() } else { subfolders(set, &mut others)? };
         if folders.is_empty() {
@@ -208,7 +209,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
         let has = |split: &[usize]| split.iter().any(|&i| entries[i].class == Some(class));
         if !has(&listing.train) {
             let path = sets[0].0.join(name);
-            return Err(Error::file(path, "no image of the class can be trained on", "mend its files, or remove it"));
+            return Err(Error::file(path, "no image of the class can be trained on", "fix its files, or remove it"));
         }
         if !has(&listing.test) {
             listing.notes.push(format!("no image of class {name} is in the test set"));
@@ -223,7 +224,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     Ok(Folders { listing, entries, checked: options.skip_bad })
 }
 
-/// Fills in the sizes; decodes all with `skip_bad`. Gives back the good ones.
+/// Fills in the sizes and returns the good images. With `skip_bad`, all images are decoded.
 fn inspect(entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String>) -> Result<Vec<Entry>> {
     let check = |entry: &Entry| {
         let (height, width) = if options.skip_bad {
@@ -261,7 +262,7 @@ fn inspect(entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String
     Ok(good)
 }
 
-/// A fifth of each class (at least one, of two or more) is the test set.
+/// Moves a fifth of each class to the test set: at least one image of a class that has two or more.
 fn divide(entries: &[Entry], seed: u64, listing: &mut Listing) {
     for class in 0..listing.classes.len() {
         let mut its: Vec<usize> = (0..entries.len()).filter(|&i| entries[i].class == Some(class)).collect();
@@ -277,7 +278,7 @@ fn divide(entries: &[Entry], seed: u64, listing: &mut Listing) {
         .push(format!("no test set: {train} images to train, {test} to test, a fifth of each class (seed {seed})"));
 }
 
-/// (name, path) of what is in a folder, sorted; hidden files left out.
+/// (name, path) of the entries of a folder, sorted, without hidden files.
 fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).map_err(|e| Error::io(dir, "list the folder", &e))? {

@@ -1,5 +1,5 @@
-//! IDX, the format of MNIST and its relatives: two zeros, 8 for "bytes", the number of dimensions, the dimensions as big-endian
-//! 32-bit numbers, then the data. Compressed with gzip or not.
+//! IDX, the format of MNIST and its relatives: two zeros, 8 for "bytes", the number of dimensions,
+//! the dimensions as big-endian 32-bit numbers, then the data. Compressed with gzip or not.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,7 +11,8 @@ use gim_core::{Error, Result};
 use super::records::{Bytes, Layout, Part, Records, add_labels, in_range};
 use crate::dataset::image_dataset::{DatasetOptions, Listing, again, class_names};
 
-/// The file of a split's `images` (3 dimensions) or `labels` (1), in any of its spellings.
+/// The file of a split's `images` (3 dimensions) or `labels` (1 dimension), under any of its usual
+/// names.
 fn find(dir: &Path, prefixes: &[&str], kind: &str, dims: usize) -> Option<PathBuf> {
     let spell = |prefix: &&str| {
         let stem = format!("{prefix}-{kind}");
@@ -77,8 +78,8 @@ pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     Records::new(listing, parts, (height, width, 1), Layout::Rows, options)
 }
 
-/// Without a list of classes a damaged label would make new ones: classes below the largest label have images, but for one (a
-/// family of this format counts from 1).
+/// Checks that all classes up to the largest label have images, except one: some datasets of this
+/// format count from 1. Without a list of classes, a damaged label would otherwise add classes.
 fn check_gaps(raw: &[(Vec<u8>, PathBuf)], classes: usize) -> Result<()> {
     let has = |class: usize| raw.iter().any(|(labels, _)| labels.iter().any(|l| usize::from(*l) == class));
     let empty = (0..classes).filter(|c| !has(*c)).count();

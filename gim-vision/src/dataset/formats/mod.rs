@@ -1,4 +1,5 @@
-//! Datasets of images, in the formats they are published in; [`open`] tells which one a folder holds.
+//! Datasets of images, in the formats they are published in; [`open`] tells which one a folder
+//! holds.
 //!
 //! | format | files |
 //! |---|---|
@@ -24,9 +25,10 @@ use super::image_dataset::{DatasetOptions, ImageDataset};
 /// Opens the dataset in a folder, whatever format it has; see the [module](self).
 ///
 /// # Errors
-/// No such folder, or nothing in it that is a dataset; a file that is missing, damaged, of the wrong length, or does not fit
-/// the others; a label out of range; a class without images; an image smaller than `options.min_side`; a folder that links
-/// count twice. Bad images are no error with `options.skip_bad`, unless no other is left.
+/// No such folder, or nothing in it that is a dataset; a file that is missing, damaged, of the
+/// wrong length, or does not fit the others; a label out of range; a class without images; an image
+/// smaller than `options.min_side`; a folder that links count twice. Bad images are no error with
+/// `options.skip_bad`, unless no other is left.
 pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
     if !root.is_dir() {
         let what = if root.exists() { "is not a folder" } else { "there is no such folder" };

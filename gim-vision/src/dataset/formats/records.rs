@@ -1,5 +1,5 @@
-//! Datasets in a few large files of records, all of one size: STL-10, CIFAR and IDX. Files are read an image at a time: the
-//! largest has 2.7 GB.
+//! Datasets in a few large files of records, all of one size: STL-10, CIFAR and IDX. Files are read
+//! an image at a time: the largest has 2.7 GB.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, again
 /// The contents of files up to this size go into the digest.
 const DIGESTED: u64 = 1 << 26;
 
-/// How the numbers of a record lie.
+/// Order of the values in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
     /// (C, H, W): channel after channel, row after row.
@@ -23,12 +23,12 @@ pub(super) enum Layout {
     Columns,
 }
 
-/// Where bytes come from.
+/// Bytes of a file.
 #[derive(Debug)]
 pub(super) enum Bytes {
     /// An uncompressed file.
     File(File, u64),
-    /// What was in a compressed one.
+    /// The content of a compressed file.
     Memory(Vec<u8>),
 }
 
@@ -76,7 +76,7 @@ impl Bytes {
         Ok(out)
     }
 
-    /// Feeds the length and, unless there is too much, the contents.
+    /// Adds the length and, up to [`DIGESTED`] bytes, the content to `hash`.
     fn digest(&self, path: &Path, hash: &mut Sha256) -> Result<()> {
         hash.update(self.len().to_le_bytes());
         if self.len() > DIGESTED {
@@ -93,7 +93,7 @@ impl Bytes {
 /// One file of records.
 #[derive(Debug)]
 pub(super) struct Part {
-    /// What ids begin with.
+    /// First part of the ids.
     pub(super) name: String,
     pub(super) path: PathBuf,
     pub(super) bytes: Bytes,
@@ -101,7 +101,7 @@ pub(super) struct Part {
     pub(super) header: u64,
     /// Bytes of a record before its pixels.
     pub(super) before: u64,
-    /// Records.
+    /// Number of records.
     pub(super) n: usize,
 }
 
@@ -118,7 +118,7 @@ impl Part {
     }
 }
 
-/// Such a dataset.
+/// A dataset of records.
 #[derive(Debug)]
 pub(super) struct Records {
     listing: Listing,
@@ -205,14 +205,16 @@ impl ImageDataset for Records {
     }
 }
 
-/// A label, `first` ..= `first + n − 1` in the file, as 0 .. n; or what is wrong with it.
+/// Maps a label of the file, `first` to `first + n − 1`, to 0 .. n. The error says what is wrong
+/// with it.
 pub(super) fn in_range(kind: &str, label: u8, first: usize, n: usize) -> std::result::Result<usize, String> {
     let fits = usize::from(label).checked_sub(first).filter(|&l| l < n);
     fits.ok_or_else(|| format!("{kind} {label} is outside {first} to {}", first + n - 1))
 }
 
-/// Adds the labels of the part `name`, which lie in `path`, to the listing, and gives back the images that have one: all, or
-/// an error. With `skip_bad` those without are noted; they keep their numbers, but are in no split.
+/// Adds the labels of the part `name`, read from `path`, to the listing and returns the images that
+/// have one. An image without a label is an error; with `skip_bad` it is noted, and keeps its index
+/// but is in no split.
 pub(super) fn add_labels(
     name: &str,
     path: &Path,
@@ -248,8 +250,8 @@ pub(super) fn add_labels(
     Ok(good)
 }
 
-/// A note on parts that have another number of images than what was published: nothing else tells that a file was cut between
-/// two records.
+/// Notes the parts whose number of images differs from the published one. Nothing else shows that a
+/// file was cut between two records.
 pub(super) fn note_sizes<'a>(parts: impl Iterator<Item = (&'a Part, usize)>, notes: &mut Vec<String>) {
     let others: Vec<String> = parts
         .filter(|(part, published)| part.n != *published)

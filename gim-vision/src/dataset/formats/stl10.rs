@@ -1,5 +1,5 @@
-//! STL-10 (Coates, Lee, Ng 2011), the binary form: images of 3 × 96 × 96 bytes, each channel column after column; labels
-//! 1 to 10.
+//! STL-10 (Coates, Lee, Ng 2011), the binary form: images of 3 × 96 × 96 bytes, each channel column
+//! after column; labels 1 to 10.
 
 use std::fs;
 use std::path::Path;
