@@ -1,4 +1,4 @@
-//! Sound and damaged audio files.
+//! Intact and damaged audio files.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;

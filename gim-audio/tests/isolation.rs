@@ -10,7 +10,7 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Turn, run_module, step_in_turn};
 use gim_core::testing::uniform;
 
-const SOUND: usize = 5120;
+const SAMPLES: usize = 5120;
 
 fn network(kind: NetworkKind) -> NetworkConfig {
     NetworkConfig { kind, width: 8, context: 6, ..NetworkConfig::default() }
@@ -36,10 +36,10 @@ fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
             p.value.iter_mut().for_each(|v| *v *= scale);
         }
     });
-    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
     for step in 0..3 {
-        let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let waveforms: Vec<f32> = uniform(4 * SAMPLES, step).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Train; modules], &mut |_| {}).unwrap();
     }
@@ -72,10 +72,10 @@ fn after_three_steps(scaled: usize) -> Vec<Vec<Vec<f32>>> {
     if let Some(above) = scaled.checked_sub(1) {
         stack.modules_mut()[above].params().visit(&mut |p| p.value.iter_mut().for_each(|v| *v *= 1.5));
     }
-    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
     for step in 0..3 {
-        let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let waveforms: Vec<f32> = uniform(4 * SAMPLES, step).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
     }
@@ -104,8 +104,8 @@ fn modules_give_what_they_say() {
         let pool = Pool::new();
         let mut stack =
             network(kind).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
-        let layouts = stack.layouts(Shape::sequence(2, SOUND, 1)).unwrap();
-        let mut x = Activations::from_slice(layouts[0], &vec![0.1f32; 2 * SOUND], &pool).detach();
+        let layouts = stack.layouts(Shape::sequence(2, SAMPLES, 1)).unwrap();
+        let mut x = Activations::from_slice(layouts[0], &vec![0.1f32; 2 * SAMPLES], &pool).detach();
         for (module, layout) in stack.modules_mut().iter_mut().zip(&layouts[1..]) {
             let said = module.shapes(x.shape()).unwrap();
             module.forward(&x, *layout, Mode::Train);
@@ -120,12 +120,12 @@ fn modules_give_what_they_say() {
 /// A thread a module, linked by bounded channels: the same bits as one after the other.
 #[test]
 fn pipelined_modules_learn_the_same_bits() {
-    let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SOUND, s).iter().map(|x| *x as f32).collect()).collect();
+    let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SAMPLES, s).iter().map(|x| *x as f32).collect()).collect();
     let run = |pipelined: bool| {
         let pool = Pool::new();
         let config = network(NetworkKind::SeparateContext);
         let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
-        let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+        let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
         let packet = |step: usize| Packet {
             x: Activations::from_slice(layouts[0], &batches[step], &pool).detach(),
             step: step as u64,
@@ -171,11 +171,11 @@ fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
     let mut stack = network(NetworkKind::SeparateContext)
         .build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool)
         .unwrap();
-    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
     let mut after = Vec::new();
     for step in 0..5 {
-        let sound = vec![0.1f32; 4 * SOUND];
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let waveforms = vec![0.1f32; 4 * SAMPLES];
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
         after.push((pool.made(), pool.bytes(), pool.peak_bytes()));
