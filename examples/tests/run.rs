@@ -51,7 +51,7 @@ fn clapp_loss_falls_in_every_module() {
 /// A loss from outside is as isolated as those inside: bit for bit, a module does not feel what lies above it.
 #[test]
 fn clapp_modules_are_isolated() {
-    let (alone, below) = (clapp_loss::train(&[Mode::Learn], 5), clapp_loss::train(&[Mode::Learn; 3], 5));
+    let (alone, below) = (clapp_loss::train(&[Mode::Train], 5), clapp_loss::train(&[Mode::Train; 3], 5));
     assert_eq!(alone.unwrap()[0], below.unwrap()[0]);
 }
 
@@ -88,8 +88,14 @@ fn infonce_alone_beats_chance_where_there_is_structure() {
 #[test]
 fn infonce_alone_gradients_are_those_of_the_arrays() {
     let pool = Pool::new();
-    let config =
-        InfoNceConfig { channels: 8, context: 12, ahead: 2, negatives: 4, window: None, ..InfoNceConfig::default() };
+    let config = InfoNceConfig {
+        channels: 8,
+        context: 12,
+        prediction_steps: 2,
+        negatives: 4,
+        window: None,
+        ..InfoNceConfig::default()
+    };
     let mut loss = InfoNce::new(config, by_name("others").unwrap(), KEY).unwrap();
     loss.visit(&mut |p| p.attach_grad(&pool));
     let mut run = |arrays: &[Array3<f64>; 2]| {

@@ -1,70 +1,73 @@
-//! Where a network's frames lie beside phone labels at 100 Hz.
+//! Which samples a network's frames see, and which phone label they belong to.
 //!
 //! # Which feature belongs to which label
 //!
-//! A stack of convolutions with kernels k_i, strides s_i and padding p_i sees, with jump_i = s_1 ⋯ s_i (jump_0 = 1):
+//! For a stack of convolutions with kernel sizes k_i, strides s_i and padding p_i, and jump_i = s_1
+//! ⋯ s_i (jump_0 = 1):
 //!
 //! ```text
 //! hop             = jump_n                                            samples between frames
 //! receptive field = 1 + Σ (k_i − 1) · jump_{i−1}                      samples
-//! centre of f     = hop · f + Σ ((k_i − 1)/2 − p_i) · jump_{i−1}      sample at the middle of frame f's field
+//! center of f     = hop · f + Σ ((k_i − 1)/2 − p_i) · jump_{i−1}      sample at the middle of frame f's field
 //! ```
 //!
-//! For the paper's encoder (kernels 10 8 4 4 4, strides 5 4 2 2 2, padding 2 2 2 2 1): hop 160, field 465, centre 160 f + 20.
-//! A label is made from a window of 400 samples every 160, so label n's centre is 160 n + 199.5. The centres are nearest when
-//! f = n + 1 (20 + 160 against 199.5: 1.2 ms apart).
+//! For the paper's encoder (kernels 10 8 4 4 4, strides 5 4 2 2 2, padding 2 2 2 2 1): hop 160,
+//! field 465, center 160 f + 20. A label is made from a window of 400 samples every 160, so the
+//! center of label n is 160 n + 199.5. The frame nearest to it is f = n + 1, 1.2 ms before it.
 //!
-//! The published code drops as many *first* features as there are too many. n samples give ⌊(n−400)/160⌋+1 labels and mostly
-//! two features more, so it pairs feature n + 2 with label n, 8.8 ms later than the centre, and n + 1 or n + 3 where the lengths
-//! round differently. That rule is not here: whoever pairs features with labels goes by the centres ([`Receptive`]).
+//! Differs from the published code, which drops the *first* frames until there are as many as
+//! labels. An utterance mostly has two frames more than labels, so frame n + 2 is paired with label
+//! n, 8.8 ms after its center; where lengths round differently, it is frame n + 1 or n + 3. Here
+//! frames are paired with labels by their centers ([`ReceptiveField`]).
 
 /// Samples between labels (10 ms).
 pub const LABEL_HOP: usize = 160;
-/// Samples a label is made from (25 ms).
+/// Samples that a label is made from (25 ms).
 pub const LABEL_WINDOW: usize = 400;
-/// Labels (or MFCC frames) of an utterance of `samples`: ⌊(n − 400)/160⌋ + 1, none below 400.
+/// Number of labels (and MFCC frames) of an utterance of n `samples`: ⌊(n − 400)/160⌋ + 1, and 0
+/// below 400.
 pub fn label_frames(samples: usize) -> usize {
     if samples < LABEL_WINDOW { 0 } else { (samples - LABEL_WINDOW) / LABEL_HOP + 1 }
 }
 
-/// A convolution as seen from its geometry.
+/// The geometry of a convolution along time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSpec {
-    /// Taps.
-    pub kernel: usize,
-    /// Samples between outputs.
+    /// Kernel size, in steps of the input.
+    pub kernel_size: usize,
+    /// Steps of the input from one output to the next.
     pub stride: usize,
-    /// Zeros put before (and after) the input.
+    /// Zeros before and after the input, in steps.
     pub padding: usize,
 }
 
-/// The encoder of the paper.
+/// The convolutions of the paper's encoder.
 pub const PAPER_STACK: [ConvSpec; 5] = [
-    ConvSpec { kernel: 10, stride: 5, padding: 2 },
-    ConvSpec { kernel: 8, stride: 4, padding: 2 },
-    ConvSpec { kernel: 4, stride: 2, padding: 2 },
-    ConvSpec { kernel: 4, stride: 2, padding: 2 },
-    ConvSpec { kernel: 4, stride: 2, padding: 1 },
+    ConvSpec { kernel_size: 10, stride: 5, padding: 2 },
+    ConvSpec { kernel_size: 8, stride: 4, padding: 2 },
+    ConvSpec { kernel_size: 4, stride: 2, padding: 2 },
+    ConvSpec { kernel_size: 4, stride: 2, padding: 2 },
+    ConvSpec { kernel_size: 4, stride: 2, padding: 1 },
 ];
 
 /// What a frame of a stack sees of the waveform; see the [module](self) for the formulas.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Receptive {
+pub struct ReceptiveField {
     /// Samples between frames.
     pub hop: usize,
-    /// Samples a frame sees.
+    /// Samples that a frame sees.
     pub field: usize,
-    /// Sample at the middle of frame 0's field (negative: padding outweighs the kernels).
-    pub centre: f64,
+    /// Sample at the middle of what frame 0 sees; negative when padding outweighs the kernels.
+    pub center: f64,
 }
 
-impl Receptive {
-    /// Of a chain of convolutions, first layer first.
+impl ReceptiveField {
+    /// The receptive field of a chain of convolutions, first layer first.
     pub fn of(stack: &[ConvSpec]) -> Self {
-        let mut r = Self { hop: 1, field: 1, centre: 0.0 };
+        let mut r = Self { hop: 1, field: 1, center: 0.0 };
         for layer in stack {
-            r.field += layer.kernel.saturating_sub(1) * r.hop;
-            r.centre += ((layer.kernel as f64 - 1.0) / 2.0 - layer.padding as f64) * r.hop as f64;
+            r.field += layer.kernel_size.saturating_sub(1) * r.hop;
+            r.center += ((layer.kernel_size as f64 - 1.0) / 2.0 - layer.padding as f64) * r.hop as f64;
             r.hop *= layer.stride;
         }
         r
@@ -77,24 +80,24 @@ mod tests {
 
     #[test]
     fn geometry_of_the_paper() {
-        let r = Receptive::of(&PAPER_STACK);
-        assert_eq!(r, Receptive { hop: 160, field: 465, centre: 20.0 });
-        // The frame nearest to the centre of label 0.
+        let r = ReceptiveField::of(&PAPER_STACK);
+        assert_eq!(r, ReceptiveField { hop: 160, field: 465, center: 20.0 });
+        // The frame nearest to the center of label 0.
         let label = (LABEL_WINDOW as f64 - 1.0) / 2.0;
-        assert_eq!(((label - r.centre) / r.hop as f64).round(), 1.0);
+        assert_eq!(((label - r.center) / r.hop as f64).round(), 1.0);
     }
 
-    /// The centre by brute force: which inputs does a frame depend on?
+    /// The center by brute force: which inputs does a frame depend on?
     #[test]
-    fn centre_is_the_middle_of_what_a_frame_sees() {
+    fn center_is_the_middle_of_what_a_frame_sees() {
         let (mut lo, mut hi) = (40isize, 40isize);
         for layer in PAPER_STACK.iter().rev() {
             lo = lo * layer.stride as isize - layer.padding as isize;
-            hi = hi * layer.stride as isize - layer.padding as isize + layer.kernel as isize - 1;
+            hi = hi * layer.stride as isize - layer.padding as isize + layer.kernel_size as isize - 1;
         }
-        let r = Receptive::of(&PAPER_STACK);
+        let r = ReceptiveField::of(&PAPER_STACK);
         assert_eq!((hi - lo + 1) as usize, r.field);
-        assert_eq!((lo + hi) as f64 / 2.0, r.centre + 160.0 * 40.0);
+        assert_eq!((lo + hi) as f64 / 2.0, r.center + 160.0 * 40.0);
     }
 
     #[test]

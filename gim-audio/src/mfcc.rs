@@ -1,9 +1,15 @@
-//! Mel-frequency cepstral coefficients: the baseline every learnt representation is measured against.
+//! Mel-frequency cepstral coefficients: the baseline every learned representation is measured
+//! against.
 //!
-//! Frames lie on the grid of the phone labels: 25 ms every 10 ms, ⌊(n−400)/160⌋+1 of them. A frame is, in this order,
-//! pre-emphasised (x\[i\] − .97 x\[i−1\], its first sample against itself, as Kaldi does), windowed, transformed (512 points),
-//! its power spectrum summed in triangular mel bands, the logarithm taken, and the bands decorrelated by an orthonormal DCT-II.
-//! Δ and ΔΔ are regressions over ±2 frames, the first and last frame repeated beyond the ends.
+//! Frames lie on the grid of the phone labels: 25 ms every 10 ms, ⌊(n−400)/160⌋+1 of them. For each
+//! frame:
+//!
+//! 1. pre-emphasis, x\[i\] − .97 x\[i−1\] (for the first sample, x\[0\] − .97 x\[0\], as in Kaldi);
+//! 2. window and Fourier transform (512 points);
+//! 3. sums of the power spectrum in triangular mel bands, and their logarithm;
+//! 4. an orthonormal DCT-II over the bands.
+//!
+//! Δ and ΔΔ are regressions over ±2 frames; beyond the ends, the first and last frame are repeated.
 
 use std::f64::consts::PI;
 use std::sync::Arc;
@@ -27,29 +33,29 @@ pub enum Window {
     Povey,
 }
 
-/// What is computed; the default is 13 coefficients with Δ and ΔΔ: 39 numbers a frame.
+/// What is computed; the default is 13 coefficients with Δ and ΔΔ: 39 values a frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MfccConfig {
-    /// Pre-emphasis.
+    /// Factor of the previous sample in the pre-emphasis.
     pub preemphasis: f64,
-    /// Window.
+    /// Shape of the window.
     pub window: Window,
-    /// Mel bands.
+    /// Number of mel bands.
     pub bands: usize,
     /// Lower edge of the lowest band, in Hz.
     pub low: f64,
     /// Upper edge of the highest band, in Hz.
     pub high: f64,
-    /// Coefficients, the zeroth included.
+    /// Number of coefficients, the zeroth included.
     pub coefficients: usize,
-    /// Powers below this count as this much before the logarithm.
+    /// Smallest power of a band before the logarithm; lower ones are raised to it.
     pub floor: f64,
-    /// Sinusoidal liftering c_k · (1 + L/2 · sin(πk/L)) with this L; 0: none.
+    /// Sinusoidal liftering c_k · (1 + L/2 · sin(πk/L)) with this L; 0 for none.
     pub lifter: f64,
     /// Append Δ and ΔΔ.
     pub deltas: bool,
     /// Subtract each column's mean over the utterance.
-    pub centre: bool,
+    pub center: bool,
 }
 
 impl Default for MfccConfig {
@@ -64,7 +70,7 @@ impl Default for MfccConfig {
             floor: 1e-10,
             lifter: 0.0,
             deltas: true,
-            centre: false,
+            center: false,
         }
     }
 }
@@ -74,15 +80,15 @@ const BINS: usize = FFT / 2 + 1;
 /// Δ_t = Σ_{k=1..2} k (c_{t+k} − c_{t−k}) / (2 (1² + 2²))
 const REGRESSION: usize = 2;
 
-/// Tables for a configuration.
+/// Computes MFCCs with the tables of one configuration.
 pub struct Mfcc {
     config: MfccConfig,
     fft: Arc<dyn RealToComplex<f64>>,
-    /// (400)
+    /// Window (400).
     window: Vec<f64>,
-    /// First bin and weights of each band.
+    /// First bin of the spectrum and weights of each band.
     mel: Vec<(usize, Vec<f64>)>,
-    /// (coefficients, bands), liftering included
+    /// DCT (coefficients, bands), liftering included.
     dct: Array2<f64>,
 }
 
@@ -90,7 +96,8 @@ impl Mfcc {
     /// Makes the tables.
     ///
     /// # Errors
-    /// No bands, more coefficients than bands, a band that covers no bin of the spectrum, or edges outside 0 to 8 kHz.
+    /// When there are no bands or more coefficients than bands, a band covers no bin of the
+    /// spectrum, or an edge lies outside 0 to 8 kHz.
     pub fn new(config: MfccConfig) -> Result<Self> {
         let bad = |what: String| Err(Error::config("mfcc", what, "the default is 40 bands from 20 to 8000 Hz"));
         if config.bands == 0 || config.coefficients == 0 || config.coefficients > config.bands {
@@ -112,11 +119,11 @@ impl Mfcc {
         let step = (high - low) / (config.bands as f64 + 1.0);
         let mut mel = Vec::new();
         for band in 0..config.bands {
-            let centre = low + (band as f64 + 1.0) * step;
+            let center = low + (band as f64 + 1.0) * step;
             // Triangles are straight in mel, not in Hz.
             let weight = |bin: usize| {
                 let m = to_mel(bin as f64 * f64::from(RATE) / FFT as f64);
-                (1.0 - (m - centre).abs() / step).max(0.0)
+                (1.0 - (m - center).abs() / step).max(0.0)
             };
             let Some(first) = (0..BINS).find(|&bin| weight(bin) > 0.0) else {
                 return bad(format!("band {} of {} lies between two bins of the spectrum", band + 1, config.bands));
@@ -136,12 +143,13 @@ impl Mfcc {
         Ok(Self { window: window.collect(), mel, dct, fft, config })
     }
 
-    /// Numbers a frame.
+    /// Values in a frame.
     pub fn dim(&self) -> usize {
         self.config.coefficients * if self.config.deltas { 3 } else { 1 }
     }
 
-    /// samples (n) at 16 kHz → ([`label_frames`]`(n)`, [`dim`](Self::dim)): c₀ c₁ …, then their Δ, then ΔΔ.
+    /// samples (n) at 16 kHz → ([`label_frames`]`(n)`, [`dim`](Self::dim)): c₀ c₁ …, then their Δ,
+    /// then ΔΔ.
     pub fn compute(&self, samples: &[f32]) -> Array2<f32> {
         let (frames, c) = (label_frames(samples.len()), self.config.coefficients);
         let mut out = Array2::<f64>::zeros((frames, self.dim()));
@@ -182,7 +190,7 @@ impl Mfcc {
                 }
             }
         }
-        if self.config.centre {
+        if self.config.center {
             for mut column in out.columns_mut() {
                 let mean = column.sum() / frames.max(1) as f64;
                 column -= mean;

@@ -1,4 +1,4 @@
-//! The paper's networks for sound, from configuration.
+//! The paper's networks for speech, from configuration.
 
 use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
@@ -13,15 +13,25 @@ use crate::geometry::{ConvSpec, PAPER_STACK};
 use crate::layers::conv1d::{Conv1d, Conv1dConfig};
 use crate::layers::gru::{Gru, GruConfig};
 
+// Items of the key that initial weights are drawn from. Other values give other weights for the
+// same seed.
+/// Items from one convolution to the next.
+const CONV_ITEMS: u32 = 10;
+/// Item of a context network.
+const CONTEXT_ITEM: u32 = 1_000;
+/// Item of a loss.
+const LOSS_ITEM: u32 = 2_000;
+
 /// How the stack is cut into modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum NetworkKind {
-    /// Every convolution a module, and the context network another.
-    Gim6,
-    /// The context network together with the last convolution.
-    Gim5,
-    /// One module, trained end to end: contrastive predictive coding, or, with labels, supervised learning.
+    /// Every convolution is a module, and the context network is another.
+    SeparateContext,
+    /// Every convolution is a module; the last one contains the context network.
+    FusedContext,
+    /// One module, trained end to end: contrastive predictive coding, or, with labels, supervised
+    /// learning.
     Cpc,
 }
 
@@ -29,36 +39,36 @@ pub enum NetworkKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
-    /// How it is cut.
+    /// How it is cut into modules.
     pub kind: NetworkKind,
     /// Channels of every convolution.
     pub width: usize,
-    /// Width of the GRU; 0 for no context network.
+    /// Channels of the GRU; 0 for no context network.
     pub context: usize,
-    /// Kernel of each convolution.
-    pub kernels: Vec<usize>,
-    /// Stride of each convolution.
+    /// Kernel size of each convolution, in steps of its input.
+    pub kernel_sizes: Vec<usize>,
+    /// Stride of each convolution, in steps of its input.
     pub strides: Vec<usize>,
-    /// Padding of each convolution.
+    /// Zeros before and after the input of each convolution, in steps.
     pub paddings: Vec<usize>,
-    /// Back-propagation through time in the GRU.
-    pub through_time: bool,
-    /// Every module has a GRU of its own for its contexts, not the last one alone.
-    pub lower_contexts: bool,
+    /// Back-propagation through time in the GRU; without it, gradients stay within a step.
+    pub bptt: bool,
+    /// Every module has a GRU of its own, not the last one alone.
+    pub context_per_module: bool,
 }
 
 impl Default for NetworkConfig {
     fn default() -> Self {
         let of = |f: fn(&ConvSpec) -> usize| PAPER_STACK.iter().map(f).collect();
         Self {
-            kind: NetworkKind::Gim6,
+            kind: NetworkKind::SeparateContext,
             width: 512,
             context: 256,
-            kernels: of(|s| s.kernel),
+            kernel_sizes: of(|s| s.kernel_size),
             strides: of(|s| s.stride),
             paddings: of(|s| s.padding),
-            through_time: true,
-            lower_contexts: false,
+            bptt: true,
+            context_per_module: false,
         }
     }
 }
@@ -67,7 +77,7 @@ impl Default for NetworkConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// The future of their own features: InfoNCE, without labels.
+    /// Their own features at later steps: InfoNCE, without labels.
     Future,
     /// The phone of every 10 ms: cross-entropy.
     Phones,
@@ -81,13 +91,14 @@ pub enum Target {
 pub struct LossConfig {
     /// What every module learns from: `future` (InfoNCE), or labels: `phones` or `speakers`.
     pub target: Target,
-    /// Prediction distances K.
-    pub ahead: usize,
-    /// Negatives N.
+    /// Number of steps K that are predicted: distances 1 to K.
+    pub prediction_steps: usize,
+    /// Number of negatives N for each prediction.
     pub negatives: usize,
     /// Negative sampler, by name.
     pub sampler: String,
-    /// Steps of the scored window; 0 scores everything.
+    /// Length of the window in which predictions are scored, in steps of the features; 0 scores all
+    /// steps.
     pub window: usize,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
     pub epsilon: f64,
@@ -95,7 +106,14 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { target: Target::Future, ahead: 12, negatives: 10, sampler: "permuted".into(), window: 128, epsilon: 0.0 }
+        Self {
+            target: Target::Future,
+            prediction_steps: 12,
+            negatives: 10,
+            sampler: "permuted".into(),
+            window: 128,
+            epsilon: 0.0,
+        }
     }
 }
 
@@ -105,28 +123,32 @@ impl NetworkConfig {
     /// # Errors
     /// When the three lists differ in length or are empty.
     pub fn convs(&self) -> Result<Vec<ConvSpec>> {
-        let n = self.kernels.len();
+        let n = self.kernel_sizes.len();
         if n == 0 || n != self.strides.len() || n != self.paddings.len() {
             return Err(Error::config(
-                "network.kernels",
+                "network.kernel_sizes",
                 format_args!("{n} kernels, {} strides, {} paddings", self.strides.len(), self.paddings.len()),
                 "give one of each for every convolution",
             ));
         }
-        let lists = self.kernels.iter().zip(&self.strides).zip(&self.paddings);
+        let lists = self.kernel_sizes.iter().zip(&self.strides).zip(&self.paddings);
         Ok(lists
-            .map(|((kernel, stride), padding)| ConvSpec { kernel: *kernel, stride: *stride, padding: *padding })
+            .map(|((kernel_size, stride), padding)| ConvSpec {
+                kernel_size: *kernel_size,
+                stride: *stride,
+                padding: *padding,
+            })
             .collect())
     }
 
-    /// Which convolutions, and whether the GRU, each module has.
+    /// The convolutions of each module, and whether it has a GRU.
     fn cuts(&self) -> Result<Vec<(std::ops::Range<usize>, bool)>> {
         let n = self.convs()?.len();
-        let (gru, lower) = (self.context > 0, self.lower_contexts);
+        let (gru, lower) = (self.context > 0, self.context_per_module);
         Ok(match self.kind {
             NetworkKind::Cpc => vec![(0..n, gru)],
-            NetworkKind::Gim5 => (0..n).map(|i| (i..i + 1, gru && (lower || i + 1 == n))).collect(),
-            NetworkKind::Gim6 => {
+            NetworkKind::FusedContext => (0..n).map(|i| (i..i + 1, gru && (lower || i + 1 == n))).collect(),
+            NetworkKind::SeparateContext => {
                 let mut cuts: Vec<_> = (0..n).map(|i| (i..i + 1, gru && lower)).collect();
                 if gru {
                     cuts.push((n..n, true));
@@ -136,11 +158,14 @@ impl NetworkConfig {
         })
     }
 
-    /// The stack at its initial weights: what is trained, and, untrained, the random encoder. With `supervision` every module
-    /// learns from labels: the paper's supervised network when there is one module, greedy supervised learning otherwise.
+    /// Builds the stack at its initial weights; untrained, it is the random encoder. Its input is
+    /// waveforms (N, samples, 1, 1).
     ///
-    /// A layer's initial weights follow from the seed and its place in the network, wherever that is cut: the random encoder is
-    /// the same for every method.
+    /// With `supervision`, every module learns from labels: one module is the paper's supervised
+    /// network, several are greedy supervised learning.
+    ///
+    /// A layer's initial weights depend on the seed and its place in the network, not on how the
+    /// network is cut into modules. So all methods share one random encoder.
     ///
     /// # Errors
     /// When a setting cannot be used.
@@ -161,29 +186,29 @@ impl NetworkConfig {
             let own = layer.with_module(m as u32 + 1);
             let mut encoder: Vec<Box<dyn Layer<F>>> = Vec::new();
             for i in layers {
-                let ConvSpec { kernel, stride, padding } = convs[i];
-                let c_in = if i == 0 { 1 } else { self.width };
-                let config = Conv1dConfig { c_in, c_out: self.width, taps: kernel, stride, padding };
-                encoder.push(Box::new(Conv1d::new(config, layer.with_item(10 * i as u32))?));
+                let ConvSpec { kernel_size, stride, padding } = convs[i];
+                let in_channels = if i == 0 { 1 } else { self.width };
+                let config = Conv1dConfig { in_channels, out_channels: self.width, kernel_size, stride, padding };
+                encoder.push(Box::new(Conv1d::new(config, layer.with_item(CONV_ITEMS * i as u32))?));
             }
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if gru {
                 // Those of lower modules belong to their modules.
                 let key = if m + 1 == n_modules { layer } else { own };
-                let config = GruConfig { c_in: self.width, hidden: self.context, through_time: self.through_time };
-                context = Some(Box::new(Gru::new(config, key.with_item(1000))?));
+                let config = GruConfig { in_channels: self.width, hidden: self.context, bptt: self.bptt };
+                context = Some(Box::new(Gru::new(config, key.with_item(CONTEXT_ITEM))?));
             }
             let channels = if gru { self.context } else { self.width };
             let config = InfoNceConfig {
                 channels: self.width,
                 context: channels,
-                ahead: loss.ahead,
+                prediction_steps: loss.prediction_steps,
                 negatives: loss.negatives,
                 window: (loss.window > 0).then_some(loss.window),
                 epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
                 ..InfoNceConfig::default()
             };
-            let key = own.with_item(2000);
+            let key = own.with_item(LOSS_ITEM);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
                 None => Box::new(InfoNce::new(config, sampler::by_name(&loss.sampler)?, key)?),
                 Some(labels) => Box::new(labels.loss(channels, key)?),

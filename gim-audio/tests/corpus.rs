@@ -182,10 +182,10 @@ fn damaged_labels_never_panic() {
 }
 
 #[test]
-fn standardisation_gives_zero_mean_and_unit_variance() {
+fn standardization_gives_zero_mean_and_unit_variance() {
     let dir = small();
     let corpus = open(dir.path()).unwrap();
-    let s = Standardize::measure(&corpus, Split::Train).unwrap();
+    let s = corpus.measure(Split::Train).unwrap();
     let all: Vec<f64> =
         corpus.split(Split::Train).iter().flat_map(|&u| corpus.whole(u, &s).unwrap()).map(f64::from).collect();
     let mean = all.iter().sum::<f64>() / all.len() as f64;
@@ -198,16 +198,16 @@ fn standardisation_gives_zero_mean_and_unit_variance() {
     write_wav(&silent.path().join("a-1.wav"), &[0.0; 900]);
     write_wav(&silent.path().join("a-2.wav"), &[0.0; 900]);
     let corpus = open(silent.path()).unwrap();
-    assert!(Standardize::measure(&corpus, Split::Train).unwrap_err().to_string().contains("silent"));
+    assert!(corpus.measure(Split::Train).unwrap_err().to_string().contains("silent"));
 }
 
 /// The sums are added in a fixed order: the same bits for any number of threads.
 #[test]
-fn standardisation_does_not_depend_on_threads() {
+fn standardization_does_not_depend_on_threads() {
     let corpus = open(&speech_mini()).unwrap();
     let with = |n| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-        pool.install(|| Standardize::measure(&corpus, Split::Train).unwrap())
+        pool.install(|| corpus.measure(Split::Train).unwrap())
     };
     assert_eq!(with(1), with(3));
 }
@@ -223,7 +223,7 @@ fn the_embedded_corpus() {
     assert!(corpus.notes().is_empty(), "{:?}", corpus.notes());
     for utterance in corpus.utterances() {
         // The stack's number of frames, layer by layer.
-        let frames = PAPER_STACK.iter().fold(utterance.len, |n, l| (n + 2 * l.padding - l.kernel) / l.stride + 1);
+        let frames = PAPER_STACK.iter().fold(utterance.len, |n, l| (n + 2 * l.padding - l.kernel_size) / l.stride + 1);
         let n = labels.get(&utterance.id).unwrap().len();
         assert_eq!(n, label_frames(utterance.len), "{}", utterance.id);
         assert!((n + 1..=n + 3).contains(&frames), "{}: {frames} frames, {n} labels", utterance.id);

@@ -1,4 +1,4 @@
-//! Sound and damaged audio files.
+//! Intact and damaged audio files.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -136,7 +136,8 @@ fn truncated_flac_is_an_error_at_every_length() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// Flipped bits: an error that names the file, or (in metadata, which nobody needs) the right samples. Never a panic.
+    /// Flipped bits: an error that names the file, or (in metadata, which nobody needs) the right
+    /// samples. Never a panic.
     #[test]
     fn flipped_bytes_are_found(flips in prop::collection::vec((0usize..1_000_000, 1u8..=255), 1..4), early in any::<bool>()) {
         let dir = tempfile::tempdir().unwrap();
@@ -148,7 +149,8 @@ proptest! {
         }
         write(&path, &bytes);
         match decode(&path) {
-            // Flipping the rate in the header gives other samples; flipping the MD5 sum to zeros disables the check.
+            // Flipping the rate in the header gives other samples; flipping the MD5 sum to zeros
+            // disables the check.
             Ok(x) => prop_assert!(x == right || early),
             Err(e) => prop_assert!(e.to_string().contains("flipped.flac"), "{}", e),
         }

@@ -10,7 +10,7 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Turn, run_module, step_in_turn};
 use gim_core::testing::uniform;
 
-const SOUND: usize = 5120;
+const SAMPLES: usize = 5120;
 
 fn network(kind: NetworkKind) -> NetworkConfig {
     NetworkConfig { kind, width: 8, context: 6, ..NetworkConfig::default() }
@@ -36,12 +36,12 @@ fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
             p.value.iter_mut().for_each(|v| *v *= scale);
         }
     });
-    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
     for step in 0..3 {
-        let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let waveforms: Vec<f32> = uniform(4 * SAMPLES, step).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Learn; modules], &mut |_| {}).unwrap();
+        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Train; modules], &mut |_| {}).unwrap();
     }
     let mut found = Vec::new();
     stack.modules_mut()[4].params().visit(&mut |p| {
@@ -52,34 +52,38 @@ fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
     found
 }
 
-/// With a gradient block between them, the convolution does not feel the GRU; in `gim5` the two form one module, the block is
-/// bridged, and the same comparison finds the difference.
+/// With a gradient block between them, the convolution does not feel the GRU; in `fused-context`
+/// the two form one module, the block is bridged, and the same comparison finds the difference.
 #[test]
 fn a_bridge_is_found_out() {
-    assert_eq!(last_convolution(NetworkKind::Gim6, 1.0), last_convolution(NetworkKind::Gim6, 1.5));
-    assert_ne!(last_convolution(NetworkKind::Gim5, 1.0), last_convolution(NetworkKind::Gim5, 1.5));
+    assert_eq!(
+        last_convolution(NetworkKind::SeparateContext, 1.0),
+        last_convolution(NetworkKind::SeparateContext, 1.5)
+    );
+    assert_ne!(last_convolution(NetworkKind::FusedContext, 1.0), last_convolution(NetworkKind::FusedContext, 1.5));
 }
 
-/// Weights of all modules after three steps, when those of module `scaled` (one-based) are half as large again at the start.
+/// Weights of all modules after three steps, when those of module `scaled` (one-based) are half as
+/// large again at the start.
 fn after_three_steps(scaled: usize) -> Vec<Vec<Vec<f32>>> {
     let pool = Pool::new();
-    let config = network(NetworkKind::Gim6);
+    let config = network(NetworkKind::SeparateContext);
     let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
     if let Some(above) = scaled.checked_sub(1) {
         stack.modules_mut()[above].params().visit(&mut |p| p.value.iter_mut().for_each(|v| *v *= 1.5));
     }
-    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
     for step in 0..3 {
-        let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let waveforms: Vec<f32> = uniform(4 * SAMPLES, step).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
+        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
     }
     weights(&mut stack)
 }
 
-/// Every pair of modules, over several steps: a gradient may leak between two convolutions although none comes from the GRU, and it may
-/// arrive a step late, when one step alone shows nothing.
+/// Every pair of modules, over several steps: a gradient may leak between two convolutions although
+/// none comes from the GRU, and it may arrive a step late, when one step alone shows nothing.
 #[test]
 fn no_module_feels_one_above() {
     let before = after_three_steps(0);
@@ -92,18 +96,19 @@ fn no_module_feels_one_above() {
     }
 }
 
-/// Shapes are known before anything is computed, and the last thing to see inside a module is what a probe gets.
+/// Shapes are known before anything is computed, and the last thing to see inside a module is what
+/// a probe gets.
 #[test]
 fn modules_give_what_they_say() {
-    for kind in [NetworkKind::Gim6, NetworkKind::Gim5, NetworkKind::Cpc] {
+    for kind in [NetworkKind::SeparateContext, NetworkKind::FusedContext, NetworkKind::Cpc] {
         let pool = Pool::new();
         let mut stack =
             network(kind).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
-        let layouts = stack.layouts(Shape::sequence(2, SOUND, 1)).unwrap();
-        let mut x = Activations::from_slice(layouts[0], &vec![0.1f32; 2 * SOUND], &pool).detach();
+        let layouts = stack.layouts(Shape::sequence(2, SAMPLES, 1)).unwrap();
+        let mut x = Activations::from_slice(layouts[0], &vec![0.1f32; 2 * SAMPLES], &pool).detach();
         for (module, layout) in stack.modules_mut().iter_mut().zip(&layouts[1..]) {
             let said = module.shapes(x.shape()).unwrap();
-            module.forward(&x, *layout, Mode::Learn);
+            module.forward(&x, *layout, Mode::Train);
             let (output, features) = (module.output(), module.features());
             assert_eq!((output.shape(), features.shape()), (said.output, said.features), "{kind:?}");
             assert!(std::ptr::eq(module.layer_outputs().last().unwrap().1, features), "{kind:?}");
@@ -115,12 +120,12 @@ fn modules_give_what_they_say() {
 /// A thread a module, linked by bounded channels: the same bits as one after the other.
 #[test]
 fn pipelined_modules_learn_the_same_bits() {
-    let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SOUND, s).iter().map(|x| *x as f32).collect()).collect();
+    let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SAMPLES, s).iter().map(|x| *x as f32).collect()).collect();
     let run = |pipelined: bool| {
         let pool = Pool::new();
-        let config = network(NetworkKind::Gim6);
+        let config = network(NetworkKind::SeparateContext);
         let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
-        let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+        let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
         let packet = |step: usize| Packet {
             x: Activations::from_slice(layouts[0], &batches[step], &pool).detach(),
             step: step as u64,
@@ -137,7 +142,7 @@ fn pipelined_modules_learn_the_same_bits() {
                     let mut from = std::mem::replace(&mut source, next);
                     let report = report.clone();
                     scope.spawn(move || {
-                        let turn = Turn { seed: 1, module: i + 1, mode: Mode::Learn, output: layouts[i + 1] };
+                        let turn = Turn { seed: 1, module: i + 1, mode: Mode::Train, output: layouts[i + 1] };
                         let mut observe = |r| report.send(r).unwrap();
                         run_module(&mut **module, &mut from, &mut sink, turn, &mut observe).unwrap();
                     });
@@ -151,7 +156,7 @@ fn pipelined_modules_learn_the_same_bits() {
             losses.extend(reports.iter());
         } else {
             for step in 0..batches.len() {
-                step_in_turn(&mut stack, &layouts, packet(step), 1, &[Mode::Learn; 6], &mut |r| losses.push(r))
+                step_in_turn(&mut stack, &layouts, packet(step), 1, &[Mode::Train; 6], &mut |r| losses.push(r))
                     .unwrap();
             }
         }
@@ -163,21 +168,23 @@ fn pipelined_modules_learn_the_same_bits() {
 
 /// Buffers made and bytes (held, in use at most) after each of five steps with this pool.
 fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
-    let mut stack =
-        network(NetworkKind::Gim6).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
-    let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
+    let mut stack = network(NetworkKind::SeparateContext)
+        .build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool)
+        .unwrap();
+    let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
     let mut after = Vec::new();
     for step in 0..5 {
-        let sound = vec![0.1f32; 4 * SOUND];
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let waveforms = vec![0.1f32; 4 * SAMPLES];
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
+        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
         after.push((pool.made(), pool.bytes(), pool.peak_bytes()));
     }
     after
 }
 
-/// After the first steps, a step makes no buffer; with a sparing pool it needs no more memory, and little more than is in use.
+/// After the first steps, a step makes no buffer; with a sparing pool it needs no more memory, and
+/// little more than is in use.
 #[test]
 fn a_warm_step_makes_no_buffers() {
     let after = steps_with(Pool::new());
@@ -207,12 +214,12 @@ fn initial(config: &NetworkConfig) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
 
 #[test]
 fn the_random_encoder_is_the_same_wherever_it_is_cut() {
-    let [(gim6, losses), (gim5, _), (cpc, _)] =
-        [NetworkKind::Gim6, NetworkKind::Gim5, NetworkKind::Cpc].map(|kind| initial(&network(kind)));
-    assert_eq!(gim6, gim5);
-    assert_eq!(gim6, cpc);
+    let [(separate, losses), (fused, _), (cpc, _)] =
+        [NetworkKind::SeparateContext, NetworkKind::FusedContext, NetworkKind::Cpc].map(|kind| initial(&network(kind)));
+    assert_eq!(separate, fused);
+    assert_eq!(separate, cpc);
     // No two layers and no two losses begin alike.
-    let with_contexts = initial(&NetworkConfig { lower_contexts: true, ..network(NetworkKind::Gim6) });
+    let with_contexts = initial(&NetworkConfig { context_per_module: true, ..network(NetworkKind::SeparateContext) });
     for drawn in [with_contexts.0, losses, with_contexts.1] {
         for (i, a) in drawn.iter().enumerate() {
             assert!(drawn[..i].iter().all(|b| a[..4] != b[..4]), "{i} was drawn before");

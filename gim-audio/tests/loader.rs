@@ -1,4 +1,5 @@
-//! The loader: same content whatever the threads, the cache and the first step; errors and ends that never hang.
+//! The loader: same content whatever the threads, the cache and the first step; errors and ends
+//! that never hang.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -196,13 +197,14 @@ fn a_bad_file_is_an_error_of_its_step_only() {
     }
 }
 
-/// Dropped at once, after some batches, or with batches still held: the threads end, and the held batches live on.
+/// Dropped at once, after some batches, or with batches still held: the threads end, and the held
+/// batches live on.
 #[test]
 fn dropping_stops_the_threads() {
     let corpus = mini();
     for n in [0, 1, 9] {
         for threads in [1, 2] {
-            let config = CropConfig { threads, ahead: 2, ..Default::default() };
+            let config = CropConfig { threads, prefetch: 2, ..Default::default() };
             let mut loader = CropLoader::start(Arc::clone(&corpus), std(), &config, 0).unwrap();
             let held: Vec<_> = (0..n).map(|_| loader.next_batch().unwrap()).collect();
             drop(loader);
@@ -236,8 +238,8 @@ fn speed_on_a_large_corpus() {
     let samples: usize = (0..200).map(|u| corpus.decode(u).unwrap().len()).sum();
     println!("decode: {:.0} x real time on one core", samples as f64 / 16_000.0 / began.elapsed().as_secs_f64());
     let began = Instant::now();
-    let std = Standardize::measure(&corpus, Split::Train).unwrap();
-    println!("standardise: mean {} std {} in {:.3} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
+    let std = corpus.measure(Split::Train).unwrap();
+    println!("standardize: mean {} std {} in {:.3} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
     for cache_mb in [512, 0] {
         let config = CropConfig { cache_mb, ..Default::default() };
         let mut loader = CropLoader::start(Arc::clone(&corpus), std, &config, 0).unwrap();

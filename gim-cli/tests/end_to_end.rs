@@ -64,22 +64,22 @@ fn iterative_training_freezes_what_is_below() {
 fn features_probes_and_figures() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    for kind in ["gim6", "gim5", "cpc"] {
+    for kind in ["separate-context", "fused-context", "cpc"] {
         let kind_setting = format!("network.kind={kind}");
         ok(d, &train(kind, &["--set", "train.steps=4", "--set", &kind_setting]));
         let out = ok(d, &["probe", kind, "--task", "speakers", "--json"]);
         let rows: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
         let rows = rows.as_array().unwrap();
         // MFCC, and every module (or layer of the end-to-end network) beside its random twin.
-        assert_eq!(rows.len(), 1 + 2 * if kind == "gim5" { 5 } else { 6 }, "{kind}");
+        assert_eq!(rows.len(), 1 + 2 * if kind == "fused-context" { 5 } else { 6 }, "{kind}");
         assert!(rows.iter().all(|r| r["accuracy"].as_f64().unwrap() > r["majority"].as_f64().unwrap()), "{kind}");
     }
     // Weights of the moments are kept beside the newest: the latent space has a row for each.
-    ok(d, &["extract", "gim6", "--out", "gim6/features.h5"]);
-    let moments = gim_eval::FeatureFile::open(d.join("gim6/moments.h5")).unwrap();
+    ok(d, &["extract", "separate-context", "--out", "separate-context/features.h5"]);
+    let moments = gim_eval::FeatureFile::open(d.join("separate-context/moments.h5")).unwrap();
     let of_first: Vec<&str> = moments.groups().filter(|g| g.ends_with("_module_1")).collect();
     assert_eq!(of_first, ["moment_00000000_module_1", "moment_00000002_module_1"]);
-    let end = gim_eval::FeatureFile::open(d.join("gim6/features.h5")).unwrap();
+    let end = gim_eval::FeatureFile::open(d.join("separate-context/features.h5")).unwrap();
     let mean_of = |file: &gim_eval::FeatureFile, group: &str, id: &str| {
         file.read_means(group).unwrap().row(file.items().iter().position(|i| i == id).unwrap()).to_owned()
     };
@@ -87,13 +87,13 @@ fn features_probes_and_figures() {
         // Before the first step there is the random encoder.
         let (start, random) = (mean_of(&moments, of_first[0], id), mean_of(&end, "random_1", id));
         assert!((&start - &random).iter().all(|d| d.abs() < 1e-5), "{id}");
-        assert!(mean_of(&moments, of_first[1], id) != start, "{id}: nothing was learnt");
+        assert!(mean_of(&moments, of_first[1], id) != start, "{id}: nothing was learned");
     }
-    let out = ok(d, &["figures", "gim6"]);
+    let out = ok(d, &["figures", "separate-context"]);
     for figure in String::from_utf8_lossy(&out.stdout).lines() {
         assert!(d.join(figure).metadata().unwrap().len() > 5000, "{figure}");
     }
-    let svg = std::fs::read_to_string(d.join("gim6/figures/latent-space.svg")).unwrap();
+    let svg = std::fs::read_to_string(d.join("separate-context/figures/latent-space.svg")).unwrap();
     for title in ["as training goes on", "Module 6, step 0", "Module 1, step 2", "Module 6, end"] {
         assert!(svg.contains(title), "{title}");
     }

@@ -1,4 +1,4 @@
-//! The paper's networks for pictures, from configuration.
+//! The paper's networks for images, from configuration.
 
 use gim_core::layers::Layer;
 use gim_core::layers::{ItemLayer, Itemwise, Sequential};
@@ -15,14 +15,27 @@ use crate::layers::patches::{PatchMean, Patches};
 use crate::layers::pixelcnn::PixelCnn;
 use crate::layers::residual::{BlockKind, Residual};
 
+// Items of the key that initial weights are drawn from. Other values give other weights for the
+// same seed.
+/// Item of the stem.
+const STEM_ITEM: u32 = 0;
+/// Items from one block to the next; the stem comes before the first.
+const BLOCK_ITEMS: u32 = 100;
+/// What a layer's delta-orthogonal weights add to its item.
+const ORTHOGONAL_ITEMS: u32 = 50_000;
+/// Item of a context network.
+const CONTEXT_ITEM: u32 = 80_000;
+/// Item of a loss.
+const LOSS_ITEM: u32 = 90_000;
+
 /// How the stack is cut into modules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkKind {
-    /// Gradient-isolated modules: the stages, or as `cuts` says.
+    /// Gradient-isolated modules: one for each stage, or as `cuts` says.
     Gim,
-    /// One module, trained end to end: contrastive predictive coding with a PixelCNN context, or, with labels, supervised
-    /// learning without one.
+    /// One module, trained end to end: contrastive predictive coding with a PixelCNN as context
+    /// network, or supervised learning without one.
     Cpc,
 }
 
@@ -36,25 +49,27 @@ pub enum Init {
     DeltaOrthogonal,
 }
 
-/// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2 without normalisation.
+/// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2
+/// without normalization.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
-    /// How it is cut.
+    /// How it is cut into modules.
     pub kind: NetworkKind,
     /// `bottleneck` (ResNet-50) or `basic` (ResNet-34).
     pub block: BlockKind,
     /// Blocks of each stage.
     pub blocks: Vec<usize>,
-    /// Width of each stage; bottlenecks put out four times as many channels.
+    /// Channels of each stage; bottlenecks output four times as many.
     pub widths: Vec<usize>,
-    /// Blocks, counted over all stages, after which a module ends; empty for the ends of the stages.
+    /// Numbers of the blocks after which a module ends, counted from 1 over all stages; empty for
+    /// the ends of stages.
     pub cuts: Vec<usize>,
-    /// Side of the stem's kernel.
+    /// Side of the stem's kernel, in pixels.
     pub stem: usize,
-    /// Side of a patch.
+    /// Side of a patch, in pixels.
     pub patch: usize,
-    /// Pixels that neighbouring patches share.
+    /// Pixels that neighboring patches share.
     pub overlap: usize,
     /// Layers of the PixelCNN (`cpc` only).
     pub context_layers: usize,
@@ -83,9 +98,9 @@ impl Default for NetworkConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
-    /// Their own features further along the grid: InfoNCE, without labels.
+    /// Their own features further along the grid of patches: InfoNCE, without labels.
     Future,
-    /// The class of a picture: cross-entropy.
+    /// The class of an image: cross-entropy.
     Classes,
 }
 
@@ -95,15 +110,15 @@ pub enum Target {
 pub struct LossConfig {
     /// What every module learns from: `future` (InfoNCE), or labels: `classes`.
     pub target: Target,
-    /// Prediction distances K.
-    pub ahead: usize,
-    /// Negatives N.
+    /// Number of steps K along the grid that are predicted: distances 1 to K, after `skip`.
+    pub prediction_steps: usize,
+    /// Number of negatives N for each prediction.
     pub negatives: usize,
     /// Negative sampler, by name.
     pub sampler: String,
-    /// Rows skipped before the first prediction: neighbouring patches overlap.
+    /// Rows skipped before the first prediction: neighboring patches overlap.
     pub skip: usize,
-    /// Ways of prediction, of which the losses are averaged: down, up, right, left.
+    /// Directions of prediction: down, up, right, left. Their losses are averaged.
     pub directions: Vec<String>,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
     pub epsilon: f64,
@@ -113,7 +128,7 @@ impl Default for LossConfig {
     fn default() -> Self {
         Self {
             target: Target::Future,
-            ahead: 5,
+            prediction_steps: 5,
             negatives: 16,
             sampler: "targets".into(),
             skip: 1,
@@ -124,10 +139,10 @@ impl Default for LossConfig {
 }
 
 impl LossConfig {
-    /// Rows (or columns) of patches that the loss needs.
+    /// Smallest number of rows and columns of patches that the loss can be computed on.
     pub fn need(&self) -> usize {
         match self.target {
-            Target::Future => self.ahead + self.skip + 1,
+            Target::Future => self.prediction_steps + self.skip + 1,
             Target::Classes => 1,
         }
     }
@@ -148,17 +163,17 @@ impl LossConfig {
     }
 }
 
-/// A module's part of the network: a part of each stage it reaches into.
+/// A module's blocks, by stage, and the channels of its output.
 struct Cut<F: Scalar> {
     stages: Vec<Vec<Box<dyn ItemLayer<F>>>>,
     channels: usize,
 }
 
 impl NetworkConfig {
-    /// How pictures are cut into patches.
+    /// How images are cut into patches.
     ///
     /// # Errors
-    /// When patches have no size, or share all their pixels.
+    /// When patches have no pixels, or neighbors share all of them.
     pub fn patches(&self) -> Result<Patches> {
         Patches::new(self.patch, self.overlap)
     }
@@ -201,14 +216,14 @@ impl NetworkConfig {
     }
 
     /// Stem and blocks, cut into modules.
-    fn layers<F: Scalar>(&self, c_in: usize, seed: u64) -> Result<Vec<Cut<F>>> {
+    fn layers<F: Scalar>(&self, in_channels: usize, seed: u64) -> Result<Vec<Cut<F>>> {
         let ends = self.ends()?;
-        let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: c_in }];
-        let key = |item: usize| Key::new(seed, Purpose::Init).with_item(item as u32);
-        let mut stem = Conv2d::new(Conv2dConfig::square(c_in, self.widths[0], self.stem, 1), key(0))?;
+        let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: in_channels }];
+        let key = |item: u32| Key::new(seed, Purpose::Init).with_item(item);
+        let mut stem = Conv2d::new(Conv2dConfig::square(in_channels, self.widths[0], self.stem, 1), key(STEM_ITEM))?;
         let orthogonal = self.init == Init::DeltaOrthogonal;
         if orthogonal {
-            delta_orthogonal(&mut stem, key(50_000))?;
+            delta_orthogonal(&mut stem, key(STEM_ITEM + ORTHOGONAL_ITEMS))?;
         }
         cuts[0].stages[0].push(Box::new(stem));
         let (mut channels, mut block, mut module) = (self.widths[0], 0, 0);
@@ -221,10 +236,10 @@ impl NetworkConfig {
                     cuts[module].stages.push(Vec::new());
                 }
                 let stride = if b == 0 && stage > 0 { 2 } else { 1 };
-                let at = key(100 * (block + 1));
+                let at = key(BLOCK_ITEMS * (block as u32 + 1));
                 let mut layer = Residual::new(self.block, channels, *width, stride, at)?;
                 if orthogonal {
-                    layer.delta_orthogonal(at.with_item(at.item + 50_000))?;
+                    layer.delta_orthogonal(at.with_item(at.item + ORTHOGONAL_ITEMS))?;
                 }
                 channels = self.block.channels(*width);
                 block += 1;
@@ -236,19 +251,22 @@ impl NetworkConfig {
         Ok(cuts)
     }
 
-    /// The stack at its initial weights for square pictures of `side` pixels and `c_in` channels: what is trained, and,
-    /// untrained, the random encoder. Its input is the pictures' patches. With `supervision` every module learns from labels:
-    /// the paper's supervised network when there is one module, greedy supervised learning otherwise.
+    /// Builds the stack at its initial weights; untrained, it is the random encoder. Its input is
+    /// the patches of square images of `side` pixels and `in_channels` channels, as
+    /// [`Patches::cut`] gives them.
     ///
-    /// A layer's initial weights follow from the seed and its place in the network, wherever that is cut: the random encoder is
-    /// the same for every method.
+    /// With `supervision`, every module learns from labels: one module is the paper's supervised
+    /// network, several are greedy supervised learning.
+    ///
+    /// A layer's initial weights depend on the seed and its place in the network, not on how the
+    /// network is cut into modules. So all methods share one random encoder.
     ///
     /// # Errors
-    /// When a setting cannot be used, or the pictures are too small.
+    /// When a setting cannot be used, or the images are too small.
     pub fn build<F: Scalar>(
         &self,
         side: usize,
-        c_in: usize,
+        in_channels: usize,
         loss: &LossConfig,
         supervision: Option<Supervision>,
         optimizer: &OptimizerConfig,
@@ -259,7 +277,7 @@ impl NetworkConfig {
         patches.check(side, side, loss.need())?;
         let grid = [patches.along(side); 2];
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
-        for (m, cut) in self.layers::<F>(c_in, seed)?.into_iter().enumerate() {
+        for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
             let encoder = cut.stages.into_iter().map(|s| -> Box<dyn Layer<F>> { Box::new(Itemwise::new(s)) });
             let mut context: Option<Box<dyn Layer<F>>> = None;
@@ -268,13 +286,13 @@ impl NetworkConfig {
                     let what = "a PixelCNN's contexts have seen the rows above and beside them: only those below are left to predict";
                     return Err(Error::config("loss.directions", what, "use ['down'], or network.kind = \"gim\""));
                 }
-                let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(80_000))?;
+                let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(CONTEXT_ITEM))?;
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }
             let config = InfoNceConfig {
                 channels: cut.channels,
                 context: cut.channels,
-                ahead: loss.ahead,
+                prediction_steps: loss.prediction_steps,
                 negatives: loss.negatives,
                 skip: loss.skip,
                 window: None,
@@ -282,7 +300,7 @@ impl NetworkConfig {
                 ..InfoNceConfig::default()
             };
             let sampler = || sampler::by_name(&loss.sampler);
-            let key = key.with_item(90_000);
+            let key = key.with_item(LOSS_ITEM);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
                 None => Box::new(Directions::new(&config, &loss.ways()?, sampler, key)?),
                 Some(labels) => Box::new(labels.loss(cut.channels, key)?),

@@ -1,4 +1,5 @@
-//! Agreement with PyTorch on recorded test vectors: outputs and losses to 1e-5, gradients to 1e-4 in f32, 1e-6 in f64.
+//! Agreement with PyTorch on recorded test vectors: outputs and losses to 1e-5, gradients to 1e-4
+//! in f32, 1e-6 in f64.
 
 #![allow(clippy::unwrap_used)] // Helpers of a test: a missing vector or key should stop it.
 
@@ -17,7 +18,7 @@ use gim_vision::layers::patches::{PatchMean, Patches};
 use gim_vision::layers::pixelcnn::PixelCnn;
 use gim_vision::layers::residual::{BlockKind, Residual};
 
-/// Test vectors of pictures, in our layouts.
+/// Test vectors of images, in our layouts.
 struct Case(Vectors);
 
 impl std::ops::Deref for Case {
@@ -51,17 +52,17 @@ impl Case {
         out
     }
 
-    fn draws(&self, prefix: &str, ahead: usize) -> Box<Recorded<Targets>> {
+    fn draws(&self, prefix: &str, prediction_steps: usize) -> Box<Recorded<Targets>> {
         Box::new(Recorded(Targets::from_rows(
-            (1..=ahead).map(|k| self.ints(&format!("{prefix}rand_index.k{k}"))).collect(),
+            (1..=prediction_steps).map(|k| self.ints(&format!("{prefix}rand_index.k{k}"))).collect(),
         )))
     }
 
-    /// The predictor in our layout, one (C, D) block per distance. The published loss applies W_k to the target, not to the
-    /// context: the same bilinear form, transposed.
-    fn predictor(&self, prefix: &str, ahead: usize) -> Vec<f64> {
+    /// The predictor in our layout, one (C, D) block per distance. The published loss applies W_k
+    /// to the target, not to the context: the same bilinear form, transposed.
+    fn predictor(&self, prefix: &str, prediction_steps: usize) -> Vec<f64> {
         let mut out = Vec::new();
-        for k in 0..ahead {
+        for k in 0..prediction_steps {
             let (w, s) = self.tensor(&format!("{prefix}W_k.{k}.weight"));
             for i in 0..s[1] {
                 out.extend((0..s[0]).map(|o| w[o * s[1] + i]));
@@ -79,7 +80,8 @@ fn info() -> StepInfo<'static> {
     StepInfo { seed: 0, step: 0, module: 1, labels: &[] }
 }
 
-/// Name of an encoder parameter in the test vectors. `first` = blocks before this module's first one are the stem.
+/// Name of an encoder parameter in the test vectors. `first` = blocks before this module's first
+/// one are the stem.
 fn published(name: &str, stem: bool) -> String {
     let (layer, rest) = name.split_once('.').unwrap();
     let layer: usize = layer.parse().unwrap();
@@ -93,7 +95,7 @@ fn loss<F: Scalar>(case: &Case, draws: &str, channels: usize, epsilon: Option<f6
     let config = InfoNceConfig {
         channels,
         context: channels,
-        ahead: case.n("K"),
+        prediction_steps: case.n("K"),
         negatives: case.n("N"),
         skip: case.n("skip"),
         window: None,
@@ -108,18 +110,17 @@ fn modules_case<F: Scalar>(name: &str) {
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let kind = if case.meta()["block"] == "bottleneck" { BlockKind::Bottleneck } else { BlockKind::Basic };
     let (blocks, widths) = (case.list("blocks"), case.list("planes"));
-    let (batch, side, size, c_in) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
+    let (batch, side, size, in_channels) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
     let patches = Patches::new(size, size / 2).unwrap();
     let pool = Pool::<F>::new();
-    let pictures = Shape { items: batch, steps: side, cols: side, channels: c_in };
-    let mut x =
-        patches.cut(&of::<F>(&case.channels_last("in.x")), pictures, Layout::dense(patches.shape(pictures)), &pool);
+    let images = Shape { items: batch, steps: side, cols: side, channels: in_channels };
+    let mut x = patches.cut(&of::<F>(&case.channels_last("in.x")), images, Layout::dense(patches.shape(images)), &pool);
     let grid = [case.n("grid"); 2];
     for m in 0..3 {
         let mut layers: Vec<Box<dyn ItemLayer<F>>> = Vec::new();
         let mut channels = x.shape().channels;
         if m == 0 {
-            layers.push(Box::new(Conv2d::new(Conv2dConfig::square(c_in, widths[0], 5, 1), key()).unwrap()));
+            layers.push(Box::new(Conv2d::new(Conv2dConfig::square(in_channels, widths[0], 5, 1), key()).unwrap()));
             channels = widths[0];
         }
         for b in 0..blocks[m] {
@@ -149,7 +150,7 @@ fn modules_case<F: Scalar>(name: &str) {
         let mut dread = Activations::new(read.layout(), &pool);
         let report = loss.value_and_grad(&read, None, info(), Some(&mut dread), None, &pool);
         close("loss", &[report.loss], &case.tensor(&format!("out.{m}.loss")).0, loss_tolerance);
-        close("loss by k", loss.per_ahead(), &case.tensor(&format!("out.{m}.loss_per_k")).0, loss_tolerance);
+        close("loss by k", loss.per_prediction_step(), &case.tensor(&format!("out.{m}.loss_per_k")).0, loss_tolerance);
         let mut dz = Activations::new(z.layout(), &pool);
         mean.backward(&z, &read, &mut dread, InputGrad::Overwrite(&mut dz), &pool);
         encoder.backward(&x, &z, &mut dz, InputGrad::Stop, &pool);
@@ -188,7 +189,7 @@ fn loss_case<F: Scalar>(name: &str, epsilon: Option<f64>, compare: bool) -> f64 
     let report = loss.value_and_grad(&z, Some(&c), info(), Some(&mut dz), Some(&mut dc), &pool);
     if compare {
         close("loss", &[report.loss], &case.tensor("out.loss").0, loss_tolerance);
-        close("loss by k", loss.per_ahead(), &case.tensor("out.loss_per_k").0, loss_tolerance);
+        close("loss by k", loss.per_prediction_step(), &case.tensor("out.loss_per_k").0, loss_tolerance);
         close("dz", &dz.to_vec(), &case.channels_last("grad.in.z"), grad_tolerance);
         close("dc", &dc.to_vec(), &case.channels_last("grad.in.c"), grad_tolerance);
         let want = case.predictor("grad.param.", case.n("K"));
@@ -205,8 +206,8 @@ fn losses_on_a_grid() {
     }
 }
 
-/// With the published ε the loss matches the published one, and where the softmax saturates its gradient is gone; the exact
-/// log-softmax keeps it.
+/// With the published ε the loss matches the published one, and where the softmax saturates its
+/// gradient is gone; the exact log-softmax keeps it.
 #[test]
 fn saturated_softmax() {
     let published = loss_case::<f64>("vision_infonce_saturated", Some(1e-11), true);
@@ -231,7 +232,8 @@ fn published_context(name: &str) -> String {
     format!("stack.layers.{layer}.{rest}")
 }
 
-/// The recorded tensor in our layout: channels last, and without the masked last row of vertical kernels.
+/// The recorded tensor in our layout: channels last, and without the masked last row of vertical
+/// kernels.
 fn context_values(case: &Case, prefix: &str, name: &str) -> Option<Vec<f64>> {
     let published = published_context(name);
     let full = format!("{prefix}{published}");
@@ -261,7 +263,7 @@ fn pixelcnn_case<F: Scalar>() {
     let config = InfoNceConfig {
         channels,
         context: channels,
-        ahead: case.n("K"),
+        prediction_steps: case.n("K"),
         negatives: case.n("N"),
         skip: 1,
         window: None,
@@ -281,7 +283,7 @@ fn pixelcnn_case<F: Scalar>() {
     let (mut dz, mut dc) = (Activations::new(z.layout(), &pool), Activations::new(c.layout(), &pool));
     let report = loss.value_and_grad(&z, Some(&c), info(), Some(&mut dz), Some(&mut dc), &pool);
     close("loss", &[report.loss], &case.tensor("out.loss").0, loss_tolerance);
-    close("loss by k", loss.per_ahead(), &case.tensor("out.loss_per_k").0, loss_tolerance);
+    close("loss by k", loss.per_prediction_step(), &case.tensor("out.loss_per_k").0, loss_tolerance);
     net.backward(&z, &c, &mut dc, InputGrad::Add(&mut dz), &pool);
     close("dz", &dz.to_vec(), &case.channels_last("grad.in.grid"), grad_tolerance);
     net.visit(&mut |p: &mut Param<F>| match context_values(&case, "grad.param.", &p.name) {

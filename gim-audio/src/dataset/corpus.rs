@@ -20,25 +20,26 @@ use crate::dataset::phones::PhoneLabels;
 use crate::dataset::standardize::Standardize;
 use crate::geometry::LABEL_HOP;
 
-/// Folders below the root deeper than this are not searched: a link that leads back up must not loop for ever.
+/// Depth to which folders are searched. A link to a parent folder would otherwise loop forever.
 const DEPTH: usize = 16;
 
-/// What to do about a split that names an utterance which is not there.
+/// What to do when a split file names an utterance that is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MissingPolicy {
-    /// It is an error.
+    /// Report an error.
     #[default]
     Error,
-    /// Leave it out, and note how many: for parts of a corpus that come with the lists of the whole.
+    /// Leave it out and note how many. For parts of a corpus that come with the split files of the
+    /// whole.
     Ignore,
 }
 
-/// Which utterances.
+/// The parts of a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// To train on.
+    /// Utterances to train on.
     Train,
-    /// To test on.
+    /// Utterances to test on.
     Test,
 }
 
@@ -53,28 +54,28 @@ pub struct CorpusOptions {
     pub phone_labels: Option<PathBuf>,
     /// Names of phones, if not `root/phones.txt`.
     pub phones: Option<PathBuf>,
-    /// Split files naming absent utterances.
+    /// What to do when a split file names absent utterances.
     pub missing: MissingPolicy,
-    /// Seed of the 80/20 split made when there are no split files.
+    /// Seed of the 80/20 split that is drawn when there are no split files.
     pub seed: u64,
 }
 
 /// One recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Utterance {
-    /// File stem.
+    /// Name of the file, without extension.
     pub id: String,
-    /// Its file.
+    /// The file.
     pub path: PathBuf,
     /// Index into [`Corpus::speakers`].
     pub speaker: usize,
-    /// Samples at 16 kHz.
+    /// Length in samples at 16 kHz.
     pub len: usize,
-    /// Size of its file.
+    /// Size of the file in bytes.
     pub bytes: u64,
 }
 
-/// A corpus: what is where, without the audio.
+/// A corpus: its utterances, speakers, splits and labels. Audio is decoded on request.
 #[derive(Debug, Clone)]
 pub struct Corpus {
     root: PathBuf,
@@ -90,12 +91,14 @@ pub struct Corpus {
 impl Corpus {
     /// Lists the files below `root`, reads their headers, the split files and the labels.
     ///
-    /// Without split files, a fifth of each speaker's utterances (at least one, of two or more) is the test set, drawn from
-    /// `options.seed`; with one split file, the other set is the rest. [`notes`](Self::notes) says so.
+    /// Without split files, the test set is a fifth of each speaker's utterances, drawn from
+    /// `options.seed`; a speaker of two or more gives at least one. With one split file, the other
+    /// set is the rest. [`notes`](Self::notes) says which.
     ///
     /// # Errors
-    /// No such folder; no audio in it; a file whose header is damaged; two files of one utterance; a split that names an
-    /// absent utterance (unless ignored), names one twice or one that is in both; labels that do not fit the audio.
+    /// When the folder is missing or has no audio, a header is damaged, an utterance has two files,
+    /// a split file names an absent utterance (unless ignored) or one twice, an utterance is in
+    /// both splits, or labels do not fit the audio.
     pub fn open(root: &Path, options: &CorpusOptions) -> Result<Self> {
         if !root.is_dir() {
             let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
@@ -172,12 +175,12 @@ impl Corpus {
         Ok(Self { root: root.to_owned(), utterances, speakers, train, test, labels, notes, digest })
     }
 
-    /// The folder it was opened from.
+    /// The folder that the corpus was opened from.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// All utterances, sorted by id; other functions take indices into this list.
+    /// All utterances, sorted by id. Other functions take indices into this list.
     pub fn utterances(&self) -> &[Utterance] {
         &self.utterances
     }
@@ -190,12 +193,12 @@ impl Corpus {
         }
     }
 
-    /// Names of the speakers, sorted; a speaker's class is the index.
+    /// Names of the speakers, sorted. A speaker's class is its index.
     pub fn speakers(&self) -> &[String] {
         &self.speakers
     }
 
-    /// The utterance of an id.
+    /// Index of the utterance with an id.
     pub fn find(&self, id: &str) -> Option<usize> {
         self.utterances.binary_search_by(|u| u.id.as_str().cmp(id)).ok()
     }
@@ -205,9 +208,10 @@ impl Corpus {
         self.labels.as_ref()
     }
 
-    /// Phones of `len` samples of an utterance from sample `start` on, one every 10 ms; −1 where there is none.
+    /// Phones of samples `start .. start + len` of an utterance: (⌊`len`/160⌋) classes, one every
+    /// 10 ms, −1 where unknown.
     ///
-    /// Label n is the one whose window begins at sample 160 n; `start` is a multiple of 160.
+    /// The window of label n begins at sample 160 n. `start` is a multiple of 160.
     pub fn phones_of(&self, utterance: usize, start: usize, len: usize) -> Vec<i32> {
         let known = self.labels().and_then(|l| l.get(&self.utterances[utterance].id)).unwrap_or(&[]);
         let first = start / LABEL_HOP;
@@ -219,16 +223,16 @@ impl Corpus {
         &self.notes
     }
 
-    /// SHA-256 (hexadecimal) of the utterances' ids, speakers, lengths and file sizes, the splits, and the bytes of the label
-    /// files. It does not read the audio.
+    /// SHA-256 (hexadecimal) of ids, speakers, lengths and file sizes of the utterances, of the
+    /// splits, and of the label files. The audio itself is not read.
     pub fn digest(&self) -> &str {
         &self.digest
     }
 
-    /// A whole utterance → (n) samples.
+    /// Decodes a whole utterance → (n) samples at 16 kHz.
     ///
     /// # Errors
-    /// As [`decode::decode`], or the file's length has changed.
+    /// As [`decode::decode`], and when the file's length has changed.
     pub fn decode(&self, utterance: usize) -> Result<Vec<f32>> {
         let u = &self.utterances[utterance];
         let x = decode::decode(&u.path)?;
@@ -239,7 +243,15 @@ impl Corpus {
         Ok(x)
     }
 
-    /// A whole utterance, standardised → (n) samples: what features are computed from.
+    /// Mean and standard deviation of all samples of a split.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode), and when all samples are equal.
+    pub fn measure(&self, split: Split) -> Result<Standardize> {
+        Standardize::measure(&self.root, self.split(split).par_iter().map(|&u| self.decode(u)))
+    }
+
+    /// A whole utterance, standardized → (n) samples at 16 kHz. Features are computed from it.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).
@@ -279,7 +291,8 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
     Ok(())
 }
 
-/// The part of the id before its first '-', or the first folder below the root, or the id itself.
+/// The speaker: the part of the id before its first '-', else the first folder below the root, else
+/// the id itself.
 fn speaker_of(id: &str, path: &Path, root: &Path) -> String {
     if let Some((speaker, _)) = id.split_once('-') {
         return speaker.to_owned();
@@ -292,7 +305,7 @@ fn speaker_of(id: &str, path: &Path, root: &Path) -> String {
     }
 }
 
-/// Train and test sets from files, or made up.
+/// Train and test sets, from split files or drawn.
 fn splits(
     root: &Path,
     options: &CorpusOptions,
@@ -361,7 +374,7 @@ fn splits(
     }
 }
 
-/// Utterances a split file names, ascending.
+/// Utterances that a split file names, ascending.
 fn read_split(
     path: &Path,
     utterances: &[Utterance],

@@ -1,9 +1,13 @@
-//! FLAC and WAV files to mono f32 at 16 kHz: whole files, or a range of samples without decoding the rest.
+//! FLAC and WAV files to mono f32 at 16 kHz: whole files, or a range of samples without decoding
+//! the rest.
 //!
-//! Integer samples are scaled to [−1, 1) (16-bit x becomes x/32768, exactly); several channels are averaged; another sample
-//! rate is converted by a windowed sinc. Every sample of a range has the bits it has in the whole file, because the sinc is
-//! evaluated from the sample's absolute position: that is why no streaming resampler, whose state depends on where it
-//! began, is used here.
+//! - Integer samples are scaled to [−1, 1): 16-bit x becomes x/32768, exactly.
+//! - Several channels are averaged.
+//! - Other sample rates are converted by a windowed sinc.
+//!
+//! A sample has the same bits in a range and in the whole file, because the sinc is evaluated at
+//! the sample's absolute position. A streaming resampler could not promise that: its state depends
+//! on where it began.
 
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
@@ -27,13 +31,14 @@ pub const RATE: u32 = 16_000;
 /// Sample rates that can be converted, in Hz.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 
-/// A seek is worth it only if it skips more than this many samples (two FLAC blocks of the usual size).
+/// A seek pays off when it skips more than this many samples (two FLAC blocks of the usual size).
 const SEEK_FROM: u64 = 8_192;
 
 /// What is known of a file without decoding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioInfo {
-    /// Length in samples at 16 kHz; `None` when the header does not say (a stream written to a pipe).
+    /// Length in samples at 16 kHz; `None` when the header does not say (a stream written to a
+    /// pipe).
     pub len: Option<usize>,
     /// Size of the file in bytes.
     pub bytes: u64,
@@ -42,7 +47,8 @@ pub struct AudioInfo {
 /// Reads the header of a FLAC or WAV file.
 ///
 /// # Errors
-/// The file is missing, unreadable, empty, not FLAC or WAV, has no samples or a sample rate outside 4 to 192 kHz.
+/// The file is missing, unreadable, empty, not FLAC or WAV, has no samples or a sample rate outside
+/// 4 to 192 kHz.
 pub fn info(path: &Path) -> Result<AudioInfo> {
     guarded(path, || {
         let source = Source::open(path, false)?;
@@ -51,10 +57,12 @@ pub fn info(path: &Path) -> Result<AudioInfo> {
     })
 }
 
-/// Decodes a whole file → (n) mono samples at 16 kHz. A FLAC file's MD5 checksum, if it has one, is verified.
+/// Decodes a whole file → (n) mono samples at 16 kHz. A FLAC file's MD5 checksum, if it has one, is
+/// verified.
 ///
 /// # Errors
-/// As [`info`]; and the file is cut short or damaged, or has a sample that is not finite (named by its position).
+/// As [`info`], and when the file is cut short or damaged, or has a sample that is not finite
+/// (named by its position).
 pub fn decode(path: &Path) -> Result<Vec<f32>> {
     guarded(path, || {
         let mut source = Source::open(path, true)?;
@@ -78,9 +86,11 @@ pub fn decode(path: &Path) -> Result<Vec<f32>> {
     })
 }
 
-/// Decodes samples `start .. start + out.len()` (at 16 kHz) into `out`, with the bits [`decode`] gives them.
+/// Decodes samples `start .. start + out.len()` (at 16 kHz) into `out`, with the bits [`decode`]
+/// gives them.
 ///
-/// Only the FLAC blocks or WAV bytes around the range are read, so an error elsewhere in the file goes unseen.
+/// Only the FLAC blocks or WAV bytes around the range are read, so an error elsewhere in the file
+/// goes unseen.
 ///
 /// # Errors
 /// As [`decode`]; and the range is not inside the file.
@@ -203,7 +213,8 @@ impl Source {
             let to = SeekTo::Timestamp { ts: Timestamp::new(first as i64), track_id: 0 };
             let landed = self.format.seek(SeekMode::Accurate, to).is_ok_and(|s| s.actual_ts.get() as u64 <= first);
             if !landed {
-                // Unusual block sizes can mislead the search: start over and decode from the beginning.
+                // Unusual block sizes can mislead the search: start over and decode from the
+                // beginning.
                 *self = Self::open(path, false)?;
             }
             self.decoder.reset();
@@ -263,7 +274,7 @@ impl Source {
     }
 }
 
-/// The library's message, without its own wording of "damaged".
+/// The decoder's message, without its own wording of "damaged".
 fn say(e: &Fault) -> String {
     match e {
         Fault::DecodeError(s) | Fault::Unsupported(s) | Fault::LimitError(s) => (*s).to_owned(),
@@ -296,19 +307,20 @@ impl Rational {
 
 /// Windowed-sinc interpolation at rational positions.
 ///
-/// y\[n\] = Σ_j h(t − j) x\[j\] at t = n·down/up, with h(u) = c·sinc(c·u)·kaiser(u/W), c just below the lower of the two Nyquist
-/// rates: flat to .88 of it, −90 dB above it. Outside the file x = 0.
+/// y\[n\] = Σ_j h(t − j) x\[j\] at t = n·down/up, with h(u) = c·sinc(c·u)·kaiser(u/W), c just below
+/// the lower of the two Nyquist rates: flat to .88 of it, −90 dB above it. Outside the file x = 0.
 #[derive(Debug)]
 struct Resampler {
     ratio: Rational,
-    /// Taps on each side of ⌊t⌋.
+    /// Input samples on each side of ⌊t⌋.
     half: usize,
-    /// (up, 2·half): a row of taps for each fraction of t.
+    /// (up, 2·half): a row of filter coefficients for each fraction of t.
     taps: Vec<f32>,
 }
 
 impl Resampler {
-    /// The table of a rate, made once in the process: it is a pure function of the rate, and costs more than a crop.
+    /// The table of a rate. It is made once a process, because making it takes longer than decoding
+    /// a crop.
     fn shared(rate: u32) -> Arc<Self> {
         static TABLES: Mutex<BTreeMap<u32, Arc<Resampler>>> = Mutex::new(BTreeMap::new());
         let mut tables = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -345,7 +357,8 @@ impl Resampler {
         ((floor(start) + 1).saturating_sub(self.half as u64), floor(end - 1) + self.half as u64 + 1)
     }
 
-    /// Output samples `start ..` from input samples `x`, the first of which is sample `first` of the file.
+    /// Output samples `start ..` from input samples `x`, the first of which is sample `first` of
+    /// the file.
     fn run(&self, x: &[f32], first: u64, start: u64, out: &mut [f32]) {
         for (i, y) in out.iter_mut().enumerate() {
             let t = (start + i as u64) * self.ratio.down;
@@ -354,7 +367,8 @@ impl Resampler {
             let begin = whole + 1 - self.half as i64 - first as i64;
             let skip = (-begin).clamp(0, row.len() as i64) as usize;
             let from = ((begin + skip as i64) as usize).min(x.len());
-            // Added in order of j, zeros outside the file left out: the same bits for a range and for the whole.
+            // Added in order of j, zeros outside the file left out: the same bits for a range and
+            // for the whole.
             *y = row[skip..].iter().zip(&x[from..]).fold(0.0f64, |s, (h, x)| s + f64::from(*h) * f64::from(*x)) as f32;
         }
     }

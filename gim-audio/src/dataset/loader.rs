@@ -1,7 +1,8 @@
-//! Training batches made beside training.
+//! Batches of crops, made on threads of their own while training goes on.
 //!
-//! What is in a batch is a function of seed, epoch, step and place in the batch alone ([`CropPlan`]): not of the number of
-//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::loader`]'s.
+//! The content of a batch depends only on seed, epoch, step and place in the batch ([`CropPlan`]).
+//! It does not depend on the number of loader threads, the cache, or the step at which the loader
+//! was started. The threads are those of [`gim_core::data::loader`].
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::dataset::corpus::{Corpus, Split};
 use crate::dataset::decode;
 use crate::dataset::standardize::Standardize;
 
-/// Crops start on a grid of this many samples (10 ms), the grid of the phone labels.
+/// Crops start at multiples of this many samples (10 ms), where the windows of phone labels start.
 pub const CROP_GRID: usize = 160;
 
 /// What to do with utterances shorter than a crop.
@@ -23,11 +24,11 @@ pub enum ShortPolicy {
     /// Leave them out.
     #[default]
     Skip,
-    /// Put zeros (after standardisation) behind them.
+    /// Append zeros to the standardized samples.
     Pad,
 }
 
-/// What a [`CropLoader`] makes; the default is the paper's.
+/// Settings of a [`CropLoader`]; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CropConfig {
     /// Crops in a batch.
@@ -38,17 +39,18 @@ pub struct CropConfig {
     pub seed: u64,
     /// Utterances shorter than a crop.
     pub short: ShortPolicy,
-    /// Decoded audio kept in memory, in MB (10⁶ bytes). Beyond it, the range needed is decoded every time.
+    /// Decoded audio kept in memory, in MB (10⁶ bytes). Beyond that, the range of a crop is decoded
+    /// every time.
     pub cache_mb: usize,
     /// Threads that make batches.
     pub threads: usize,
-    /// Batches made ahead by each thread.
-    pub ahead: usize,
+    /// Batches that each thread makes in advance.
+    pub prefetch: usize,
 }
 
 impl Default for CropConfig {
     fn default() -> Self {
-        Self { batch: 8, len: 20_480, seed: 0, short: ShortPolicy::Skip, cache_mb: 512, threads: 1, ahead: 3 }
+        Self { batch: 8, len: 20_480, seed: 0, short: ShortPolicy::Skip, cache_mb: 512, threads: 1, prefetch: 3 }
     }
 }
 
@@ -59,11 +61,11 @@ pub struct Crop {
     pub utterance: usize,
     /// First sample, a multiple of [`CROP_GRID`].
     pub start: usize,
-    /// Samples taken; fewer than a crop's only for padded utterances.
+    /// Samples taken from the utterance; the rest of a padded crop is zeros.
     pub len: usize,
 }
 
-/// Which crops are in which batch.
+/// Decides which crops are in which batch.
 #[derive(Debug, Clone)]
 pub struct CropPlan {
     /// Utterance and length of each item.
@@ -74,7 +76,8 @@ pub struct CropPlan {
 }
 
 impl CropPlan {
-    /// Over `items` = (utterance, its length). At least `batch` of them, `batch` and `len` positive.
+    /// A plan over `items`, pairs of utterance and length in samples: at least `batch` of them.
+    /// `batch` and `len` are positive.
     pub fn new(items: impl Into<Arc<[(usize, usize)]>>, batch: usize, len: usize, seed: u64) -> Self {
         let items = items.into();
         assert!(len > 0, "crops of no samples");
@@ -82,7 +85,7 @@ impl CropPlan {
         Self { items, len, seed, order }
     }
 
-    /// Steps in an epoch: an incomplete last batch is left out.
+    /// Steps in an epoch; an incomplete last batch is left out.
     pub fn epoch_len(&self) -> u64 {
         self.order.epoch_len()
     }
@@ -101,12 +104,12 @@ impl CropPlan {
     }
 }
 
-/// A batch (B, T), row after row, standardised. Its memory goes back to the loader when it is dropped.
+/// A batch of B crops of T samples. Its memory goes back to the loader when it is dropped.
 #[derive(Debug)]
 pub struct Batch {
     /// Step it belongs to.
     pub step: u64,
-    /// (B, T)
+    /// Standardized samples (B, T).
     pub data: Buffer<f32>,
 }
 
@@ -121,10 +124,11 @@ pub struct CropLoader {
 }
 
 impl CropLoader {
-    /// Starts making the batches of steps `first_step`, `first_step + 1`, … from the training split.
+    /// Starts making the batches of steps `first_step`, `first_step + 1`, … from the training
+    /// split.
     ///
     /// # Errors
-    /// A size is 0, or there are fewer utterances (long enough, if short ones are skipped) than a batch takes.
+    /// When a size is 0, or there are fewer usable utterances than a batch takes.
     pub fn start(corpus: Arc<Corpus>, standardize: Standardize, config: &CropConfig, first_step: u64) -> Result<Self> {
         for (key, value) in [("batch", config.batch), ("crop length", config.len), ("loader threads", config.threads)] {
             if value == 0 {
@@ -164,7 +168,7 @@ impl CropLoader {
             standardize,
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.ahead, first_step, shared.corpus.root(), || {
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), || {
             let (shared, mut plan, mut crops) = (Arc::clone(&shared), plan.clone(), Vec::with_capacity(config.batch));
             move |step| shared.make(&mut plan, step, &mut crops)
         })?;
@@ -174,7 +178,7 @@ impl CropLoader {
     /// The next batch, waiting for it if need be.
     ///
     /// # Errors
-    /// A file of this batch cannot be decoded. The batches after it can still be asked for.
+    /// When a file of this batch cannot be decoded. Later batches can still be requested.
     pub fn next_batch(&mut self) -> Result<Batch> {
         let step = self.loader.next_step();
         let batch = self.loader.next_batch();
@@ -182,7 +186,7 @@ impl CropLoader {
         batch
     }
 
-    /// The crops of the batch handed out last, row by row: what a supervised loss takes its labels from.
+    /// The crops of the last batch returned, row by row. Labels are looked up by them.
     pub fn crops(&self) -> &[Crop] {
         &self.crops
     }
@@ -202,13 +206,14 @@ impl CropLoader {
         &self.notes
     }
 
-    /// Waits and memory so far.
+    /// Waiting time and memory so far.
     pub fn stats(&self) -> LoaderStats {
         self.loader.stats(self.shared.clips.bytes(), self.shared.pool.made())
     }
 }
 
-/// A decoded utterance. 16-bit audio is kept as such: half the memory, and x/32768 gives back the same bits.
+/// A decoded utterance. 16-bit audio is stored as integers, in half the memory; x/32768 restores
+/// the same bits.
 #[derive(Debug)]
 enum Clip {
     Short(Box<[i16]>),
@@ -247,7 +252,7 @@ impl Clip {
     }
 }
 
-/// What all workers use.
+/// What all loader threads share.
 #[derive(Debug)]
 struct Shared {
     corpus: Arc<Corpus>,

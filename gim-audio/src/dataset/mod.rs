@@ -1,4 +1,4 @@
-//! A corpus of speech: files, labels, crops.
+//! Speech corpora: audio files, phone labels, crops for training.
 
 pub mod corpus;
 pub mod decode;

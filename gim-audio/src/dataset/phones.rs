@@ -9,7 +9,7 @@ use gim_core::{Error, Result};
 
 use crate::geometry::label_frames;
 
-/// How many labels an utterance may have too few or too many before it is an error.
+/// Labels that an utterance may have too few or too many.
 pub const TOLERANCE: usize = 3;
 
 /// The contents of a label file.
@@ -17,7 +17,7 @@ pub const TOLERANCE: usize = 3;
 pub struct PhoneLabels {
     path: PathBuf,
     all: Vec<u16>,
-    /// Line number (from 1) and place in `all` of each utterance.
+    /// Line number (from 1) and range in `all` of each utterance, by its id.
     of: HashMap<String, (usize, Range<usize>)>,
     names: Option<Vec<String>>,
     n_classes: usize,
@@ -27,7 +27,8 @@ impl PhoneLabels {
     /// Reads `utterance id id …` lines and, if given, `id NAME` lines that name the ids.
     ///
     /// # Errors
-    /// A file is unreadable; a token is not a number; an id has no name; an utterance comes twice. File and line are named.
+    /// When a file is unreadable, a token is not a number, an id has no name, or an utterance comes
+    /// twice. The error names file and line.
     pub fn read(path: &Path, phones: Option<&Path>) -> Result<Self> {
         let names = phones.map(read_names).transpose()?;
         let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;
@@ -81,7 +82,7 @@ impl PhoneLabels {
         self.of.keys().map(String::as_str)
     }
 
-    /// Classes: as many as phones have names, or else the largest id + 1.
+    /// Number of classes: of named phones, or without names the largest id + 1.
     pub fn n_classes(&self) -> usize {
         self.n_classes
     }

@@ -1,15 +1,17 @@
-//! Products with windows of two consecutive blocks, two outputs for three products instead of four.
+//! Winograd's minimal filtering for convolutions along time whose kernel is twice as long as their
+//! stride: two outputs take three matrix products instead of four.
 //!
-//! A convolution whose kernel is twice as long as its stride sees, at output j, the blocks x_j and x_{j+1} of one stride each:
-//! y_j = x_j·U + x_{j+1}·V. Two outputs share a block (Winograd 1980, F(2, 2)):
+//! Output j of such a convolution sees two blocks of one stride each: y_j = x_j·U + x_{j+1}·V.
+//! Neighboring outputs share a block (Winograd 1980, F(2, 2)):
 //!
 //! ```text
 //! shared = x_1·(U + V)        y_0 = (x_0 − x_1)·U + shared        y_1 = (x_2 − x_1)·V + shared
 //! ∂U = (x_0 − x_1)ᵀ·∂y_0 + both        ∂V = (x_2 − x_1)ᵀ·∂y_1 + both        both = x_1ᵀ·(∂y_0 + ∂y_1)
 //! ```
 //!
-//! All of the paper's convolutions are of this kind, and so are the gradients of their inputs. The first one's blocks are of 5
-//! numbers only, which is not worth the differences ([`LEAST_BLOCK`]).
+//! All of the paper's convolutions and the gradients of their inputs are of this kind. The first
+//! one's blocks have only 5 values, so that differences would cost more than they save
+//! ([`LEAST_BLOCK`]).
 
 use std::ops::Range;
 
@@ -19,12 +21,14 @@ use gim_core::kernels::vector::add_scaled;
 use gim_core::{Buffer, Pool, Scalar};
 use rayon::prelude::*;
 
-/// Shortest block that this is worth the differences for.
+/// Smallest number of values in a block for which the shared product saves more than the
+/// differences cost.
 pub(crate) const LEAST_BLOCK: usize = 64;
-/// Rows of a task of the element-wise passes.
+/// Rows in a task of the element-wise passes.
 const ROWS: usize = 64;
 
-/// Every other pair of neighbouring blocks, subtracted: row i is block 2i + `plus` minus block 2i + 1.
+/// Every other pair of neighboring blocks, subtracted: row i is block 2i + `plus` minus block 2i +
+/// 1.
 struct Differences<'a, F> {
     x: &'a [F],
     block: usize,
@@ -60,7 +64,7 @@ fn shared<F: Scalar>(x: &[F], block: usize, pairs: usize) -> Mat<'_, F> {
     Mat::strided(x.get(block..).unwrap_or(&[]), pairs, block, 2 * block)
 }
 
-/// Adds the halves of rows of 2·`half` numbers.
+/// rows (n, 2·`half`) → to (n, `half`): the sum of both halves of each row.
 fn add_halves<F: Scalar>(rows: &[F], half: usize, to: &mut [F]) {
     (to.par_chunks_mut(ROWS * half), rows.par_chunks(2 * ROWS * half)).into_par_iter().for_each_task(
         "sums of halves",
@@ -73,8 +77,8 @@ fn add_halves<F: Scalar>(rows: &[F], half: usize, to: &mut [F]) {
     );
 }
 
-/// U, V and U + V, ready to be multiplied with.
-pub(crate) struct TwoTaps<F: Scalar> {
+/// U, V and U + V, packed for products with blocks.
+pub(crate) struct WinogradWeights<F: Scalar> {
     first: Packed<F>,
     second: Packed<F>,
     sum: Packed<F>,
@@ -82,8 +86,8 @@ pub(crate) struct TwoTaps<F: Scalar> {
     cols: usize,
 }
 
-impl<F: Scalar> TwoTaps<F> {
-    /// Of weights (cols, 2·block), the way layers store them.
+impl<F: Scalar> WinogradWeights<F> {
+    /// Packs weights (cols, 2·block), as layers store them.
     pub(crate) fn of_columns(weight: &[F], cols: usize, pool: &Pool<F>) -> Self {
         let block = weight.len() / cols / 2;
         let mut sum = pool.take(cols * block);
@@ -98,7 +102,7 @@ impl<F: Scalar> TwoTaps<F> {
         }
     }
 
-    /// Of weights (2·block, cols).
+    /// Packs weights (2·block, cols).
     pub(crate) fn of_rows(weight: &[F], cols: usize, pool: &Pool<F>) -> Self {
         let block = weight.len() / cols / 2;
         let (u, v) = weight.split_at(block * cols);
@@ -109,8 +113,8 @@ impl<F: Scalar> TwoTaps<F> {
         Self { first: packed(u), second: packed(v), sum: packed(&sum), block, cols }
     }
 
-    /// `y (rows, cols)`, y_j = x_j·U + x_{j+1}·V, for the `rows + 1` blocks at the beginning of `x`; then `finish` as for
-    /// [`product`].
+    /// `y (rows, cols)`, y_j = x_j·U + x_{j+1}·V, for the `rows + 1` blocks at the beginning of
+    /// `x`; then `finish` as for [`product`].
     pub(crate) fn product(
         &self,
         x: &[F],
@@ -144,7 +148,8 @@ impl<F: Scalar> TwoTaps<F> {
     }
 }
 
-/// Adds the gradients of U and V to `grad (cols, 2·block)`, from `dy (rows, cols)` and the `rows + 1` blocks of `x`.
+/// Adds the gradients of U and V to `grad (cols, 2·block)`, from `dy (rows, cols)` and the
+/// `rows + 1` blocks of `x`.
 pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usize, grad: &mut [F], pool: &Pool<F>) {
     let block = grad.len() / cols / 2;
     let pairs = rows / 2;
@@ -161,7 +166,7 @@ pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usiz
     }
     (grad.par_chunks_mut(2 * block), both.par_chunks(block))
         .into_par_iter()
-        .for_each_task("shared gradients of taps", |(to, row)| {
+        .for_each_task("shared gradients of blocks", |(to, row)| {
             to.chunks_exact_mut(block).for_each(|to| add_scaled(to, F::one(), row))
         });
     if rows % 2 == 1 {
@@ -179,7 +184,8 @@ mod tests {
     use gim_core::testing::vectors::farthest;
     use proptest::prelude::*;
 
-    /// Largest distance to plain sums over windows, in products with both arrangements of the weights and in gradients.
+    /// Largest distance to plain sums over windows, in products with both arrangements of the
+    /// weights and in gradients.
     fn errors<F: Scalar>(rows: usize, block: usize, cols: usize, seed: u64) -> [f64; 3] {
         let pool = Pool::<F>::new();
         let numbers = |n: usize, s: u64| uniform(n, seed + s).into_iter().map(F::of).collect::<Vec<F>>();
@@ -191,12 +197,12 @@ mod tests {
 
         let mut y = vec![F::nan(); rows * cols];
         let negate = |_: usize, _: usize, y: &mut [F]| y.iter_mut().for_each(|y| *y = -*y);
-        TwoTaps::of_columns(&weight, cols, &pool).product(&x, rows, &mut y, Store::Overwrite, negate, &pool);
+        WinogradWeights::of_columns(&weight, cols, &pool).product(&x, rows, &mut y, Store::Overwrite, negate, &pool);
         let want = gemm_naive(windows, Mat::new(&exact_w, cols, 2 * block).t());
         let columns = farthest(&y, &want.iter().map(|w| -w).collect::<Vec<_>>());
 
         let mut y = start.clone();
-        TwoTaps::of_rows(&weight, cols, &pool).product(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
+        WinogradWeights::of_rows(&weight, cols, &pool).product(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
         let want = gemm_naive(windows, Mat::new(&exact_w, 2 * block, cols));
         let by_rows = farthest(&y, &want.iter().zip(&start).map(|(w, s)| w + s.f64()).collect::<Vec<_>>());
 

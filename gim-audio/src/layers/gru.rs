@@ -1,4 +1,5 @@
-//! The gated recurrent unit (Cho 2014; gates as in the published networks), the context network for sound.
+//! The gated recurrent unit (Cho 2014; gates as in the published networks): the context network for
+//! audio.
 
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, product};
@@ -11,11 +12,11 @@ use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GruConfig {
     /// Input channels C.
-    pub c_in: usize,
-    /// Width H of the state.
+    pub in_channels: usize,
+    /// Channels H of the state.
     pub hidden: usize,
     /// Whether gradients flow through the previous state (back-propagation through time).
-    pub through_time: bool,
+    pub bptt: bool,
 }
 
 /// x (N, L, 1, C) → h (N, L, 1, H), from a zero state:
@@ -34,25 +35,26 @@ pub struct Gru<F: Scalar> {
     bias_ih: Param<F>,
     /// (3H).
     bias_hh: Param<F>,
-    /// r, u, n and W_hn h₋ + b_hn for every position (N, L, 4H): recomputing them would cost a product a step.
+    /// r, u, n and W_hn h₋ + b_hn for every position (N, L, 4H): recomputing them would cost a
+    /// matrix product at every step.
     saved: Buffer<F>,
 }
 
 impl<F: Scalar> Gru<F> {
-    /// All parameters from U(±1/√H).
+    /// A layer with all parameters drawn from U(±1/√H).
     ///
     /// # Errors
     /// When a size is zero.
     pub fn new(config: GruConfig, key: Key) -> Result<Self> {
-        let GruConfig { c_in, hidden, .. } = config;
-        if c_in == 0 || hidden == 0 {
+        let GruConfig { in_channels, hidden, .. } = config;
+        if in_channels == 0 || hidden == 0 {
             return Err(Error::config("network.context", "a GRU of width 0", "use 1 or more, or no context"));
         }
         let bound = 1.0 / (hidden as f64).sqrt();
         let param = |name: &str, shape: &[usize], i| Param::uniform(name, shape, bound, key.with_item(key.item + i));
         Ok(Self {
             config,
-            weight_ih: param("weight_ih", &[3 * hidden, c_in], 0),
+            weight_ih: param("weight_ih", &[3 * hidden, in_channels], 0),
             weight_hh: param("weight_hh", &[3 * hidden, hidden], 1),
             bias_ih: param("bias_ih", &[3 * hidden], 2),
             bias_hh: param("bias_hh", &[3 * hidden], 3),
@@ -67,9 +69,12 @@ impl<F: Scalar> Gru<F> {
     }
 }
 
-/// One step of one item: the new state `now` (H) from the input's part and the previous state's part of the gates (3H each) and
-/// that state (H); `gates` (4H) gets r, u, n and W_hn h₋ + b_hn. A function of its own, so that the compiler knows its slices apart
-/// and turns the loop into vector instructions.
+/// One step of one item: `from_x` (3H) and `from_h` (3H), the parts of the gates that come from the
+/// input and from the previous state, and that state `before` (H) → the new state `now` (H).
+/// `gates` (4H) gets r, u, n and W_hn h₋ + b_hn.
+///
+/// A separate function, so that the compiler knows that the slices do not overlap and vectorizes
+/// the loop.
 fn step<F: Scalar>(from_x: &[F], from_h: &[F], before: &[F], now: &mut [F], gates: &mut [F]) {
     fn three<F>(rows: &[F], h: usize) -> [&[F]; 3] {
         std::array::from_fn(|i| &rows[i * h..][..h])
@@ -100,17 +105,17 @@ impl<F: Scalar> Params<F> for Gru<F> {
 
 impl<F: Scalar> Layer<F> for Gru<F> {
     fn describe(&self) -> String {
-        let GruConfig { c_in, hidden, through_time } = self.config;
-        format!("GRU {c_in} → {hidden}{}", if through_time { "" } else { ", not through time" })
+        let GruConfig { in_channels, hidden, bptt } = self.config;
+        format!("GRU {in_channels} → {hidden}{}", if bptt { "" } else { ", not through time" })
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.c_in), "{x:?} into {}", Layer::<F>::describe(self));
+        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", Layer::<F>::describe(self));
         Ok(x.with_channels(self.config.hidden))
     }
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
-        let GruConfig { c_in, hidden: h, .. } = self.config;
+        let GruConfig { in_channels, hidden: h, .. } = self.config;
         let (lx, ly) = (x.layout(), y.layout());
         let (items, steps) = (lx.shape.items, lx.shape.steps);
         self.saved = if keep == Keep::ForBackward { pool.take(items * steps * 4 * h) } else { Buffer::default() };
@@ -118,7 +123,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         // The input's part of all gates and steps in one product.
         let mut from_x = pool.take(items * lx.padded * 3 * h);
         from_x.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_ih.value));
-        let weight = Mat::new(&self.weight_ih.value, 3 * h, c_in).t();
+        let weight = Mat::new(&self.weight_ih.value, 3 * h, in_channels).t();
         gemm(Self::rows(x), weight, MatMut::new(&mut from_x, items * lx.padded, 3 * h), Store::Add, pool);
 
         let weight = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h).t(), pool);
@@ -141,7 +146,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                 let before = if t > 0 { &past[at - h..] } else { &zeros };
                 let gates = match keep {
                     Keep::ForBackward => &mut self.saved[(item * steps + t) * 4 * h..][..4 * h],
-                    Keep::Nothing => &mut not_kept,
+                    Keep::Outputs | Keep::Nothing => &mut not_kept,
                 };
                 step(from_x, from_h, before, &mut now[..h], gates);
             }
@@ -156,15 +161,15 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        let GruConfig { c_in, hidden: h, through_time } = self.config;
+        let GruConfig { in_channels, hidden: h, bptt } = self.config;
         let lx = x.layout();
         let (items, steps) = (lx.shape.items, lx.shape.steps);
         let rows = items * lx.padded;
         let saved = std::mem::take(&mut self.saved);
         assert_eq!(saved.len(), items * steps * 4 * h, "backward without a forward pass that kept its gates");
 
-        // Gradients before the gates, as seen from the input (da) and from the state (db), and the states they saw.
-        // Stored like x, so that margins give rows of zeros.
+        // Gradients before the gates, as seen from the input (da) and from the state (db), and the
+        // states they saw. Stored like x, so that margins give rows of zeros.
         let mut da = pool.zeros(rows * 3 * h);
         let mut db = pool.zeros(rows * 3 * h);
         let mut states = pool.zeros(rows * h);
@@ -190,12 +195,13 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                         let du = d * (states[j] - n) * u * (F::one() - u);
                         (da[j], da[h + j], da[2 * h + j]) = (dr, du, dn);
                         (db[j], db[h + j], db[2 * h + j]) = (dr, du, dn * r);
-                        // What the previous state gets past the gates; without back-propagation through time, nothing.
-                        dh[j] = if through_time { d * u } else { F::zero() };
+                        // What the previous state gets past the gates; without back-propagation
+                        // through time, nothing.
+                        dh[j] = if bptt { d * u } else { F::zero() };
                     }
                 };
             }
-            if through_time && t > 0 {
+            if bptt && t > 0 {
                 let db = Mat::strided(&db[(lx.before + t) * 3 * h..], items, 3 * h, lx.padded * 3 * h);
                 let to = MatMut::new(&mut dh, items, h);
                 product(&db, &weight_hh, to, Store::Add, |_, _, _| {}, Threads::All);
@@ -205,7 +211,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         add_column_sums(self.bias_ih.grad_mut(), &da);
         add_column_sums(self.bias_hh.grad_mut(), &db);
         let (da, db) = (Mat::new(&da, rows, 3 * h), Mat::new(&db, rows, 3 * h));
-        gemm(da.t(), Self::rows(x), MatMut::new(self.weight_ih.grad_mut(), 3 * h, c_in), Store::Add, pool);
+        gemm(da.t(), Self::rows(x), MatMut::new(self.weight_ih.grad_mut(), 3 * h, in_channels), Store::Add, pool);
         gemm(db.t(), Mat::new(&states, rows, h), MatMut::new(self.weight_hh.grad_mut(), 3 * h, h), Store::Add, pool);
         let (dx, store) = match dx {
             InputGrad::Stop => return,
@@ -213,12 +219,12 @@ impl<F: Scalar> Layer<F> for Gru<F> {
             InputGrad::Add(dx) => (dx, Store::Add),
         };
         assert_eq!(dx.layout(), lx, "the input's gradient is stored like the input");
-        let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, c_in);
-        gemm(da, weight_ih, MatMut::new(dx.memory_mut(), rows, c_in), store, pool);
+        let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, in_channels);
+        gemm(da, weight_ih, MatMut::new(dx.memory_mut(), rows, in_channels), store, pool);
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        (x.positions() * 3 * self.config.hidden * (self.config.c_in + self.config.hidden)) as u64
+        (x.positions() * 3 * self.config.hidden * (self.config.in_channels + self.config.hidden)) as u64
     }
 }
 
@@ -230,16 +236,16 @@ mod tests {
 
     #[test]
     fn gradients_through_time() {
-        let config = GruConfig { c_in: 3, hidden: 4, through_time: true };
+        let config = GruConfig { in_channels: 3, hidden: 4, bptt: true };
         check_layer(&mut Gru::new(config, Key::new(3, Purpose::Init)).unwrap(), Shape::sequence(2, 9, 3), 7);
     }
 
-    /// Cut at every step, the unit is exact for sequences of one step and differs from the full gradient for longer ones.
+    /// Cut at every step, the unit is exact for sequences of one step and differs from the full
+    /// gradient for longer ones.
     #[test]
     fn gradients_not_through_time() {
-        let new = |through_time| {
-            Gru::<f64>::new(GruConfig { c_in: 3, hidden: 4, through_time }, Key::new(3, Purpose::Init)).unwrap()
-        };
+        let new =
+            |bptt| Gru::<f64>::new(GruConfig { in_channels: 3, hidden: 4, bptt }, Key::new(3, Purpose::Init)).unwrap();
         check_layer(&mut new(false), Shape::sequence(2, 1, 3), 7);
         let pool = Pool::new();
         let grads = [true, false].map(|through| {

@@ -1,4 +1,4 @@
-//! Layers for sound.
+//! Layers for audio.
 
 pub mod conv1d;
 mod conv1d_winograd;

@@ -84,7 +84,8 @@ pub(crate) fn a_flac() -> PathBuf {
     speech_mini().join("181/101267/181-101267-0001.flac")
 }
 
-/// A folder of the large corpora (`GIM_DATA`, or `../shared/data` beside the workspace), or a message that says it is missing.
+/// A folder of the large corpora (`GIM_DATA`, or `../shared/data` beside the workspace), or a
+/// message that says it is missing.
 pub(crate) fn big(name: &str) -> Option<PathBuf> {
     let root = std::env::var_os("GIM_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from);

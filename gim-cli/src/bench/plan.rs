@@ -1,5 +1,7 @@
 //! What the benchmark measures: a list, in order.
 
+use crate::experiment::domain::DomainKind::{self, Audio, Vision};
+
 /// A program that does the same work as ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Other {
@@ -43,8 +45,8 @@ pub(super) struct Axis {
     pub(super) title: &'static str,
     /// Exponents of time and of memory, as they should be, and why.
     pub(super) expected: [&'static str; 2],
-    /// `audio` or `vision`.
-    domain: &'static str,
+    /// Domain of its network.
+    domain: DomainKind,
     points: Points,
 }
 
@@ -60,14 +62,14 @@ pub(super) const AXES: [Axis; 7] = [
         name: "audio-batch",
         title: "sound: batch",
         expected: ["1", "1 or less: weights stay"],
-        domain: "audio",
+        domain: Audio,
         points: BATCHES,
     },
     Axis {
         name: "audio-length",
         title: "sound: samples of a crop",
         expected: ["1 or less: the loss sees 128 steps", "1 or less: weights stay"],
-        domain: "audio",
+        domain: Audio,
         points: &[
             (10_240.0, &["data.crop=10240"]),
             (20_480.0, &["data.crop=20480"]),
@@ -79,7 +81,7 @@ pub(super) const AXES: [Axis; 7] = [
         name: "audio-width",
         title: "sound: channels",
         expected: ["2 or less: products", "1 (activations) to 2 (weights)"],
-        domain: "audio",
+        domain: Audio,
         points: &[
             (64.0, &["network.width=64", "network.context=32"]),
             (128.0, &["network.width=128", "network.context=64"]),
@@ -91,7 +93,7 @@ pub(super) const AXES: [Axis; 7] = [
         name: "audio-negatives",
         title: "sound: negatives",
         expected: ["1 or less: only the loss sees them", "about 0"],
-        domain: "audio",
+        domain: Audio,
         points: &[
             (5.0, &["loss.negatives=5"]),
             (10.0, &["loss.negatives=10"]),
@@ -103,26 +105,29 @@ pub(super) const AXES: [Axis; 7] = [
         name: "audio-modules",
         title: "sound: modules (convolutions, then the GRU)",
         expected: ["1 or less: upper modules see fewer steps", "1 or less: the same"],
-        domain: "audio",
+        domain: Audio,
         points: &[
-            (3.0, &["network.kernels=[10,8]", "network.strides=[5,4]", "network.paddings=[2,2]"]),
-            (4.0, &["network.kernels=[10,8,4]", "network.strides=[5,4,2]", "network.paddings=[2,2,2]"]),
-            (5.0, &["network.kernels=[10,8,4,4]", "network.strides=[5,4,2,2]", "network.paddings=[2,2,2,2]"]),
-            (6.0, &["network.kernels=[10,8,4,4,4]", "network.strides=[5,4,2,2,2]", "network.paddings=[2,2,2,2,1]"]),
+            (3.0, &["network.kernel_sizes=[10,8]", "network.strides=[5,4]", "network.paddings=[2,2]"]),
+            (4.0, &["network.kernel_sizes=[10,8,4]", "network.strides=[5,4,2]", "network.paddings=[2,2,2]"]),
+            (5.0, &["network.kernel_sizes=[10,8,4,4]", "network.strides=[5,4,2,2]", "network.paddings=[2,2,2,2]"]),
+            (
+                6.0,
+                &["network.kernel_sizes=[10,8,4,4,4]", "network.strides=[5,4,2,2,2]", "network.paddings=[2,2,2,2,1]"],
+            ),
         ],
     },
     Axis {
         name: "vision-batch",
         title: "pictures: batch",
         expected: ["1", "1 or less: weights stay"],
-        domain: "vision",
+        domain: Vision,
         points: BATCHES,
     },
     Axis {
         name: "vision-modules",
         title: "pictures: the same 13 blocks, cut into modules",
         expected: ["about 0: a module more is a loss more", "below 0: they learn one after the other"],
-        domain: "vision",
+        domain: Vision,
         points: &[
             (1.0, &["train.batch=4", "network.cuts=[13]"]),
             (3.0, &["train.batch=4", "network.cuts=[3,7,13]"]),
@@ -140,32 +145,32 @@ struct Sizes {
 
 impl Sizes {
     /// Items of a step.
-    fn batch(&self, domain: &str) -> usize {
+    fn batch(&self, domain: DomainKind) -> usize {
         match (self.quick, domain) {
             (true, _) => 2,
-            (false, "audio") => 8,
+            (false, Audio) => 8,
             (false, _) => 16,
         }
     }
 
     /// Steps to time at the paper's size, or (of a small network) a few more.
-    fn steps(&self, domain: &str, small: bool) -> usize {
+    fn steps(&self, domain: DomainKind, small: bool) -> usize {
         match (self.quick, domain, small) {
             (true, ..) => 1,
-            (false, "vision", false) => 2,
+            (false, Vision, false) => 2,
             (false, _, false) => 4,
             (false, ..) => 5,
         }
     }
 
     /// `gim estimate` of a network whose widths are `scale` times the paper's.
-    fn estimate(&self, domain: &str, scale: f64, steps: usize, more: &[&str]) -> Vec<String> {
+    fn estimate(&self, domain: DomainKind, scale: f64, steps: usize, more: &[&str]) -> Vec<String> {
         let mut args = vec!["estimate".to_owned(), format!("{domain}-paper"), "--json".into()];
         args.extend(["--steps".into(), steps.to_string()]);
         // As the other program rounds: never below 8.
         let width = |paper: usize| ((paper as f64 * scale) as usize).max(8);
         let mut set = vec![format!("train.batch={}", self.batch(domain))];
-        if scale != 1.0 && domain == "audio" {
+        if scale != 1.0 && domain == Audio {
             set.extend([format!("network.width={}", width(512)), format!("network.context={}", width(256))]);
         } else if scale != 1.0 {
             set.push(format!("network.widths=[{},{},{}]", width(64), width(128), width(256)));
@@ -180,9 +185,9 @@ impl Sizes {
     }
 
     /// The same for PyTorch, in the variant that was found to be fastest.
-    fn pytorch(&self, domain: &str, scale: f64, steps: usize, more: &[&str]) -> (Other, Vec<String>) {
-        let mut args: Vec<String> = vec![domain.into()];
-        args.extend((domain == "vision").then(|| "--channels-last".into()));
+    fn pytorch(&self, domain: DomainKind, scale: f64, steps: usize, more: &[&str]) -> (Other, Vec<String>) {
+        let mut args = vec![domain.to_string()];
+        args.extend((domain == Vision).then(|| "--channels-last".into()));
         args.push("--compile".into());
         let numbers = [("--batch", self.batch(domain)), ("--threads", self.threads), ("--steps", steps)];
         args.extend(numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
@@ -194,7 +199,7 @@ impl Sizes {
     }
 
     /// A step, or features, beside PyTorch.
-    fn beside(&self, name: &str, title: &str, domain: &str, scale: f64, gim: &[&str], pytorch: &[&str]) -> Item {
+    fn beside(&self, name: &str, title: &str, domain: DomainKind, scale: f64, gim: &[&str], pytorch: &[&str]) -> Item {
         let steps = self.steps(domain, scale != 1.0);
         let (flags, settings): (Vec<&str>, Vec<&str>) = gim.iter().partition(|a| a.starts_with("--"));
         let mut args = self.estimate(domain, scale, steps, &settings);
@@ -206,7 +211,7 @@ impl Sizes {
     }
 
     /// A step that takes more time for less memory; the work of PyTorch is that of the plain step.
-    fn sparing(&self, name: &str, title: &str, domain: &str, scale: f64) -> Item {
+    fn sparing(&self, name: &str, title: &str, domain: DomainKind, scale: f64) -> Item {
         let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.spare_memory=true"]);
         self.alone(name, &format!("{title}, batch {}", self.batch(domain)), args, None)
     }
@@ -221,21 +226,21 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
     let sizes = Sizes { quick, threads };
     let (paper, small) = if quick { (0.01, 0.01) } else { (1.0, 0.25) };
     let mut items = vec![
-        sizes.beside("step/audio-gim", "Sound: GIM step", "audio", paper, &[], &[]),
-        sizes.beside("step/audio-cpc", "Sound: CPC step", "audio", paper, &["network.kind=cpc"], &["--modules", "1"]),
-        sizes.beside("step/vision-gim", "Pictures: GIM step", "vision", paper, &[], &[]),
-        sizes.sparing("step/audio-gim-sparing", "Sound: GIM step that spares memory", "audio", paper),
-        sizes.sparing("step/vision-gim-sparing", "Pictures: GIM step that spares memory", "vision", paper),
-        sizes.beside("features/audio", "Sound: features", "audio", paper, &["--features"], &["--forward"]),
-        sizes.beside("features/vision", "Pictures: features", "vision", paper, &["--features"], &["--forward"]),
-        sizes.beside("small/audio", "Sound at ¼ width: GIM step", "audio", small, &[], &[]),
-        sizes.beside("small/vision", "Pictures at ¼ width: GIM step", "vision", small, &[], &[]),
+        sizes.beside("step/audio-gim", "Sound: GIM step", Audio, paper, &[], &[]),
+        sizes.beside("step/audio-cpc", "Sound: CPC step", Audio, paper, &["network.kind=cpc"], &["--modules", "1"]),
+        sizes.beside("step/vision-gim", "Pictures: GIM step", Vision, paper, &[], &[]),
+        sizes.sparing("step/audio-gim-sparing", "Sound: GIM step that spares memory", Audio, paper),
+        sizes.sparing("step/vision-gim-sparing", "Pictures: GIM step that spares memory", Vision, paper),
+        sizes.beside("features/audio", "Sound: features", Audio, paper, &["--features"], &["--forward"]),
+        sizes.beside("features/vision", "Pictures: features", Vision, paper, &["--features"], &["--forward"]),
+        sizes.beside("small/audio", "Sound at ¼ width: GIM step", Audio, small, &[], &[]),
+        sizes.beside("small/vision", "Pictures at ¼ width: GIM step", Vision, small, &[], &[]),
         probe(quick, threads),
     ];
     // One thread, all, one, all: whatever else the machine does hits both.
     let scaled = [
-        ("audio-paper", "Sound: GIM step", "audio", paper, 3),
-        ("vision-small", "Pictures at ¼ width: GIM step", "vision", small, 2),
+        ("audio-paper", "Sound: GIM step", Audio, paper, 3),
+        ("vision-small", "Pictures at ¼ width: GIM step", Vision, small, 2),
     ];
     for (name, title, domain, scale, steps) in scaled {
         let args = sizes.estimate(domain, scale, if quick { 1 } else { steps }, &[]);
@@ -256,12 +261,12 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
         }
     }
     for (name, title, domain) in
-        [("chunks/audio-paper", "Sound: GIM step", "audio"), ("chunks/vision-paper", "Pictures: GIM step", "vision")]
+        [("chunks/audio-paper", "Sound: GIM step", Audio), ("chunks/vision-paper", "Pictures: GIM step", Vision)]
     {
         // Of several steps, each task counts with its shortest time.
         let steps = match (quick, domain) {
             (true, _) => 1,
-            (false, "vision") => 2,
+            (false, Vision) => 2,
             (false, _) => 4,
         };
         let mut args = sizes.estimate(domain, paper, steps, &[]);
@@ -305,8 +310,8 @@ mod tests {
             for item in items.iter().filter(|i| i.gim[0] == "estimate") {
                 let set: Vec<String> = item.gim.windows(2).filter(|w| w[0] == "--set").map(|w| w[1].clone()).collect();
                 let config = Config::load(&item.gim[1], &set).unwrap();
-                let input = config.domain.experiment().input(config.train.batch).unwrap();
-                let stack = config.domain.experiment().build(&config.optimizer, 1, &gim_core::Pool::new()).unwrap();
+                let input = config.domain.model().input(config.train.batch).unwrap();
+                let stack = config.domain.model().build(&config.optimizer, 1, &gim_core::Pool::new()).unwrap();
                 stack.layouts(input).unwrap_or_else(|e| panic!("{}: {e}", item.name));
             }
             for axis in &AXES {

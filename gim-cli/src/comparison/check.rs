@@ -69,11 +69,11 @@ fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
     let mut known: BTreeMap<std::path::PathBuf, String> = BTreeMap::new();
     for entry in &plan.sweep.run {
         let config = entry.config(&plan.set)?;
-        let experiment = config.domain.experiment();
-        let folder = experiment.folder()?;
+        let dataset = config.domain.dataset();
+        let folder = dataset.folder()?;
         let digest = match known.get(&folder) {
             Some(d) => d.clone(),
-            None => experiment.extractor()?.digest().to_owned(),
+            None => dataset.extractor()?.digest().to_owned(),
         };
         known.insert(folder, digest.clone());
         out.insert(entry.name.clone(), digest);

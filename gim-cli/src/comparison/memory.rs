@@ -46,18 +46,17 @@ impl Peak {
 /// # Errors
 /// When the configuration cannot be built, or a module diverges on noise.
 pub fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
-    let experiment = config.domain.experiment();
-    let n = experiment.build(&config.optimizer, config.train.seed, &Pool::new())?.modules().len();
+    let n = config.domain.model().build(&config.optimizer, config.train.seed, &Pool::new())?.modules().len();
     let together = if n == 1 { "end to end".to_owned() } else { "all modules".to_owned() };
-    let mut ways = vec![(together, vec![Mode::Learn; n])];
+    let mut ways = vec![(together, vec![Mode::Train; n])];
     if n > 1 {
         for k in 0..n {
-            let modes = (0..=k).map(|m| if m == k { Mode::Learn } else { Mode::Frozen }).collect();
+            let modes = (0..=k).map(|m| if m == k { Mode::Train } else { Mode::Eval }).collect();
             ways.push((format!("module {} alone", k + 1), modes));
         }
     }
-    let domain = experiment.name();
-    let reported: Vec<PaperValue> = paper().into_iter().filter(|p| p.table == "memory" && domain == "vision").collect();
+    let corpus = config.domain.figures().paper_corpus();
+    let reported: Vec<PaperValue> = paper().into_iter().filter(|p| p.table == "memory" && p.corpus == corpus).collect();
     ways.into_iter()
         .map(|(schedule, modes)| {
             let (buffers_mb, state_mb) = measure(config, &modes)?;
@@ -85,11 +84,11 @@ pub fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
 /// MB of (buffers, parameters and moments) of a step in which the modules do what `modes` says.
 fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
     let pool = config.train.pool();
-    let experiment = config.domain.experiment();
-    let mut stack = experiment.build(&config.optimizer, config.train.seed, &pool)?;
-    let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
+    let model = config.domain.model();
+    let mut stack = model.build(&config.optimizer, config.train.seed, &pool)?;
+    let layouts = stack.layouts(model.input(config.train.batch)?)?;
     let values: Vec<f32> = (0..layouts[0].shape.len()).map(|i| (i as f32 * 0.37).sin()).collect();
-    let labels = experiment.synthetic_labels(config.train.batch);
+    let labels = config.domain.dataset().synthetic_labels(config.train.batch);
     for step in 0..2 {
         let x = Activations::from_slice(layouts[0], &values, &pool).detach();
         let packet = Packet { x, step, labels: labels.clone() };
@@ -101,7 +100,7 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
         // A frozen module has weights; one that learns has its optimiser's moments as well.
         .map(|(m, mode)| {
             let (params, optimizer) = m.state();
-            params.n_params() * if *mode == Mode::Learn { 1 + optimizer.moments().len() } else { 1 }
+            params.n_params() * if *mode == Mode::Train { 1 + optimizer.moments().len() } else { 1 }
         })
         .sum();
     Ok((pool.peak_bytes() as f64 / 1e6, numbers as f64 * 4.0 / 1e6))

@@ -12,7 +12,7 @@ use crate::comparison::memory::{self, Peak};
 use crate::comparison::summary::{self, Ablation, Summary, reported, signed, with};
 use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
-use crate::experiment::domain::DOMAINS;
+use crate::experiment::domain::DomainKind;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::probe::{How, Row};
 use crate::experiment::progress::Mode as Show;
@@ -176,7 +176,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
 
 /// What the runs of a comparison have learnt from: those that look at the same data must have found the same corpus there, or
 /// differences between them would be differences between corpora.
-struct Corpora(BTreeMap<(&'static str, String), TrainedOn>);
+struct Corpora(BTreeMap<(DomainKind, String), TrainedOn>);
 
 impl Corpora {
     /// Those of the runs that have been begun.
@@ -194,10 +194,9 @@ impl Corpora {
     }
 
     /// Domain and settings of the data.
-    fn key(config: &Config) -> (&'static str, String) {
-        let experiment = config.domain.experiment();
-        let [(_, data), ..] = experiment.sections();
-        (experiment.name(), data)
+    fn key(config: &Config) -> (DomainKind, String) {
+        let [(_, data), ..] = config.domain.sections();
+        (config.domain.kind(), data)
     }
 
     /// What a run of this configuration has to be trained on, when another says.
@@ -236,8 +235,8 @@ fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<FigureFile> {
 pub struct Method {
     /// Name of the run.
     pub run: String,
-    /// Name of its domain.
-    pub domain: &'static str,
+    /// Its domain.
+    pub domain: DomainKind,
     /// Size of its network and batch, in words.
     pub size: String,
 }
@@ -247,9 +246,8 @@ fn methods(plan: &Plan) -> Result<Vec<Method>> {
     methods
         .map(|e| {
             let config = e.config(&plan.set)?;
-            let experiment = config.domain.experiment();
-            let size = format!("{}, batch {}", experiment.size_name(), config.train.batch);
-            Ok(Method { run: e.name.clone(), domain: experiment.name(), size })
+            let size = format!("{}, batch {}", config.domain.figures().size_name(), config.train.batch);
+            Ok(Method { run: e.name.clone(), domain: config.domain.kind(), size })
         })
         .collect()
 }
@@ -386,7 +384,7 @@ fn write_tables(
     peaks: &[Peak],
 ) -> Result<Vec<PathBuf>> {
     let mut written = Vec::new();
-    for domain in DOMAINS {
+    for domain in DomainKind::ALL {
         let of = |s: &&Summary| methods.iter().any(|m| m.run == s.run && m.domain == domain);
         let rows: Vec<&Summary> = summary.iter().filter(of).collect();
         if !rows.is_empty() {

@@ -82,7 +82,7 @@ impl Entry {
     /// # Errors
     /// When the configuration is wrong.
     pub fn tasks(&self) -> Result<Vec<String>> {
-        let all = self.config(&[])?.domain.experiment().tasks().iter().map(|t| (*t).to_owned()).collect();
+        let all = self.config(&[])?.domain.dataset().tasks().iter().map(|t| (*t).to_owned()).collect();
         Ok(self.tasks.clone().unwrap_or(all))
     }
 }
@@ -164,7 +164,7 @@ impl Sweep {
                     return wrong(what);
                 }
             }
-            let known = e.config(&[])?.domain.experiment().tasks();
+            let known = e.config(&[])?.domain.dataset().tasks();
             if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
                 return wrong(format!("probes `{}` for `{task}`; its tasks are {}", e.name, known.join(", ")));
             }
@@ -237,7 +237,7 @@ mod tests {
                 format!("seeds = 1\n{run}tasks = [\"phones\"]\n{}baselines = \"a\"\n", run.replace("\"a\"", "\"b\"")),
                 "does not probe speakers",
             ),
-            (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
+            (format!("seeds = 1\n{run}set = [\"loss.prediction_stes=1\"]\n"), "loss.prediction_steps"),
             (format!("seeds = 1\n{run}more = 1\n"), "more"),
             (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),
             (format!("seeds = 1\nlike = \"quick\"\nwithout = [\"b\"]\n{run}"), "leaves out `b`"),

@@ -7,7 +7,7 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Pool, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::domain::{AudioConfig, Domain, VisionConfig, section, text};
+use crate::experiment::domain::{Domain, DomainKind, section, text};
 
 /// The presets by name.
 pub const PRESETS: [(&str, &str); 6] = [
@@ -133,22 +133,21 @@ impl Config {
         for o in overrides {
             set(&mut table, o)?;
         }
-        let name = match table.remove("domain") {
-            None => "audio".to_owned(),
-            Some(toml::Value::String(name)) => name,
-            Some(other) => {
-                return Err(Error::config("domain", format_args!("{other} is no name"), "use audio or vision"));
-            }
+        let kind = match table.remove("domain") {
+            None => DomainKind::default(),
+            Some(value) => value.clone().try_into().map_err(|_| {
+                let [audio, vision] = DomainKind::ALL;
+                Error::config("domain", format_args!("unknown domain {value}"), format_args!("use {audio} or {vision}"))
+            })?,
         };
-        let defaults = Self { domain: Domain::named(&name)?, ..Self::default() };
+        let defaults = Self { domain: kind.into(), ..Self::default() };
         let known = defaults.to_toml().parse().map_err(|e| wrong(&e))?;
         check_keys(&table, &known, "")?;
-        let domain = match defaults.domain {
-            Domain::Audio(_) => Domain::Audio(AudioConfig::take(&mut table)?),
-            Domain::Vision(_) => Domain::Vision(VisionConfig::take(&mut table)?),
+        let config = Self {
+            domain: Domain::take(kind, &mut table)?,
+            optimizer: section(&mut table, "optimizer")?,
+            train: section(&mut table, "train")?,
         };
-        let config =
-            Self { domain, optimizer: section(&mut table, "optimizer")?, train: section(&mut table, "train")? };
         config.check()?;
         Ok(config)
     }
@@ -171,17 +170,16 @@ impl Config {
 
     /// The configuration as TOML, every key written out.
     pub fn to_toml(&self) -> String {
-        let experiment = self.domain.experiment();
-        let [data, network, loss] = experiment.sections();
+        let [data, network, loss] = self.domain.sections();
         let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
         let sections = [data, network, loss].into_iter().chain(rest);
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
-        format!("domain = \"{}\"\n\n{}", experiment.name(), body.join("\n"))
+        format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
     }
 
     /// What a checkpoint must agree with.
     pub fn fingerprint(&self) -> String {
-        let [_, network, loss] = self.domain.experiment().sections();
+        let [_, network, loss] = self.domain.sections();
         format!("{}{}{}", network.1, loss.1, text(&self.optimizer))
     }
 
@@ -263,11 +261,11 @@ mod tests {
         }
         let paper = Config::load("audio-paper", &[]).unwrap();
         let Domain::Audio(audio) = paper.domain else { panic!("audio-paper is of sound") };
-        let got = (audio.network.width, audio.network.context, audio.loss.ahead, paper.train.epochs);
+        let got = (audio.network.width, audio.network.context, audio.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (512, 256, 12, 1000));
         let paper = Config::load("vision-paper", &[]).unwrap();
         let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of pictures") };
-        let got = (vision.network.blocks, vision.network.widths, vision.loss.ahead, paper.train.epochs);
+        let got = (vision.network.blocks, vision.network.widths, vision.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
     }
 
@@ -286,9 +284,10 @@ mod tests {
         assert!(e.contains("optimizer.lrr") && e.contains("`optimizer.lr`"), "{e}");
         assert!(Config::load("audio-quick", &["train.schedule=both".into()]).is_err());
         assert!(Config::load("nowhere.toml", &[]).unwrap_err().to_string().contains("audio-small"));
-        let c = Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernels=[10,8]".into()]).unwrap();
+        let c =
+            Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernel_sizes=[10,8]".into()]).unwrap();
         let Domain::Audio(audio) = c.domain else { panic!("audio-quick is of sound") };
-        assert_eq!((audio.loss.sampler.as_str(), audio.network.kernels.len()), ("others", 2));
+        assert_eq!((audio.loss.sampler.as_str(), audio.network.kernel_sizes.len()), ("others", 2));
         assert!(Config::load("vision-quick", &["loss.window=1".into()]).is_err());
         assert!(Config::load("audio-quick", &["data.short=both".into()]).is_err());
     }

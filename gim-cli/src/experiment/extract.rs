@@ -39,10 +39,9 @@ pub fn features_of(run_folder: &Path, baselines: bool, any_corpus: bool, show: S
 pub fn extract(run_folder: &Path, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run_folder, &pool)?;
-    let experiment = config.domain.experiment();
-    let build = || experiment.build(&config.optimizer, config.train.seed, &pool);
+    let build = || config.domain.model().build(&config.optimizer, config.train.seed, &pool);
     let mut random = baselines.then(build).transpose()?;
-    let mut extractor = experiment.extractor()?;
+    let mut extractor = config.domain.dataset().extractor()?;
     same_corpus(run_folder, &*extractor, any_corpus)?;
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
@@ -61,7 +60,7 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, any_corpus: bool,
                     let group = |i: usize| match i {
                         i if i < modules => format!("module_{}", i + 1),
                         i if i < 2 * modules => format!("random_{}", i + 1 - modules),
-                        _ => experiment.baseline().to_owned(),
+                        _ => extractor.baseline().to_owned(),
                     };
                     let specs = item.groups.iter().enumerate().map(|(i, g)| spec(group(i), g)).collect();
                     let layout = Layout { groups: specs, labels: extractor.labels(), deflate: None };
@@ -118,14 +117,14 @@ fn same_corpus(run_folder: &Path, extractor: &dyn Extractor, any_corpus: bool) -
 /// When the run, the features or the corpus cannot be read, or the file cannot be written.
 pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show) -> Result<()> {
     let config = Config::of_run(run_folder)?;
-    if !config.domain.has_speakers() {
+    if !config.domain.dataset().has_speakers() {
         return Ok(());
     }
     let end = FeatureFile::open(features)?;
     let chosen = Chosen::of(&end)?;
     let pool = Pool::new();
     let mut stacks = train::moments(run_folder, &pool)?;
-    let mut extractor = config.domain.experiment().extractor()?;
+    let mut extractor = config.domain.dataset().extractor()?;
     same_corpus(run_folder, &*extractor, any_corpus)?;
     let per_item = |label: &gim_eval::LabelSpec| label.per == Per::Item;
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();

@@ -97,11 +97,10 @@ fn load(folder: &Path, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> 
 pub fn is_complete(run: &Path, config: &Config) -> Result<bool> {
     let Some((step, _)) = checkpoints(run).pop() else { return Ok(false) };
     let t = &config.train;
-    let experiment = config.domain.experiment();
-    let each = t.steps_each(|| Ok(experiment.feed(t, step)?.epoch_len()))?;
+    let each = t.steps_each(|| Ok(config.domain.dataset().batches(t, step)?.epoch_len()))?;
     // Only turns need to be counted by module, and a stack is not built in no time.
     let turns = if t.iterative() {
-        experiment.build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
+        config.domain.model().build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
     } else {
         1
     };
@@ -114,7 +113,7 @@ pub fn is_complete(run: &Path, config: &Config) -> Result<bool> {
 /// When the folder is no run, or has no intact checkpoint.
 pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     let config = Config::of_run(run)?;
-    let mut stack = config.domain.experiment().build(&config.optimizer, config.train.seed, pool)?;
+    let mut stack = config.domain.model().build(&config.optimizer, config.train.seed, pool)?;
     let Some((step, folder)) = checkpoints(run).pop() else {
         return Err(Error::file(run, "has no checkpoint", "train it first"));
     };
@@ -128,7 +127,7 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
 /// When a checkpoint is damaged.
 pub fn moments(run: &Path, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
     let config = Config::of_run(run)?;
-    let build = || config.domain.experiment().build(&config.optimizer, config.train.seed, pool);
+    let build = || config.domain.model().build(&config.optimizer, config.train.seed, pool);
     let mut all = checkpoints(run);
     let moments = config.train.moments(all.pop().map_or(0, |newest| newest.0));
     let mut out = vec![(0, build()?)];
@@ -160,7 +159,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
     let pool = config.train.pool();
     let seed = config.train.seed;
     let fingerprint = config.fingerprint();
-    let experiment = config.domain.experiment();
+    let model = config.domain.model();
     let csv = run.join("train.csv");
     let last = if resume {
         checkpoints(run).pop()
@@ -170,12 +169,12 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
         None
     };
     let first = last.as_ref().map_or(0, |l| l.0);
-    let mut feed = experiment.feed(&config.train, first)?;
+    let mut feed = config.domain.dataset().batches(&config.train, first)?;
     let each = config.train.steps_each(|| Ok(feed.epoch_len()))?;
     let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
-    let mut stack = experiment.build(&optimizer, seed, &pool)?;
+    let mut stack = model.build(&optimizer, seed, &pool)?;
     let modules = stack.modules().len();
-    let layouts = stack.layouts(experiment.input(config.train.batch)?)?;
+    let layouts = stack.layouts(model.input(config.train.batch)?)?;
     if let Some((_, folder)) = last {
         load(&folder, &mut stack, &fingerprint)?;
     }
@@ -238,7 +237,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
 
     let mut progress = Progress::resumed(first, total, "steps", show);
     let (mut sums, mut latest) = (vec![(0.0, 0.0, 0u64); modules], vec![f64::NAN; modules]);
-    let all = vec![Mode::Learn; modules];
+    let all = vec![Mode::Train; modules];
     for step in first..total {
         let (x, labels) = match feed.next(layouts[0], &pool) {
             Ok(batch) => batch,

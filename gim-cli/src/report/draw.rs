@@ -12,7 +12,7 @@ use crate::comparison::reproduce::Method;
 use crate::comparison::summary::paper;
 use crate::comparison::sweep::Entry;
 use crate::experiment::config::Config;
-use crate::experiment::domain::{DOMAINS, Domain};
+use crate::experiment::domain::DomainKind;
 use crate::experiment::environment::{Environment, corpus_name};
 use crate::experiment::extract::MOMENTS;
 use crate::experiment::latent;
@@ -35,13 +35,13 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     };
     create_folder(out)?;
     let config = Config::of_run(first)?;
-    let experiment = config.domain.experiment();
+    let (dataset, model, captions) = (config.domain.dataset(), config.domain.model(), config.domain.figures());
     let corpus = match Environment::of_run(first)?.corpus {
         Some(corpus) => corpus.name,
-        None => corpus_name(&experiment.folder()?),
+        None => corpus_name(&dataset.folder()?),
     };
     let seeds = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
-    let subtitle = format!("{corpus}, {seeds}, {}", experiment.size_name());
+    let subtitle = format!("{corpus}, {seeds}, {}", captions.size_name());
     let mut saved = Vec::new();
     let mut keep = |figure: crate::figures::Figure, name: &str| -> Result<()> {
         let [png, _svg] = figure.save(out, name)?;
@@ -49,7 +49,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         Ok(())
     };
 
-    let stack = experiment.build(&config.optimizer, config.train.seed, &Pool::new())?;
+    let stack = model.build(&config.optimizer, config.train.seed, &Pool::new())?;
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
         let last = i + 1 == stack.modules().len();
@@ -61,7 +61,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
             output: if last { "c".into() } else { format!("z{}", i + 1) },
         }
     });
-    let input = experiment.input_name();
+    let input = captions.input_name();
     keep(architecture(&Architecture { title: "Network".into(), input, modules: modules.collect() })?, "architecture")?;
 
     let mut losses = Vec::new();
@@ -77,10 +77,10 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         title: "Training loss by module".into(),
         subtitle: subtitle.clone(),
         runs: losses,
-        negatives: experiment.negatives(),
+        negatives: model.negatives(),
     };
     keep(loss_by_module(&spec)?, "loss")?;
-    for task in experiment.tasks().iter().copied() {
+    for task in dataset.tasks().iter().copied() {
         for protocol in ["converged", "paper", "knn"] {
             let rows: Vec<ProbeRow> = probed
                 .iter()
@@ -110,10 +110,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
                     subtitle: subtitle.clone(),
                     task: task.into(),
                     protocol: Some(protocol.into()),
-                    methods: vec![
-                        method(&experiment.method(), Group::Trained),
-                        method("Random encoder", Group::Random),
-                    ],
+                    methods: vec![method(&captions.method(), Group::Trained), method("Random encoder", Group::Random)],
                     paper: paper_errors(),
                 };
                 keep(error_by_module(&spec)?, &format!("error-{name}"))?;
@@ -124,16 +121,16 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
     if features.is_file() {
         let file = FeatureFile::open(&features)?;
         let groups: Vec<String> = file.groups().map(str::to_owned).collect();
-        let subtitle = format!("{corpus}, seed {}, {}", config.train.seed, experiment.size_name());
+        let subtitle = format!("{corpus}, seed {}, {}", config.train.seed, captions.size_name());
         let named = groups.iter().map(|g| (name_of(g), &file, g.as_str())).collect::<Vec<_>>();
         keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
-        match &config.domain {
-            Domain::Audio(_) => keep(latent::space(&file, &first.join(MOMENTS), subtitle)?, "latent-space")?,
-            Domain::Vision(vision) => {
-                for (figure, name) in image_figures::draw(first, vision, &features, &subtitle)? {
-                    keep(figure, name)?;
-                }
+        if let Some(crops) = captions.center_crops()? {
+            for (figure, name) in image_figures::draw(first, &crops, &features, &subtitle)? {
+                keep(figure, name)?;
             }
+        }
+        if dataset.has_speakers() {
+            keep(latent::space(&file, &first.join(MOMENTS), subtitle)?, "latent-space")?;
         }
     }
     Ok(saved)
@@ -178,10 +175,10 @@ fn alike(groups: &[(String, &FeatureFile, &str)], title: &str, subtitle: &str) -
 /// Similarity of the modules of all methods of a domain, first seeds.
 fn alike_methods(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    for domain in DOMAINS {
+    for domain in DomainKind::ALL {
         let mut files = Vec::new();
         for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
-            let of = entry.config(&[])?.domain.experiment().name() == domain;
+            let of = entry.config(&[])?.domain.kind() == domain;
             let features = folders.first().map(|f| f.join("features.h5")).filter(|f| of && f.is_file());
             if let Some(features) = features {
                 files.push((entry.title.clone(), FeatureFile::open(&features)?));
@@ -264,7 +261,7 @@ pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf
 /// When a figure cannot be written.
 pub fn memory_of(peaks: &[Peak], methods: &[Method], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    for domain in DOMAINS {
+    for domain in DomainKind::ALL {
         let Some(first) = methods.iter().find(|m| m.domain == domain) else { continue };
         let bars: Vec<MemoryBar> = peaks
             .iter()
@@ -312,14 +309,14 @@ fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>>
             rows.iter_mut().for_each(|r| r.step -= each * (r.module as u64 - 1));
             losses.push(LossRun { label: format!("one after the other, {label}"), rows });
         }
-        let experiment = config.domain.experiment();
+        let domain = &config.domain;
         let figure = loss_by_module(&LossByModule {
             title: "Training loss by module and schedule".into(),
-            subtitle: experiment.size_name(),
+            subtitle: domain.figures().size_name(),
             runs: losses,
-            negatives: experiment.negatives(),
+            negatives: domain.model().negatives(),
         })?;
-        let [png, _svg] = figure.save(out, &format!("schedules-{}", experiment.name()))?;
+        let [png, _svg] = figure.save(out, &format!("schedules-{}", domain.kind()))?;
         saved.push(png);
     }
     Ok(saved)

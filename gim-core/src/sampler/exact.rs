@@ -28,7 +28,7 @@ impl NegativeSampler for Exact {
     }
 
     fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        self.offsets.resize_with(scene.ahead, Vec::new);
+        self.offsets.resize_with(scene.prediction_steps, Vec::new);
         for (k, offsets) in (1..).zip(&mut self.offsets) {
             let rows = scene.rows(k);
             offsets.clear();

@@ -25,7 +25,7 @@ impl NegativeSampler for Targets {
     }
 
     fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        self.rows.resize_with(scene.ahead, Vec::new);
+        self.rows.resize_with(scene.prediction_steps, Vec::new);
         for (k, rows) in (1..).zip(&mut self.rows) {
             let n = scene.rows(k);
             rows.clear();

@@ -1,4 +1,4 @@
-//! What an image dataset is, whatever its format.
+//! The interface of image datasets, common to all formats.
 
 use std::fmt::{Debug, Display};
 use std::fs;
@@ -7,76 +7,82 @@ use std::path::{Path, PathBuf};
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::image::Picture;
+use crate::dataset::image::Image;
 
-/// What to add on the command line to go on without the bad pictures.
+/// Command-line option that leaves bad images out.
 pub(crate) const SKIP_BAD: &str = "--skip-bad";
 
-/// Which pictures.
+/// The parts of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
-    /// To train on without labels: the part that has none, or without such a part the same as [`Train`](Self::Train).
-    Unlabelled,
-    /// To train on with labels.
+    /// Images to train on without labels: the unlabeled part, or [`Train`](Self::Train) when there
+    /// is none.
+    Unlabeled,
+    /// Images to train on with labels.
     Train,
-    /// To test on.
+    /// Images to test on.
     Test,
 }
 
-/// How to open a corpus.
+/// How to open a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CorpusOptions {
-    /// Leave bad pictures out, and note which. In class folders these are files that cannot be decoded; to find them, all are
-    /// decoded once, otherwise only headers are looked at ([`ImageCorpus::check`] does the rest). In files of records these
-    /// are pictures whose label is out of range; they keep their numbers, but are in no split.
+pub struct DatasetOptions {
+    /// Leave bad images out, and note which.
+    ///
+    /// - In class folders, files that cannot be decoded are bad. To find them, all files are
+    ///   decoded once; without this option only headers are read, and [`ImageDataset::check`] does
+    ///   the rest.
+    /// - In files of records, images whose label is out of range are bad. They keep their indices,
+    ///   but are in no split.
     pub skip_bad: bool,
-    /// Seed of the 80/20 split made of class folders without one.
+    /// Seed of the 80/20 split that is drawn for class folders without a split.
     pub seed: u64,
-    /// Pictures with a side shorter than this are bad; 0 takes all.
+    /// Images with a side shorter than this, in pixels, are bad; 0 takes all.
     pub min_side: usize,
 }
 
-/// A corpus: what is where, and how to read it. The index of a picture is its place in the order of the corpus.
-pub trait ImageCorpus: Send + Sync + Debug {
-    /// What was found while opening.
+/// A dataset of labeled or unlabeled images. Images are read on request; functions take their
+/// indices, 0 to [`len`](Self::len).
+pub trait ImageDataset: Send + Sync + Debug {
+    /// Labels, splits and other facts found while opening.
     fn listing(&self) -> &Listing;
 
-    /// A name of a picture that does not depend on where the corpus lies.
+    /// Name of an image; it does not depend on the dataset's folder.
     fn id(&self, i: usize) -> String;
 
-    /// The file a picture is in.
+    /// The file an image is in.
     fn file(&self, i: usize) -> &Path;
 
-    /// (height, width) of a picture.
+    /// (height, width) of an image.
     fn size(&self, i: usize) -> (usize, usize);
 
-    /// The picture itself.
+    /// Reads an image.
     ///
     /// # Errors
-    /// The file is unreadable or damaged, or has changed since the corpus was opened.
-    fn read(&self, i: usize) -> Result<Picture>;
+    /// When the file is unreadable or damaged, or has changed since the dataset was opened.
+    fn read(&self, i: usize) -> Result<Image>;
 
-    /// Reads all pictures that opening has not, so that a damaged one is found before work rather than in the midst of it. Only
-    /// class folders need it: files of records are whole when their lengths are right.
+    /// Reads all images that opening has not read, so that damaged ones are found before training.
+    /// Only class folders need it: files of records are complete when their lengths are right.
     ///
     /// # Errors
-    /// The first picture that cannot be read, and how many others.
+    /// When images cannot be read. The error names the first and counts the others.
     fn check(&self) -> Result<()> {
         Ok(())
     }
 
-    /// The folder it was opened from.
+    /// The folder that the dataset was opened from.
     fn root(&self) -> &Path {
         &self.listing().root
     }
 
-    /// The format, in words.
+    /// Name of the format.
     fn format(&self) -> &str {
         self.listing().format
     }
 
-    /// SHA-256 (hexadecimal) of the pictures' ids, sizes and labels and the splits; of the bytes of pictures in binary files
-    /// up to 64 MiB, and of the sizes of all other files.
+    /// SHA-256 (hexadecimal) of ids, sizes and labels of the images, of the splits, of the content
+    /// of binary files up to 64 MiB, and of the sizes of all other files.
     fn digest(&self) -> &str {
         &self.listing().digest
     }
@@ -86,35 +92,36 @@ pub trait ImageCorpus: Send + Sync + Debug {
         &self.listing().classes
     }
 
-    /// Number of pictures: of all splits, and those that are in none.
+    /// Number of images, in a split or not.
     fn len(&self) -> usize {
         self.listing().labels.len()
     }
 
-    /// Whether there is no picture; [`open`] refuses such a corpus.
+    /// Whether there are no images; opening such a dataset is an error.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Class of a picture, if it is known.
+    /// Class of an image, if it is known.
     fn label(&self, i: usize) -> Option<usize> {
         self.listing().labels[i]
     }
 
-    /// Pictures of a split, ascending.
+    /// Images of a split, ascending.
     fn split(&self, split: Split) -> &[usize] {
         let listing = self.listing();
         match split {
-            Split::Unlabelled if listing.unlabelled.is_empty() => &listing.train,
-            Split::Unlabelled => &listing.unlabelled,
+            Split::Unlabeled if listing.unlabeled.is_empty() => &listing.train,
+            Split::Unlabeled => &listing.unlabeled,
             Split::Train => &listing.train,
             Split::Test => &listing.test,
         }
     }
 
-    /// Predefined folds: parts of the training split. Only STL-10 has them: ten of 1,000 pictures, for classifiers trained on
-    /// one at a time and tested on the whole test set, whose mean accuracy is reported (Coates, Lee, Ng 2011). The program does
-    /// not use them: like Greedy InfoMax's authors, it trains its probes on all labelled pictures.
+    /// Predefined folds: parts of the training split. Only STL-10 has them: ten of 1,000 images. A
+    /// classifier is trained on each and tested on the whole test set; the mean accuracy is
+    /// reported (Coates, Lee, Ng 2011). As in the paper, probes here do not use them: they are
+    /// trained on all labeled images.
     fn folds(&self) -> &[Vec<usize>] {
         &self.listing().folds
     }
@@ -125,14 +132,14 @@ pub trait ImageCorpus: Send + Sync + Debug {
     }
 }
 
-/// What every corpus knows about its pictures.
+/// Labels, splits and other facts that every dataset knows about its images.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     pub(super) root: PathBuf,
     pub(super) format: &'static str,
     pub(super) classes: Vec<String>,
     pub(super) labels: Vec<Option<usize>>,
-    pub(super) unlabelled: Vec<usize>,
+    pub(super) unlabeled: Vec<usize>,
     pub(super) train: Vec<usize>,
     pub(super) test: Vec<usize>,
     pub(super) folds: Vec<Vec<usize>>,
@@ -141,13 +148,14 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Finishes `hash`, which has seen the files, with labels, classes and splits.
+    /// Adds labels, classes and splits to `hash`, which has already seen the files, and stores the
+    /// digest.
     pub(super) fn seal(&mut self, mut hash: Sha256) {
         hash.update(format!("{}\n{}\n", self.format, self.classes.join("\n")));
         for label in &self.labels {
             hash.update(label.map_or(u64::MAX, |l| l as u64).to_le_bytes());
         }
-        for split in [&self.unlabelled, &self.train, &self.test].into_iter().chain(&self.folds) {
+        for split in [&self.unlabeled, &self.train, &self.test].into_iter().chain(&self.folds) {
             hash.update((split.len() as u64).to_le_bytes());
             for &i in split {
                 hash.update((i as u64).to_le_bytes());
@@ -157,7 +165,7 @@ impl Listing {
     }
 }
 
-/// Names of classes, one a line, or numbers and a note if the file is not there.
+/// Reads names of classes, one a line. Without the file, classes are named by number, with a note.
 pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Result<Vec<String>> {
     if !path.exists() {
         notes.push(format!("there is no {}: classes are named by number", path.display()));
@@ -172,12 +180,12 @@ pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Res
     Ok(names)
 }
 
-/// The same error with leaving bad pictures out as a remedy.
+/// The same error, with the remedy to leave bad images out.
 pub(super) fn or_skip(e: Error, more: usize) -> Error {
     match e {
         Error::File { path, what, remedy } => {
-            let what = if more > 0 { format!("{what}; bad pictures besides it: {more}") } else { what };
-            Error::file(path, what, format_args!("{remedy}; or leave bad pictures out with {SKIP_BAD}"))
+            let what = if more > 0 { format!("{what}; bad images besides it: {more}") } else { what };
+            Error::file(path, what, format_args!("{remedy}; or leave bad images out with {SKIP_BAD}"))
         }
         other => other,
     }
@@ -188,7 +196,7 @@ pub(super) fn left_out(what: &[String], are: &str) -> String {
     format!("{} {are} and left out: {}", what.len(), what.join(", "))
 }
 
-/// A copy of a file that can mend what is wrong with it.
+/// An error that a fresh copy of the file fixes.
 pub(super) fn again(path: &Path, what: impl Display) -> Error {
     Error::file(path, what, "download or unpack the file again")
 }

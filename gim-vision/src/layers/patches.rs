@@ -1,4 +1,4 @@
-//! Pictures as grids of overlapping patches, and the way back from patches to a grid of features.
+//! Images as grids of overlapping patches, and the way back from patches to a grid of features.
 
 use std::ops::Range;
 
@@ -10,10 +10,10 @@ use gim_core::param::{Param, Params};
 use gim_core::{Error, Pool, Result, Scalar};
 use rayon::prelude::*;
 
-/// How pictures are cut into patches; the default is the paper's.
+/// How images are cut into patches; the default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patches {
-    /// Side of a patch.
+    /// Side of a patch, in pixels.
     pub size: usize,
     /// Pixels between one patch and the next.
     pub stride: usize,
@@ -26,10 +26,10 @@ impl Default for Patches {
 }
 
 impl Patches {
-    /// Patches of side `size` of which neighbours share `overlap` pixels.
+    /// Patches of side `size`; neighbors share `overlap` pixels.
     ///
     /// # Errors
-    /// When a patch has no size, or neighbours would be the same.
+    /// When `size` is 0, or neighbors would share all pixels.
     pub fn new(size: usize, overlap: usize) -> Result<Self> {
         if size == 0 || overlap >= size {
             return Err(Error::config(
@@ -41,20 +41,20 @@ impl Patches {
         Ok(Self { size, stride: size - overlap })
     }
 
-    /// Patches along a side of `pixels`: ⌊(pixels − size)/stride⌋ + 1.
+    /// Number of patches along a side of `pixels`: ⌊(pixels − size)/stride⌋ + 1.
     pub fn along(&self, pixels: usize) -> usize {
         pixels.checked_sub(self.size).map_or(0, |n| n / self.stride + 1)
     }
 
-    /// Pixels that give `n` patches.
+    /// Smallest side, in pixels, that gives `n` patches.
     pub fn pixels(&self, n: usize) -> usize {
         (n.max(1) - 1) * self.stride + self.size
     }
 
-    /// Checks that pictures of this size give a grid of at least `need` × `need` patches.
+    /// Checks that images of this size give a grid of at least `need` × `need` patches.
     ///
     /// # Errors
-    /// Names the smallest size that does.
+    /// When the grid is smaller. The error names the smallest size that is enough.
     pub fn check(&self, height: usize, width: usize, need: usize) -> Result<()> {
         let need = need.max(1);
         if self.along(height) < need || self.along(width) < need {
@@ -62,34 +62,36 @@ impl Patches {
             return Err(Error::config(
                 "data.crop",
                 format_args!(
-                    "pictures of {height} × {width} pixels give {} × {} patches, and {need} × {need} are needed",
+                    "images of {height} × {width} pixels give {} × {} patches, and {need} × {need} are needed",
                     self.along(height),
                     self.along(width)
                 ),
-                format_args!("use pictures of {side} × {side} or larger, smaller patches, or fewer predictions"),
+                format_args!("use images of {side} × {side} or larger, smaller patches, or fewer predictions"),
             ));
         }
         Ok(())
     }
 
-    /// Shape of the patches of pictures (B, H, W, C): (B·rows·columns, size, size, C), in the order picture, row, column.
-    pub fn shape(&self, pictures: Shape) -> Shape {
-        let (rows, cols) = (self.along(pictures.steps), self.along(pictures.cols));
-        Shape { items: pictures.items * rows * cols, steps: self.size, cols: self.size, channels: pictures.channels }
+    /// Shape of the patches of images (B, H, W, C): (B·rows·columns, size, size, C), in the order
+    /// image, row, column.
+    pub fn shape(&self, images: Shape) -> Shape {
+        let (rows, cols) = (self.along(images.steps), self.along(images.cols));
+        Shape { items: images.items * rows * cols, steps: self.size, cols: self.size, channels: images.channels }
     }
 
-    /// Cuts pictures, given as dense numbers of shape `pictures`, stored as `layout`.
-    pub fn cut<F: Scalar>(&self, pixels: &[F], pictures: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
-        assert_eq!(pixels.len(), pictures.len(), "{pictures:?} needs {} numbers", pictures.len());
-        assert_eq!(layout.shape, self.shape(pictures), "the patches of {pictures:?}");
-        let (rows, cols) = (self.along(pictures.steps), self.along(pictures.cols));
-        let line = pictures.cols * pictures.channels;
-        let len = self.size * pictures.channels;
+    /// Cuts images into patches: pixels of shape `images`, (B, H, W, C) → activations stored as
+    /// `layout`, whose shape is [`shape`](Self::shape) of `images`.
+    pub fn cut<F: Scalar>(&self, pixels: &[F], images: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
+        assert_eq!(pixels.len(), images.len(), "{images:?} needs {} values", images.len());
+        assert_eq!(layout.shape, self.shape(images), "the patches of {images:?}");
+        let (rows, cols) = (self.along(images.steps), self.along(images.cols));
+        let line = images.cols * images.channels;
+        let len = self.size * images.channels;
         let mut out = Activations::new(layout, pool);
         for patch in 0..layout.shape.items {
-            let (picture, at) = (patch / (rows * cols), patch % (rows * cols));
-            let corner = (picture * pictures.steps + at / cols * self.stride) * line
-                + at % cols * self.stride * pictures.channels;
+            let (image, at) = (patch / (rows * cols), patch % (rows * cols));
+            let corner =
+                (image * images.steps + at / cols * self.stride) * line + at % cols * self.stride * images.channels;
             for (y, to) in out.item_mut(patch).chunks_exact_mut(len).enumerate() {
                 to.copy_from_slice(&pixels[corner + y * line..][..len]);
             }
@@ -98,7 +100,8 @@ impl Patches {
     }
 }
 
-/// Mean over each patch: (B·rows·columns, h, w, C) → (B, rows, columns, C), what loss and probes see of a module.
+/// Mean over each patch: (B·rows·columns, h, w, C) → (B, rows, columns, C). Loss and probes see
+/// this of a module.
 pub struct PatchMean {
     /// Rows and columns of the grid of patches.
     pub grid: [usize; 2],

@@ -1,8 +1,13 @@
-//! Gated PixelCNN (van den Oord et al. 2016): the context network of the CPC baseline for pictures.
+//! Gated PixelCNN (van den Oord et al. 2016): the context network of the CPC baseline for images.
 //!
-//! The context of a row of the grid sees the rows above it and the row itself. Two streams: a vertical one with 3×3 kernels
-//! whose last row is masked, which here are 2×3 kernels (nothing masked is stored, so nothing masked can get a gradient or
-//! move), and a horizontal one with 1×3 kernels. Gates are tanh(a)·σ(b).
+//! The context of a row of the grid sees the rows above it and the row itself. There are two
+//! streams:
+//!
+//! - a vertical one with 3×3 kernels whose last row is masked. They are stored as 2×3 kernels, so
+//!   that masked weights do not exist and cannot change;
+//! - a horizontal one with 1×3 kernels.
+//!
+//! Gates are tanh(a)·σ(b).
 
 use gim_core::activations::Shape;
 use gim_core::kernels::vector::{add_scaled, sigmoid, tanh};
@@ -44,7 +49,8 @@ pub struct PixelCnn<F: Scalar> {
     out: Conv2d<F>,
 }
 
-/// What backward needs of a layer, as parts of one slice: inputs of both streams, pre-activations, gated horizontal stream.
+/// What the backward pass needs of a layer: inputs of both streams, pre-activations and the gated
+/// horizontal stream.
 struct Kept<'a, F> {
     v: &'a [F],
     h: &'a [F],
@@ -56,7 +62,8 @@ struct Kept<'a, F> {
     gated: &'a [F],
 }
 
-/// Numbers per position and channel that a layer keeps: v, h, two vertical and one horizontal pre-activation, gated.
+/// Values per position and channel that a layer keeps: v, h, two vertical and one horizontal
+/// pre-activation, gated.
 const KEPT: usize = 9;
 
 impl<'a, F> Kept<'a, F> {
@@ -101,7 +108,8 @@ impl<F: Scalar> PixelCnn<F> {
         self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out])
     }
 
-    /// `n_layers` gated layers and a 1×1 convolution. Weights from U(±1/√fan_in) of the kernels that are used.
+    /// `n_layers` gated layers and a 1×1 convolution. Weights from U(±1/√fan_in) of the kernels
+    /// that are used.
     ///
     /// # Errors
     /// When a size or the number of layers is zero.
@@ -110,13 +118,14 @@ impl<F: Scalar> PixelCnn<F> {
             return Err(Error::config("network.context_layers", "a PixelCNN of no layers", "use 1 or more"));
         }
         let mut item = key.item;
-        let mut conv = |c_in: usize, c_out: usize, kernel: [usize; 2], padding: [usize; 4], name: &str| {
-            let config = Conv2dConfig { c_in, c_out, kernel, stride: 1, padding, relu: false };
-            item += 2;
-            let mut conv = Conv2d::new(config, key.with_item(item))?;
-            conv.visit(&mut |p| p.name = format!("{name}.{}", p.name));
-            Ok::<_, gim_core::Error>(conv)
-        };
+        let mut conv =
+            |in_channels: usize, out_channels: usize, kernel_size: [usize; 2], padding: [usize; 4], name: &str| {
+                let config = Conv2dConfig { in_channels, out_channels, kernel_size, stride: 1, padding, relu: false };
+                item += 2;
+                let mut conv = Conv2d::new(config, key.with_item(item))?;
+                conv.visit(&mut |p| p.name = format!("{name}.{}", p.name));
+                Ok::<_, gim_core::Error>(conv)
+            };
         let (c, point, none) = (channels, [1, 1], [0; 4]);
         let mut layers = Vec::new();
         for i in 0..n_layers {
@@ -260,6 +269,6 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().c_in))).sum()
+        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().in_channels))).sum()
     }
 }

@@ -1,4 +1,5 @@
-//! Pre-activation residual blocks without normalisation (He et al. 2016, "Identity mappings"; Löwe et al. 2019, §4.1).
+//! Pre-activation residual blocks without normalization (He et al. 2016, "Identity mappings"; Löwe
+//! et al. 2019, §4.1).
 
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::Store;
@@ -10,13 +11,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
 
-/// What a block is made of.
+/// The kinds of residual blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockKind {
-    /// 1×1, 3×3 (with the stride), 1×1 to four times the width: ResNet-50.
+    /// Convolutions 1×1, 3×3 (with the stride) and 1×1 (to four times the width): ResNet-50.
     Bottleneck,
-    /// Two 3×3: ResNet-34.
+    /// Two convolutions 3×3: ResNet-34.
     Basic,
 }
 
@@ -30,9 +31,12 @@ impl BlockKind {
     }
 }
 
-/// y = f(max(0, x)) + shortcut: x (N, H, W, C) → y (N, ⌈H/s⌉, ⌈W/s⌉, O), O = [`BlockKind::channels`] of the width. f is a chain of
-/// convolutions with a ReLU before each. The shortcut is x itself, or a 1×1 convolution of max(0, x) where stride s or channels
-/// change. No ReLU at the end.
+/// y = f(max(0, x)) + shortcut: x (N, H, W, C) → y (N, ⌈H/s⌉, ⌈W/s⌉, O), O =
+/// [`BlockKind::channels`] of the width.
+///
+/// f is a chain of convolutions with a ReLU before each, and none after the last. The shortcut is x
+/// itself; when the stride s is not 1 or the number of channels changes, it is a 1×1 convolution of
+/// max(0, x).
 pub struct Residual<F: Scalar> {
     kind: BlockKind,
     convs: Vec<Conv2d<F>>,
@@ -40,20 +44,20 @@ pub struct Residual<F: Scalar> {
 }
 
 impl<F: Scalar> Residual<F> {
-    /// A block from `c_in` channels to those of `width`.
+    /// A block from `in_channels` channels to those of `width`.
     ///
     /// # Errors
     /// When a size is zero.
-    pub fn new(kind: BlockKind, c_in: usize, width: usize, stride: usize, key: Key) -> Result<Self> {
-        let c_out = kind.channels(width);
+    pub fn new(kind: BlockKind, in_channels: usize, width: usize, stride: usize, key: Key) -> Result<Self> {
+        let out_channels = kind.channels(width);
         let configs = match kind {
             BlockKind::Bottleneck => vec![
-                Conv2dConfig::square(c_in, width, 1, 1),
+                Conv2dConfig::square(in_channels, width, 1, 1),
                 Conv2dConfig::square(width, width, 3, stride),
-                Conv2dConfig::square(width, c_out, 1, 1),
+                Conv2dConfig::square(width, out_channels, 1, 1),
             ],
             BlockKind::Basic => {
-                vec![Conv2dConfig::square(c_in, width, 3, stride), Conv2dConfig::square(width, width, 3, 1)]
+                vec![Conv2dConfig::square(in_channels, width, 3, stride), Conv2dConfig::square(width, width, 3, 1)]
             }
         };
         let make = |(i, config): (usize, Conv2dConfig)| {
@@ -62,8 +66,8 @@ impl<F: Scalar> Residual<F> {
             Ok(conv)
         };
         let convs = configs.into_iter().enumerate().map(make).collect::<Result<Vec<_>>>()?;
-        let shortcut = if stride != 1 || c_in != c_out {
-            let config = Conv2dConfig::square(c_in, c_out, 1, stride).after_relu();
+        let shortcut = if stride != 1 || in_channels != out_channels {
+            let config = Conv2dConfig::square(in_channels, out_channels, 1, stride).after_relu();
             let mut conv = Conv2d::new(config, key.with_item(key.item + 8))?;
             conv.visit(&mut |p| p.name = format!("shortcut.{}", p.name));
             Some(conv)
@@ -113,17 +117,18 @@ impl<F: Scalar> Residual<F> {
         }
     }
 
-    /// Whether the first convolution's output has more positions than everything after it.
+    /// Whether the first convolution's output has more positions than all later activations.
     fn opens_wide(&self) -> bool {
         self.convs[0].config().stride == 1 && self.convs[1..self.convs.len() - 1].iter().any(|c| c.config().stride > 1)
     }
 
-    /// Output of convolution `i`, which is not the last: after the next one's ReLU, since that and every gradient see only this.
+    /// Output of convolution `i`, which is not the last, after the ReLU of the next one. Nothing else
+    /// reads it without the ReLU.
     fn hidden(&self, i: usize, x: &[F], shape: Shape, h: &mut [F], work: Work<'_, F>) {
         self.convs[i].apply(x, shape, h, Store::Overwrite, |_, _, h| h.iter_mut().for_each(|h| *h = relu(*h)), work);
     }
 
-    /// The first convolution's output, where it is made in every pass instead of kept: `kept` numbers are too few for all.
+    /// Recomputes the first convolution's output, when the `kept` values do not include it.
     fn wide(&self, x: &[F], shapes: &[Shape], kept: usize, work: Work<'_, F>) -> Option<Buffer<F>> {
         let hidden: usize = shapes[1..self.convs.len()].iter().map(Shape::len).sum();
         (kept < hidden).then(|| {
@@ -153,15 +158,16 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         };
         let stride = self.convs.iter().map(|c| c.config().stride).product::<usize>();
         let stride = if stride > 1 { format!(", /{stride}") } else { String::new() };
-        format!("{name} {} → {}{stride}", first.c_in, last.c_out)
+        format!("{name} {} → {}{stride}", first.in_channels, last.out_channels)
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
         self.convs.iter().try_fold(x, |x, c| c.output(x))
     }
 
-    /// Outputs of all convolutions but the last: recomputing them would cost a third of the arithmetic. That of a 1×1 in front of
-    /// a stride is the exception: as large as the others of its stage together, and a sixth of its block's arithmetic.
+    /// Outputs of all convolutions but the last: recomputing them would cost a third of the
+    /// arithmetic. That of a 1×1 in front of a stride is the exception: as large as the others of
+    /// its stage together, and a sixth of its block's arithmetic.
     fn kept(&self, x: Shape, sparing: bool) -> usize {
         let shapes = self.planned(x);
         let first = 1 + usize::from(sparing && self.opens_wide());

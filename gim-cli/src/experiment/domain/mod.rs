@@ -1,163 +1,53 @@
-//! What differs between sound and pictures, behind one interface: corpus, network, training batches, features.
+//! What differs between audio and vision: dataset, model, and what figures say of them.
 
 mod audio;
+mod dataset;
+mod figures;
+mod model;
 mod vision;
 
+use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::loader::LoaderStats;
-use gim_core::optim::OptimizerConfig;
-use gim_core::stack::Stack;
-use gim_core::{Error, Pool, Result};
-use gim_eval::{LabelSpec, Split};
-use ndarray::Array2;
-use serde::Serialize;
+use gim_core::{Error, Result};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use audio::{AudioConfig, AudioData};
-pub use vision::{View, VisionConfig, VisionData};
+pub use dataset::{DatasetSpec, Extracted, Extractor, Feed};
+pub use figures::FigureSpec;
+pub use model::ModelSpec;
+pub use vision::{VisionConfig, VisionData};
 
-use crate::experiment::config::TrainConfig;
-
-/// Training batches.
-pub trait Feed {
-    /// What the user should know about the data.
-    fn notes(&self) -> Vec<String>;
-
-    /// Folder and digest of the corpus.
-    fn corpus(&self) -> (&Path, &str);
-
-    /// Steps of an epoch.
-    fn epoch_len(&self) -> u64;
-
-    /// The input of the next step, stored as `layout`, and its labels (−1 unknown), if there are any.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)>;
-
-    /// Waits and memory so far.
-    fn stats(&self) -> LoaderStats;
+/// Which domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DomainKind {
+    /// Speech.
+    #[default]
+    Audio,
+    /// Images.
+    Vision,
 }
 
-/// Features and labels of an item.
-pub struct Extracted {
-    /// Its name.
-    pub id: String,
-    /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's modules and the input itself.
-    pub groups: Vec<Array2<f32>>,
-    /// Labels in the order of [`Extractor::labels`].
-    pub labels: Vec<Vec<i32>>,
+impl DomainKind {
+    /// All domains, in the order of tables and figures.
+    pub const ALL: [Self; 2] = [Self::Audio, Self::Vision];
 }
 
-/// Features of a whole corpus.
-pub trait Extractor {
-    /// Items to extract, in order.
-    fn items(&self) -> &[(usize, Split)];
-
-    /// Name of an item.
-    fn id(&self, item: usize) -> String;
-
-    /// Items handled at a time.
-    fn batch(&self) -> usize {
-        1
+impl Display for DomainKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audio => "audio",
+            Self::Vision => "vision",
+        })
     }
-
-    /// Kinds of labels.
-    fn labels(&self) -> Vec<LabelSpec>;
-
-    /// Digest of the corpus.
-    fn digest(&self) -> &str;
-
-    /// Folder of the corpus.
-    fn root(&self) -> &Path;
-
-    /// What an item is called in messages.
-    fn noun(&self) -> &'static str;
-
-    /// Features of some items by a stack and, as baselines, by the random one and the input itself; `None` for an item that
-    /// is too short.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    fn extract(
-        &mut self,
-        items: &[usize],
-        trained: &mut Stack<f32>,
-        random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>>;
 }
-
-/// What a domain's configuration can do.
-pub trait Experiment {
-    /// Name in configuration and tables.
-    fn name(&self) -> &'static str;
-
-    /// Names of the probes' tasks.
-    fn tasks(&self) -> &'static [&'static str];
-
-    /// Group of feature files that holds the input itself.
-    fn baseline(&self) -> &'static str;
-
-    /// Shape of a batch as the stack takes it.
-    ///
-    /// # Errors
-    /// When pictures are too small for their patches.
-    fn input(&self, batch: usize) -> Result<Shape>;
-
-    /// The stack at its initial weights.
-    ///
-    /// # Errors
-    /// When a setting cannot be used.
-    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>>;
-
-    /// Opens the corpus and starts making batches from step `first` on.
-    ///
-    /// # Errors
-    /// When the corpus cannot be used.
-    fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>>;
-
-    /// Opens the corpus for features.
-    ///
-    /// # Errors
-    /// When the corpus cannot be used.
-    fn extractor(&self) -> Result<Box<dyn Extractor>>;
-
-    /// Folder of the corpus.
-    ///
-    /// # Errors
-    /// When there is none.
-    fn folder(&self) -> Result<PathBuf>;
-
-    /// Labels of a batch for measurements without a corpus: class 0 everywhere; none without supervision.
-    fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
-
-    /// Negatives of the loss; none of a loss that has labels.
-    fn negatives(&self) -> Option<usize>;
-
-    /// The input in words, for the schematic.
-    fn input_name(&self) -> String;
-
-    /// The network's size in words.
-    fn size_name(&self) -> String;
-
-    /// The method: how the network is cut.
-    fn method(&self) -> String;
-
-    /// Sections of the configuration, as TOML.
-    fn sections(&self) -> [(&'static str, String); 3];
-}
-
-/// Names of the domains.
-pub const DOMAINS: [&str; 2] = ["audio", "vision"];
 
 /// A domain's part of a configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Sections<D, N, L> {
-    /// The corpus, and how it is looked at.
+    /// The dataset, and how it is cut.
     pub data: D,
     /// The network.
     pub network: N,
@@ -190,18 +80,7 @@ pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, na
     let Some(value) = table.remove(name) else { return Ok(T::default()) };
     value
         .try_into()
-        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "mend the value"))
-}
-
-/// Name of a method in figures.
-fn method(end_to_end: bool, labels: bool) -> String {
-    match (end_to_end, labels) {
-        (false, false) => "Greedy InfoMax",
-        (true, false) => "CPC",
-        (false, true) => "Greedy supervised",
-        (true, true) => "Supervised",
-    }
-    .into()
+        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "fix the value"))
 }
 
 /// Any part of a configuration as TOML.
@@ -209,52 +88,89 @@ pub(crate) fn text(part: &impl Serialize) -> String {
     toml::to_string(part).unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"))
 }
 
-/// Sound or pictures.
+/// The configuration of one domain.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Domain {
-    /// Sound.
+    /// Speech.
     Audio(AudioConfig),
-    /// Pictures.
+    /// Images.
     Vision(VisionConfig),
 }
 
 impl Default for Domain {
     fn default() -> Self {
-        Self::Audio(AudioConfig::default())
+        DomainKind::default().into()
+    }
+}
+
+impl From<DomainKind> for Domain {
+    /// The default configuration of a domain: the paper's.
+    fn from(kind: DomainKind) -> Self {
+        match kind {
+            DomainKind::Audio => Self::Audio(AudioConfig::default()),
+            DomainKind::Vision => Self::Vision(VisionConfig::default()),
+        }
     }
 }
 
 impl Domain {
-    /// The default configuration of a domain.
+    /// The sections of a domain, taken out of a configuration's table.
     ///
     /// # Errors
-    /// When there is no such domain.
-    pub fn named(name: &str) -> Result<Self> {
-        match name {
-            "audio" => Ok(Self::Audio(AudioConfig::default())),
-            "vision" => Ok(Self::Vision(VisionConfig::default())),
-            _ => Err(Error::config("domain", format_args!("there is no `{name}`"), "use audio or vision")),
+    /// When a value is wrong.
+    pub(crate) fn take(kind: DomainKind, table: &mut toml::Table) -> Result<Self> {
+        Ok(match kind {
+            DomainKind::Audio => Self::Audio(AudioConfig::take(table)?),
+            DomainKind::Vision => Self::Vision(VisionConfig::take(table)?),
+        })
+    }
+
+    /// Which domain it is.
+    pub fn kind(&self) -> DomainKind {
+        match self {
+            Self::Audio(_) => DomainKind::Audio,
+            Self::Vision(_) => DomainKind::Vision,
         }
     }
 
-    /// Whether items are utterances of known speakers.
-    pub fn has_speakers(&self) -> bool {
-        self.experiment().tasks().contains(&"speakers")
-    }
-
-    /// Whatever the domain is.
-    pub fn experiment(&self) -> &dyn Experiment {
+    /// The dataset.
+    pub fn dataset(&self) -> &dyn DatasetSpec {
         match self {
             Self::Audio(a) => a,
             Self::Vision(v) => v,
         }
     }
+
+    /// The network and the loss of every module.
+    pub fn model(&self) -> &dyn ModelSpec {
+        match self {
+            Self::Audio(a) => a,
+            Self::Vision(v) => v,
+        }
+    }
+
+    /// Captions and images for figures.
+    pub fn figures(&self) -> &dyn FigureSpec {
+        match self {
+            Self::Audio(a) => a,
+            Self::Vision(v) => v,
+        }
+    }
+
+    /// Name and TOML of the sections `data`, `network` and `loss`.
+    pub fn sections(&self) -> [(&'static str, String); 3] {
+        match self {
+            Self::Audio(a) => a.to_toml(),
+            Self::Vision(v) => v.to_toml(),
+        }
+    }
 }
 
-/// What `data.path` says for the corpus in `data/`, whatever `GIM_DATA` is.
+/// Value of `data.path` for the dataset in `data/`, whether or not `GIM_DATA` is set.
 const EMBEDDED: &str = "embedded";
 
-/// A folder given by a setting, else by `GIM_DATA` (its part `name`, when it has one), else embedded in `data/`.
+/// The folder that a setting gives; else `GIM_DATA`, or its subfolder `name` when it has one; else
+/// the one embedded in `data/`.
 pub(crate) fn folder(path: &str, name: &str, embedded: &str) -> Result<PathBuf> {
     if !path.is_empty() && path != EMBEDDED {
         return Ok(PathBuf::from(path));
@@ -269,4 +185,26 @@ pub(crate) fn folder(path: &str, name: &str, embedded: &str) -> Result<PathBuf> 
     places.into_iter().find(|p| p.is_dir()).ok_or_else(|| {
         Error::config("data.path", "no corpus is given and the embedded one is not here", "set data.path or GIM_DATA")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_written_as_they_are_read() {
+        for kind in DomainKind::ALL {
+            let value = toml::Value::try_from(kind).unwrap();
+            assert_eq!(value.as_str(), Some(kind.to_string().as_str()));
+            assert_eq!(value.try_into::<DomainKind>().unwrap(), kind);
+            assert_eq!(Domain::from(kind).kind(), kind);
+        }
+    }
+
+    #[test]
+    fn each_domain_offers_its_own_figures() {
+        let [audio, vision] = DomainKind::ALL.map(Domain::from);
+        assert!(audio.dataset().has_speakers() && !vision.dataset().has_speakers());
+        assert!(audio.figures().center_crops().unwrap().is_none());
+    }
 }

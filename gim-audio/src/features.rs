@@ -1,0 +1,150 @@
+//! Features of utterances on the 10 ms grid of the phone labels.
+//!
+//! Label n is made from samples 160 n .. 160 n + 400. Its features are the mean of the frames whose
+//! receptive fields are centered within half a label of the label's center: samples 160 n + 119.5
+//! .. 160 n + 279.5. See [`crate::geometry`].
+
+use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::module::Mode;
+use gim_core::stack::Stack;
+use gim_core::{Pool, Result};
+use ndarray::Array2;
+
+use crate::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames};
+use crate::mfcc::{Mfcc, MfccConfig};
+use crate::network::{NetworkConfig, NetworkKind};
+
+/// Computes the features of an utterance in every module of a stack, and its MFCCs as a baseline.
+pub struct FeatureExtractor {
+    /// Receptive field of each convolution's frames.
+    fields: Vec<ReceptiveField>,
+    mode: Mode,
+    mfcc: Mfcc,
+}
+
+impl FeatureExtractor {
+    /// An extractor for stacks of this network. An end-to-end module gives the features of each of
+    /// its layers, so that depths can be compared with those of a stack of modules.
+    ///
+    /// # Errors
+    /// When the network's convolutions cannot be built.
+    pub fn new(network: &NetworkConfig) -> Result<Self> {
+        let convs = network.convs()?;
+        Ok(Self {
+            fields: (1..=convs.len()).map(|n| ReceptiveField::of(&convs[..n])).collect(),
+            mode: if network.kind == NetworkKind::Cpc { Mode::Inspect } else { Mode::Eval },
+            mfcc: Mfcc::new(MfccConfig::default())?,
+        })
+    }
+
+    /// Layouts of a stack's activations for an utterance of `samples`; `None` when the utterance is
+    /// shorter than a label's window (400 samples) or than the stack needs.
+    pub fn layouts(&self, stack: &Stack<f32>, samples: usize) -> Option<Vec<Layout>> {
+        if samples < LABEL_WINDOW {
+            return None;
+        }
+        stack.layouts(Shape::sequence(1, samples, 1)).ok()
+    }
+
+    /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each
+    /// module or, inside an end-to-end module, layer. `layouts` are [`Self::layouts`] of a stack of
+    /// the same network.
+    pub fn features(
+        &self,
+        stack: &mut Stack<f32>,
+        layouts: &[Layout],
+        waveform: &[f32],
+        pool: &Pool<f32>,
+    ) -> Vec<Array2<f32>> {
+        let labels = label_frames(waveform.len());
+        let x = Activations::from_slice(layouts[0], waveform, pool).detach();
+        let mut out = Vec::new();
+        stack.visit_features(x, layouts, self.mode, |view| {
+            // A context network has a frame for each frame of the last convolution.
+            let field = &self.fields[out.len().min(self.fields.len() - 1)];
+            out.push(on_label_grid(view.features, field, labels));
+        });
+        out
+    }
+
+    /// waveform (samples), standardized → MFCCs with Δ and ΔΔ ([`label_frames`]`(samples)`, 39).
+    pub fn mfcc(&self, waveform: &[f32]) -> Array2<f32> {
+        self.mfcc.compute(waveform)
+    }
+}
+
+/// frames (1, L, C) → (`labels`, C): the mean of the frames centered within half a label of each
+/// label's center. A label without such a frame takes the next one, or the last.
+///
+/// # Panics
+/// When there are labels but no frames.
+pub fn on_label_grid(frames: &Activations<f32>, field: &ReceptiveField, labels: usize) -> Array2<f32> {
+    let (n_frames, channels) = (frames.shape().steps, frames.shape().channels);
+    let (hop, values) = (field.hop as f64, frames.item(0));
+    let label_center = |n: usize| (LABEL_HOP * n) as f64 + (LABEL_WINDOW as f64 - 1.0) / 2.0;
+    let half = LABEL_HOP as f64 / 2.0;
+    // The first frame centered at or after a sample.
+    let first = |sample: f64| ((sample - field.center) / hop).ceil().max(0.0) as usize;
+    let mut out = Array2::zeros((labels, channels));
+    for (n, mut row) in out.outer_iter_mut().enumerate() {
+        let (from, to) = (first(label_center(n) - half), first(label_center(n) + half));
+        let from = from.min(n_frames - 1);
+        let to = to.clamp(from + 1, n_frames);
+        for f in from..to {
+            row.iter_mut().zip(&values[f * channels..]).for_each(|(r, v)| *r += *v);
+        }
+        row /= (to - from) as f32;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::PAPER_STACK;
+
+    /// Frames whose value is the sample at their center must land on the label made there, to half
+    /// a hop, in every module.
+    #[test]
+    fn frames_land_on_the_label_of_their_time() {
+        let samples = 20_480;
+        let mut frames = samples;
+        for (n, conv) in PAPER_STACK.iter().enumerate() {
+            frames = (frames + 2 * conv.padding - conv.kernel_size) / conv.stride + 1;
+            let field = ReceptiveField::of(&PAPER_STACK[..=n]);
+            let hop = field.hop as f64;
+            let centers: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + field.center) as f32).collect();
+            let layout = Layout::dense(Shape::sequence(1, frames, 1));
+            let a = Activations::from_slice(layout, &centers, &Pool::new());
+            let labels = on_label_grid(&a, &field, label_frames(samples));
+            for (label, at) in labels.iter().enumerate() {
+                let center = 160.0 * label as f64 + 199.5;
+                assert!((f64::from(*at) - center).abs() <= hop / 2.0, "module {}, label {label}: {at}", n + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn features_and_baseline_have_a_row_for_each_label() {
+        let network = NetworkConfig { width: 4, context: 3, ..NetworkConfig::default() };
+        let loss = crate::network::LossConfig { negatives: 2, ..Default::default() };
+        let pool = Pool::new();
+        let build = |network: &NetworkConfig| {
+            network.build(&loss, None, &gim_core::optim::OptimizerConfig::default(), 1, &pool).unwrap()
+        };
+        let waveform: Vec<f32> = (0..4_000).map(|i| (i as f32 * 0.05).sin()).collect();
+        let labels = label_frames(waveform.len());
+        for (kind, dims) in [(NetworkKind::SeparateContext, [4, 4, 4, 4, 4, 3]), (NetworkKind::Cpc, [4, 4, 4, 4, 4, 3])]
+        {
+            let network = NetworkConfig { kind, ..network.clone() };
+            let extractor = FeatureExtractor::new(&network).unwrap();
+            let mut stack = build(&network);
+            let layouts = extractor.layouts(&stack, waveform.len()).unwrap();
+            let features = extractor.features(&mut stack, &layouts, &waveform, &pool);
+            let shapes: Vec<_> = features.iter().map(|f| f.dim()).collect();
+            assert_eq!(shapes, dims.map(|d| (labels, d)), "{kind:?}");
+            assert_eq!(extractor.mfcc(&waveform).dim(), (labels, 39));
+            assert_eq!(extractor.layouts(&stack, 399), None);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! What a domain knows of its dataset: where it lies, its training batches, its features and
+//! labels.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gim_core::activations::{Activations, Layout};
+use gim_core::data::loader::LoaderStats;
+use gim_core::stack::Stack;
+use gim_core::{Pool, Result};
+use gim_eval::{LabelSpec, Split};
+use ndarray::Array2;
+
+use crate::experiment::config::TrainConfig;
+
+/// The dataset of a configuration.
+pub trait DatasetSpec {
+    /// Folder of the dataset.
+    ///
+    /// # Errors
+    /// When no folder is given and the embedded dataset is not there.
+    fn folder(&self) -> Result<PathBuf>;
+
+    /// Names of the tasks that probes can be trained for.
+    fn tasks(&self) -> &'static [&'static str];
+
+    /// Whether items are utterances of known speakers.
+    fn has_speakers(&self) -> bool {
+        self.tasks().contains(&"speakers")
+    }
+
+    /// Opens the dataset and starts making the batches of steps `first`, `first + 1`, …
+    ///
+    /// # Errors
+    /// When the dataset cannot be used.
+    fn batches(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>>;
+
+    /// Opens the dataset for features.
+    ///
+    /// # Errors
+    /// When the dataset cannot be used.
+    fn extractor(&self) -> Result<Box<dyn Extractor>>;
+
+    /// Labels of a batch for measurements without a dataset: class 0 everywhere; empty without
+    /// supervision.
+    fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
+}
+
+/// Training batches.
+pub trait Feed {
+    /// What the user should know about the data.
+    fn notes(&self) -> Vec<String>;
+
+    /// Folder and digest of the dataset.
+    fn corpus(&self) -> (&Path, &str);
+
+    /// Steps of an epoch.
+    fn epoch_len(&self) -> u64;
+
+    /// The input of the next step, stored as `layout`, and its labels (−1 unknown), if there are
+    /// any.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)>;
+
+    /// Waits and memory so far.
+    fn stats(&self) -> LoaderStats;
+}
+
+/// Features and labels of an item.
+pub struct Extracted {
+    /// Its name.
+    pub id: String,
+    /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's
+    /// modules and the input itself.
+    pub groups: Vec<Array2<f32>>,
+    /// Labels in the order of [`Extractor::labels`].
+    pub labels: Vec<Vec<i32>>,
+}
+
+/// Features of a whole dataset.
+pub trait Extractor {
+    /// Items to extract, in order: index into the dataset, and split.
+    fn items(&self) -> &[(usize, Split)];
+
+    /// Name of an item.
+    fn id(&self, item: usize) -> String;
+
+    /// Items handled at a time.
+    fn batch(&self) -> usize {
+        1
+    }
+
+    /// Kinds of labels.
+    fn labels(&self) -> Vec<LabelSpec>;
+
+    /// Group of feature files that holds the input itself.
+    fn baseline(&self) -> &'static str;
+
+    /// Digest of the dataset.
+    fn digest(&self) -> &str;
+
+    /// Folder of the dataset.
+    fn root(&self) -> &Path;
+
+    /// What an item is called in messages.
+    fn noun(&self) -> &'static str;
+
+    /// Features of some items by a stack and, as baselines, by the random one and the input itself;
+    /// `None` for an item that is too short.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn extract(
+        &mut self,
+        items: &[usize],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>>;
+}

@@ -1,0 +1,38 @@
+//! What a domain adds to figures: captions, and the images it can show.
+
+use gim_core::Result;
+use gim_vision::features::CenterCrops;
+
+/// What the figures of a configuration need of its domain.
+pub trait FigureSpec {
+    /// The input in words, for the network's schematic.
+    fn input_name(&self) -> String;
+
+    /// The network's size in words.
+    fn size_name(&self) -> String;
+
+    /// The method: how the network is cut, and what it learns from.
+    fn method(&self) -> String;
+
+    /// Name of the paper's corpus in the table of reported values.
+    fn paper_corpus(&self) -> &'static str;
+
+    /// The dataset's images as features see them; `None` where items are not images.
+    ///
+    /// # Errors
+    /// When the dataset cannot be used.
+    fn center_crops(&self) -> Result<Option<CenterCrops>> {
+        Ok(None)
+    }
+}
+
+/// Name of a method in figures.
+pub(super) fn method(end_to_end: bool, labels: bool) -> String {
+    match (end_to_end, labels) {
+        (false, false) => "Greedy InfoMax",
+        (true, false) => "CPC",
+        (false, true) => "Greedy supervised",
+        (true, true) => "Supervised",
+    }
+    .into()
+}

@@ -1,0 +1,24 @@
+//! What a domain knows of its model: the network and the loss of every module.
+
+use gim_core::activations::Shape;
+use gim_core::optim::OptimizerConfig;
+use gim_core::stack::Stack;
+use gim_core::{Pool, Result};
+
+/// The model of a configuration.
+pub trait ModelSpec {
+    /// Shape of a batch as the stack takes it.
+    ///
+    /// # Errors
+    /// When images are too small for their patches.
+    fn input(&self, batch: usize) -> Result<Shape>;
+
+    /// The stack at its initial weights.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>>;
+
+    /// Negatives of a contrastive loss; `None` for a loss that has labels.
+    fn negatives(&self) -> Option<usize>;
+}
