@@ -179,7 +179,7 @@ pub fn train(modes: &[Mode], steps: u64) -> Result<Vec<Vec<f64>>> {
 /// Mean loss of each module over the first and the last ten of 80 steps.
 pub fn run() -> Result<Vec<[f64; 2]>> {
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
-    Ok(train(&[Mode::Learn; CONVS.len()], 80)?.iter().map(|l| [mean(&l[..10]), mean(&l[l.len() - 10..])]).collect())
+    Ok(train(&[Mode::Train; CONVS.len()], 80)?.iter().map(|l| [mean(&l[..10]), mean(&l[l.len() - 10..])]).collect())
 }
 
 fn main() -> Result<()> {

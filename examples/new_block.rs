@@ -182,7 +182,7 @@ pub fn run() -> Result<Vec<[f64; 2]>> {
     for step in 0..100 {
         let x = patches.cut(&loader.next_batch()?.data, pictures, layouts[0], &pool).detach();
         let packet = Packet { x, step, labels: Arc::from([]) };
-        step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Learn; MODULES], &mut |report| {
+        step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Train; MODULES], &mut |report| {
             losses[report.module - 1].push(report.loss.loss);
         })?;
     }

@@ -51,7 +51,7 @@ fn clapp_loss_falls_in_every_module() {
 /// A loss from outside is as isolated as those inside: bit for bit, a module does not feel what lies above it.
 #[test]
 fn clapp_modules_are_isolated() {
-    let (alone, below) = (clapp_loss::train(&[Mode::Learn], 5), clapp_loss::train(&[Mode::Learn; 3], 5));
+    let (alone, below) = (clapp_loss::train(&[Mode::Train], 5), clapp_loss::train(&[Mode::Train; 3], 5));
     assert_eq!(alone.unwrap()[0], below.unwrap()[0]);
 }
 

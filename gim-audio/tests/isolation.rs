@@ -41,7 +41,7 @@ fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
         let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
         let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Learn; modules], &mut |_| {}).unwrap();
+        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Train; modules], &mut |_| {}).unwrap();
     }
     let mut found = Vec::new();
     stack.modules_mut()[4].params().visit(&mut |p| {
@@ -73,7 +73,7 @@ fn after_three_steps(scaled: usize) -> Vec<Vec<Vec<f32>>> {
         let sound: Vec<f32> = uniform(4 * SOUND, step).iter().map(|x| *x as f32).collect();
         let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
+        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
     }
     weights(&mut stack)
 }
@@ -103,7 +103,7 @@ fn modules_give_what_they_say() {
         let mut x = Activations::from_slice(layouts[0], &vec![0.1f32; 2 * SOUND], &pool).detach();
         for (module, layout) in stack.modules_mut().iter_mut().zip(&layouts[1..]) {
             let said = module.shapes(x.shape()).unwrap();
-            module.forward(&x, *layout, Mode::Learn);
+            module.forward(&x, *layout, Mode::Train);
             let (output, features) = (module.output(), module.features());
             assert_eq!((output.shape(), features.shape()), (said.output, said.features), "{kind:?}");
             assert!(std::ptr::eq(module.layer_outputs().last().unwrap().1, features), "{kind:?}");
@@ -137,7 +137,7 @@ fn pipelined_modules_learn_the_same_bits() {
                     let mut from = std::mem::replace(&mut source, next);
                     let report = report.clone();
                     scope.spawn(move || {
-                        let turn = Turn { seed: 1, module: i + 1, mode: Mode::Learn, output: layouts[i + 1] };
+                        let turn = Turn { seed: 1, module: i + 1, mode: Mode::Train, output: layouts[i + 1] };
                         let mut observe = |r| report.send(r).unwrap();
                         run_module(&mut **module, &mut from, &mut sink, turn, &mut observe).unwrap();
                     });
@@ -151,7 +151,7 @@ fn pipelined_modules_learn_the_same_bits() {
             losses.extend(reports.iter());
         } else {
             for step in 0..batches.len() {
-                step_in_turn(&mut stack, &layouts, packet(step), 1, &[Mode::Learn; 6], &mut |r| losses.push(r))
+                step_in_turn(&mut stack, &layouts, packet(step), 1, &[Mode::Train; 6], &mut |r| losses.push(r))
                     .unwrap();
             }
         }
@@ -171,7 +171,7 @@ fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
         let sound = vec![0.1f32; 4 * SOUND];
         let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Learn; 6], &mut |_| {}).unwrap();
+        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
         after.push((pool.made(), pool.bytes(), pool.peak_bytes()));
     }
     after

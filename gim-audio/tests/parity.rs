@@ -302,7 +302,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
     let x = Activations::from_slice(layouts[0], &of(&raw), &pool).detach();
     let packet = Packet { x, step: 0, labels: Arc::from([]) };
     let mut reports = Vec::new();
-    step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Learn; 6], &mut |r| reports.push(r.loss)).unwrap();
+    step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Train; 6], &mut |r| reports.push(r.loss)).unwrap();
     (reports, kept.iter().map(|k| k.lock().unwrap().clone()).collect())
 }
 

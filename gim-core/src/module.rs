@@ -11,10 +11,12 @@ use crate::{Error, Pool, Result, Scalar};
 /// What a module is asked to do with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Forward, then learn from its own loss.
-    Learn,
-    /// Forward only.
-    Frozen,
+    /// Forward, then a training step on the module's own loss.
+    Train,
+    /// Forward only. Activations between layers are freed as soon as the next layer has read them.
+    Eval,
+    /// Forward only, with the outputs of all layers kept for [`Module::layer_outputs`].
+    Inspect,
 }
 
 /// A part of a network that learns by itself.
@@ -50,7 +52,7 @@ pub trait Module<F: Scalar>: Send {
     ///
     /// # Errors
     /// [`Error::Diverged`] when the loss is not finite; parameters are then untouched.
-    fn learn(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
+    fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
 
     /// Lets go of the batch: of output and features, and of the activations between layers. What a layer keeps within itself for a
     /// backward pass that does not come goes back to the pool at its next forward pass.
@@ -62,8 +64,8 @@ pub trait Module<F: Scalar>: Send {
     /// Parameters and optimiser at once, for checkpoints.
     fn state(&mut self) -> (&mut dyn Params<F>, &mut dyn Optimizer<F>);
 
-    /// Outputs of the layers inside, with their names, between a forward pass in [`Mode::Learn`] and what lets go of them
-    /// ([`Module::learn`], [`Module::release`]). The encoder's last one is as a probe sees it, read out; where there is any, the last
+    /// Outputs of the layers inside, with their names, between a forward pass in [`Mode::Train`] or [`Mode::Inspect`] and what lets go of them
+    /// ([`Module::train`], [`Module::release`]). The encoder's last one is as a probe sees it, read out; where there is any, the last
     /// is [`Module::features`].
     fn layer_outputs(&self) -> Vec<(String, &Activations<F>)>;
 
@@ -184,14 +186,19 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn forward(&mut self, x: &Detached<F>, layout: Layout, mode: Mode) {
         self.release();
-        let keep = if mode == Mode::Learn { Keep::ForBackward } else { Keep::Nothing };
+        // Nobody looks inside readout and context.
+        let (inner, keep) = match mode {
+            Mode::Train => (Keep::ForBackward, Keep::ForBackward),
+            Mode::Eval => (Keep::Nothing, Keep::Nothing),
+            Mode::Inspect => (Keep::Outputs, Keep::Nothing),
+        };
         let Learnable { encoder, readout, context, .. } = &mut self.learnable;
         let z = if encoder.is_empty() {
             // The identity's output is its input, gradient block included.
             x.clone()
         } else {
             let mut z = Activations::new(layout, &self.pool);
-            encoder.forward(x, &mut z, keep, &self.pool);
+            encoder.forward(x, &mut z, inner, &self.pool);
             z.detach()
         };
         if let Some(readout) = readout {
@@ -218,9 +225,9 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         self.c.as_ref().or(self.read.as_ref()).unwrap_or_else(|| self.z())
     }
 
-    fn learn(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport> {
+    fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport> {
         let pool = self.pool.clone();
-        let Some(z) = self.z.take() else { panic!("module {} learns before it has seen a batch", self.number) };
+        let Some(z) = self.z.take() else { panic!("module {} trains before it has seen a batch", self.number) };
         self.learnable.visit(&mut |p| p.attach_grad(&pool));
         let Learnable { encoder, readout, context, loss } = &mut self.learnable;
 

@@ -1,8 +1,20 @@
 //! Modules on top of each other.
 
-use crate::activations::{Layout, Shape};
-use crate::module::Module;
+use crate::activations::{Activations, Detached, Layout, Shape};
+use crate::kernels::on_pool_thread;
+use crate::module::{Mode, Module};
 use crate::{Result, Scalar};
+
+/// What [`Stack::visit_features`] shows: features of a module, or outputs of a layer inside one.
+#[derive(Debug)]
+pub struct FeatureView<'a, F: Scalar> {
+    /// One-based number of the module.
+    pub module: usize,
+    /// Zero-based index of the layer within the module, and its description; `None` for [`Module::features`].
+    pub layer: Option<(usize, String)>,
+    /// The values.
+    pub features: &'a Activations<F>,
+}
 
 /// Modules, each on the output of the one below.
 pub struct Stack<F: Scalar> {
@@ -42,5 +54,36 @@ impl<F: Scalar> Stack<F> {
         }
         layouts.reverse();
         Ok(layouts)
+    }
+
+    /// Runs `x` through all modules and shows `visit` their features, first module first.
+    ///
+    /// With [`Mode::Eval`], `visit` is called once for each module, with [`Module::features`]. With [`Mode::Inspect`] it is
+    /// called once for each of [`Module::layer_outputs`] of each module. `layouts` are [`Stack::layouts`] of `x`'s shape. A
+    /// module's activations are freed after its visit.
+    ///
+    /// # Panics
+    /// With [`Mode::Train`], which takes labels and a step.
+    pub fn visit_features(
+        &mut self,
+        mut x: Detached<F>,
+        layouts: &[Layout],
+        mode: Mode,
+        mut visit: impl FnMut(FeatureView<'_, F>),
+    ) {
+        assert_ne!(mode, Mode::Train, "features are visited in Mode::Eval or Mode::Inspect");
+        assert_eq!(layouts.len(), self.modules.len() + 1, "layouts of the input and of every module's output");
+        for (i, module) in self.modules.iter_mut().enumerate() {
+            on_pool_thread(|| module.forward(&x, layouts[i + 1], mode));
+            if mode == Mode::Inspect {
+                for (at, (name, features)) in module.layer_outputs().into_iter().enumerate() {
+                    visit(FeatureView { module: i + 1, layer: Some((at, name)), features });
+                }
+            } else {
+                visit(FeatureView { module: i + 1, layer: None, features: module.features() });
+            }
+            x = module.output();
+            module.release();
+        }
     }
 }

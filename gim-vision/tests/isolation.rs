@@ -38,7 +38,7 @@ fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
     for step in 0..2 {
         let pixels: Vec<F> = uniform(pictures.len(), step).into_iter().map(F::of).collect();
         let x = patches.cut(&pixels, pictures, layouts[0], &pool).detach();
-        let modes = vec![Mode::Learn; stack.modules().len()];
+        let modes = vec![Mode::Train; stack.modules().len()];
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |_| {}).unwrap();
     }

@@ -141,7 +141,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                 let before = if t > 0 { &past[at - h..] } else { &zeros };
                 let gates = match keep {
                     Keep::ForBackward => &mut self.saved[(item * steps + t) * 4 * h..][..4 * h],
-                    Keep::Nothing => &mut not_kept,
+                    Keep::Outputs | Keep::Nothing => &mut not_kept,
                 };
                 step(from_x, from_h, before, &mut now[..h], gates);
             }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use gim_core::activations::Activations;
-use gim_core::kernels::on_pool_thread;
 use gim_core::kernels::profile::{self, Kind};
 use gim_core::link::Packet;
 use gim_core::module::Mode;
@@ -123,7 +122,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         }
         let started = Instant::now();
         let mut last = started;
-        let mut x = Activations::from_slice(layouts[0], &sound, &pool).detach();
+        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
         let mut turn_ends = |module: usize| {
             if step >= 2 {
                 turns[module].push(last.elapsed().as_secs_f64());
@@ -131,16 +130,11 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
             last = Instant::now();
         };
         if features {
-            for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-                on_pool_thread(|| module.forward(&x, layouts[i + 1], Mode::Frozen));
-                x = module.output();
-                module.release();
-                turn_ends(i);
-            }
+            stack.visit_features(x, &layouts, Mode::Eval, |view| turn_ends(view.module - 1));
         } else {
             let packet = Packet { x, step: step as u64, labels: experiment.synthetic_labels(config.train.batch) };
-            let learn = vec![Mode::Learn; n];
-            step_in_turn(&mut stack, &layouts, packet, 1, &learn, &mut |r| turn_ends(r.module - 1))?;
+            let modes = vec![Mode::Train; n];
+            step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |r| turn_ends(r.module - 1))?;
         }
         if step >= 2 {
             times.push(started.elapsed().as_secs_f64());

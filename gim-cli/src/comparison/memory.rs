@@ -49,10 +49,10 @@ pub fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
     let experiment = config.domain.experiment();
     let n = experiment.build(&config.optimizer, config.train.seed, &Pool::new())?.modules().len();
     let together = if n == 1 { "end to end".to_owned() } else { "all modules".to_owned() };
-    let mut ways = vec![(together, vec![Mode::Learn; n])];
+    let mut ways = vec![(together, vec![Mode::Train; n])];
     if n > 1 {
         for k in 0..n {
-            let modes = (0..=k).map(|m| if m == k { Mode::Learn } else { Mode::Frozen }).collect();
+            let modes = (0..=k).map(|m| if m == k { Mode::Train } else { Mode::Eval }).collect();
             ways.push((format!("module {} alone", k + 1), modes));
         }
     }
@@ -101,7 +101,7 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
         // A frozen module has weights; one that learns has its optimiser's moments as well.
         .map(|(m, mode)| {
             let (params, optimizer) = m.state();
-            params.n_params() * if *mode == Mode::Learn { 1 + optimizer.moments().len() } else { 1 }
+            params.n_params() * if *mode == Mode::Train { 1 + optimizer.moments().len() } else { 1 }
         })
         .sum();
     Ok((pool.peak_bytes() as f64 / 1e6, numbers as f64 * 4.0 / 1e6))

@@ -238,7 +238,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
 
     let mut progress = Progress::resumed(first, total, "steps", show);
     let (mut sums, mut latest) = (vec![(0.0, 0.0, 0u64); modules], vec![f64::NAN; modules]);
-    let all = vec![Mode::Learn; modules];
+    let all = vec![Mode::Train; modules];
     for step in first..total {
         let (x, labels) = match feed.next(layouts[0], &pool) {
             Ok(batch) => batch,

@@ -49,12 +49,14 @@ impl<F: Scalar> Above<'_, F> {
     }
 }
 
-/// Whether what backward needs is kept.
+/// What a forward pass keeps besides its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
-    /// A backward pass will follow.
+    /// What backward needs: a backward pass will follow.
     ForBackward,
-    /// Features only.
+    /// Outputs of the layers in a chain, for inspection; nothing within a layer.
+    Outputs,
+    /// Nothing: only the output is wanted.
     Nothing,
 }
 

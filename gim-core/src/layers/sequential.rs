@@ -116,18 +116,19 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
         assert!(!self.is_empty(), "the identity has no output of its own");
         self.hidden.clear();
         let last = self.layers.len() - 1;
+        let within = if keep == Keep::Outputs { Keep::Nothing } else { keep };
         for i in 0..last {
             let layout = self.layout_at(i + 1, x.shape(), y.layout());
             let mut out = Activations::new(layout, pool);
             let input = if i == 0 { x } else { &self.hidden[self.hidden.len() - 1] };
-            self.layers[i].forward(input, &mut out, keep, pool);
+            self.layers[i].forward(input, &mut out, within, pool);
             if keep == Keep::Nothing {
                 self.hidden.clear();
             }
             self.hidden.push(out);
         }
         let input = if last == 0 { x } else { &self.hidden[self.hidden.len() - 1] };
-        self.layers[last].forward(input, y, keep, pool);
+        self.layers[last].forward(input, y, within, pool);
         if keep == Keep::Nothing {
             self.hidden.clear();
         }

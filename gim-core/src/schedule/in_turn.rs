@@ -38,5 +38,5 @@ pub fn step_in_turn<F: Scalar>(
 /// Which modules run and learn at a step of iterative training, where each module in turn learns for `steps_each` steps.
 pub fn iterative_modes(step: u64, steps_each: u64, modules: usize) -> Vec<Mode> {
     let learning = ((step / steps_each.max(1)) as usize).min(modules.saturating_sub(1));
-    (0..=learning).map(|m| if m == learning { Mode::Learn } else { Mode::Frozen }).collect()
+    (0..=learning).map(|m| if m == learning { Mode::Train } else { Mode::Eval }).collect()
 }

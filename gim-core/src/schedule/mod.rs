@@ -53,9 +53,9 @@ pub fn run_module<F: Scalar>(
     while let Some(Packet { x, step, labels }) = source.recv() {
         module.forward(&x, turn.output, turn.mode);
         sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels) });
-        if turn.mode == Mode::Learn {
+        if turn.mode == Mode::Train {
             let info = StepInfo { seed: turn.seed, step, module: turn.module as u32, labels: &labels };
-            let loss = module.learn(&x, info)?;
+            let loss = module.train(&x, info)?;
             observe(ModuleReport { module: turn.module, step, loss });
         }
         module.release();

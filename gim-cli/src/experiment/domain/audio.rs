@@ -12,8 +12,6 @@ use gim_audio::mfcc::{Mfcc, MfccConfig};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::data::loader::LoaderStats;
-use gim_core::kernels::on_pool_thread;
-use gim_core::link::Packet;
 use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
@@ -250,23 +248,13 @@ impl SoundExtractor {
         pool: &Pool<f32>,
     ) -> Vec<Array2<f32>> {
         let slots = label_frames(sound.len());
-        let mut packet =
-            Packet { x: Activations::from_slice(layouts[0], sound, pool).detach(), step: 0, labels: [].into() };
+        let x = Activations::from_slice(layouts[0], sound, pool).detach();
         let mut out = Vec::new();
         let fields = &self.fields;
-        for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let mode = if self.inside { Mode::Learn } else { Mode::Frozen };
-            on_pool_thread(|| module.forward(&packet.x, layouts[i + 1], mode));
-            if self.inside {
-                for (_, a) in module.layer_outputs() {
-                    out.push(on_label_grid(a, &fields[out.len().min(fields.len() - 1)], slots));
-                }
-            } else {
-                out.push(on_label_grid(module.features(), &fields[i.min(fields.len() - 1)], slots));
-            }
-            packet.x = module.output();
-            module.release();
-        }
+        let mode = if self.inside { Mode::Inspect } else { Mode::Eval };
+        stack.visit_features(x, layouts, mode, |view| {
+            out.push(on_label_grid(view.features, &fields[out.len().min(fields.len() - 1)], slots));
+        });
         out
     }
 }

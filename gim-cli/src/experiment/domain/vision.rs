@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::data::loader::LoaderStats;
-use gim_core::kernels::on_pool_thread;
 use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
@@ -153,23 +152,18 @@ impl View {
         }
         let shape = self.config.pictures(pictures.len());
         let layouts = stack.layouts(self.patches.shape(shape))?;
-        let mut x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
+        let x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
         let positions = layouts[0].shape.items;
         let inside = self.config.network.kind == NetworkKind::Cpc;
         let mut out = Vec::new();
-        for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let mode = if inside { Mode::Learn } else { Mode::Frozen };
-            on_pool_thread(|| module.forward(&x, layouts[i + 1], mode));
-            let mut keep = |a: &Activations<f32>| out.push(per_patch(a, positions));
-            if inside {
-                // As published, CPC is judged at its encoder: contexts see nothing below their row.
-                module.layer_outputs().into_iter().take(self.config.network.blocks.len()).for_each(|(_, a)| keep(a));
-            } else {
-                keep(module.features());
+        let mode = if inside { Mode::Inspect } else { Mode::Eval };
+        let stages = self.config.network.blocks.len();
+        stack.visit_features(x, &layouts, mode, |view| {
+            // As published, CPC is evaluated at its encoder: contexts see nothing below their row.
+            if view.layer.is_none_or(|(layer, _)| layer < stages) {
+                out.push(per_patch(view.features, positions));
             }
-            x = module.output();
-            module.release();
-        }
+        });
         Ok(out)
     }
 }
