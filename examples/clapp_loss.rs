@@ -13,7 +13,7 @@ use gim_audio::dataset::loader::{CropConfig, CropLoader};
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_core::activations::{Activations, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::kernels::vector::{add_scaled, dot};
 use gim_core::layers::Sequential;
 use gim_core::link::Packet;
@@ -90,7 +90,7 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
             let part = (k - 1) * channels * context..k * channels * context;
             let w = Mat::new(&weight[part.clone()], channels, context);
             let c = Mat::new(&contexts, rows, context);
-            gemm(c, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool); // q = W_k c, what is expected
+            matmul(c, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool); // q = W_k c, what is expected
             dq.fill(F::zero());
             let targets = per_item - k * shape.cols;
             let share = 1.0 / (self.ahead * shape.items * targets) as f64;
@@ -115,8 +115,8 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
             }
             // ∂/∂c = dq W and ∂/∂W = dqᵀ c: a loss adds to its parameters' gradients …
             let dq = Mat::new(&dq, rows, channels);
-            gemm(dq, w, MatMut::new(&mut dcontexts, rows, context), Store::Add, pool);
-            gemm(dq.t(), c, MatMut::new(&mut dweight[part], channels, context), Store::Add, pool);
+            matmul(dq, w, MatMut::new(&mut dcontexts, rows, context), Store::Add, pool);
+            matmul(dq.t(), c, MatMut::new(&mut dweight[part], channels, context), Store::Add, pool);
         }
         // … and overwrites those of z and c. Without c, z is both.
         if c.is_none() {

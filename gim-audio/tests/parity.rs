@@ -15,7 +15,7 @@ use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, L
 use gim_core::module::{LocalModule, Mode, Parts};
 use gim_core::optim::{Adam, AdamConfig, Optimizer};
 use gim_core::param::{Param, Params};
-use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, Recorded, Scene, WithinSequence};
+use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, PredictionGrid, Recorded, WithinSequence};
 use gim_core::schedule::step_in_turn;
 use gim_core::stack::Stack;
 use gim_core::testing::vectors::{Vectors, close, of, tolerance};
@@ -83,26 +83,26 @@ fn conv<F: Scalar>(c_in: usize, (taps, stride, padding): (usize, usize, usize)) 
     Box::new(Conv1d::new(Conv1dConfig { c_in, c_out: 8, taps, stride, padding }, key()).unwrap())
 }
 
-fn sampler(case: &Vectors, scene: &Scene) -> Box<dyn NegativeSampler> {
+fn sampler(case: &Vectors, grid: &PredictionGrid) -> Box<dyn NegativeSampler> {
     match case.n("method") {
         0 => {
-            let offsets = (1..=scene.ahead).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
+            let offsets = (1..=grid.ahead).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
             Box::new(Recorded(Exact::from_offsets(offsets)))
         }
-        1 => Box::new(Recorded(Permuted::from_permutations(scene, &case.ints("draw.perms")))),
+        1 => Box::new(Recorded(Permuted::from_permutations(grid, &case.ints("draw.perms")))),
         _ => Box::new(Recorded(WithinSequence::from_permutations(case.ints("draw.perms"), case.n("start_neg")))),
     }
 }
 
 /// The recorded frames of the negatives, which pin the samplers' arithmetic by themselves.
-fn check_rows(case: &Vectors, scene: &Scene, sampler: &dyn NegativeSampler) {
-    for k in [1, scene.ahead] {
+fn check_rows(case: &Vectors, grid: &PredictionGrid, sampler: &dyn NegativeSampler) {
+    for k in [1, grid.ahead] {
         let want = case.ints(&format!("draw.resolved_rows.k{k}"));
         let mut got = vec![0; want.len()];
-        sampler.negatives(scene, k, &mut got);
-        let (n, steps) = (scene.negatives, scene.context_steps(k));
-        for row in 0..scene.rows(k) {
-            let (step, item, _) = scene.place(row);
+        sampler.negatives(grid, k, &mut got);
+        let (n, steps) = (grid.negatives, grid.context_steps(k));
+        for row in 0..grid.rows(k) {
+            let (step, item, _) = grid.place(row);
             assert_eq!(got[row * n..(row + 1) * n], want[(item * steps + step) * n..][..n], "k {k}, row {row}");
         }
     }
@@ -126,7 +126,7 @@ fn module_case<F: Scalar>(name: &str) {
     if let Some(c) = &mut context {
         c.visit(&mut |p| p.name = format!("context.{}", p.name));
     }
-    let scene = Scene {
+    let grid = PredictionGrid {
         items: batch,
         steps: case.n("L_full"),
         cols: 1,
@@ -137,17 +137,17 @@ fn module_case<F: Scalar>(name: &str) {
         ahead: case.n("K"),
         negatives: case.n("N"),
     };
-    let sampler = sampler(&case, &scene);
-    check_rows(&case, &scene, &*sampler);
+    let sampler = sampler(&case, &grid);
+    check_rows(&case, &grid, &*sampler);
     let config = InfoNceConfig {
         channels: 8,
         context: if recurrent { case.n("H") } else { 8 },
-        ahead: scene.ahead,
-        negatives: scene.negatives,
-        window: Some(scene.window),
+        ahead: grid.ahead,
+        negatives: grid.negatives,
+        window: Some(grid.window),
         ..InfoNceConfig::default()
     };
-    let mut loss = InfoNce::<F>::new(config, sampler, key()).unwrap().with_fixed_start(scene.start);
+    let mut loss = InfoNce::<F>::new(config, sampler, key()).unwrap().with_fixed_start(grid.start);
     set(&case, "param.", &mut encoder);
     set(&case, "param.", &mut loss);
 
@@ -183,7 +183,7 @@ fn module_case<F: Scalar>(name: &str) {
     close("loss", &[report.loss], &case.floats("out.loss"), loss_tolerance);
     close("loss by k", loss.per_ahead(), &case.floats("out.loss_per_k"), loss_tolerance);
     let bounds = case.floats("out.accuracy_lo_hi_per_k");
-    let mean = |i: usize| bounds.iter().skip(i).step_by(2).sum::<f64>() / scene.ahead as f64;
+    let mean = |i: usize| bounds.iter().skip(i).step_by(2).sum::<f64>() / grid.ahead as f64;
     assert!(report.accuracy >= mean(0) - 1e-6 && report.accuracy <= mean(1) + 1e-6, "{report:?}");
 
     if let (Some(context), Some(c), Some(dc)) = (&mut context, &c, &mut dc) {
@@ -253,7 +253,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
     let modules = (0..6)
         .map(|i| {
             let window = lengths[i].min(128);
-            let scene = Scene {
+            let grid = PredictionGrid {
                 items: batch,
                 steps: lengths[i],
                 cols: 1,
@@ -264,7 +264,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
                 ahead,
                 negatives,
             };
-            let draws = Permuted::from_permutations(&scene, &case.ints(&format!("draw.{i}.perms")));
+            let draws = Permuted::from_permutations(&grid, &case.ints(&format!("draw.{i}.perms")));
             let context = (i == 5).then(|| gru(case.n("H"), true));
             let config = InfoNceConfig {
                 channels: 8,

@@ -1,7 +1,7 @@
 //! Every loss against finite differences, with every sampler; products against their definition; threads and bits.
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_naive};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul, matmul_naive};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::Params;
 use gim_core::sampler::{Direction, NAMES, Recorded, Targets, by_name};
@@ -194,11 +194,11 @@ fn product_error<F: Scalar>(m: usize, k: usize, n: usize, stride: usize, add: bo
     let mut c = vec![if add { F::one() } else { F::nan() }; m * n];
     let (left, right) = (Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
     let store = if add { Store::Add } else { Store::Overwrite };
-    gemm(left, right, MatMut::new(&mut c, m, n), store, &Pool::new());
+    matmul(left, right, MatMut::new(&mut c, m, n), store, &Pool::new());
     let wide = |x: &[F]| x.iter().map(|x| x.f64()).collect::<Vec<_>>();
     let (a, b) = (wide(&a), wide(&b));
     let start = f64::from(u8::from(add));
-    let want = gemm_naive(Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
+    let want = matmul_naive(Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
     farthest(&c, &want.iter().map(|w| w + start).collect::<Vec<_>>())
 }
 
@@ -224,13 +224,19 @@ fn deep_products_and_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut c = vec![f64::NAN; m * n];
         pool.install(|| {
-            gemm(Mat::new(&a, k, m).t(), Mat::new(&b, k, n), MatMut::new(&mut c, m, n), Store::Overwrite, &Pool::new());
+            matmul(
+                Mat::new(&a, k, m).t(),
+                Mat::new(&b, k, n),
+                MatMut::new(&mut c, m, n),
+                Store::Overwrite,
+                &Pool::new(),
+            );
         });
         c
     };
     let one = run(1);
     assert_eq!(one, run(2));
     assert_eq!(one, run(3));
-    let want = gemm_naive(Mat::new(&a, k, m).t(), Mat::new(&b, k, n));
+    let want = matmul_naive(Mat::new(&a, k, m).t(), Mat::new(&b, k, n));
     assert!(one.iter().zip(&want).all(|(c, w)| (c - w).abs() < 1e-9));
 }

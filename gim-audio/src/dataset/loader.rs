@@ -1,12 +1,12 @@
 //! Training batches made beside training.
 //!
 //! What is in a batch is a function of seed, epoch, step and place in the batch alone ([`CropPlan`]): not of the number of
-//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::loader`]'s.
+//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::Loader`]'s.
 
 use std::sync::Arc;
 
-pub use gim_core::data::loader::LoaderStats;
-use gim_core::data::loader::{Cache, EpochOrder, Loader, below};
+pub use gim_core::data::LoaderStats;
+use gim_core::data::{Cache, EpochOrder, Loader, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
@@ -204,7 +204,7 @@ impl CropLoader {
 
     /// Waits and memory so far.
     pub fn stats(&self) -> LoaderStats {
-        self.loader.stats(self.shared.clips.bytes(), self.shared.pool.made())
+        self.loader.stats(self.shared.clips.bytes(), self.shared.pool.allocated())
     }
 }
 

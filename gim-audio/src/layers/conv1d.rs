@@ -7,7 +7,7 @@
 //! which are cleared.
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
 use gim_core::layers::{InputGrad, Keep, Layer};
@@ -170,10 +170,10 @@ impl<F: Scalar> Conv1d<F> {
             let to = &mut dx.memory_mut()[(lx.before - padding) * c_in..];
             if self.is_two_blocks(c_out) {
                 let w = TwoTaps::of_rows(&w, stride * c_in, pool);
-                w.product(dy, rows, to, store, |_, _, _| {}, pool);
+                w.gemm(dy, rows, to, store, |_, _, _| {}, pool);
             } else {
                 let dy = Mat::strided(dy, rows, q * c_out, c_out);
-                product(&dy, &packed(), MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
+                gemm(&dy, &packed(), MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
             }
             dx.clear_margins();
             return;
@@ -188,7 +188,7 @@ impl<F: Scalar> Conv1d<F> {
             dys[(q - 1) * c_out..][..kept].copy_from_slice(&from[..kept]);
             let rows = Mat::strided(&dys, blocks, q * c_out, c_out);
             let to = MatMut::new(&mut dxs, blocks, stride * c_in);
-            product(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
+            gemm(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
             let to = dx.item_mut(item);
             let from = &dxs[padding * c_in..][..to.len()];
             match store {
@@ -252,11 +252,11 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             match &weight {
                 Arranged::Shared(taps) => {
                     let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                    taps.product(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+                    taps.gemm(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
                 }
                 Arranged::Plain(weight) => {
                     let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
-                    product(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+                    gemm(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
                 }
             }
         }
@@ -289,7 +289,7 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             } else {
                 let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
                 let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
-                outer(from, &x, dw, Store::Add, Threads::All, pool);
+                gemm_tn(from, &x, dw, Store::Add, Threads::All, pool);
             }
         }
         match dx {

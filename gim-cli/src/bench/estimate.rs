@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use gim_core::activations::Activations;
+use gim_core::kernels::gemm;
 use gim_core::kernels::profile::{self, Kind};
 use gim_core::link::Packet;
 use gim_core::module::Mode;
@@ -115,7 +116,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let mut warm = 0;
     for step in 0..steps + 2 {
         if step == 2 {
-            warm = pool.made();
+            warm = pool.allocated();
             if profiled {
                 profile::start();
             }
@@ -145,7 +146,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     if profiled {
         let (rows, loops) = profile::stop();
         chunks = Some(Chunks::of(&loops, &times)?);
-        let rate = profile::peak_gflops::<f32>();
+        let rate = gemm::peak_gflops::<f32>();
         products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
         peak = Some(rate);
     }
@@ -173,7 +174,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         gflop_per_second: gflop / seconds,
         peak_mb: peak_resident_bytes().map(|b| b as f64 / 1e6),
         buffers_mb: pool.peak_bytes() as f64 / 1e6,
-        new_buffers: pool.made() - warm,
+        new_buffers: pool.allocated() - warm,
         threads: rayon::current_num_threads(),
         peak_gflop_per_second: peak,
         products,
@@ -195,8 +196,8 @@ fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
     let gflop = row.flops() / 1e9 / share;
     ProductCost {
         kind: match row.kind {
-            Kind::Product => "product",
-            Kind::Outer => "outer",
+            Kind::Gemm => "gemm",
+            Kind::GemmTn => "gemm_tn",
         }
         .to_owned(),
         m: row.m / steps as u64,

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime};
 
-use gim_core::kernels::profile;
+use gim_core::kernels::gemm;
 use gim_core::{Error, Result};
 use gim_eval::table;
 use serde::{Deserialize, Serialize, Serializer};
@@ -302,7 +302,7 @@ impl Bench {
     fn note_peak(&mut self, threads: usize) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::config("--threads", e, "use fewer threads"))?;
-        let rate = pool.install(profile::peak_gflops::<f32>);
+        let rate = pool.install(gemm::peak_gflops::<f32>);
         match self.peaks.iter_mut().find(|p| p.0 == threads) {
             Some(peak) => peak.1 = peak.1.max(rate),
             None => self.peaks.push((threads, rate)),

@@ -56,7 +56,7 @@ impl TrainConfig {
     pub fn pool(&self) -> Pool<f32> {
         if self.spare_memory {
             give_large_buffers_back();
-            Pool::sparing()
+            Pool::low_memory()
         } else {
             Pool::new()
         }

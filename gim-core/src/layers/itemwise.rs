@@ -2,7 +2,7 @@
 //!
 //! Patches of a picture meet each other only in the loss. A chunk of them goes through all layers of a module on one thread
 //! while its activations are hot, instead of the whole batch going through one layer after the other by way of main memory.
-//! Chunks and their grouping depend on shapes and on whether memory is spared, and groups add up their gradients in order:
+//! Chunks and their grouping depend on shapes and on whether memory is low_memory, and groups add up their gradients in order:
 //! results do not depend on the number of threads.
 
 use std::ops::Range;
@@ -21,12 +21,12 @@ use crate::{Buffer, Pool, Result, Scalar};
 const CHUNK: usize = 1 << 19;
 /// Numbers that partial sums of weight gradients may take in all.
 const PARTIAL_SUMS: usize = 1 << 25;
-/// Numbers of hidden outputs of a batch (400 MB in single precision) beyond which, as with a sparing pool, layers that restore
+/// Numbers of hidden outputs of a batch (400 MB in single precision) beyond which, as with a recompute pool, layers that recompute
 /// their output do not keep it: it is computed once more for backward, which takes a twelfth of a stage's arithmetic.
 const KEPT_OUTPUTS: usize = 100 << 20;
-/// Most partial sums, and with a sparing pool.
+/// Most partial sums, and with a recompute pool.
 const GROUPS: usize = 16;
-const SPARING_GROUPS: usize = 6;
+const LOW_MEMORY_GROUPS: usize = 6;
 
 /// Writes the output gradients of some items.
 type MakeGrads<'a, F> = dyn Fn(Range<usize>, &mut [F]) + Sync + 'a;
@@ -63,9 +63,9 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// When it has the wrong number of channels, or is otherwise no input of this layer: that is the programmer's.
     fn output(&self, x: Shape) -> Result<Shape>;
 
-    /// Numbers that backward needs of every item beyond `x`. When `sparing`, what is cheaply computed once more is none of them: the
+    /// Numbers that backward needs of every item beyond `x`. When `recompute`, what is cheaply computed once more is none of them: the
     /// length of what forward and backward are given then tells them so.
-    fn kept(&self, x: Shape, sparing: bool) -> usize;
+    fn kept(&self, x: Shape, recompute: bool) -> usize;
 
     /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>);
@@ -76,13 +76,13 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// `x` (of shape `shape`) → `y`, and `kept` for backward; both are overwritten.
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>);
 
-    /// Whether [`ItemLayer::restore`] is worth more than keeping the output.
-    fn restores(&self) -> bool {
+    /// Whether [`ItemLayer::recompute`] is worth more than keeping the output.
+    fn recomputes(&self) -> bool {
         false
     }
 
     /// Computes `y` once more, from `x` and what forward kept, to the same bits.
-    fn restore(&self, _x: &[F], _shape: Shape, _kept: &[F], _y: &mut [F], _work: Work<'_, F>) {
+    fn recompute(&self, _x: &[F], _shape: Shape, _kept: &[F], _y: &mut [F], _work: Work<'_, F>) {
         unreachable!("{} keeps its output", self.describe())
     }
 
@@ -122,17 +122,17 @@ pub struct Itemwise<F: Scalar> {
 
 /// What backward needs of a batch: outputs of all layers but the last, and what the layers keep.
 struct Saved<F: Scalar> {
-    /// Empty where a layer restores its output.
+    /// Empty where a layer recomputes its output.
     hidden: Vec<Buffer<F>>,
     kept: Vec<Buffer<F>>,
 }
 
 impl<F: Scalar> Saved<F> {
     /// What layer `i` was given: the part of `x` or of what the layer below put out, or that output computed once more.
-    fn input<'a>(&'a self, i: usize, x: &'a [F], restored: &'a [Buffer<F>], part: Range<usize>) -> &'a [F] {
+    fn input<'a>(&'a self, i: usize, x: &'a [F], recomputed: &'a [Buffer<F>], part: Range<usize>) -> &'a [F] {
         match i.checked_sub(1) {
             None => &x[part],
-            Some(below) if self.hidden[below].is_empty() => &restored[below],
+            Some(below) if self.hidden[below].is_empty() => &recomputed[below],
             Some(below) => &self.hidden[below][part],
         }
     }
@@ -147,7 +147,7 @@ struct Plan {
     /// Chunks of a group whose gradients are summed on the way.
     group: usize,
     /// Whether outputs are computed once more instead of kept.
-    sparing: bool,
+    recompute: bool,
 }
 
 impl Plan {
@@ -202,7 +202,7 @@ impl<F: Scalar> Itemwise<F> {
         self
     }
 
-    fn plan(&self, x: Shape, spared: bool) -> Result<Plan> {
+    fn plan(&self, x: Shape, low_memory: bool) -> Result<Plan> {
         let mut shapes = vec![x];
         for layer in &self.layers {
             shapes.push(layer.output(shapes[shapes.len() - 1])?);
@@ -212,10 +212,10 @@ impl<F: Scalar> Itemwise<F> {
         let chunks = x.items.div_ceil(chunk);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let outputs: usize = shapes[1..shapes.len() - 1].iter().map(Shape::len).sum();
-        let sparing = spared || outputs > self.kept_outputs;
-        let most = if spared { SPARING_GROUPS } else { GROUPS };
+        let recompute = low_memory || outputs > self.kept_outputs;
+        let most = if low_memory { LOW_MEMORY_GROUPS } else { GROUPS };
         let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, most).min(chunks.max(1));
-        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), sparing })
+        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), recompute })
     }
 
     /// The backward pass, with the gradient of all outputs in `dy`, or from `made`, which writes that of some items.
@@ -251,7 +251,7 @@ impl<F: Scalar> Itemwise<F> {
         let work = Work { pool, threads: within(tasks.len()) };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
-            if plan.sparing && layer.restores() {
+            if plan.recompute && layer.recomputes() {
                 layer.pack(Pass::Forward, *x, pool);
             }
         }
@@ -263,17 +263,17 @@ impl<F: Scalar> Itemwise<F> {
                 let part = |per_item: usize| from * per_item..(from + items) * per_item;
                 let size = plan.item(last);
                 // Outputs that were not kept, from the bottom up.
-                let mut restored: Vec<Buffer<F>> = Vec::with_capacity(n);
+                let mut recomputed: Vec<Buffer<F>> = Vec::with_capacity(n);
                 for i in 0..n - 1 {
                     let missing = saved.hidden[i].is_empty();
                     let mut y = scratch(pool, if missing { plan.item(i + 1) * items } else { 0 });
                     if missing {
-                        let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
+                        let input = saved.input(i, x.memory(), &recomputed, part(plan.item(i)));
                         let shape = Shape { items, ..plan.shapes[i] };
-                        let kept = &saved.kept[i][part(layers[i].kept(shape, plan.sparing))];
-                        layers[i].restore(input, shape, kept, &mut y, work);
+                        let kept = &saved.kept[i][part(layers[i].kept(shape, plan.recompute))];
+                        layers[i].recompute(input, shape, kept, &mut y, work);
                     }
-                    restored.push(y);
+                    recomputed.push(y);
                 }
                 let mut above: Option<Buffer<F>> = made.map(|made| {
                     let mut dy = scratch(pool, size * items);
@@ -283,8 +283,8 @@ impl<F: Scalar> Itemwise<F> {
                 let mut grads_end = n_params;
                 for i in (0..n).rev() {
                     let shape = Shape { items, ..plan.shapes[i] };
-                    let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
-                    let kept = &saved.kept[i][part(layers[i].kept(shape, plan.sparing))];
+                    let input = saved.input(i, x.memory(), &recomputed, part(plan.item(i)));
+                    let kept = &saved.kept[i][part(layers[i].kept(shape, plan.recompute))];
                     let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
                     grads_end -= layers[i].n_params();
                     let dy: &mut [F] = match &mut above {
@@ -323,7 +323,7 @@ impl<F: Scalar> Itemwise<F> {
 
     fn planned(&self, x: &Activations<F>, pool: &Pool<F>) -> Plan {
         assert_eq!(x.layout().padded, x.shape().steps, "items are stored without margins");
-        self.plan(x.shape(), pool.is_sparing())
+        self.plan(x.shape(), pool.is_low_memory())
             .unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
 }
@@ -355,10 +355,10 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let keeps = keep == Keep::ForBackward;
         let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
         // The output of layer i is hidden number i.
-        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.sparing && l.restores())).collect();
+        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.recompute && l.recomputes())).collect();
         let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(if stays[i - 1] { plan.item(i) } else { 0 })).collect();
         let kept_sizes: Vec<usize> =
-            self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s, plan.sparing)).collect();
+            self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s, plan.recompute)).collect();
         let mut kept: Vec<Buffer<F>> = kept_sizes.iter().map(|k| whole(*k)).collect();
 
         // Each chunk's part of every buffer.

@@ -61,7 +61,7 @@ impl Direction {
 ///
 /// Steps and columns are those of the prediction: with a sideways [`Direction`] a step is a column of the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scene {
+pub struct PredictionGrid {
     /// Items of the batch.
     pub items: usize,
     /// Steps of the whole grid, along the direction.
@@ -82,7 +82,7 @@ pub struct Scene {
     pub negatives: usize,
 }
 
-impl Scene {
+impl PredictionGrid {
     /// Positions of the whole batch.
     pub fn positions(&self) -> usize {
         self.items * self.steps * self.cols
@@ -140,10 +140,10 @@ pub trait NegativeSampler: Send {
     fn name(&self) -> &'static str;
 
     /// Makes all random choices of a step.
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng);
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng);
 
     /// Negatives of prediction k: `out (rows(k), negatives)` position numbers. Call [`draw`](Self::draw) first.
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]);
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]);
 }
 
 /// Names of the samplers in a configuration, for [`by_name`].

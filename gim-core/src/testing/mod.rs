@@ -69,7 +69,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     layer.visit(&mut |p| p.attach_grad(&pool));
 
     let forward = |layer: &mut dyn Layer<f64>, input: &Activations<f64>, keep| {
-        pool.soil();
+        pool.poison();
         let mut y = Activations::new(y_layout, &pool);
         layer.forward(input, &mut y, keep, &pool);
         y
@@ -81,7 +81,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
         let y = forward(layer, input, Keep::ForBackward);
         let margins: f64 = y.memory().iter().sum::<f64>() - y.to_vec().iter().sum::<f64>();
         assert!(margins.abs() < 1e-9, "{}: margins of the output are not zero", layer.describe());
-        pool.soil();
+        pool.poison();
         let mut dy = Activations::from_slice(y_layout, &weights, &pool);
         layer.backward(input, &y, &mut dy, dx, &pool);
     };
@@ -123,7 +123,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     compare(&format!("{} input", layer.describe()), &dx.to_vec(), &want);
 
     // A second pass doubles the parameter gradients and, with `Add`, the input's.
-    let made = {
+    let allocated = {
         let mut sum = Activations::from_slice(x_layout, &dx.to_vec(), &pool);
         backward(layer, &input, InputGrad::Add(&mut sum));
         compare(
@@ -131,14 +131,14 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
             &sum.to_vec(),
             &want.iter().map(|w| 2.0 * w).collect::<Vec<_>>(),
         );
-        pool.made()
+        pool.allocated()
     };
     let (_, twice) = snapshot(layer);
     for (once, twice) in grads.iter().zip(&twice) {
         compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
     }
     backward(layer, &input, InputGrad::Stop);
-    assert_eq!(pool.made(), made, "{}: a warm pass allocates", layer.describe());
+    assert_eq!(pool.allocated(), allocated, "{}: a warm pass allocates", layer.describe());
     let (_, thrice) = snapshot(layer);
     for (once, thrice) in grads.iter().zip(&thrice) {
         compare("without input gradient", thrice, &once.iter().map(|g| 3.0 * g).collect::<Vec<_>>());
@@ -158,14 +158,14 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
     let mut zs = Activations::from_slice(padded(z), &uniform(z.len(), 11), &pool);
     let mut cs = c.map(|c| Activations::from_slice(padded(c), &uniform(c.len(), 12), &pool));
     let value = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| {
-        pool.soil();
+        pool.poison();
         let mut dc = c.map(|c| Activations::new(c.layout(), &pool));
         loss.value_and_grad(z, c, step, None, dc.as_mut(), &pool).loss
     };
 
     let run = |loss: &mut dyn LocalLoss<f64>| {
         loss.visit(&mut |p| p.attach_grad(&pool));
-        pool.soil();
+        pool.poison();
         let mut dz = Activations::new(zs.layout(), &pool);
         let mut dc = cs.as_ref().map(|c| Activations::new(c.layout(), &pool));
         loss.value_and_grad(&zs, cs.as_ref(), step, Some(&mut dz), dc.as_mut(), &pool);

@@ -1,11 +1,11 @@
 //! Training batches made beside training.
 //!
 //! What is in a batch is a function of seed, epoch, step and place in the batch alone ([`ViewPlan`]): not of the number of
-//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::loader`]'s.
+//! loader threads, the cache, or the step at which the loader was started. The threads are [`gim_core::data::Loader`]'s.
 
 use std::sync::Arc;
 
-use gim_core::data::loader::{Cache, EpochOrder, Loader, LoaderStats, below};
+use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
@@ -232,7 +232,7 @@ impl ImageLoader {
 
     /// Waits and memory so far.
     pub fn stats(&self) -> LoaderStats {
-        self.loader.stats(self.shared.pictures.bytes(), self.shared.pool.made())
+        self.loader.stats(self.shared.pictures.bytes(), self.shared.pool.allocated())
     }
 }
 

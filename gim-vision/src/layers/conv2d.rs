@@ -1,7 +1,7 @@
 //! Convolution of pictures, as matrix products on windows that are gathered next to the core.
 
 use gim_core::activations::Shape;
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, outer, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, gemm, gemm_tn};
 use gim_core::kernels::vector::add_column_sums;
 use gim_core::layers::{ItemLayer, Pass, Work};
 use gim_core::param::{Param, Params};
@@ -145,7 +145,7 @@ impl<F: Scalar> Conv2d<F> {
             Kernels::Windows(packed) => {
                 let windows = Windows { grid: self.grid(shape), picture: x, relu };
                 let y = MatMut::new(y, windows.grid.count(), self.config.c_out);
-                product(&windows, packed, y, into, with_bias, work.threads);
+                gemm(&windows, packed, y, into, with_bias, work.threads);
             }
             Kernels::Tiles(places) => {
                 winograd::convolve(Tiled { picture: x, shape, relu }, places, y, into, with_bias, work);
@@ -164,7 +164,7 @@ impl<F: Scalar> Conv2d<F> {
         }
         let windows = Windows { grid: self.grid(shape), picture: x, relu };
         let dweight = MatMut::new(dweight, c_out, self.config.window());
-        outer(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
+        gemm_tn(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
     }
 
     /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not positive; then `finish`.
@@ -206,7 +206,7 @@ impl<F: Scalar> Conv2d<F> {
             };
             let windows = Windows { grid, picture: dy, relu: false };
             let dx = MatMut::new(dx, shape.positions(), c_in);
-            return product(&windows, packed, dx, into, last, work.threads);
+            return gemm(&windows, packed, dx, into, last, work.threads);
         }
         if into == Store::Overwrite {
             dx.fill(F::zero());
@@ -217,7 +217,7 @@ impl<F: Scalar> Conv2d<F> {
         for (i, dy) in dy.chunks(block * y.channels).enumerate() {
             let n = dy.len() / y.channels;
             let (dy, to) = (Mat::new(dy, n, y.channels), MatMut::new(&mut windows, n, len));
-            product(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
+            gemm(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
             grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
         }
         dx.chunks_exact_mut(c_in).enumerate().for_each(|(position, dx)| last(position, 0, dx));
@@ -277,11 +277,11 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         self.packed = [None, None];
     }
 
-    fn restores(&self) -> bool {
+    fn recomputes(&self) -> bool {
         true
     }
 
-    fn restore(&self, x: &[F], shape: Shape, _: &[F], y: &mut [F], work: Work<'_, F>) {
+    fn recompute(&self, x: &[F], shape: Shape, _: &[F], y: &mut [F], work: Work<'_, F>) {
         self.forward(x, shape, y, &mut [], work);
     }
 

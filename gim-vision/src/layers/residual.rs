@@ -162,9 +162,9 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     /// Outputs of all convolutions but the last: recomputing them would cost a third of the arithmetic. That of a 1×1 in front of
     /// a stride is the exception: as large as the others of its stage together, and a sixth of its block's arithmetic.
-    fn kept(&self, x: Shape, sparing: bool) -> usize {
+    fn kept(&self, x: Shape, recompute: bool) -> usize {
         let shapes = self.planned(x);
-        let first = 1 + usize::from(sparing && self.opens_wide());
+        let first = 1 + usize::from(recompute && self.opens_wide());
         shapes[first..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
     }
 
@@ -190,11 +190,11 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         self.join(x, input, shape, y, work);
     }
 
-    fn restores(&self) -> bool {
+    fn recomputes(&self) -> bool {
         true
     }
 
-    fn restore(&self, x: &[F], shape: Shape, kept: &[F], y: &mut [F], work: Work<'_, F>) {
+    fn recompute(&self, x: &[F], shape: Shape, kept: &[F], y: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
         let last = shapes[self.convs.len() - 1].len();
         self.join(x, &kept[kept.len() - last..], shape, y, work);

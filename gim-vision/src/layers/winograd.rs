@@ -12,7 +12,7 @@
 use std::ops::{Add, Range, Sub};
 
 use gim_core::activations::Shape;
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::relu;
 use gim_core::layers::Work;
@@ -410,7 +410,7 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
         for (p, kernel) in kernels.iter().enumerate() {
             let from = Mat::new(&inputs[p * apart_in..], n, c_in);
             let to = MatMut::new(&mut products[p * apart_out..], n, c_out);
-            product(&from, kernel, to, Store::Overwrite, |_, _, _| {}, Threads::This);
+            gemm(&from, kernel, to, Store::Overwrite, |_, _, _| {}, Threads::This);
         }
         outputs::<F, T, M>(&products, apart_out, cols, y, c_out, into);
         let first = number * rows_each * M * cols;
@@ -504,7 +504,7 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
         for (p, sums) in sums.chunks_exact_mut(c_out * c_in).enumerate() {
             let outputs = Mat::new(&outputs[p * apart_out..], n, c_out);
             let inputs = Mat::new(&inputs[p * apart_in..], n, c_in);
-            outer(outputs, &inputs, MatMut::new(sums, c_out, c_in), into, threads, pool);
+            gemm_tn(outputs, &inputs, MatMut::new(sums, c_out, c_in), into, threads, pool);
         }
     }
     for (o, grads) in grads.chunks_exact_mut(TAPS * c_in).enumerate() {

@@ -11,7 +11,7 @@ use gim_audio::geometry::{LABEL_HOP, Receptive, label_frames};
 use gim_audio::mfcc::{Mfcc, MfccConfig};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::loader::LoaderStats;
+use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;

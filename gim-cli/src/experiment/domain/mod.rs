@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::loader::LoaderStats;
+use gim_core::data::LoaderStats;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::loader::LoaderStats;
+use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
