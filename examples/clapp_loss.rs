@@ -15,7 +15,7 @@ use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::kernels::vector::{add_scaled, dot};
-use gim_core::layers::Sequential;
+use gim_core::layers::{Layer, Sequential};
 use gim_core::link::Packet;
 use gim_core::loss::{LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
@@ -149,7 +149,7 @@ pub fn train(modes: &[Mode], steps: u64) -> Result<Vec<Vec<f64>>> {
         let key = Key::new(0, Purpose::Init).with_module(m as u32 + 1);
         let conv = Conv1dConfig { c_in: if m == 0 { 1 } else { WIDTH }, c_out: WIDTH, taps, stride, padding };
         let parts = Parts {
-            encoder: Sequential::new(vec![Box::new(Conv1d::new(conv, key)?)]),
+            encoder: Sequential::new([Box::new(Conv1d::new(conv, key)?) as Box<dyn Layer<f32>>]),
             readout: None,
             context: None,
             loss: Box::new(ClappLoss::new(WIDTH, WIDTH, 5, key.with_item(100))),

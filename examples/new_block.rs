@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gim_core::activations::Shape;
 use gim_core::kernels::vector::add_scaled;
-use gim_core::layers::{ItemLayer, Itemwise, Pass, Sequential, Work};
+use gim_core::layers::{ItemLayer, Itemwise, LayerInfo, Pass, Sequential, Work};
 use gim_core::link::Packet;
 use gim_core::loss::{InfoNce, InfoNceConfig};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
@@ -58,7 +58,7 @@ impl<F: Scalar> Params<F> for GainBlock<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
+impl<F: Scalar> LayerInfo for GainBlock<F> {
     fn describe(&self) -> String {
         format!("block with gains, {} channels", self.gain.value.len())
     }
@@ -67,6 +67,12 @@ impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
         self.second.output(self.first.output(x)?)
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        self.first.multiply_adds(x) + self.second.multiply_adds(x)
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
     /// Outputs of both convolutions: the second convolution's weights need one, the gains the other.
     fn kept(&self, x: Shape, _: bool) -> usize {
         2 * x.steps * x.cols * x.channels
@@ -125,10 +131,6 @@ impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
     fn n_params(&self) -> usize {
         self.gain.value.len() + self.first.n_params() + self.second.n_params()
     }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        self.first.multiply_adds(x) + self.second.multiply_adds(x)
-    }
 }
 
 const WIDTH: usize = 16;
@@ -154,7 +156,7 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
             ..InfoNceConfig::default()
         };
         let parts = Parts {
-            encoder: Sequential::new(vec![Box::new(Itemwise::new(layers))]),
+            encoder: Sequential::new([Itemwise::new(layers)]),
             readout: Some(Box::new(PatchMean { grid })),
             context: None,
             loss: Box::new(InfoNce::new(loss, sampler::by_name("targets")?, key.with_item(100))?),

@@ -9,7 +9,7 @@ use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_audio::layers::gru::{Gru, GruConfig};
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::layers::Sequential;
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::link::Packet;
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Parts};

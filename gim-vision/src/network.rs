@@ -1,7 +1,6 @@
 //! The paper's networks for pictures, from configuration.
 
-use gim_core::layers::Layer;
-use gim_core::layers::{ItemLayer, Itemwise, Sequential};
+use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
 use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
@@ -261,7 +260,6 @@ impl NetworkConfig {
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
         for (m, cut) in self.layers::<F>(c_in, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
-            let encoder = cut.stages.into_iter().map(|s| -> Box<dyn Layer<F>> { Box::new(Itemwise::new(s)) });
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if self.kind == NetworkKind::Cpc && supervision.is_none() {
                 if loss.ways()? != [Direction::Down] {
@@ -288,7 +286,7 @@ impl NetworkConfig {
                 Some(labels) => Box::new(labels.loss(cut.channels, key)?),
             };
             let parts = Parts {
-                encoder: Sequential::new(encoder.collect()),
+                encoder: Sequential::new(cut.stages.into_iter().map(Itemwise::new)),
                 readout: Some(Box::new(PatchMean { grid })),
                 context,
                 loss,

@@ -4,10 +4,10 @@
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::Threads;
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::layers::{ItemLayer, Itemwise, Pass, Work};
 use gim_core::param::Params;
-use gim_core::testing::{check_layer, uniform};
+use gim_core::testing::{check_layer, check_readout, uniform};
 use gim_core::{Key, Pool, Purpose};
 use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
 use gim_vision::layers::patches::PatchMean;
@@ -165,7 +165,7 @@ fn context_network() {
 
 #[test]
 fn patch_mean() {
-    check_layer(&mut PatchMean { grid: [2, 3] }, grid(12, 2, 2, 3), 10);
+    check_readout(&PatchMean { grid: [2, 3] }, grid(12, 2, 2, 3), 10);
 }
 
 /// The context of a row may depend on rows above and on its own row, and on nothing below.

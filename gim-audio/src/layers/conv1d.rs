@@ -10,7 +10,7 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 use rayon::prelude::*;
@@ -206,7 +206,7 @@ impl<F: Scalar> Params<F> for Conv1d<F> {
     }
 }
 
-impl<F: Scalar> Layer<F> for Conv1d<F> {
+impl<F: Scalar> LayerInfo for Conv1d<F> {
     fn describe(&self) -> String {
         format!("{} + ReLU", self.describe_config())
     }
@@ -223,6 +223,13 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         Ok(Shape::sequence(x.items, steps, self.config.c_out))
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
+        (x.items * self.steps_out(x.steps).unwrap_or(0) * taps * c_in * c_out) as u64
+    }
+}
+
+impl<F: Scalar> Layer<F> for Conv1d<F> {
     fn input_layout(&self, x: Shape, y: Layout) -> Layout {
         let need = self.stored_steps(x, y.shape);
         let whole_batch = self.config.stride * y.padded;
@@ -297,11 +304,6 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             InputGrad::Overwrite(dx) => self.input_grad(dy, dx, Store::Overwrite, pool),
             InputGrad::Add(dx) => self.input_grad(dy, dx, Store::Add, pool),
         }
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
-        (x.items * self.steps_out(x.steps).unwrap_or(0) * taps * c_in * c_out) as u64
     }
 }
 

@@ -3,7 +3,7 @@
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, matmul};
 use gim_core::kernels::vector::{add_column_sums, sigmoid, tanh};
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 
@@ -98,7 +98,7 @@ impl<F: Scalar> Params<F> for Gru<F> {
     }
 }
 
-impl<F: Scalar> Layer<F> for Gru<F> {
+impl<F: Scalar> LayerInfo for Gru<F> {
     fn describe(&self) -> String {
         let GruConfig { c_in, hidden, through_time } = self.config;
         format!("GRU {c_in} → {hidden}{}", if through_time { "" } else { ", not through time" })
@@ -109,6 +109,12 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         Ok(x.with_channels(self.config.hidden))
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        (x.positions() * 3 * self.config.hidden * (self.config.c_in + self.config.hidden)) as u64
+    }
+}
+
+impl<F: Scalar> Layer<F> for Gru<F> {
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         let GruConfig { c_in, hidden: h, .. } = self.config;
         let (lx, ly) = (x.layout(), y.layout());
@@ -215,10 +221,6 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         assert_eq!(dx.layout(), lx, "the input's gradient is stored like the input");
         let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, c_in);
         matmul(da, weight_ih, MatMut::new(dx.memory_mut(), rows, c_in), store, pool);
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        (x.positions() * 3 * self.config.hidden * (self.config.c_in + self.config.hidden)) as u64
     }
 }
 

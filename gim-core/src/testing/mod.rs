@@ -4,7 +4,7 @@
 pub mod vectors;
 
 use crate::activations::{Activations, Layout, Shape};
-use crate::layers::{InputGrad, Keep, Layer};
+use crate::layers::{InputGrad, Keep, Layer, Readout, ReadoutGrad};
 use crate::loss::{LocalLoss, StepInfo};
 use crate::param::Params;
 use crate::{Key, Pool, Purpose};
@@ -47,6 +47,41 @@ fn compare(what: &str, got: &[f64], want: &[f64]) {
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((g - w).abs() <= TOLERANCE * scale, "{what}[{i}]: gradient {g}, finite differences {w}");
     }
+}
+
+/// Checks a readout on outputs of shape `z`: its gradient, for all items and for some, against central differences of Σ r·y.
+///
+/// # Panics
+/// When the readout fails the check.
+pub fn check_readout(readout: &dyn Readout<f64>, z: Shape, seed: u64) {
+    let pool = Pool::new();
+    let out = readout.output(z).unwrap_or_else(|e| panic!("{}: {e}", readout.describe()));
+    let mut input = Activations::from_slice(Layout::dense(z), &uniform(z.len(), seed), &pool);
+    let weights = uniform(out.len(), seed + 1);
+    let value = |input: &Activations<f64>| -> f64 {
+        let mut y = Activations::new(Layout::dense(out), &pool);
+        y.memory_mut().fill(f64::NAN);
+        readout.forward(input, &mut y, &pool);
+        y.to_vec().iter().zip(&weights).map(|(y, w)| y * w).sum()
+    };
+    let want: Vec<f64> = (0..z.len())
+        .map(|i| {
+            let at = input.memory()[i];
+            input.memory_mut()[i] = at + H;
+            let up = value(&input);
+            input.memory_mut()[i] = at - H;
+            let down = value(&input);
+            input.memory_mut()[i] = at;
+            (up - down) / (2.0 * H)
+        })
+        .collect();
+    let dy = Activations::from_slice(Layout::dense(out), &weights, &pool);
+    let grad = ReadoutGrad { readout, dy: &dy };
+    compare(&format!("{} input", readout.describe()), &grad.whole(Layout::dense(z), &pool).to_vec(), &want);
+    let (item, last) = (z.len() / z.items, z.items - 1);
+    let mut some = vec![f64::NAN; item];
+    grad.of_items(z, last..z.items, &mut some);
+    compare(&format!("{} input, last item", readout.describe()), &some, &want[last * item..]);
 }
 
 /// Checks a layer on an input of shape `x`: forward with dirty scratch and stable bits, parameter and input gradients against

@@ -3,7 +3,7 @@
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, gemm, gemm_tn};
 use gim_core::kernels::vector::add_column_sums;
-use gim_core::layers::{ItemLayer, Pass, Work};
+use gim_core::layers::{ItemLayer, LayerInfo, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 
@@ -231,7 +231,7 @@ impl<F: Scalar> Params<F> for Conv2d<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
+impl<F: Scalar> LayerInfo for Conv2d<F> {
     fn describe(&self) -> String {
         let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
         format!("conv {c_in} → {c_out}, {kh}×{kw}/{stride}")
@@ -248,6 +248,12 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         })
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        self.out(x).map_or(0, |y| (y.len() * self.config.window()) as u64)
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     fn kept(&self, _: Shape, _: bool) -> usize {
         0
     }
@@ -307,10 +313,6 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
 
     fn n_params(&self) -> usize {
         self.weight.value.len() + self.bias.value.len()
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        self.out(x).map_or(0, |y| (y.len() * self.config.window()) as u64)
     }
 }
 

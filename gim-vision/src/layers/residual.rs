@@ -3,7 +3,7 @@
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::Store;
 use gim_core::kernels::vector::relu;
-use gim_core::layers::{ItemLayer, Pass, Work};
+use gim_core::layers::{ItemLayer, LayerInfo, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
@@ -144,7 +144,7 @@ impl<F: Scalar> Params<F> for Residual<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for Residual<F> {
+impl<F: Scalar> LayerInfo for Residual<F> {
     fn describe(&self) -> String {
         let (first, last) = (self.convs[0].config(), self.convs[self.convs.len() - 1].config());
         let name = match self.kind {
@@ -160,6 +160,18 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         self.convs.iter().try_fold(x, |x, c| c.output(x))
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let Ok(shapes) = self.shapes(x) else { return 0 };
+        let chain: u64 = self.convs.iter().zip(shapes).map(|(c, s)| c.multiply_adds(s)).sum();
+        chain + self.shortcut.as_ref().map_or(0, |s| s.multiply_adds(x))
+    }
+
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.convs.first().into_iter().chain(&self.shortcut).map(|c| c.multiply_adds(x)).sum()
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for Residual<F> {
     /// Outputs of all convolutions but the last: recomputing them would cost a third of the arithmetic. That of a 1×1 in front of
     /// a stride is the exception: as large as the others of its stage together, and a sixth of its block's arithmetic.
     fn kept(&self, x: Shape, recompute: bool) -> usize {
@@ -255,15 +267,5 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     fn n_params(&self) -> usize {
         self.convs.iter().chain(&self.shortcut).map(|c| c.n_params()).sum()
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        let Ok(shapes) = self.shapes(x) else { return 0 };
-        let chain: u64 = self.convs.iter().zip(shapes).map(|(c, s)| c.multiply_adds(s)).sum();
-        chain + self.shortcut.as_ref().map_or(0, |s| s.multiply_adds(x))
-    }
-
-    fn first_multiply_adds(&self, x: Shape) -> u64 {
-        self.convs.first().into_iter().chain(&self.shortcut).map(|c| c.multiply_adds(x)).sum()
     }
 }
