@@ -1,18 +1,17 @@
-//! Recycled buffers, so that a warm training step makes none.
+//! Recycled buffers, so that a warm training step allocates none.
 //!
-//! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens, and serves
-//! requests of about its size. After the first steps every request finds a buffer, and only small things (lists of tasks, of
-//! shapes) are allocated. Modules whose buffers differ in size
-//! share few of them, so that the pool holds more than is ever in use at once; a low_memory pool does not: it frees idle
-//! buffers before it makes another, and new memory takes the system some percent of a step.
+//! A dropped [`Buffer`] returns to the [`Pool`] it came from, on whatever thread it is dropped. It then serves requests of
+//! about its size. After the first steps every request finds a buffer; only small lists are still allocated.
+//!
+//! Modules with buffers of different sizes share few of them, so a pool holds more than is ever in use at once. A low-memory
+//! pool frees idle buffers before it allocates another. That costs some percent of a step.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Scalar;
 
-/// What a low_memory pool may hold beyond the most that was ever in use: a sixteenth, for buffers that come and go within a
-/// step.
+/// A low-memory pool may hold a sixteenth more than was ever in use at once, for buffers that come and go within a step.
 const SLACK: usize = 16;
 
 #[derive(Debug, Default)]
@@ -66,13 +65,13 @@ impl<F: Scalar> Pool<F> {
         Self::default()
     }
 
-    /// An empty pool that holds little more than is in use, for those to whom memory is worth more than time. Layers ask it
-    /// whether to keep what they could compute once more.
+    /// An empty pool that trades speed for memory: idle buffers are freed, and layers recompute block outputs in the backward
+    /// pass instead of keeping them.
     pub fn low_memory() -> Self {
         Self(Arc::new(Mutex::new(FreeList { low_memory: true, ..FreeList::default() })))
     }
 
-    /// Whether memory is worth more than time.
+    /// Whether this is a [`Pool::low_memory`] pool.
     pub fn is_low_memory(&self) -> bool {
         self.list().low_memory
     }
@@ -109,7 +108,7 @@ impl<F: Scalar> Pool<F> {
         b
     }
 
-    /// Buffers allocated so far; constant once a loop has warmed up, unless the pool is low_memory.
+    /// Buffers allocated so far; constant once a loop has warmed up, unless the pool is a low-memory pool.
     pub fn allocated(&self) -> usize {
         self.list().allocated
     }

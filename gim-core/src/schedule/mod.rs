@@ -1,6 +1,6 @@
 //! How modules take turns. All schedules are the same loop over links; only the links and the modes differ.
 //!
-//! A module's turn is: receive, forward, send on, learn. Since nothing ever comes back, sending before learning is exact,
+//! A module's step is: receive, forward, send, train. Since nothing ever comes back, sending before training is exact,
 //! and every schedule that shows every batch to every module in order gives the same bits.
 
 mod in_turn;
@@ -26,7 +26,7 @@ pub struct ModuleReport {
     pub loss: LossReport,
 }
 
-/// What a module's turns have in common, besides its batches.
+/// What all steps of a module have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleStep {
     /// Seed of the run.
