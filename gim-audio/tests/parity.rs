@@ -118,8 +118,9 @@ fn module_case<F: Scalar>(name: &str) {
         .map(|s| (s[0].as_u64().unwrap() as usize, s[1].as_u64().unwrap() as usize, s[2].as_u64().unwrap() as usize))
         .collect();
     let (batch, c_in) = (case.n("B"), case.n("cin"));
-    let mut encoder =
-        Sequential::<F>::new(specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { c_in } else { 8 }, *s)).collect());
+    let mut encoder = Sequential::<F>::new(
+        specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { c_in } else { 8 }, *s)).collect::<Vec<_>>(),
+    );
     encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
     let recurrent = case.meta()["use_gru"].as_bool().unwrap();
     let mut context = recurrent.then(|| gru::<F>(case.n("H"), !case.meta()["truncate"].as_bool().unwrap()));

@@ -105,7 +105,7 @@ impl<F: Scalar> LayerInfo for Gru<F> {
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.c_in), "{x:?} into {}", Layer::<F>::describe(self));
+        assert_eq!((x.cols, x.channels), (1, self.config.c_in), "{x:?} into {}", LayerInfo::describe(self));
         Ok(x.with_channels(self.config.hidden))
     }
 
