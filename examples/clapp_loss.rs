@@ -1,5 +1,5 @@
 //! A loss of one's own: CLAPP's hinge (Illing, Ventura, Bellec, Gerstner 2021) in a stack of gradient-isolated convolutions on
-//! the embedded speech corpus. It is a [`LocalLoss`] like any other; modules, schedule and optimiser need not know it.
+//! the embedded speech corpus. It is a [`LocalLoss`] like any other; modules, schedule and optimizer need not know it.
 //!
 //! ```text
 //! cargo run --release -p gim-examples --example clapp_loss
@@ -30,17 +30,20 @@ use rand::RngExt;
 /// batch. The loss is the mean over k = 1..=K, positions and both signs: 1 when nothing is known, 0 when all margins are kept.
 pub struct ClappLoss<F: Scalar> {
     /// Prediction distances K.
-    ahead: usize,
+    prediction_steps: usize,
     /// W (K·C, D): rows (k−1)·C..k·C predict distance k.
     predictor: Param<F>,
 }
 
 impl<F: Scalar> ClappLoss<F> {
-    /// Predicts features of `channels` from contexts of `context` channels, 1..=`ahead` steps ahead.
-    pub fn new(channels: usize, context: usize, ahead: usize, key: Key) -> Self {
+    /// Predicts features of `channels` from contexts of `context` channels, 1..=`prediction_steps` steps ahead.
+    pub fn new(channels: usize, context: usize, prediction_steps: usize, key: Key) -> Self {
         let bound = 1.0 / (context as f64).sqrt();
         // The name is the parameter's in checkpoints.
-        Self { ahead, predictor: Param::uniform("loss.predictor.weight", &[ahead * channels, context], bound, key) }
+        Self {
+            prediction_steps,
+            predictor: Param::uniform("loss.predictor.weight", &[prediction_steps * channels, context], bound, key),
+        }
     }
 }
 
@@ -52,15 +55,15 @@ impl<F: Scalar> Params<F> for ClappLoss<F> {
 
 impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
     fn describe(&self) -> String {
-        format!("CLAPP, K = {}", self.ahead)
+        format!("CLAPP, K = {}", self.prediction_steps)
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         // Channels are the programmer's business, sizes of the input the user's.
-        let want = (self.ahead * z.channels, c.unwrap_or(z).channels);
+        let want = (self.prediction_steps * z.channels, c.unwrap_or(z).channels);
         assert_eq!((self.predictor.shape[0], self.predictor.shape[1]), want, "features do not fit the predictor");
-        if z.items < 2 || z.steps <= self.ahead {
-            let what = format!("{} sequences of {} steps, predicted {} ahead", z.items, z.steps, self.ahead);
+        if z.items < 2 || z.steps <= self.prediction_steps {
+            let what = format!("{} sequences of {} steps, predicted {} ahead", z.items, z.steps, self.prediction_steps);
             return Err(Error::config("batch", what, "use two sequences or more, longer than the prediction"));
         }
         Ok(())
@@ -86,14 +89,14 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
         let shift = step.key(Purpose::Negatives).rng().random_range(1..shape.items);
         let (weight, dweight) = self.predictor.value_and_grad();
         let (mut loss, mut accuracy) = (0.0, 0.0);
-        for k in 1..=self.ahead {
+        for k in 1..=self.prediction_steps {
             let part = (k - 1) * channels * context..k * channels * context;
             let w = Mat::new(&weight[part.clone()], channels, context);
             let c = Mat::new(&contexts, rows, context);
             matmul(c, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool); // q = W_k c, what is expected
             dq.fill(F::zero());
             let targets = per_item - k * shape.cols;
-            let share = 1.0 / (self.ahead * shape.items * targets) as f64;
+            let share = 1.0 / (self.prediction_steps * shape.items * targets) as f64;
             for (item, place) in (0..shape.items).flat_map(|item| (0..targets).map(move |place| (item, place))) {
                 let row = (item * per_item + place) * channels;
                 let (q, dq) = (&q[row..][..channels], &mut dq[row..][..channels]);
@@ -131,7 +134,7 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {
-        let (k, c, d) = (self.ahead, z.channels, self.predictor.shape[1]);
+        let (k, c, d) = (self.prediction_steps, z.channels, self.predictor.shape[1]);
         (3 * k * z.positions() * (c * d + 2 * c)) as u64
     }
 }
@@ -145,9 +148,15 @@ const CONVS: [(usize, usize, usize); 3] = [(10, 5, 2), (8, 4, 2), (4, 2, 2)];
 pub fn train(modes: &[Mode], steps: u64) -> Result<Vec<Vec<f64>>> {
     let pool = Pool::new();
     let mut stack: Vec<Box<dyn Module<f32>>> = Vec::new();
-    for (m, (taps, stride, padding)) in CONVS.into_iter().enumerate() {
+    for (m, (kernel_size, stride, padding)) in CONVS.into_iter().enumerate() {
         let key = Key::new(0, Purpose::Init).with_module(m as u32 + 1);
-        let conv = Conv1dConfig { c_in: if m == 0 { 1 } else { WIDTH }, c_out: WIDTH, taps, stride, padding };
+        let conv = Conv1dConfig {
+            in_channels: if m == 0 { 1 } else { WIDTH },
+            out_channels: WIDTH,
+            kernel_size,
+            stride,
+            padding,
+        };
         let parts = Parts {
             encoder: Sequential::new([Box::new(Conv1d::new(conv, key)?) as Box<dyn Layer<f32>>]),
             readout: None,

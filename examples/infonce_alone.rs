@@ -88,7 +88,7 @@ pub fn run() -> Result<Outcome> {
     let config = InfoNceConfig {
         channels: CHANNELS,
         context: CONTEXT,
-        ahead: 3,
+        prediction_steps: 3,
         negatives: NEGATIVES,
         window: None,
         ..InfoNceConfig::default()

@@ -1,6 +1,6 @@
 //! An encoder block of one's own: two 3×3 convolutions whose sum into the shortcut has a learned gain for every channel. It is
 //! an [`ItemLayer`] made of public pieces, and goes into a chain ([`Itemwise`]) beside the layers of `gim-vision`: two
-//! modules of it learn by InfoNCE on the embedded pictures.
+//! modules of it learn by InfoNCE on the embedded images.
 //!
 //! ```text
 //! cargo run --release -p gim-examples --example new_block
@@ -20,15 +20,15 @@ use gim_core::param::{Param, Params};
 use gim_core::schedule::step_in_turn;
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Purpose, Result, Scalar, sampler};
-use gim_vision::dataset::image::Colour;
+use gim_vision::dataset::image::Color;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig};
 use gim_vision::dataset::standardize::Standardize;
-use gim_vision::dataset::{self, CorpusOptions, Split};
+use gim_vision::dataset::{self, DatasetOptions, Split};
 use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig};
 use gim_vision::layers::patches::{PatchMean, Patches};
 
 /// y = x + g ⊙ f(x), f = ReLU, conv 3×3, ReLU, conv 3×3, with one gain g per channel (LayerScale: Touvron et al. 2021,
-/// "Going deeper with image transformers"). Without normalisation, small gains keep the variance from growing with depth.
+/// "Going deeper with image transformers"). Without normalization, small gains keep the variance from growing with depth.
 pub struct GainBlock<F: Scalar> {
     /// (C).
     gain: Param<F>,
@@ -137,7 +137,7 @@ const WIDTH: usize = 16;
 const MODULES: usize = 2;
 const NEGATIVES: usize = 8;
 
-/// A stem and a block in the first module, a block in the second; each with a loss and an optimiser of its own.
+/// A stem and a block in the first module, a block in the second; each with a loss and an optimizer of its own.
 fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
     let mut modules: Vec<Box<dyn Module<f32>>> = Vec::new();
     for m in 0..MODULES {
@@ -149,7 +149,7 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
         let loss = InfoNceConfig {
             channels: WIDTH,
             context: WIDTH,
-            ahead: 2,
+            prediction_steps: 2,
             negatives: NEGATIVES,
             skip: 1,
             window: None,
@@ -170,19 +170,19 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
 /// Mean loss of each module over the first and the last ten of 100 steps.
 pub fn run() -> Result<Vec<[f64; 2]>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/fashion-mini");
-    let corpus = dataset::open(&root, &CorpusOptions::default())?;
-    let standardize = Standardize::measure(&*corpus, Colour::Grey)?;
+    let dataset = dataset::open(&root, &DatasetOptions::default())?;
+    let standardize = Standardize::measure(&*dataset, Color::Grayscale)?;
     let views = ViewConfig { batch: 8, crop: 28, ..ViewConfig::default() };
-    let pictures = Shape { items: views.batch, steps: views.crop, cols: views.crop, channels: 1 };
-    let mut loader = ImageLoader::start(corpus, standardize, &views, Split::Unlabelled, 0)?;
+    let images = Shape { items: views.batch, steps: views.crop, cols: views.crop, channels: 1 };
+    let mut loader = ImageLoader::start(dataset, standardize, &views, Split::Unlabeled, 0)?;
 
-    // Pictures of 28 × 28 are grids of 6 × 6 patches of 8 × 8.
+    // Images of 28 × 28 are grids of 6 × 6 patches of 8 × 8.
     let (pool, patches) = (Pool::new(), Patches::new(8, 4)?);
     let mut stack = build([patches.along(views.crop); 2], &pool)?;
-    let layouts = stack.layouts(patches.shape(pictures))?;
+    let layouts = stack.layouts(patches.shape(images))?;
     let mut losses = [const { Vec::new() }; MODULES];
     for step in 0..100 {
-        let x = patches.cut(&loader.next_batch()?.data, pictures, layouts[0], &pool).detach();
+        let x = patches.cut(&loader.next_batch()?.data, images, layouts[0], &pool).detach();
         let packet = Packet { x, step, labels: Arc::from([]) };
         step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Train; MODULES], &mut |report| {
             losses[report.module - 1].push(report.loss.loss);

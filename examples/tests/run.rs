@@ -88,8 +88,14 @@ fn infonce_alone_beats_chance_where_there_is_structure() {
 #[test]
 fn infonce_alone_gradients_are_those_of_the_arrays() {
     let pool = Pool::new();
-    let config =
-        InfoNceConfig { channels: 8, context: 12, ahead: 2, negatives: 4, window: None, ..InfoNceConfig::default() };
+    let config = InfoNceConfig {
+        channels: 8,
+        context: 12,
+        prediction_steps: 2,
+        negatives: 4,
+        window: None,
+        ..InfoNceConfig::default()
+    };
     let mut loss = InfoNce::new(config, by_name("others").unwrap(), KEY).unwrap();
     loss.visit(&mut |p| p.attach_grad(&pool));
     let mut run = |arrays: &[Array3<f64>; 2]| {

@@ -1,7 +1,7 @@
-//! Mel-frequency cepstral coefficients: the baseline every learnt representation is measured against.
+//! Mel-frequency cepstral coefficients: the baseline every learned representation is measured against.
 //!
 //! Frames lie on the grid of the phone labels: 25 ms every 10 ms, ⌊(n−400)/160⌋+1 of them. A frame is, in this order,
-//! pre-emphasised (x\[i\] − .97 x\[i−1\], its first sample against itself, as Kaldi does), windowed, transformed (512 points),
+//! pre-emphasized (x\[i\] − .97 x\[i−1\], its first sample against itself, as Kaldi does), windowed, transformed (512 points),
 //! its power spectrum summed in triangular mel bands, the logarithm taken, and the bands decorrelated by an orthonormal DCT-II.
 //! Δ and ΔΔ are regressions over ±2 frames, the first and last frame repeated beyond the ends.
 
@@ -49,7 +49,7 @@ pub struct MfccConfig {
     /// Append Δ and ΔΔ.
     pub deltas: bool,
     /// Subtract each column's mean over the utterance.
-    pub centre: bool,
+    pub center: bool,
 }
 
 impl Default for MfccConfig {
@@ -64,7 +64,7 @@ impl Default for MfccConfig {
             floor: 1e-10,
             lifter: 0.0,
             deltas: true,
-            centre: false,
+            center: false,
         }
     }
 }
@@ -112,11 +112,11 @@ impl Mfcc {
         let step = (high - low) / (config.bands as f64 + 1.0);
         let mut mel = Vec::new();
         for band in 0..config.bands {
-            let centre = low + (band as f64 + 1.0) * step;
+            let center = low + (band as f64 + 1.0) * step;
             // Triangles are straight in mel, not in Hz.
             let weight = |bin: usize| {
                 let m = to_mel(bin as f64 * f64::from(RATE) / FFT as f64);
-                (1.0 - (m - centre).abs() / step).max(0.0)
+                (1.0 - (m - center).abs() / step).max(0.0)
             };
             let Some(first) = (0..BINS).find(|&bin| weight(bin) > 0.0) else {
                 return bad(format!("band {} of {} lies between two bins of the spectrum", band + 1, config.bands));
@@ -182,7 +182,7 @@ impl Mfcc {
                 }
             }
         }
-        if self.config.centre {
+        if self.config.center {
             for mut column in out.columns_mut() {
                 let mean = column.sum() / frames.max(1) as f64;
                 column -= mean;

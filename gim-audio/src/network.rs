@@ -18,9 +18,9 @@ use crate::layers::gru::{Gru, GruConfig};
 #[serde(rename_all = "lowercase")]
 pub enum NetworkKind {
     /// Every convolution a module, and the context network another.
-    Gim6,
+    SeparateContext,
     /// The context network together with the last convolution.
-    Gim5,
+    FusedContext,
     /// One module, trained end to end: contrastive predictive coding, or, with labels, supervised learning.
     Cpc,
 }
@@ -36,29 +36,29 @@ pub struct NetworkConfig {
     /// Width of the GRU; 0 for no context network.
     pub context: usize,
     /// Kernel of each convolution.
-    pub kernels: Vec<usize>,
+    pub kernel_sizes: Vec<usize>,
     /// Stride of each convolution.
     pub strides: Vec<usize>,
     /// Padding of each convolution.
     pub paddings: Vec<usize>,
     /// Back-propagation through time in the GRU.
-    pub through_time: bool,
+    pub bptt: bool,
     /// Every module has a GRU of its own for its contexts, not the last one alone.
-    pub lower_contexts: bool,
+    pub context_per_module: bool,
 }
 
 impl Default for NetworkConfig {
     fn default() -> Self {
         let of = |f: fn(&ConvSpec) -> usize| PAPER_STACK.iter().map(f).collect();
         Self {
-            kind: NetworkKind::Gim6,
+            kind: NetworkKind::SeparateContext,
             width: 512,
             context: 256,
-            kernels: of(|s| s.kernel),
+            kernel_sizes: of(|s| s.kernel_size),
             strides: of(|s| s.stride),
             paddings: of(|s| s.padding),
-            through_time: true,
-            lower_contexts: false,
+            bptt: true,
+            context_per_module: false,
         }
     }
 }
@@ -82,7 +82,7 @@ pub struct LossConfig {
     /// What every module learns from: `future` (InfoNCE), or labels: `phones` or `speakers`.
     pub target: Target,
     /// Prediction distances K.
-    pub ahead: usize,
+    pub prediction_steps: usize,
     /// Negatives N.
     pub negatives: usize,
     /// Negative sampler, by name.
@@ -95,7 +95,14 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { target: Target::Future, ahead: 12, negatives: 10, sampler: "permuted".into(), window: 128, epsilon: 0.0 }
+        Self {
+            target: Target::Future,
+            prediction_steps: 12,
+            negatives: 10,
+            sampler: "permuted".into(),
+            window: 128,
+            epsilon: 0.0,
+        }
     }
 }
 
@@ -105,28 +112,32 @@ impl NetworkConfig {
     /// # Errors
     /// When the three lists differ in length or are empty.
     pub fn convs(&self) -> Result<Vec<ConvSpec>> {
-        let n = self.kernels.len();
+        let n = self.kernel_sizes.len();
         if n == 0 || n != self.strides.len() || n != self.paddings.len() {
             return Err(Error::config(
-                "network.kernels",
+                "network.kernel_sizes",
                 format_args!("{n} kernels, {} strides, {} paddings", self.strides.len(), self.paddings.len()),
                 "give one of each for every convolution",
             ));
         }
-        let lists = self.kernels.iter().zip(&self.strides).zip(&self.paddings);
+        let lists = self.kernel_sizes.iter().zip(&self.strides).zip(&self.paddings);
         Ok(lists
-            .map(|((kernel, stride), padding)| ConvSpec { kernel: *kernel, stride: *stride, padding: *padding })
+            .map(|((kernel_size, stride), padding)| ConvSpec {
+                kernel_size: *kernel_size,
+                stride: *stride,
+                padding: *padding,
+            })
             .collect())
     }
 
     /// Which convolutions, and whether the GRU, each module has.
     fn cuts(&self) -> Result<Vec<(std::ops::Range<usize>, bool)>> {
         let n = self.convs()?.len();
-        let (gru, lower) = (self.context > 0, self.lower_contexts);
+        let (gru, lower) = (self.context > 0, self.context_per_module);
         Ok(match self.kind {
             NetworkKind::Cpc => vec![(0..n, gru)],
-            NetworkKind::Gim5 => (0..n).map(|i| (i..i + 1, gru && (lower || i + 1 == n))).collect(),
-            NetworkKind::Gim6 => {
+            NetworkKind::FusedContext => (0..n).map(|i| (i..i + 1, gru && (lower || i + 1 == n))).collect(),
+            NetworkKind::SeparateContext => {
                 let mut cuts: Vec<_> = (0..n).map(|i| (i..i + 1, gru && lower)).collect();
                 if gru {
                     cuts.push((n..n, true));
@@ -161,23 +172,23 @@ impl NetworkConfig {
             let own = layer.with_module(m as u32 + 1);
             let mut encoder: Vec<Box<dyn Layer<F>>> = Vec::new();
             for i in layers {
-                let ConvSpec { kernel, stride, padding } = convs[i];
-                let c_in = if i == 0 { 1 } else { self.width };
-                let config = Conv1dConfig { c_in, c_out: self.width, taps: kernel, stride, padding };
+                let ConvSpec { kernel_size, stride, padding } = convs[i];
+                let in_channels = if i == 0 { 1 } else { self.width };
+                let config = Conv1dConfig { in_channels, out_channels: self.width, kernel_size, stride, padding };
                 encoder.push(Box::new(Conv1d::new(config, layer.with_item(10 * i as u32))?));
             }
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if gru {
                 // Those of lower modules belong to their modules.
                 let key = if m + 1 == n_modules { layer } else { own };
-                let config = GruConfig { c_in: self.width, hidden: self.context, through_time: self.through_time };
+                let config = GruConfig { in_channels: self.width, hidden: self.context, bptt: self.bptt };
                 context = Some(Box::new(Gru::new(config, key.with_item(1000))?));
             }
             let channels = if gru { self.context } else { self.width };
             let config = InfoNceConfig {
                 channels: self.width,
                 context: channels,
-                ahead: loss.ahead,
+                prediction_steps: loss.prediction_steps,
                 negatives: loss.negatives,
                 window: (loss.window > 0).then_some(loss.window),
                 epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),

@@ -182,7 +182,7 @@ fn damaged_labels_never_panic() {
 }
 
 #[test]
-fn standardisation_gives_zero_mean_and_unit_variance() {
+fn standardization_gives_zero_mean_and_unit_variance() {
     let dir = small();
     let corpus = open(dir.path()).unwrap();
     let s = Standardize::measure(&corpus, Split::Train).unwrap();
@@ -203,7 +203,7 @@ fn standardisation_gives_zero_mean_and_unit_variance() {
 
 /// The sums are added in a fixed order: the same bits for any number of threads.
 #[test]
-fn standardisation_does_not_depend_on_threads() {
+fn standardization_does_not_depend_on_threads() {
     let corpus = open(&speech_mini()).unwrap();
     let with = |n| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
@@ -223,7 +223,7 @@ fn the_embedded_corpus() {
     assert!(corpus.notes().is_empty(), "{:?}", corpus.notes());
     for utterance in corpus.utterances() {
         // The stack's number of frames, layer by layer.
-        let frames = PAPER_STACK.iter().fold(utterance.len, |n, l| (n + 2 * l.padding - l.kernel) / l.stride + 1);
+        let frames = PAPER_STACK.iter().fold(utterance.len, |n, l| (n + 2 * l.padding - l.kernel_size) / l.stride + 1);
         let n = labels.get(&utterance.id).unwrap().len();
         assert_eq!(n, label_frames(utterance.len), "{}", utterance.id);
         assert!((n + 1..=n + 3).contains(&frames), "{}: {frames} frames, {n} labels", utterance.id);

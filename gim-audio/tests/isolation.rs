@@ -56,14 +56,17 @@ fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
 /// bridged, and the same comparison finds the difference.
 #[test]
 fn a_bridge_is_found_out() {
-    assert_eq!(last_convolution(NetworkKind::Gim6, 1.0), last_convolution(NetworkKind::Gim6, 1.5));
-    assert_ne!(last_convolution(NetworkKind::Gim5, 1.0), last_convolution(NetworkKind::Gim5, 1.5));
+    assert_eq!(
+        last_convolution(NetworkKind::SeparateContext, 1.0),
+        last_convolution(NetworkKind::SeparateContext, 1.5)
+    );
+    assert_ne!(last_convolution(NetworkKind::FusedContext, 1.0), last_convolution(NetworkKind::FusedContext, 1.5));
 }
 
 /// Weights of all modules after three steps, when those of module `scaled` (one-based) are half as large again at the start.
 fn after_three_steps(scaled: usize) -> Vec<Vec<Vec<f32>>> {
     let pool = Pool::new();
-    let config = network(NetworkKind::Gim6);
+    let config = network(NetworkKind::SeparateContext);
     let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
     if let Some(above) = scaled.checked_sub(1) {
         stack.modules_mut()[above].params().visit(&mut |p| p.value.iter_mut().for_each(|v| *v *= 1.5));
@@ -95,7 +98,7 @@ fn no_module_feels_one_above() {
 /// Shapes are known before anything is computed, and the last thing to see inside a module is what a probe gets.
 #[test]
 fn modules_give_what_they_say() {
-    for kind in [NetworkKind::Gim6, NetworkKind::Gim5, NetworkKind::Cpc] {
+    for kind in [NetworkKind::SeparateContext, NetworkKind::FusedContext, NetworkKind::Cpc] {
         let pool = Pool::new();
         let mut stack =
             network(kind).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
@@ -118,7 +121,7 @@ fn pipelined_modules_learn_the_same_bits() {
     let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SOUND, s).iter().map(|x| *x as f32).collect()).collect();
     let run = |pipelined: bool| {
         let pool = Pool::new();
-        let config = network(NetworkKind::Gim6);
+        let config = network(NetworkKind::SeparateContext);
         let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
         let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
         let packet = |step: usize| Packet {
@@ -163,8 +166,9 @@ fn pipelined_modules_learn_the_same_bits() {
 
 /// Buffers made and bytes (held, in use at most) after each of five steps with this pool.
 fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
-    let mut stack =
-        network(NetworkKind::Gim6).build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
+    let mut stack = network(NetworkKind::SeparateContext)
+        .build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool)
+        .unwrap();
     let layouts = stack.layouts(Shape::sequence(4, SOUND, 1)).unwrap();
     let mut after = Vec::new();
     for step in 0..5 {
@@ -208,11 +212,11 @@ fn initial(config: &NetworkConfig) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
 #[test]
 fn the_random_encoder_is_the_same_wherever_it_is_cut() {
     let [(gim6, losses), (gim5, _), (cpc, _)] =
-        [NetworkKind::Gim6, NetworkKind::Gim5, NetworkKind::Cpc].map(|kind| initial(&network(kind)));
+        [NetworkKind::SeparateContext, NetworkKind::FusedContext, NetworkKind::Cpc].map(|kind| initial(&network(kind)));
     assert_eq!(gim6, gim5);
     assert_eq!(gim6, cpc);
     // No two layers and no two losses begin alike.
-    let with_contexts = initial(&NetworkConfig { lower_contexts: true, ..network(NetworkKind::Gim6) });
+    let with_contexts = initial(&NetworkConfig { context_per_module: true, ..network(NetworkKind::SeparateContext) });
     for drawn in [with_contexts.0, losses, with_contexts.1] {
         for (i, a) in drawn.iter().enumerate() {
             assert!(drawn[..i].iter().all(|b| a[..4] != b[..4]), "{i} was drawn before");

@@ -202,7 +202,7 @@ fn dropping_stops_the_threads() {
     let corpus = mini();
     for n in [0, 1, 9] {
         for threads in [1, 2] {
-            let config = CropConfig { threads, ahead: 2, ..Default::default() };
+            let config = CropConfig { threads, prefetch: 2, ..Default::default() };
             let mut loader = CropLoader::start(Arc::clone(&corpus), std(), &config, 0).unwrap();
             let held: Vec<_> = (0..n).map(|_| loader.next_batch().unwrap()).collect();
             drop(loader);
@@ -237,7 +237,7 @@ fn speed_on_a_large_corpus() {
     println!("decode: {:.0} x real time on one core", samples as f64 / 16_000.0 / began.elapsed().as_secs_f64());
     let began = Instant::now();
     let std = Standardize::measure(&corpus, Split::Train).unwrap();
-    println!("standardise: mean {} std {} in {:.3} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
+    println!("standardize: mean {} std {} in {:.3} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
     for cache_mb in [512, 0] {
         let config = CropConfig { cache_mb, ..Default::default() };
         let mut loader = CropLoader::start(Arc::clone(&corpus), std, &config, 0).unwrap();

@@ -45,7 +45,7 @@ fn agrees_with_numpy() {
 
 #[test]
 fn frames_are_on_the_label_grid_and_silence_is_finite() {
-    let mfcc = Mfcc::new(MfccConfig { centre: true, ..Default::default() }).unwrap();
+    let mfcc = Mfcc::new(MfccConfig { center: true, ..Default::default() }).unwrap();
     for n in [0, 399, 400, 559, 560, 16_000] {
         let got = mfcc.compute(&vec![0.0; n]);
         assert_eq!(got.dim(), (label_frames(n), 39));

@@ -75,18 +75,18 @@ fn set<F: Scalar>(case: &Vectors, prefix: &str, params: &mut dyn Params<F>) {
     params.visit(&mut |p| p.value = of(&values(case, prefix, p)));
 }
 
-fn gru<F: Scalar>(hidden: usize, through_time: bool) -> Box<dyn Layer<F>> {
-    Box::new(Gru::new(GruConfig { c_in: 8, hidden, through_time }, key()).unwrap())
+fn gru<F: Scalar>(hidden: usize, bptt: bool) -> Box<dyn Layer<F>> {
+    Box::new(Gru::new(GruConfig { in_channels: 8, hidden, bptt }, key()).unwrap())
 }
 
-fn conv<F: Scalar>(c_in: usize, (taps, stride, padding): (usize, usize, usize)) -> Box<dyn Layer<F>> {
-    Box::new(Conv1d::new(Conv1dConfig { c_in, c_out: 8, taps, stride, padding }, key()).unwrap())
+fn conv<F: Scalar>(in_channels: usize, (kernel_size, stride, padding): (usize, usize, usize)) -> Box<dyn Layer<F>> {
+    Box::new(Conv1d::new(Conv1dConfig { in_channels, out_channels: 8, kernel_size, stride, padding }, key()).unwrap())
 }
 
 fn sampler(case: &Vectors, grid: &PredictionGrid) -> Box<dyn NegativeSampler> {
     match case.n("method") {
         0 => {
-            let offsets = (1..=grid.ahead).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
+            let offsets = (1..=grid.prediction_steps).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
             Box::new(Recorded(Exact::from_offsets(offsets)))
         }
         1 => Box::new(Recorded(Permuted::from_permutations(grid, &case.ints("draw.perms")))),
@@ -96,7 +96,7 @@ fn sampler(case: &Vectors, grid: &PredictionGrid) -> Box<dyn NegativeSampler> {
 
 /// The recorded frames of the negatives, which pin the samplers' arithmetic by themselves.
 fn check_rows(case: &Vectors, grid: &PredictionGrid, sampler: &dyn NegativeSampler) {
-    for k in [1, grid.ahead] {
+    for k in [1, grid.prediction_steps] {
         let want = case.ints(&format!("draw.resolved_rows.k{k}"));
         let mut got = vec![0; want.len()];
         sampler.negatives(grid, k, &mut got);
@@ -117,9 +117,9 @@ fn module_case<F: Scalar>(name: &str) {
         .iter()
         .map(|s| (s[0].as_u64().unwrap() as usize, s[1].as_u64().unwrap() as usize, s[2].as_u64().unwrap() as usize))
         .collect();
-    let (batch, c_in) = (case.n("B"), case.n("cin"));
+    let (batch, in_channels) = (case.n("B"), case.n("cin"));
     let mut encoder = Sequential::<F>::new(
-        specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { c_in } else { 8 }, *s)).collect::<Vec<_>>(),
+        specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { in_channels } else { 8 }, *s)).collect::<Vec<_>>(),
     );
     encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
     let recurrent = case.meta()["use_gru"].as_bool().unwrap();
@@ -135,7 +135,7 @@ fn module_case<F: Scalar>(name: &str) {
         start: case.n("start"),
         window: case.n("L"),
         first_offset: 1,
-        ahead: case.n("K"),
+        prediction_steps: case.n("K"),
         negatives: case.n("N"),
     };
     let sampler = sampler(&case, &grid);
@@ -143,7 +143,7 @@ fn module_case<F: Scalar>(name: &str) {
     let config = InfoNceConfig {
         channels: 8,
         context: if recurrent { case.n("H") } else { 8 },
-        ahead: grid.ahead,
+        prediction_steps: grid.prediction_steps,
         negatives: grid.negatives,
         window: Some(grid.window),
         ..InfoNceConfig::default()
@@ -154,12 +154,12 @@ fn module_case<F: Scalar>(name: &str) {
 
     let pool = Pool::new();
     let raw = case.floats("in.x");
-    let steps = raw.len() / batch / c_in;
-    let shape = Shape::sequence(batch, steps, c_in);
+    let steps = raw.len() / batch / in_channels;
+    let shape = Shape::sequence(batch, steps, in_channels);
     let z_shape = encoder.output(shape).unwrap();
     let z_layout = Layout::padded(z_shape, 1, z_shape.steps + 2);
     let layout = encoder.input_layout(shape, z_layout);
-    let x = Activations::from_slice(layout, &of(&transpose(&raw, batch, c_in, steps)), &pool);
+    let x = Activations::from_slice(layout, &of(&transpose(&raw, batch, in_channels, steps)), &pool);
     let mut z = Activations::new(z_layout, &pool);
     if encoder.is_empty() {
         z = Activations::from_slice(z_layout, &x.to_vec(), &pool);
@@ -182,9 +182,9 @@ fn module_case<F: Scalar>(name: &str) {
     let info = StepInfo { seed: 0, step: 0, module: 1, labels: &[] };
     let report = loss.value_and_grad(&z, c.as_ref(), info, Some(&mut dz), dc.as_mut(), &pool);
     close("loss", &[report.loss], &case.floats("out.loss"), loss_tolerance);
-    close("loss by k", loss.per_ahead(), &case.floats("out.loss_per_k"), loss_tolerance);
+    close("loss by k", loss.per_prediction_step(), &case.floats("out.loss_per_k"), loss_tolerance);
     let bounds = case.floats("out.accuracy_lo_hi_per_k");
-    let mean = |i: usize| bounds.iter().skip(i).step_by(2).sum::<f64>() / grid.ahead as f64;
+    let mean = |i: usize| bounds.iter().skip(i).step_by(2).sum::<f64>() / grid.prediction_steps as f64;
     assert!(report.accuracy >= mean(0) - 1e-6 && report.accuracy <= mean(1) + 1e-6, "{report:?}");
 
     if let (Some(context), Some(c), Some(dc)) = (&mut context, &c, &mut dc) {
@@ -198,7 +198,7 @@ fn module_case<F: Scalar>(name: &str) {
         encoder.backward(&x, &z, &mut dz, InputGrad::Overwrite(&mut dx), &pool);
         dx.to_vec()
     };
-    close("dx", &dx, &transpose(&case.floats("grad.in.x"), batch, c_in, steps), grad_tolerance);
+    close("dx", &dx, &transpose(&case.floats("grad.in.x"), batch, in_channels, steps), grad_tolerance);
     let mut check = |p: &mut Param<F>| close(&p.name, p.grad(), &values(&case, "grad.param.", p), grad_tolerance);
     encoder.visit(&mut check);
     loss.visit(&mut check);
@@ -225,7 +225,7 @@ fn audio_modules() {
     }
 }
 
-/// An "optimiser" that keeps the gradients, so that whole modules can be compared.
+/// An "optimizer" that keeps the gradients, so that whole modules can be compared.
 struct Keeping(Arc<std::sync::Mutex<Gradients>>);
 
 impl<F: Scalar> Optimizer<F> for Keeping {
@@ -249,7 +249,7 @@ type Gradients = Vec<(String, Vec<f64>)>;
 fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Vec<Gradients>) {
     let pool = Pool::<F>::new();
     let (lengths, starts) = (case.list("lengths"), case.list("starts"));
-    let (batch, ahead, negatives) = (case.n("B"), case.n("K"), case.n("N"));
+    let (batch, prediction_steps, negatives) = (case.n("B"), case.n("K"), case.n("N"));
     let mut kept = Vec::new();
     let modules = (0..6)
         .map(|i| {
@@ -262,7 +262,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
                 start: starts[i],
                 window,
                 first_offset: 1,
-                ahead,
+                prediction_steps,
                 negatives,
             };
             let draws = Permuted::from_permutations(&grid, &case.ints(&format!("draw.{i}.perms")));
@@ -270,7 +270,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
             let config = InfoNceConfig {
                 channels: 8,
                 context: if i == 5 { case.n("H") } else { 8 },
-                ahead,
+                prediction_steps,
                 negatives,
                 window: Some(window),
                 ..InfoNceConfig::default()

@@ -1,4 +1,4 @@
-//! The program on pictures: determinism, resume, every network, figures, and one clear error for bad input.
+//! The program on images: determinism, resume, every network, figures, and one clear error for bad input.
 #![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
 
 mod common;
@@ -48,7 +48,7 @@ fn every_network_trains_and_is_probed() {
     let settings: [(&str, &[&str], usize); 5] = [
         ("stages", &[], 2),
         ("cut-anywhere", &["--set", "network.cuts=[1,2]"], 3),
-        ("basic-colour", &["--set", "network.block=basic", "--set", "data.colour=rgb"], 2),
+        ("basic-colour", &["--set", "network.block=basic", "--set", "data.color=rgb"], 2),
         ("cpc", &["--set", "network.kind=cpc"], 2),
         (
             "all-ways",
@@ -57,7 +57,7 @@ fn every_network_trains_and_is_probed() {
         ),
     ];
     for (name, more, modules) in settings {
-        let small = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.ahead=2"];
+        let small = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.prediction_steps=2"];
         ok(d, &train(name, &[&small[..], more].concat()));
         for protocol in ["converged", "knn"] {
             let out = ok(d, &["probe", name, "--task", "classes", "--protocol", protocol, "--json"]);
@@ -79,7 +79,7 @@ fn every_network_trains_and_is_probed() {
     for figure in figures.lines() {
         assert!(d.join(figure).metadata().unwrap().len() > 2000, "{figure}");
     }
-    // Pictures of another corpus would stand beside these features.
+    // Images of another corpus would stand beside these features.
     std::fs::remove_file(d.join("corpus/val/dark/00.png")).unwrap();
     let said = fails(d, &["figures", "stages"]);
     assert!(said.contains("features.h5") && said.contains("another corpus"), "{said}");
@@ -93,7 +93,7 @@ fn every_network_trains_and_is_probed() {
 fn bad_input_is_one_clear_error() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    assert!(fails(d, &train("a", &["--set", "loss.ahead=9"])).contains("48 × 48"));
+    assert!(fails(d, &train("a", &["--set", "loss.prediction_steps=9"])).contains("48 × 48"));
     assert!(fails(d, &train("a", &["--set", "network.cuts=[3,1]"])).contains("network.cuts"));
     assert!(
         fails(d, &train("a", &["--set", "network.kind=cpc", "--set", "network.cuts=[1]"])).contains("network.cuts")
@@ -104,10 +104,10 @@ fn bad_input_is_one_clear_error() {
     assert!(cpc("network.context_layers=0").contains("network.context_layers"));
     assert!(cpc("loss.directions=['up']").contains("loss.directions"), "contexts have seen what is above");
     assert!(fails(d, &train("a", &["--set", "data.path=nowhere"])).contains("nowhere"));
-    assert!(fails(d, &train("a", &["--set", "data.color=rgb"])).contains("`data.colour`"));
+    assert!(fails(d, &train("a", &["--set", "data.color=rgb"])).contains("`data.color`"));
 
     folders(&d.join("corpus"), true);
-    let more = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.ahead=2"];
+    let more = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.prediction_steps=2"];
     let e = fails(d, &train("a", &more));
     assert!(e.contains("train/dark/broken.jpg") && e.contains("--skip-bad"), "{e}");
     assert!(!d.join("a").exists(), "a run that cannot start leaves nothing");
@@ -115,12 +115,12 @@ fn bad_input_is_one_clear_error() {
     let notes = std::fs::read_to_string(d.join("skipped/notes.txt")).unwrap();
     assert!(notes.contains("dark/broken.jpg") && notes.contains("dark/one.png"), "{notes}");
 
-    // A picture that only probes would look at is found before anything is learnt.
+    // An image that only probes would look at is found before anything is learnt.
     folders(&d.join("whole"), false);
     let cut = std::fs::read_dir(d.join("whole/val/dark")).unwrap().next().unwrap().unwrap().path();
     let bytes = std::fs::read(&cut).unwrap();
     std::fs::write(&cut, &bytes[..bytes.len() - 20]).unwrap();
-    let more_whole = ["--set", "data.path=whole", "--set", "data.crop=20", "--set", "loss.ahead=2"];
+    let more_whole = ["--set", "data.path=whole", "--set", "data.crop=20", "--set", "loss.prediction_steps=2"];
     let e = fails(d, &train("c", &more_whole));
     assert!(e.contains("whole/val/dark/") && e.contains("--skip-bad"), "{e}");
     assert!(!d.join("c").exists(), "a run that cannot start leaves nothing");

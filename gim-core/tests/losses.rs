@@ -24,7 +24,7 @@ fn infonce() {
             let config = InfoNceConfig {
                 channels: 4,
                 context: context.unwrap_or(4),
-                ahead: 3,
+                prediction_steps: 3,
                 negatives: 3,
                 skip,
                 window,
@@ -42,7 +42,15 @@ fn infonce() {
 }
 
 fn small() -> InfoNceConfig {
-    InfoNceConfig { channels: 3, context: 3, ahead: 2, negatives: 4, skip: 1, window: None, ..InfoNceConfig::default() }
+    InfoNceConfig {
+        channels: 3,
+        context: 3,
+        prediction_steps: 2,
+        negatives: 4,
+        skip: 1,
+        window: None,
+        ..InfoNceConfig::default()
+    }
 }
 
 #[test]
@@ -58,12 +66,13 @@ fn several_directions() {
 /// nothing: finite differences cannot see a group that uses the weights of another, since its gradient is wrong in the same way.
 #[test]
 fn groups_of_distances_use_their_own_weights() {
-    let (items, steps, ahead, few) = (2, 9, 5, 4);
+    let (items, steps, prediction_steps, few) = (2, 9, 5, 4);
     let pool = Pool::new();
-    let weights = uniform(ahead * few * few, 21);
+    let weights = uniform(prediction_steps * few * few, 21);
     let values = uniform(items * steps * few, 22);
     let run = |channels: usize| {
-        let config = InfoNceConfig { channels, context: channels, ahead, negatives: 3, window: None, ..small() };
+        let config =
+            InfoNceConfig { channels, context: channels, prediction_steps, negatives: 3, window: None, ..small() };
         let mut loss = InfoNce::<f64>::new(config, by_name("others").unwrap(), Key::new(1, Purpose::Init)).unwrap();
         loss.visit(&mut |p| {
             p.value.fill(0.0);
@@ -80,10 +89,10 @@ fn groups_of_distances_use_their_own_weights() {
         }
         let mut dz = Activations::new(layout, &pool);
         loss.value_and_grad(&z, None, step(&[]), Some(&mut dz), None, &pool);
-        let mut out = loss.per_ahead().to_vec();
+        let mut out = loss.per_prediction_step().to_vec();
         (0..items * steps).for_each(|row| out.extend_from_slice(&dz.at(row)[..few]));
         loss.visit(&mut |p| {
-            for row in 0..ahead * few {
+            for row in 0..prediction_steps * few {
                 let from = (row / few * channels + row % few) * channels;
                 out.extend_from_slice(&p.grad()[from..from + few]);
             }

@@ -1,4 +1,4 @@
-//! Pictures for Greedy InfoMax: layers and networks, patches, corpora, and training views.
+//! Images for Greedy InfoMax: layers and networks, patches, datasets, and training views.
 
 pub mod dataset;
 pub mod layers;

@@ -1,4 +1,4 @@
-//! The paper's networks for pictures, from configuration.
+//! The paper's networks for images, from configuration.
 
 use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
 use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
@@ -35,7 +35,7 @@ pub enum Init {
     DeltaOrthogonal,
 }
 
-/// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2 without normalisation.
+/// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2 without normalization.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
@@ -53,7 +53,7 @@ pub struct NetworkConfig {
     pub stem: usize,
     /// Side of a patch.
     pub patch: usize,
-    /// Pixels that neighbouring patches share.
+    /// Pixels that neighboring patches share.
     pub overlap: usize,
     /// Layers of the PixelCNN (`cpc` only).
     pub context_layers: usize,
@@ -84,7 +84,7 @@ impl Default for NetworkConfig {
 pub enum Target {
     /// Their own features further along the grid: InfoNCE, without labels.
     Future,
-    /// The class of a picture: cross-entropy.
+    /// The class of an image: cross-entropy.
     Classes,
 }
 
@@ -95,12 +95,12 @@ pub struct LossConfig {
     /// What every module learns from: `future` (InfoNCE), or labels: `classes`.
     pub target: Target,
     /// Prediction distances K.
-    pub ahead: usize,
+    pub prediction_steps: usize,
     /// Negatives N.
     pub negatives: usize,
     /// Negative sampler, by name.
     pub sampler: String,
-    /// Rows skipped before the first prediction: neighbouring patches overlap.
+    /// Rows skipped before the first prediction: neighboring patches overlap.
     pub skip: usize,
     /// Ways of prediction, of which the losses are averaged: down, up, right, left.
     pub directions: Vec<String>,
@@ -112,7 +112,7 @@ impl Default for LossConfig {
     fn default() -> Self {
         Self {
             target: Target::Future,
-            ahead: 5,
+            prediction_steps: 5,
             negatives: 16,
             sampler: "targets".into(),
             skip: 1,
@@ -126,7 +126,7 @@ impl LossConfig {
     /// Rows (or columns) of patches that the loss needs.
     pub fn need(&self) -> usize {
         match self.target {
-            Target::Future => self.ahead + self.skip + 1,
+            Target::Future => self.prediction_steps + self.skip + 1,
             Target::Classes => 1,
         }
     }
@@ -154,7 +154,7 @@ struct Cut<F: Scalar> {
 }
 
 impl NetworkConfig {
-    /// How pictures are cut into patches.
+    /// How images are cut into patches.
     ///
     /// # Errors
     /// When patches have no size, or share all their pixels.
@@ -200,11 +200,11 @@ impl NetworkConfig {
     }
 
     /// Stem and blocks, cut into modules.
-    fn layers<F: Scalar>(&self, c_in: usize, seed: u64) -> Result<Vec<Cut<F>>> {
+    fn layers<F: Scalar>(&self, in_channels: usize, seed: u64) -> Result<Vec<Cut<F>>> {
         let ends = self.ends()?;
-        let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: c_in }];
+        let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: in_channels }];
         let key = |item: usize| Key::new(seed, Purpose::Init).with_item(item as u32);
-        let mut stem = Conv2d::new(Conv2dConfig::square(c_in, self.widths[0], self.stem, 1), key(0))?;
+        let mut stem = Conv2d::new(Conv2dConfig::square(in_channels, self.widths[0], self.stem, 1), key(0))?;
         let orthogonal = self.init == Init::DeltaOrthogonal;
         if orthogonal {
             delta_orthogonal(&mut stem, key(50_000))?;
@@ -235,19 +235,19 @@ impl NetworkConfig {
         Ok(cuts)
     }
 
-    /// The stack at its initial weights for square pictures of `side` pixels and `c_in` channels: what is trained, and,
-    /// untrained, the random encoder. Its input is the pictures' patches. With `supervision` every module learns from labels:
+    /// The stack at its initial weights for square images of `side` pixels and `in_channels` channels: what is trained, and,
+    /// untrained, the random encoder. Its input is the images' patches. With `supervision` every module learns from labels:
     /// the paper's supervised network when there is one module, greedy supervised learning otherwise.
     ///
     /// A layer's initial weights follow from the seed and its place in the network, wherever that is cut: the random encoder is
     /// the same for every method.
     ///
     /// # Errors
-    /// When a setting cannot be used, or the pictures are too small.
+    /// When a setting cannot be used, or the images are too small.
     pub fn build<F: Scalar>(
         &self,
         side: usize,
-        c_in: usize,
+        in_channels: usize,
         loss: &LossConfig,
         supervision: Option<Supervision>,
         optimizer: &OptimizerConfig,
@@ -258,7 +258,7 @@ impl NetworkConfig {
         patches.check(side, side, loss.need())?;
         let grid = [patches.along(side); 2];
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
-        for (m, cut) in self.layers::<F>(c_in, seed)?.into_iter().enumerate() {
+        for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if self.kind == NetworkKind::Cpc && supervision.is_none() {
@@ -272,7 +272,7 @@ impl NetworkConfig {
             let config = InfoNceConfig {
                 channels: cut.channels,
                 context: cut.channels,
-                ahead: loss.ahead,
+                prediction_steps: loss.prediction_steps,
                 negatives: loss.negatives,
                 skip: loss.skip,
                 window: None,

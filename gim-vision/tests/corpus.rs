@@ -1,4 +1,4 @@
-//! Opening picture corpora: every format, and everything that can be wrong with it.
+//! Opening image datasets: every format, and everything that can be wrong with it.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use common::{big, fashion_mini, jpeg, open, png, scene, write};
 use gim_core::Error;
-use gim_vision::dataset::image::{Colour, Picture};
+use gim_vision::dataset::image::{Color, Image};
 use gim_vision::dataset::standardize::Standardize;
-use gim_vision::dataset::{self, CorpusOptions, ImageCorpus, Split};
+use gim_vision::dataset::{self, DatasetOptions, ImageDataset, Split};
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use proptest::prelude::*;
@@ -35,18 +35,18 @@ fn change(path: &Path, f: impl FnOnce(&mut Vec<u8>)) {
     std::fs::write(path, bytes).unwrap();
 }
 
-fn skip_bad(root: &Path) -> Arc<dyn ImageCorpus> {
-    dataset::open(root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap()
+fn skip_bad(root: &Path) -> Arc<dyn ImageDataset> {
+    dataset::open(root, &DatasetOptions { skip_bad: true, ..Default::default() }).unwrap()
 }
 
-/// Value of channel c at row y, column x of a picture unlike its mirror images and its transpose.
+/// Value of channel c at row y, column x of an image unlike its mirror images and its transpose.
 fn value(i: usize, c: usize, y: usize, x: usize) -> u8 {
     (i * 31 + c * 85 + y * 2 + x / 2 + usize::from(x < 10 && y > 50) * 40) as u8
 }
 
-/// A record (C, H, W), or (C, W, H) by columns. No published picture of STL-10 is at hand, so this pins the published
+/// A record (C, H, W), or (C, W, H) by columns. No published image of STL-10 is at hand, so this pins the published
 /// definition: the authors' file description (channel after channel, each "in column-major order") and the readers that follow
-/// it, which reshape to (−1, 3, 96, 96) and transpose by (0, 3, 2, 1) into (pictures, rows, columns, channels).
+/// it, which reshape to (−1, 3, 96, 96) and transpose by (0, 3, 2, 1) into (images, rows, columns, channels).
 fn planes(i: usize, side: usize, columns: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for c in 0..3 {
@@ -59,10 +59,10 @@ fn planes(i: usize, side: usize, columns: bool) -> Vec<u8> {
     out
 }
 
-fn check_pixels(picture: &Picture, i: usize, side: usize) {
-    assert_eq!((picture.height, picture.width, picture.channels), (side, side, 3));
+fn check_pixels(image: &Image, i: usize, side: usize) {
+    assert_eq!((image.height, image.width, image.channels), (side, side, 3));
     for (y, x, c) in [(0, 0, 0), (0, side - 1, 0), (side - 1, 0, 1), (3, 7, 2), (20, 5, 1), (side - 1, side - 1, 2)] {
-        assert_eq!(picture.pixels[(y * side + x) * 3 + c], value(i, c, y, x), "row {y}, column {x}, channel {c}");
+        assert_eq!(image.pixels[(y * side + x) * 3 + c], value(i, c, y, x), "row {y}, column {x}, channel {c}");
     }
 }
 
@@ -83,36 +83,36 @@ fn stl10() -> TempDir {
 #[test]
 fn stl10_is_read() {
     let dir = stl10();
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.format(), corpus.len(), corpus.classes().len()), ("STL-10", 21, 10));
-    assert_eq!(corpus.split(Split::Train), (0..12).collect::<Vec<_>>());
-    assert_eq!(corpus.split(Split::Test), [12, 13, 14, 15, 16]);
-    assert_eq!(corpus.split(Split::Unlabelled), [17, 18, 19, 20]);
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.format(), dataset.len(), dataset.classes().len()), ("STL-10", 21, 10));
+    assert_eq!(dataset.split(Split::Train), (0..12).collect::<Vec<_>>());
+    assert_eq!(dataset.split(Split::Test), [12, 13, 14, 15, 16]);
+    assert_eq!(dataset.split(Split::Unlabeled), [17, 18, 19, 20]);
     assert_eq!(
-        (corpus.label(0), corpus.label(11), corpus.label(12), corpus.label(17)),
+        (dataset.label(0), dataset.label(11), dataset.label(12), dataset.label(17)),
         (Some(0), Some(1), Some(9), None)
     );
-    assert_eq!(corpus.folds(), [vec![0, 3, 5], vec![1, 2, 11]]);
-    assert_eq!((corpus.id(12), corpus.size(3)), ("test/0".to_owned(), (96, 96)));
-    assert!(corpus.file(20).ends_with("unlabeled_X.bin"));
-    let [note] = corpus.notes() else { panic!("{:?}", corpus.notes()) };
+    assert_eq!(dataset.folds(), [vec![0, 3, 5], vec![1, 2, 11]]);
+    assert_eq!((dataset.id(12), dataset.size(3)), ("test/0".to_owned(), (96, 96)));
+    assert!(dataset.file(20).ends_with("unlabeled_X.bin"));
+    let [note] = dataset.notes() else { panic!("{:?}", dataset.notes()) };
     assert!(note.contains("unlabeled_X.bin (4 instead of 100000)"), "{note}");
     for i in [0, 11, 12, 16, 17, 20] {
-        check_pixels(&corpus.read(i).unwrap(), i, 96);
+        check_pixels(&dataset.read(i).unwrap(), i, 96);
     }
-    // reshape(−1, 3, 96, 96) and transpose(0, 3, 2, 1), on the bytes of the second picture.
+    // reshape(−1, 3, 96, 96) and transpose(0, 3, 2, 1), on the bytes of the second image.
     let file = std::fs::read(dir.path().join("train_X.bin")).unwrap();
     let reshaped = |a: usize, b: usize, c: usize| file[((3 + a) * 96 + b) * 96 + c];
     let places = (0..96).flat_map(|y| (0..96).flat_map(move |x| (0..3).map(move |c| (y, x, c))));
     let want: Vec<u8> = places.map(|(y, x, c)| reshaped(c, x, y)).collect();
-    assert_eq!(corpus.read(1).unwrap(), Picture::new(96, 96, 3, want));
-    let digest = corpus.digest().to_owned();
+    assert_eq!(dataset.read(1).unwrap(), Image::new(96, 96, 3, want));
+    let digest = dataset.digest().to_owned();
     change(&dir.path().join("test_X.bin"), |b| b[7] ^= 1);
     assert_ne!(open(dir.path()).unwrap().digest(), digest);
     std::fs::remove_file(dir.path().join("unlabeled_X.bin")).unwrap();
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!(corpus.split(Split::Unlabelled), corpus.split(Split::Train));
-    assert!(corpus.notes()[0].contains("unlabeled_X.bin"));
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!(dataset.split(Split::Unlabeled), dataset.split(Split::Train));
+    assert!(dataset.notes()[0].contains("unlabeled_X.bin"));
     // The archive's own folder is found, too.
     let outer = temp();
     std::fs::rename(dir.path(), outer.path().join("stl10_binary")).unwrap();
@@ -128,20 +128,20 @@ fn damaged_stl10() {
     };
     file("train_X.bin", |b| b.truncate(b.len() - 1), &["no multiple of the 27648"]);
     file("unlabeled_X.bin", Vec::clear, &["the file is empty"]);
-    file("train_X.bin", |b| b.truncate(27_648 * 11), &["12 labels for the 11 pictures"]);
-    file("train_y.bin", |b| b[3] = 0, &["picture 3: label 0 is outside 1 to 10", "--skip-bad"]);
-    file("test_y.bin", |b| b[4] = 11, &["picture 4: label 11"]);
-    file("train_y.bin", |b| b[3..5].fill(0), &["picture 3", "bad pictures besides it: 1"]);
+    file("train_X.bin", |b| b.truncate(27_648 * 11), &["12 labels for the 11 images"]);
+    file("train_y.bin", |b| b[3] = 0, &["image 3: label 0 is outside 1 to 10", "--skip-bad"]);
+    file("test_y.bin", |b| b[4] = 11, &["image 4: label 11"]);
+    file("train_y.bin", |b| b[3..5].fill(0), &["image 3", "bad images besides it: 1"]);
     file("class_names.txt", |b| b.truncate(8), &["4 classes, but there are 10"]);
     file("fold_indices.txt", |b| b.extend(b"12\n"), &["line 3", "\"12\""]);
     let dir = stl10();
     std::fs::remove_file(dir.path().join("test_y.bin")).unwrap();
     says(dir.path(), &["test_y.bin", "no such file"]);
     let dir = stl10();
-    let corpus = open(dir.path()).unwrap();
+    let dataset = open(dir.path()).unwrap();
     change(&dir.path().join("unlabeled_X.bin"), |b| b.truncate(100));
-    assert!(corpus.read(20).unwrap_err().to_string().contains("unlabeled_X.bin"));
-    let large = CorpusOptions { min_side: 97, ..Default::default() };
+    assert!(dataset.read(20).unwrap_err().to_string().contains("unlabeled_X.bin"));
+    let large = DatasetOptions { min_side: 97, ..Default::default() };
     assert!(dataset::open(dir.path(), &large).is_err());
     // One file is enough to tell what the folder holds, and what is missing.
     for name in ["train_y.bin", "test_y.bin", "test_X.bin"] {
@@ -151,7 +151,7 @@ fn damaged_stl10() {
     }
 }
 
-/// A label out of range is an error, or, if wanted, its picture is left out and listed; the others keep their numbers.
+/// A label out of range is an error, or, if wanted, its image is left out and listed; the others keep their numbers.
 #[test]
 fn labels_out_of_range_are_left_out() {
     let whole = open(stl10().path()).unwrap().digest().to_owned();
@@ -160,41 +160,40 @@ fn labels_out_of_range_are_left_out() {
     change(&dir.path().join("train_y.bin"), |b| b[3] = 0);
     change(&dir.path().join("test_y.bin"), |b| b[0..2].fill(200));
     says(dir.path(), &["train_y.bin", "--skip-bad"]);
-    let corpus = skip_bad(dir.path());
-    assert_eq!(corpus.split(Split::Train), [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]);
-    assert_eq!((corpus.split(Split::Test), corpus.len()), (&[14, 15, 16][..], 21));
-    assert_eq!((corpus.label(3), corpus.label(4), corpus.label(14)), (None, Some(4), Some(1)));
-    assert_eq!((corpus.id(14), corpus.split(Split::Unlabelled)), ("test/2".to_owned(), &[17, 18, 19, 20][..]));
-    assert_eq!(corpus.folds(), [vec![0, 5], vec![1, 2, 11]]);
-    check_pixels(&corpus.read(14).unwrap(), 14, 96);
-    assert_ne!(corpus.digest(), whole);
-    let notes = corpus.notes().join("\n");
-    for part in ["1 pictures are bad and left out: train/3 (label 0 is", "2 pictures", "test/0 (label 200", "test/1 ("]
-    {
+    let dataset = skip_bad(dir.path());
+    assert_eq!(dataset.split(Split::Train), [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]);
+    assert_eq!((dataset.split(Split::Test), dataset.len()), (&[14, 15, 16][..], 21));
+    assert_eq!((dataset.label(3), dataset.label(4), dataset.label(14)), (None, Some(4), Some(1)));
+    assert_eq!((dataset.id(14), dataset.split(Split::Unlabeled)), ("test/2".to_owned(), &[17, 18, 19, 20][..]));
+    assert_eq!(dataset.folds(), [vec![0, 5], vec![1, 2, 11]]);
+    check_pixels(&dataset.read(14).unwrap(), 14, 96);
+    assert_ne!(dataset.digest(), whole);
+    let notes = dataset.notes().join("\n");
+    for part in ["1 images are bad and left out: train/3 (label 0 is", "2 images", "test/0 (label 200", "test/1 ("] {
         assert!(notes.contains(part), "{notes:?} should say {part:?}");
     }
-    // Nothing left is an error even then, and leaving bad pictures out no remedy.
+    // Nothing left is an error even then, and leaving bad images out no remedy.
     change(&dir.path().join("test_y.bin"), |b| b.fill(0));
-    let skip = CorpusOptions { skip_bad: true, ..Default::default() };
+    let skip = DatasetOptions { skip_bad: true, ..Default::default() };
     let e = dataset::open(dir.path(), &skip).unwrap_err().to_string();
     assert!(e.contains("test_y.bin") && !e.contains("--skip-bad"), "{e}");
 
     let dir = cifar10();
     change(&dir.path().join("data_batch_2.bin"), |b| b[3073] = 10);
-    says(dir.path(), &["data_batch_2.bin", "picture 1: label 10 is outside 0 to 9", "--skip-bad"]);
-    let corpus = skip_bad(dir.path());
-    assert_eq!((corpus.split(Split::Train).len(), corpus.label(4), corpus.label(5)), (14, None, Some(5)));
-    assert!(corpus.notes().join("\n").contains("data_batch_2/1 (label 10"));
+    says(dir.path(), &["data_batch_2.bin", "image 1: label 10 is outside 0 to 9", "--skip-bad"]);
+    let dataset = skip_bad(dir.path());
+    assert_eq!((dataset.split(Split::Train).len(), dataset.label(4), dataset.label(5)), (14, None, Some(5)));
+    assert!(dataset.notes().join("\n").contains("data_batch_2/1 (label 10"));
 
     let dir = cifar(2, &[("train", 6), ("test", 2)]);
     change(&dir.path().join("test.bin"), |b| b[0] = 20);
-    says(dir.path(), &["test.bin", "picture 0: coarse label 20 is outside 0 to 19"]);
+    says(dir.path(), &["test.bin", "image 0: coarse label 20 is outside 0 to 19"]);
     assert_eq!(skip_bad(dir.path()).split(Split::Test), [7]);
 
     let dir = idx();
     write(&dir.path().join("classes.txt"), "x\ny\n");
-    let corpus = skip_bad(dir.path());
-    assert_eq!((corpus.split(Split::Train), corpus.split(Split::Test)), (&[0, 1, 4, 5][..], &[6, 7][..]));
+    let dataset = skip_bad(dir.path());
+    assert_eq!((dataset.split(Split::Train), dataset.split(Split::Test)), (&[0, 1, 4, 5][..], &[6, 7][..]));
 }
 
 fn cifar(before: usize, parts: &[(&str, usize)]) -> TempDir {
@@ -220,34 +219,34 @@ fn cifar10() -> TempDir {
 #[test]
 fn cifar_is_read() {
     let dir = cifar10();
-    let corpus = open(dir.path()).unwrap();
-    let [names, sizes] = corpus.notes() else { panic!("{:?}", corpus.notes()) };
+    let dataset = open(dir.path()).unwrap();
+    let [names, sizes] = dataset.notes() else { panic!("{:?}", dataset.notes()) };
     assert!(names.contains("batches.meta.txt"), "{names}");
     assert!(sizes.contains("data_batch_5.bin (3 instead of 10000)") && sizes.contains("test_batch.bin (3"), "{sizes}");
     write(&dir.path().join("batches.meta.txt"), "p\nq\nr\ns\nt\nu\nv\nw\nx\ny\n\n");
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.format(), corpus.len()), ("CIFAR-10", 18));
-    assert_eq!((corpus.classes()[9].as_str(), corpus.label(9), corpus.label(17)), ("y", Some(9), Some(7)));
-    assert_eq!((corpus.split(Split::Unlabelled).len(), corpus.split(Split::Test)), (15, &[15, 16, 17][..]));
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.format(), dataset.len()), ("CIFAR-10", 18));
+    assert_eq!((dataset.classes()[9].as_str(), dataset.label(9), dataset.label(17)), ("y", Some(9), Some(7)));
+    assert_eq!((dataset.split(Split::Unlabeled).len(), dataset.split(Split::Test)), (15, &[15, 16, 17][..]));
     for i in [0, 4, 17] {
-        check_pixels(&corpus.read(i).unwrap(), i, 32);
+        check_pixels(&dataset.read(i).unwrap(), i, 32);
     }
 
     let dir = cifar(2, &[("train", 6), ("test", 2)]);
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.format(), corpus.len(), corpus.classes().len()), ("CIFAR-100", 8, 100));
-    assert_eq!((corpus.label(0), corpus.label(7)), (Some(99), Some(92)));
-    check_pixels(&corpus.read(7).unwrap(), 7, 32);
-    let note = &corpus.notes()[1];
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.format(), dataset.len(), dataset.classes().len()), ("CIFAR-100", 8, 100));
+    assert_eq!((dataset.label(0), dataset.label(7)), (Some(99), Some(92)));
+    check_pixels(&dataset.read(7).unwrap(), 7, 32);
+    let note = &dataset.notes()[1];
     assert!(
         note.contains("train.bin (6 instead of 50000)") && note.contains("test.bin (2 instead of 10000)"),
         "{note}"
     );
 }
 
-/// A whole file of the published size is not remarked on; one that was cut between two pictures is.
+/// A whole file of the published size is not remarked on; one that was cut between two images is.
 #[test]
-fn a_file_cut_between_two_pictures_is_noted() {
+fn a_file_cut_between_two_images_is_noted() {
     let dir = cifar10();
     // Without blocks on disk.
     let grow = |name: &str, n: u64| {
@@ -259,8 +258,8 @@ fn a_file_cut_between_two_pictures_is_noted() {
     write(&dir.path().join("batches.meta.txt"), "p\nq\nr\ns\nt\nu\nv\nw\nx\ny\n");
     assert!(open(dir.path()).unwrap().notes().is_empty());
     grow("test_batch.bin", 9_999);
-    let corpus = open(dir.path()).unwrap();
-    let [note] = corpus.notes() else { panic!("{:?}", corpus.notes()) };
+    let dataset = open(dir.path()).unwrap();
+    let [note] = dataset.notes() else { panic!("{:?}", dataset.notes()) };
     assert!(note.contains("test_batch.bin (9999 instead of 10000)") && !note.contains("data_batch"), "{note}");
 }
 
@@ -270,12 +269,12 @@ fn damaged_cifar() {
     change(&dir.path().join("data_batch_3.bin"), |b| b.truncate(5000));
     says(dir.path(), &["data_batch_3.bin", "5000 bytes", "3073"]);
     change(&dir.path().join("data_batch_3.bin"), |b| b.truncate(3073));
-    says(dir.path(), &["data_batch_3.bin", "1 pictures", "has 3"]);
+    says(dir.path(), &["data_batch_3.bin", "1 images", "has 3"]);
     std::fs::remove_file(dir.path().join("data_batch_3.bin")).unwrap();
     says(dir.path(), &["data_batch_3.bin", "no such file", "download"]);
     let dir = cifar10();
     change(&dir.path().join("test_batch.bin"), |b| b[3073] = 10);
-    says(dir.path(), &["test_batch.bin", "picture 1: label 10 is outside 0 to 9"]);
+    says(dir.path(), &["test_batch.bin", "image 1: label 10 is outside 0 to 9"]);
     let dir = cifar(2, &[("train", 6), ("test", 2)]);
     change(&dir.path().join("train.bin"), |b| b[1] = 100);
     says(dir.path(), &["train.bin", "label 100"]);
@@ -315,7 +314,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gz.finish().unwrap()
 }
 
-/// 6 and 3 pictures of 4 × 5, plain and packed, in different spellings.
+/// 6 and 3 images of 4 × 5, plain and packed, in different spellings.
 fn idx() -> TempDir {
     let dir = temp();
     let pixels = |first: usize, n: usize| (0..n * 20).map(|i| (first + i) as u8).collect::<Vec<_>>();
@@ -329,24 +328,24 @@ fn idx() -> TempDir {
 #[test]
 fn idx_is_read() {
     let dir = idx();
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.format(), corpus.len(), corpus.size(0)), ("IDX", 9, (4, 5)));
-    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test)), (6, &[6, 7, 8][..]));
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.format(), dataset.len(), dataset.size(0)), ("IDX", 9, (4, 5)));
+    assert_eq!((dataset.split(Split::Train).len(), dataset.split(Split::Test)), (6, &[6, 7, 8][..]));
     assert_eq!(
-        (corpus.classes(), corpus.label(3), corpus.label(6)),
+        (dataset.classes(), dataset.label(3), dataset.label(6)),
         (&["0", "1", "2"].map(String::from)[..], Some(2), Some(1))
     );
-    assert_eq!(corpus.read(1).unwrap(), Picture::new(4, 5, 1, (20..40).collect()));
-    assert_eq!(corpus.read(8).unwrap(), Picture::new(4, 5, 1, (47..67).collect()));
-    // Packed or not, it is the same corpus.
+    assert_eq!(dataset.read(1).unwrap(), Image::new(4, 5, 1, (20..40).collect()));
+    assert_eq!(dataset.read(8).unwrap(), Image::new(4, 5, 1, (47..67).collect()));
+    // Packed or not, it is the same dataset.
     let bytes = std::fs::read(dir.path().join("train-images-idx3-ubyte")).unwrap();
     std::fs::remove_file(dir.path().join("train-images-idx3-ubyte")).unwrap();
     write(&dir.path().join("train-images.idx3-ubyte.gz"), gzip(&bytes));
-    assert_eq!(open(dir.path()).unwrap().digest(), corpus.digest());
+    assert_eq!(open(dir.path()).unwrap().digest(), dataset.digest());
     write(&dir.path().join("classes.txt"), "x\ny\nz\nnever seen\n");
     assert_eq!(open(dir.path()).unwrap().classes()[3], "never seen");
     write(&dir.path().join("classes.txt"), "x\ny\n");
-    says(dir.path(), &["train-labels", "picture 2: label 2 is outside 0 to 1"]);
+    says(dir.path(), &["train-labels", "image 2: label 2 is outside 0 to 1"]);
     write(&dir.path().join("classes.txt"), "\n");
     says(dir.path(), &["classes.txt", "names no class"]);
 }
@@ -362,10 +361,10 @@ fn damaged_idx() {
     file("train-images-idx3-ubyte", idx_file(&[6, 4, 5], &[0; 121]), &["more data"]);
     file("train-images-idx3-ubyte", idx_file(&[u32::MAX; 3], &[0; 121]), &["fewer data"]);
     file("train-images-idx3-ubyte", idx_file(&[0, 4, 5], &[]), &["empty"]);
-    file("train-images-idx3-ubyte", idx_file(&[6], &[0; 16]), &["does not begin as an IDX file of pictures"]);
+    file("train-images-idx3-ubyte", idx_file(&[6], &[0; 16]), &["does not begin as an IDX file of images"]);
     file("train-images-idx3-ubyte", vec![0, 0, 8], &["cut short"]);
     file("train-labels.idx1-ubyte", idx_file(&[6, 4, 5], &[0; 120]), &["does not begin as an IDX file of labels"]);
-    file("train-labels.idx1-ubyte", idx_file(&[5], &[0; 5]), &["5 labels for the 6 pictures"]);
+    file("train-labels.idx1-ubyte", idx_file(&[5], &[0; 5]), &["5 labels for the 6 images"]);
     file("train-labels.idx1-ubyte", idx_file(&[6], &[0, 1, 2, 2, 200, 0]), &["go up to 200", "classes.txt"]);
     file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[3, 5, 4], &[0; 60])), &["5 x 4", "4 x 5"]);
     file("t10k-images-idx3-ubyte.gz", gzip(&idx_file(&[3, 4, 5], &[0; 61])), &["more data"]);
@@ -378,7 +377,7 @@ fn damaged_idx() {
     says(dir.path(), &["t10k-labels-idx1-ubyte", "no such file"]);
 }
 
-/// Two classes with three pictures to train and one to test on.
+/// Two classes with three images to train and one to test on.
 fn folders() -> TempDir {
     let dir = temp();
     for (c, class) in ["cat", "dog"].iter().enumerate() {
@@ -393,33 +392,33 @@ fn folders() -> TempDir {
 #[test]
 fn class_folders_are_read() {
     let dir = folders();
-    write(&dir.path().join("train/cat/Thumbs.db"), "not a picture");
-    write(&dir.path().join("train/cat/.hidden.png"), "not a picture");
+    write(&dir.path().join("train/cat/Thumbs.db"), "not an image");
+    write(&dir.path().join("train/cat/.hidden.png"), "not an image");
     write(&dir.path().join("train/loose.png"), "in no class");
     write(&dir.path().join("extra/a/b.png"), "beside train");
-    let corpus = open(dir.path()).unwrap();
+    let dataset = open(dir.path()).unwrap();
     assert_eq!(
-        (corpus.format(), corpus.len(), corpus.classes()),
+        (dataset.format(), dataset.len(), dataset.classes()),
         ("class folders", 8, &["cat", "dog"].map(String::from)[..])
     );
-    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test)), (6, &[6, 7][..]));
-    assert_eq!(corpus.split(Split::Unlabelled), corpus.split(Split::Train));
-    assert_eq!((corpus.id(1), corpus.size(1), corpus.label(1)), ("train/cat/1.png".to_owned(), (21, 30), Some(0)));
-    assert_eq!((corpus.id(7), corpus.label(7)), ("val/dog/x.JPEG".to_owned(), Some(1)));
-    assert_eq!(corpus.read(1).unwrap(), scene(21, 30, 3, 0));
-    assert_eq!(corpus.read(6).unwrap().channels, 1);
-    let notes = corpus.notes().join("\n");
+    assert_eq!((dataset.split(Split::Train).len(), dataset.split(Split::Test)), (6, &[6, 7][..]));
+    assert_eq!(dataset.split(Split::Unlabeled), dataset.split(Split::Train));
+    assert_eq!((dataset.id(1), dataset.size(1), dataset.label(1)), ("train/cat/1.png".to_owned(), (21, 30), Some(0)));
+    assert_eq!((dataset.id(7), dataset.label(7)), ("val/dog/x.JPEG".to_owned(), Some(1)));
+    assert_eq!(dataset.read(1).unwrap(), scene(21, 30, 3, 0));
+    assert_eq!(dataset.read(6).unwrap().channels, 1);
+    let notes = dataset.notes().join("\n");
     assert!(notes.contains("folder extra") && notes.contains("Thumbs.db") && notes.contains("loose.png"), "{notes}");
     assert!(!notes.contains("hidden"), "{notes}");
 
     write(&dir.path().join("unlabeled/any/where/u.jpg"), jpeg(&scene(9, 9, 3, 5)));
     let more = open(dir.path()).unwrap();
     assert_eq!(
-        more.split(Split::Unlabelled).iter().map(|&i| more.id(i)).collect::<Vec<_>>(),
+        more.split(Split::Unlabeled).iter().map(|&i| more.id(i)).collect::<Vec<_>>(),
         ["unlabeled/any/where/u.jpg"]
     );
-    assert_eq!(more.label(more.split(Split::Unlabelled)[0]), None);
-    assert_ne!(more.digest(), corpus.digest());
+    assert_eq!(more.label(more.split(Split::Unlabeled)[0]), None);
+    assert_ne!(more.digest(), dataset.digest());
 
     // Where it lies does not matter, what is in it does.
     let moved = temp();
@@ -440,17 +439,17 @@ fn classes_without_a_split_are_divided() {
         }
     }
     write(&dir.path().join("d/only.png"), png(&scene(8, 8, 1, 0)));
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test).len()), (25, 6));
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.split(Split::Train).len(), dataset.split(Split::Test).len()), (25, 6));
     for class in 0..3 {
-        assert_eq!(corpus.split(Split::Test).iter().filter(|&&i| corpus.label(i) == Some(class)).count(), 2);
+        assert_eq!(dataset.split(Split::Test).iter().filter(|&&i| dataset.label(i) == Some(class)).count(), 2);
     }
-    let notes = corpus.notes().join("\n");
+    let notes = dataset.notes().join("\n");
     assert!(notes.contains("a fifth of each class (seed 0)") && notes.contains("class d"), "{notes}");
-    assert_eq!(open(dir.path()).unwrap().split(Split::Test), corpus.split(Split::Test));
-    let other = dataset::open(dir.path(), &CorpusOptions { seed: 1, ..Default::default() }).unwrap();
-    assert_ne!(other.split(Split::Test), corpus.split(Split::Test));
-    assert_ne!(other.digest(), corpus.digest());
+    assert_eq!(open(dir.path()).unwrap().split(Split::Test), dataset.split(Split::Test));
+    let other = dataset::open(dir.path(), &DatasetOptions { seed: 1, ..Default::default() }).unwrap();
+    assert_ne!(other.split(Split::Test), dataset.split(Split::Test));
+    assert_ne!(other.digest(), dataset.digest());
 }
 
 #[test]
@@ -471,22 +470,22 @@ fn bad_class_folders() {
     says(dir.path(), &["train", "no such folder"]);
 }
 
-/// A link that would count pictures twice, or lead round in a circle, is an error; other links are followed.
+/// A link that would count images twice, or lead round in a circle, is an error; other links are followed.
 #[test]
 fn links_between_folders() {
     use std::os::unix::fs::symlink;
     for (to, link, parts) in [
-        ("..", "train/cat/up", ["train/cat/up", "same folder as", "corpus/train:"]),
+        ("..", "train/cat/up", ["train/cat/up", "same folder as", "dataset/train:"]),
         (".", "train/cat/again", ["train/cat/again", "same folder as", "train/cat:"]),
-        ("../..", "train/dog/root", ["train/dog/root", "same folder as", "corpus: "]),
+        ("../..", "train/dog/root", ["train/dog/root", "same folder as", "dataset: "]),
         ("../../..", "train/dog/above", ["train/dog/above", "holds", "remove the link"]),
         ("../cat", "train/dog/other", ["train/dog/other", "same folder as", "train/cat:"]),
         ("dog", "train/bird", ["train/dog", "same folder as", "train/bird:"]),
-        ("..", "unlabelled/up", ["unlabelled/up", "same folder as", "corpus: "]),
-        ("../..", "unlabelled/above", ["unlabelled/above", "holds", "remove the link"]),
+        ("..", "unlabeled/up", ["unlabeled/up", "same folder as", "dataset: "]),
+        ("../..", "unlabeled/above", ["unlabeled/above", "holds", "remove the link"]),
     ] {
         let dir = folders();
-        let inner = dir.path().join("corpus");
+        let inner = dir.path().join("dataset");
         std::fs::create_dir(&inner).unwrap();
         for part in ["train", "val"] {
             std::fs::rename(dir.path().join(part), inner.join(part)).unwrap();
@@ -495,7 +494,7 @@ fn links_between_folders() {
         symlink(to, inner.join(link)).unwrap();
         says(&inner, &parts);
     }
-    // Pictures kept elsewhere, far below, and the training pictures once more without their labels.
+    // Images kept elsewhere, far below, and the training images once more without their labels.
     let dir = folders();
     let elsewhere = temp();
     let deep = (0..40).fold(elsewhere.path().to_owned(), |path, i| path.join(i.to_string()));
@@ -503,18 +502,18 @@ fn links_between_folders() {
     symlink(elsewhere.path(), dir.path().join("train/bird")).unwrap();
     symlink("train", dir.path().join("unlabelled")).unwrap();
     symlink("0.png", dir.path().join("train/cat/same.png")).unwrap();
-    let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Unlabelled).len()), (8, 8));
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.split(Split::Train).len(), dataset.split(Split::Unlabeled).len()), (8, 8));
     assert!(
-        (0..corpus.len()).any(|i| corpus.id(i).starts_with("train/bird/0/1/") && corpus.id(i).ends_with("far.png"))
+        (0..dataset.len()).any(|i| dataset.id(i).starts_with("train/bird/0/1/") && dataset.id(i).ends_with("far.png"))
     );
 }
 
-/// All pictures are read before work is done: damage is found wherever it is.
+/// All images are read before work is done: damage is found wherever it is.
 #[test]
-fn checking_reads_all_pictures() {
+fn checking_reads_all_images() {
     let whole = png(&scene(40, 30, 3, 1));
-    for name in ["train/cat/2.png", "val/dog/y.png", "unlabelled/u.png"] {
+    for name in ["train/cat/2.png", "val/dog/y.png", "unlabeled/u.png"] {
         let dir = folders();
         write(&dir.path().join(name), &whole);
         open(dir.path()).unwrap().check().unwrap();
@@ -525,20 +524,20 @@ fn checking_reads_all_pictures() {
         }
         write(&dir.path().join("val/dog/z.png"), &whole[..whole.len() / 2]);
         let e = open(dir.path()).unwrap().check().unwrap_err().to_string();
-        assert!(e.contains("bad pictures besides it: 1"), "{e}");
+        assert!(e.contains("bad images besides it: 1"), "{e}");
         if name.starts_with("unlabelled") {
-            write(&dir.path().join("unlabelled/good.png"), &whole);
+            write(&dir.path().join("unlabeled/good.png"), &whole);
         }
-        let corpus = skip_bad(dir.path());
-        corpus.check().unwrap();
-        assert!(corpus.notes().join("\n").contains("2 pictures are bad"), "{:?}", corpus.notes());
+        let dataset = skip_bad(dir.path());
+        dataset.check().unwrap();
+        assert!(dataset.notes().join("\n").contains("2 images are bad"), "{:?}", dataset.notes());
     }
     open(stl10().path()).unwrap().check().unwrap();
 }
 
 /// A bad file is one clear error that names it and the remedy, or, if wanted, left out and listed.
 #[test]
-fn bad_pictures_are_errors_or_left_out() {
+fn bad_images_are_errors_or_left_out() {
     let good = jpeg(&scene(40, 30, 3, 1));
     let whole = png(&scene(40, 30, 3, 1));
     let cases: [(&str, Vec<u8>, &str, bool); 8] = [
@@ -554,31 +553,31 @@ fn bad_pictures_are_errors_or_left_out() {
     for (name, bytes, what, at_opening) in cases {
         let dir = folders();
         write(&dir.path().join("train/dog").join(name), bytes);
-        let options = CorpusOptions { min_side: 8, ..Default::default() };
+        let options = DatasetOptions { min_side: 8, ..Default::default() };
         let e = match dataset::open(dir.path(), &options) {
             Err(e) => {
                 assert!(at_opening, "{e}");
                 e
             }
-            Ok(corpus) => {
+            Ok(dataset) => {
                 assert!(!at_opening, "{what} was not seen");
-                let i = (0..corpus.len()).find(|&i| corpus.file(i).ends_with(name)).unwrap();
-                corpus.read(i).unwrap_err()
+                let i = (0..dataset.len()).find(|&i| dataset.file(i).ends_with(name)).unwrap();
+                dataset.read(i).unwrap_err()
             }
         };
         assert!(matches!(&e, Error::File { path, .. } if path.ends_with(name)), "{e}");
         assert!(e.to_string().contains(what) && e.to_string().contains("--skip-bad"), "{e} should say {what}");
 
-        let skip = CorpusOptions { skip_bad: true, ..options };
-        let corpus = dataset::open(dir.path(), &skip).unwrap();
-        assert_eq!(corpus.len(), 8);
-        let note = corpus.notes().iter().find(|n| n.contains("1 pictures are bad")).unwrap();
+        let skip = DatasetOptions { skip_bad: true, ..options };
+        let dataset = dataset::open(dir.path(), &skip).unwrap();
+        assert_eq!(dataset.len(), 8);
+        let note = dataset.notes().iter().find(|n| n.contains("1 images are bad")).unwrap();
         assert!(note.contains(&format!("train/dog/{name}")) && note.contains(what), "{note}");
     }
-    // A class of bad pictures alone is an error even then.
+    // A class of bad images alone is an error even then.
     let dir = folders();
-    write(&dir.path().join("train/worst/a.jpg"), "no picture");
-    let skip = CorpusOptions { skip_bad: true, ..Default::default() };
+    write(&dir.path().join("train/worst/a.jpg"), "no image");
+    let skip = DatasetOptions { skip_bad: true, ..Default::default() };
     assert!(dataset::open(dir.path(), &skip).unwrap_err().to_string().contains("train/worst"));
 }
 
@@ -591,8 +590,8 @@ fn with_orientation(mut jpeg: Vec<u8>, orientation: u8) -> Vec<u8> {
     jpeg
 }
 
-/// The colours of the four corners' squares, left to right and down.
-fn corners(p: &Picture) -> [u8; 4] {
+/// The colors of the four corners' squares, left to right and down.
+fn corners(p: &Image) -> [u8; 4] {
     assert_eq!((p.height, p.width, p.channels), (16, 16, 3));
     [(4, 4), (4, 11), (11, 4), (11, 11)].map(|(y, x)| {
         let pixel = &p.pixels[(y * 16 + x) * 3..][..3];
@@ -611,9 +610,9 @@ fn corners(p: &Picture) -> [u8; 4] {
 fn odd_jpegs_and_pngs() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     for name in ["cmyk.jpg", "palette.png", "progressive.jpg"] {
-        let picture = Picture::open(&fixtures.join(name)).unwrap();
-        assert_eq!(corners(&picture).escape_ascii().to_string(), "rgbw", "{name}");
-        assert_eq!(Picture::size_of(&fixtures.join(name)).unwrap(), (16, 16));
+        let image = Image::open(&fixtures.join(name)).unwrap();
+        assert_eq!(corners(&image).escape_ascii().to_string(), "rgbw", "{name}");
+        assert_eq!(Image::size_of(&fixtures.join(name)).unwrap(), (16, 16));
     }
     let dir = temp();
     let path = dir.path().join("x");
@@ -622,67 +621,67 @@ fn odd_jpegs_and_pngs() {
         [(1, "rgbw"), (2, "grwb"), (3, "wbgr"), (4, "bwrg"), (5, "rbgw"), (6, "brwg"), (8, "gwrb")]
     {
         write(&path, with_orientation(upright.clone(), orientation));
-        assert_eq!(corners(&Picture::open(&path).unwrap()).escape_ascii().to_string(), want, "{orientation}");
+        assert_eq!(corners(&Image::open(&path).unwrap()).escape_ascii().to_string(), want, "{orientation}");
     }
     write(&path, with_orientation(jpeg(&scene(10, 20, 3, 0)), 6));
-    let picture = Picture::open(&path).unwrap();
-    assert_eq!((picture.height, picture.width), (20, 10));
-    assert_eq!(Picture::size_of(&path).unwrap(), (20, 10));
+    let image = Image::open(&path).unwrap();
+    assert_eq!((image.height, image.width), (20, 10));
+    assert_eq!(Image::size_of(&path).unwrap(), (20, 10));
 
     // 16 bits, transparency, and a header beyond the first 64 KiB.
     let mut bytes = Vec::new();
     let deep: Vec<u8> = [0u16, 128 * 257, 65_535, 7 * 257].iter().flat_map(|v| v.to_ne_bytes()).collect();
     PngEncoder::new(&mut bytes).write_image(&deep, 2, 2, ExtendedColorType::L16).unwrap();
     write(&path, &bytes);
-    assert_eq!(Picture::open(&path).unwrap(), Picture::new(2, 2, 1, vec![0, 128, 255, 7]));
+    assert_eq!(Image::open(&path).unwrap(), Image::new(2, 2, 1, vec![0, 128, 255, 7]));
     bytes.clear();
     PngEncoder::new(&mut bytes).write_image(&[1, 2, 3, 0], 1, 1, ExtendedColorType::Rgba8).unwrap();
     write(&path, &bytes);
-    assert_eq!(Picture::open(&path).unwrap(), Picture::new(1, 1, 3, vec![1, 2, 3]));
+    assert_eq!(Image::open(&path).unwrap(), Image::new(1, 1, 3, vec![1, 2, 3]));
     let mut long = upright.clone();
     for _ in 0..2 {
         long.splice(2..2, [&[0xff, 0xed, 0xff, 0xff][..], &[7; 65_533]].concat());
     }
     write(&path, &long);
-    assert_eq!(Picture::size_of(&path).unwrap(), (16, 16));
-    assert_eq!(corners(&Picture::open(&path).unwrap()), *b"rgbw");
+    assert_eq!(Image::size_of(&path).unwrap(), (16, 16));
+    assert_eq!(corners(&Image::open(&path).unwrap()), *b"rgbw");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever is done to a file, it is a picture or an error; cut anywhere, an error.
+    /// Whatever is done to a file, it is an image or an error; cut anywhere, an error.
     #[test]
-    fn damaged_pictures_never_panic(kind in 0usize..2, cut in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)) {
+    fn damaged_images_never_panic(kind in 0usize..2, cut in any::<prop::sample::Index>(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)) {
         let dir = temp();
         let path = dir.path().join("x");
-        let picture = scene(24, 20, 3, 3);
-        let bytes = if kind == 0 { jpeg(&picture) } else { png(&picture) };
+        let image = scene(24, 20, 3, 3);
+        let bytes = if kind == 0 { jpeg(&image) } else { png(&image) };
         write(&path, &bytes[..cut.index(bytes.len() - 12)]);
-        prop_assert!(Picture::open(&path).is_err());
+        prop_assert!(Image::open(&path).is_err());
         let mut bytes = bytes;
         for (at, x) in flips {
             let at = at.index(bytes.len());
             bytes[at] ^= x;
         }
         write(&path, &bytes);
-        if let Ok(p) = Picture::open(&path) {
+        if let Ok(p) = Image::open(&path) {
             prop_assert_eq!(p.pixels.len(), p.height * p.width * p.channels);
         }
-        let _ = Picture::size_of(&path);
+        let _ = Image::size_of(&path);
     }
 }
 
 #[test]
-fn standardisation() {
+fn standardization() {
     let dir = folders();
-    let corpus = open(dir.path()).unwrap();
-    for colour in [Colour::Grey, Colour::Rgb] {
-        let std = Standardize::measure(&*corpus, colour).unwrap();
-        let n = colour.channels();
+    let dataset = open(dir.path()).unwrap();
+    for color in [Color::Grayscale, Color::Rgb] {
+        let std = Standardize::measure(&*dataset, color).unwrap();
+        let n = color.channels();
         let (mut all, mut out) = (vec![Vec::new(); n], Vec::new());
-        for &i in corpus.split(Split::Unlabelled) {
-            let pixels = corpus.read(i).unwrap().in_colour(colour).pixels;
+        for &i in dataset.split(Split::Unlabeled) {
+            let pixels = dataset.read(i).unwrap().in_color(color).pixels;
             out.resize(pixels.len(), f32::NAN);
             std.apply(&pixels, &mut out);
             out.chunks(n).for_each(|p| (0..n).for_each(|c| all[c].push(f64::from(p[c]))));
@@ -693,30 +692,30 @@ fn standardisation() {
             assert!(mean.abs() < 1e-5 && (var - 1.0).abs() < 1e-5, "{mean} {var}");
         }
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(one.install(|| Standardize::measure(&*corpus, colour).unwrap()), std);
-        assert_eq!(Standardize::given(colour, std.mean(), std.std()).unwrap(), std);
+        assert_eq!(one.install(|| Standardize::measure(&*dataset, color).unwrap()), std);
+        assert_eq!(Standardize::given(color, std.mean(), std.std()).unwrap(), std);
     }
-    assert!(Standardize::given(Colour::Rgb, &[0.5], &[0.2]).is_err());
-    assert!(Standardize::given(Colour::Grey, &[0.5], &[0.0]).is_err());
-    assert!(Standardize::given(Colour::Grey, &[f64::NAN], &[1.0]).is_err());
+    assert!(Standardize::given(Color::Rgb, &[0.5], &[0.2]).is_err());
+    assert!(Standardize::given(Color::Grayscale, &[0.5], &[0.0]).is_err());
+    assert!(Standardize::given(Color::Grayscale, &[f64::NAN], &[1.0]).is_err());
     let flat = temp();
-    write(&flat.path().join("a/0.png"), png(&Picture::new(4, 4, 1, vec![9; 16])));
-    let corpus = open(flat.path()).unwrap();
-    assert!(Standardize::measure(&*corpus, Colour::Grey).unwrap_err().to_string().contains("equal"));
+    write(&flat.path().join("a/0.png"), png(&Image::new(4, 4, 1, vec![9; 16])));
+    let dataset = open(flat.path()).unwrap();
+    assert!(Standardize::measure(&*dataset, Color::Grayscale).unwrap_err().to_string().contains("equal"));
 }
 
 #[test]
 fn the_embedded_corpus() {
-    let corpus: Arc<dyn ImageCorpus> = open(&fashion_mini()).unwrap();
-    assert_eq!((corpus.classes().len(), corpus.classes()[9].as_str()), (10, "Ankle boot"));
+    let dataset: Arc<dyn ImageDataset> = open(&fashion_mini()).unwrap();
+    assert_eq!((dataset.classes().len(), dataset.classes()[9].as_str()), (10, "Ankle boot"));
     for (split, each) in [(Split::Train, 600), (Split::Test, 200)] {
         let mut counts = [0; 10];
-        corpus.split(split).iter().for_each(|&i| counts[corpus.label(i).unwrap()] += 1);
+        dataset.split(split).iter().for_each(|&i| counts[dataset.label(i).unwrap()] += 1);
         assert_eq!(counts, [each; 10]);
     }
-    assert_eq!((corpus.size(0), corpus.read(7999).unwrap().pixels.len()), ((28, 28), 784));
-    assert!(corpus.notes().is_empty());
-    assert_eq!(corpus.digest(), DIGEST);
+    assert_eq!((dataset.size(0), dataset.read(7999).unwrap().pixels.len()), ((28, 28), 784));
+    assert!(dataset.notes().is_empty());
+    assert_eq!(dataset.digest(), DIGEST);
 }
 const DIGEST: &str = "4c88ec6236304fd8bc3a6cfc93ae82fb968fced88a90ed690d1e3fcea7ca1487";
 
@@ -724,23 +723,23 @@ const DIGEST: &str = "4c88ec6236304fd8bc3a6cfc93ae82fb968fced88a90ed690d1e3fcea7
 fn a_large_corpus() {
     let Some(root) = big("imagenette96") else { return };
     let began = std::time::Instant::now();
-    let corpus = open(&root).unwrap();
-    let (n, seconds) = (corpus.len(), began.elapsed().as_secs_f64());
-    println!("open: {n} pictures in {seconds:.2} s, digest {}", corpus.digest());
+    let dataset = open(&root).unwrap();
+    let (n, seconds) = (dataset.len(), began.elapsed().as_secs_f64());
+    println!("open: {n} images in {seconds:.2} s, digest {}", dataset.digest());
     assert_eq!(
-        (corpus.classes().len(), corpus.split(Split::Train).len(), corpus.split(Split::Test).len()),
+        (dataset.classes().len(), dataset.split(Split::Train).len(), dataset.split(Split::Test).len()),
         (10, 9469, 3925)
     );
     let began = std::time::Instant::now();
-    for colour in [Colour::Grey, Colour::Rgb] {
-        let std = Standardize::measure(&*corpus, colour).unwrap();
-        println!("{colour:?}: mean {:?} std {:?} in {:.2} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
+    for color in [Color::Grayscale, Color::Rgb] {
+        let std = Standardize::measure(&*dataset, color).unwrap();
+        println!("{color:?}: mean {:?} std {:?} in {:.2} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
     }
     let began = std::time::Instant::now();
-    corpus.check().unwrap();
+    dataset.check().unwrap();
     println!("check: {:.2} s", began.elapsed().as_secs_f64());
     let began = std::time::Instant::now();
-    let all = dataset::open(&root, &CorpusOptions { skip_bad: true, ..Default::default() }).unwrap();
+    let all = dataset::open(&root, &DatasetOptions { skip_bad: true, ..Default::default() }).unwrap();
     println!("open, all decoded: {:.2} s", began.elapsed().as_secs_f64());
-    assert_eq!(all.digest(), corpus.digest());
+    assert_eq!(all.digest(), dataset.digest());
 }

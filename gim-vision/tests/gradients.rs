@@ -1,4 +1,4 @@
-//! Every layer for pictures by finite differences.
+//! Every layer for images by finite differences.
 
 #![allow(clippy::unwrap_used)]
 
@@ -33,10 +33,10 @@ fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
     Shape { items, steps, cols, channels }
 }
 
-/// One matrix at the centre of the kernel, whose columns are orthonormal: every position's numbers keep their norm.
+/// One matrix at the center of the kernel, whose columns are orthonormal: every position's numbers keep their norm.
 #[test]
 fn delta_orthogonal_keeps_norms() {
-    let (o, c, taps) = (6, 4, 9);
+    let (o, c, kernel_area) = (6, 4, 9);
     let mut conv = Conv2d::<f64>::new(Conv2dConfig::square(c, o, 3, 1), key()).unwrap();
     delta_orthogonal(&mut conv, key()).unwrap();
     let mut weight = Vec::new();
@@ -45,8 +45,8 @@ fn delta_orthogonal_keeps_norms() {
             weight = p.value.to_vec();
         }
     });
-    let w = |o: usize, tap: usize, c_in: usize| weight[(o * taps + tap) * c + c_in];
-    for tap in (0..taps).filter(|tap| *tap != 4) {
+    let w = |o: usize, tap: usize, in_channels: usize| weight[(o * kernel_area + tap) * c + in_channels];
+    for tap in (0..kernel_area).filter(|tap| *tap != 4) {
         assert!((0..o).all(|o| (0..c).all(|c| w(o, tap, c) == 0.0)), "tap {tap}");
     }
     for (a, b) in (0..c).flat_map(|a| (0..c).map(move |b| (a, b))) {
@@ -69,8 +69,14 @@ fn convolutions() {
         (Conv2dConfig::square(24, 16, 3, 1), grid(3, 4, 2, 24)),
         (Conv2dConfig::square(16, 24, 3, 1), grid(3, 8, 4, 16)),
         (Conv2dConfig { padding: [0; 4], ..Conv2dConfig::square(2, 3, 3, 1) }, grid(3, 4, 3, 2)),
-        (Conv2dConfig { kernel: [2, 3], padding: [1, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) }, grid(3, 4, 3, 2)),
-        (Conv2dConfig { kernel: [1, 3], padding: [0, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) }, grid(3, 2, 1, 2)),
+        (
+            Conv2dConfig { kernel_size: [2, 3], padding: [1, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) },
+            grid(3, 4, 3, 2),
+        ),
+        (
+            Conv2dConfig { kernel_size: [1, 3], padding: [0, 0, 1, 1], ..Conv2dConfig::square(2, 3, 1, 1) },
+            grid(3, 2, 1, 2),
+        ),
     ];
     for (i, (config, x)) in cases.into_iter().enumerate() {
         for config in [config, config.after_relu()] {
@@ -83,8 +89,8 @@ fn convolutions() {
 #[test]
 fn blocks_and_chains() {
     for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
-        let block = |c_in, stride| -> Box<dyn ItemLayer<f64>> {
-            Box::new(Residual::new(kind, c_in, 2, stride, key().with_item(c_in as u32)).unwrap())
+        let block = |in_channels, stride| -> Box<dyn ItemLayer<f64>> {
+            Box::new(Residual::new(kind, in_channels, 2, stride, key().with_item(in_channels as u32)).unwrap())
         };
         let c = kind.channels(2);
         check(vec![block(c, 1)], grid(3, 4, 4, c), 15);
@@ -107,8 +113,8 @@ fn groups_of_several_chunks() {
 
 /// A forward and a backward pass of three blocks, chunks of two items: all gradients, and bytes held in between.
 fn pass(kind: BlockKind, width: usize, kept: usize, pool: &Pool<f32>) -> (Vec<f32>, usize) {
-    let block = |c_in, stride| -> Box<dyn ItemLayer<f32>> {
-        Box::new(Residual::new(kind, c_in, width, stride, key().with_item(c_in as u32)).unwrap())
+    let block = |in_channels, stride| -> Box<dyn ItemLayer<f32>> {
+        Box::new(Residual::new(kind, in_channels, width, stride, key().with_item(in_channels as u32)).unwrap())
     };
     let c = kind.channels(width);
     let stem = Conv2d::new(Conv2dConfig::square(1, 3, 5, 1), key()).unwrap();

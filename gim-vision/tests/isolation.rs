@@ -22,7 +22,7 @@ fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
         stem: 3,
         ..NetworkConfig::default()
     };
-    let loss = LossConfig { ahead: 2, negatives: 4, ..LossConfig::default() };
+    let loss = LossConfig { prediction_steps: 2, negatives: 4, ..LossConfig::default() };
     let pool = Pool::<F>::new();
     let mut stack = config.build(12, 1, &loss, None, &OptimizerConfig::default(), 1, &pool).unwrap();
     // Of one module, the second stage is the chain's second link.
@@ -32,12 +32,12 @@ fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
             p.value.iter_mut().for_each(|v| *v *= F::of(factor));
         }
     });
-    let pictures = Shape { items: 3, steps: 12, cols: 12, channels: 1 };
+    let images = Shape { items: 3, steps: 12, cols: 12, channels: 1 };
     let patches = config.patches().unwrap();
-    let layouts = stack.layouts(patches.shape(pictures)).unwrap();
+    let layouts = stack.layouts(patches.shape(images)).unwrap();
     for step in 0..2 {
-        let pixels: Vec<F> = uniform(pictures.len(), step).into_iter().map(F::of).collect();
-        let x = patches.cut(&pixels, pictures, layouts[0], &pool).detach();
+        let pixels: Vec<F> = uniform(images.len(), step).into_iter().map(F::of).collect();
+        let x = patches.cut(&pixels, images, layouts[0], &pool).detach();
         let modes = vec![Mode::Train; stack.modules().len()];
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |_| {}).unwrap();

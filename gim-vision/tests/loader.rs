@@ -9,27 +9,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use common::{big, fashion_mini, jpeg, open, png, scene, write};
-use gim_vision::dataset::image::{Colour, Picture};
+use gim_vision::dataset::image::{Color, Image};
 use gim_vision::dataset::loader::{
-    ImageLoader, Item, UNKNOWN, View, ViewConfig, ViewPlan, centre_view, check_sizes, small_view,
+    ImageLoader, Item, UNKNOWN, View, ViewConfig, ViewPlan, center_view, check_sizes, small_view,
 };
 use gim_vision::dataset::standardize::Standardize;
-use gim_vision::dataset::{ImageCorpus, Split};
+use gim_vision::dataset::{ImageDataset, Split};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-fn std(colour: Colour) -> Standardize {
-    let n = colour.channels();
-    Standardize::given(colour, &[0.3, 0.4, 0.5][..n], &[0.2, 0.25, 0.3][..n]).unwrap()
+fn std(color: Color) -> Standardize {
+    let n = color.channels();
+    Standardize::given(color, &[0.3, 0.4, 0.5][..n], &[0.2, 0.25, 0.3][..n]).unwrap()
 }
 
-/// Pictures of all sizes, grey and in colour: 12 in each of two classes to train on.
+/// Images of all sizes, gray and in color: 12 in each of two classes to train on.
 fn mixed() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     for class in 0..2 {
         for k in 0..12 {
-            let picture = scene(20 + 3 * k, 24 + k, if k % 3 == 0 { 1 } else { 3 }, 12 * class + k);
-            let (bytes, ext) = if k % 2 == 0 { (png(&picture), "png") } else { (jpeg(&picture), "jpg") };
+            let image = scene(20 + 3 * k, 24 + k, if k % 3 == 0 { 1 } else { 3 }, 12 * class + k);
+            let (bytes, ext) = if k % 2 == 0 { (png(&image), "png") } else { (jpeg(&image), "jpg") };
             write(&dir.path().join(format!("train/{class}/{k:02}.{ext}")), bytes);
         }
         write(&dir.path().join(format!("test/{class}/x.png")), png(&scene(40, 40, 3, class)));
@@ -38,11 +38,11 @@ fn mixed() -> TempDir {
 }
 
 fn config() -> ViewConfig {
-    ViewConfig { batch: 5, crop: 16, colour: Colour::Rgb, seed: 3, ..Default::default() }
+    ViewConfig { batch: 5, crop: 16, color: Color::Rgb, seed: 3, ..Default::default() }
 }
 
-fn start(corpus: &Arc<dyn ImageCorpus>, config: &ViewConfig, first: u64) -> ImageLoader {
-    ImageLoader::start(Arc::clone(corpus), std(config.colour), config, Split::Train, first).unwrap()
+fn start(dataset: &Arc<dyn ImageDataset>, config: &ViewConfig, first: u64) -> ImageLoader {
+    ImageLoader::start(Arc::clone(dataset), std(config.color), config, Split::Train, first).unwrap()
 }
 
 /// The bits and labels of `n` batches.
@@ -69,9 +69,9 @@ proptest! {
                 plan.fill(epoch * plan.epoch_len() + step, &mut views);
                 prop_assert_eq!(views.len(), batch);
                 for v in &views {
-                    let (height, width) = sizes[v.picture - 1000];
+                    let (height, width) = sizes[v.image - 1000];
                     prop_assert!(v.top <= height && v.left <= width && (flip || !v.flip));
-                    prop_assert!(seen.insert(v.picture));
+                    prop_assert!(seen.insert(v.image));
                 }
             }
         }
@@ -99,12 +99,12 @@ fn every_place_is_drawn() {
 #[test]
 fn batches_are_what_the_plan_says() {
     let dir = mixed();
-    let corpus = open(dir.path()).unwrap();
-    for (colour, pad, short_side) in [(Colour::Rgb, 0, 0), (Colour::Grey, 3, 0), (Colour::Rgb, 2, 18)] {
-        let config = ViewConfig { colour, pad, short_side, ..config() };
-        let mut loader = start(&corpus, &config, 0);
+    let dataset = open(dir.path()).unwrap();
+    for (color, pad, short_side) in [(Color::Rgb, 0, 0), (Color::Grayscale, 3, 0), (Color::Rgb, 2, 18)] {
+        let config = ViewConfig { color, pad, short_side, ..config() };
+        let mut loader = start(&dataset, &config, 0);
         assert_eq!(loader.epoch_len(), 4);
-        let channels = colour.channels();
+        let channels = color.channels();
         let mut flips = 0;
         for step in 0..6 {
             let batch = loader.next_batch().unwrap();
@@ -112,9 +112,9 @@ fn batches_are_what_the_plan_says() {
             for ((view, out), label) in
                 loader.views().iter().zip(batch.data.chunks(16 * 16 * channels)).zip(&batch.labels)
             {
-                assert_eq!(Some(*label as usize), corpus.label(view.picture));
+                assert_eq!(Some(*label as usize), dataset.label(view.image));
                 flips += usize::from(view.flip);
-                let p = corpus.read(view.picture).unwrap().in_colour(colour).with_short_side(short_side);
+                let p = dataset.read(view.image).unwrap().in_color(color).with_short_side(short_side);
                 let mut pixels = Vec::new();
                 // Written for one pixel at a time, unlike the loader.
                 let edge = |at: usize, n: usize| {
@@ -129,7 +129,7 @@ fn batches_are_what_the_plan_says() {
                     }
                 }
                 let mut want = vec![f32::NAN; pixels.len()];
-                std(colour).apply(&pixels, &mut want);
+                std(color).apply(&pixels, &mut want);
                 assert_eq!(out, want);
             }
         }
@@ -144,66 +144,66 @@ fn content_depends_on_the_step_alone() {
     for (root, base) in
         [(dir.path(), config()), (&*fashion_mini(), ViewConfig { batch: 50, crop: 20, ..Default::default() })]
     {
-        let corpus = open(root).unwrap();
-        let want = take(&mut start(&corpus, &base, 0), 40);
+        let dataset = open(root).unwrap();
+        let want = take(&mut start(&dataset, &base, 0), 40);
         for (threads, cache_mb, first) in [(2, 512, 0), (1, 0, 0), (3, 1, 7), (1, 512, 33), (2, 0, 39)] {
             let config = ViewConfig { threads, cache_mb, ..base.clone() };
-            let mut loader = start(&corpus, &config, first as u64);
+            let mut loader = start(&dataset, &config, first as u64);
             assert_eq!(loader.next_step(), first as u64);
             assert!(take(&mut loader, 40 - first) == want[first..], "{threads} threads, {cache_mb} MB, from {first}");
             assert!(loader.stats().cached_bytes <= cache_mb * 1_000_000);
         }
         let other = ViewConfig { seed: 4, ..base };
-        assert!(take(&mut start(&corpus, &other, 0), 1) != want[..1]);
+        assert!(take(&mut start(&dataset, &other, 0), 1) != want[..1]);
     }
 }
 
 #[test]
-fn pictures_smaller_than_a_crop() {
+fn images_smaller_than_a_crop() {
     let dir = mixed();
     write(&dir.path().join("train/1/small.png"), png(&scene(1, 1, 3, 0)));
     write(&dir.path().join("train/0/15.png"), png(&scene(15, 40, 3, 0)));
-    let corpus = open(dir.path()).unwrap();
-    let e = ImageLoader::start(Arc::clone(&corpus), std(Colour::Rgb), &config(), Split::Train, 0).unwrap_err();
+    let dataset = open(dir.path()).unwrap();
+    let e = ImageLoader::start(Arc::clone(&dataset), std(Color::Rgb), &config(), Split::Train, 0).unwrap_err();
     for part in ["train/1/small.png", "1 x 1", "16 x 16", "2 of 26", "--skip-bad"] {
         assert!(e.to_string().contains(part), "{e} should say {part}");
     }
-    let skip = start(&corpus, &ViewConfig { skip_bad: true, ..config() }, 0);
+    let skip = start(&dataset, &ViewConfig { skip_bad: true, ..config() }, 0);
     assert!(skip.notes()[0].contains("2 of 26"), "{:?}", skip.notes());
     assert_eq!(skip.epoch_len(), 24 / 5);
-    assert!(check_sizes(&*corpus, Split::Train, 16, 16).is_ok());
-    assert!(check_sizes(&*corpus, Split::Test, 40, 0).is_ok());
-    assert!(check_sizes(&*corpus, Split::Test, 41, 0).unwrap_err().to_string().contains("test/0/x.png"));
+    assert!(check_sizes(&*dataset, Split::Train, 16, 16).is_ok());
+    assert!(check_sizes(&*dataset, Split::Test, 40, 0).is_ok());
+    assert!(check_sizes(&*dataset, Split::Test, 41, 0).unwrap_err().to_string().contains("test/0/x.png"));
     // Padded enough, even a single pixel has a view.
-    let mut padded = start(&corpus, &ViewConfig { pad: 8, batch: 26, ..config() }, 0);
+    let mut padded = start(&dataset, &ViewConfig { pad: 8, batch: 26, ..config() }, 0);
     padded.next_batch().unwrap();
     let many = ViewConfig { batch: 25, skip_bad: true, ..config() };
-    let e = ImageLoader::start(corpus, std(Colour::Rgb), &many, Split::Train, 0).unwrap_err().to_string();
-    assert!(e.contains("24 pictures") && e.contains("takes 25"), "{e}");
+    let e = ImageLoader::start(dataset, std(Color::Rgb), &many, Split::Train, 0).unwrap_err().to_string();
+    assert!(e.contains("24 images") && e.contains("takes 25"), "{e}");
 }
 
 #[test]
 fn bad_configurations_are_refused() {
-    let corpus = open(&fashion_mini()).unwrap();
+    let dataset = open(&fashion_mini()).unwrap();
     let base = ViewConfig { crop: 20, ..Default::default() };
     for bad in [
         ViewConfig { batch: 0, ..base.clone() },
         ViewConfig { crop: 0, ..base.clone() },
         ViewConfig { threads: 0, ..base.clone() },
         ViewConfig { crop: 29, ..base.clone() },
-        ViewConfig { colour: Colour::Rgb, ..base },
+        ViewConfig { color: Color::Rgb, ..base },
     ] {
-        assert!(ImageLoader::start(Arc::clone(&corpus), std(Colour::Grey), &bad, Split::Train, 0).is_err());
+        assert!(ImageLoader::start(Arc::clone(&dataset), std(Color::Grayscale), &bad, Split::Train, 0).is_err());
     }
 }
 
 #[test]
 fn a_bad_file_is_an_error_of_its_step_only() {
     let dir = mixed();
-    let corpus = open(dir.path()).unwrap();
-    write(&dir.path().join("train/0/03.jpg"), "no longer a picture");
+    let dataset = open(dir.path()).unwrap();
+    write(&dir.path().join("train/0/03.jpg"), "no longer an image");
     for threads in [1, 2] {
-        let mut loader = start(&corpus, &ViewConfig { batch: 4, threads, ..config() }, 0);
+        let mut loader = start(&dataset, &ViewConfig { batch: 4, threads, ..config() }, 0);
         for _epoch in 0..3 {
             let results: Vec<_> = (0..6).map(|_| loader.next_batch()).collect();
             let errors: Vec<String> = results.iter().filter_map(|r| r.as_ref().err()).map(|e| e.to_string()).collect();
@@ -214,69 +214,69 @@ fn a_bad_file_is_an_error_of_its_step_only() {
 }
 
 #[test]
-fn unlabelled_pictures_have_no_class() {
+fn unlabeled_images_have_no_class() {
     let dir = mixed();
     for k in 0..3 {
-        write(&dir.path().join(format!("unlabelled/{k}.png")), png(&scene(20, 20, 3, k)));
+        write(&dir.path().join(format!("unlabeled/{k}.png")), png(&scene(20, 20, 3, k)));
     }
-    let corpus = open(dir.path()).unwrap();
+    let dataset = open(dir.path()).unwrap();
     let config = ViewConfig { batch: 3, ..config() };
-    let mut loader = ImageLoader::start(corpus, std(Colour::Rgb), &config, Split::Unlabelled, 0).unwrap();
+    let mut loader = ImageLoader::start(dataset, std(Color::Rgb), &config, Split::Unlabeled, 0).unwrap();
     assert_eq!(loader.next_batch().unwrap().labels, [UNKNOWN; 3]);
 }
 
 /// Dropped at once, after some batches, or with batches still held: the threads end, and the held batches live on.
 #[test]
 fn dropping_stops_the_threads_and_buffers_are_recycled() {
-    let corpus = open(&fashion_mini()).unwrap();
+    let dataset = open(&fashion_mini()).unwrap();
     for threads in [1, 2] {
         for n in [0, 1, 9] {
-            let config = ViewConfig { crop: 20, threads, ahead: 2, ..Default::default() };
-            let mut loader = start(&corpus, &config, 0);
+            let config = ViewConfig { crop: 20, threads, prefetch: 2, ..Default::default() };
+            let mut loader = start(&dataset, &config, 0);
             let held: Vec<_> = (0..n).map(|_| loader.next_batch().unwrap()).collect();
             drop(loader);
             assert!(held.iter().all(|b| b.data.iter().all(|x| x.is_finite())));
         }
     }
-    let mut loader = start(&corpus, &ViewConfig { crop: 20, ..Default::default() }, 0);
+    let mut loader = start(&dataset, &ViewConfig { crop: 20, ..Default::default() }, 0);
     for _ in 0..200 {
         drop(loader.next_batch().unwrap());
     }
     assert!(loader.stats().buffers <= 3 + 2, "{:?}", loader.stats());
     assert_eq!(loader.stats().batches, 200);
     drop(loader);
-    assert_eq!(Arc::strong_count(&corpus), 1, "a thread still holds the corpus");
+    assert_eq!(Arc::strong_count(&dataset), 1, "a thread still holds the dataset");
 }
 
 #[test]
 fn views_for_evaluation() {
-    let picture = Picture::new(3, 5, 1, (0..15).collect());
-    let std = Standardize::given(Colour::Grey, &[0.0], &[1.0 / 255.0]).unwrap();
+    let image = Image::new(3, 5, 1, (0..15).collect());
+    let std = Standardize::given(Color::Grayscale, &[0.0], &[1.0 / 255.0]).unwrap();
     let close = |x: Vec<f32>, want: &[f32]| assert!(x.iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-4), "{x:?}");
-    close(centre_view(&picture, 1, Colour::Grey, &std).unwrap(), &[7.0]);
-    close(centre_view(&picture, 3, Colour::Grey, &std).unwrap(), &[1.0, 2.0, 3.0, 6.0, 7.0, 8.0, 11.0, 12.0, 13.0]);
-    close(small_view(&picture, 1, Colour::Grey, &std).unwrap(), &[7.0]);
-    assert_eq!(small_view(&picture, 4, Colour::Grey, &std).unwrap().len(), 16);
-    assert!(centre_view(&picture, 4, Colour::Grey, &std).is_err());
-    assert!(centre_view(&picture, 0, Colour::Grey, &std).is_err());
-    assert!(centre_view(&picture, 3, Colour::Rgb, &std).is_err());
-    assert!(small_view(&picture, 0, Colour::Grey, &std).is_err());
+    close(center_view(&image, 1, Color::Grayscale, &std).unwrap(), &[7.0]);
+    close(center_view(&image, 3, Color::Grayscale, &std).unwrap(), &[1.0, 2.0, 3.0, 6.0, 7.0, 8.0, 11.0, 12.0, 13.0]);
+    close(small_view(&image, 1, Color::Grayscale, &std).unwrap(), &[7.0]);
+    assert_eq!(small_view(&image, 4, Color::Grayscale, &std).unwrap().len(), 16);
+    assert!(center_view(&image, 4, Color::Grayscale, &std).is_err());
+    assert!(center_view(&image, 0, Color::Grayscale, &std).is_err());
+    assert!(center_view(&image, 3, Color::Rgb, &std).is_err());
+    assert!(small_view(&image, 0, Color::Grayscale, &std).is_err());
 }
 
 /// Prints loading speed. Asserts nothing: run it with `--ignored --nocapture`.
 #[test]
-#[ignore = "prints how fast a large corpus is read"]
+#[ignore = "prints how fast a large dataset is read"]
 fn speed_on_a_large_corpus() {
     let Some(root) = big("imagenette96") else { return };
     speed(&root);
 }
 
 fn speed(root: &Path) {
-    let corpus = open(root).unwrap();
-    for colour in [Colour::Grey, Colour::Rgb] {
+    let dataset = open(root).unwrap();
+    for color in [Color::Grayscale, Color::Rgb] {
         for cache_mb in [512, 0] {
-            let config = ViewConfig { colour, cache_mb, ..Default::default() };
-            let mut loader = start(&corpus, &config, 0);
+            let config = ViewConfig { color, cache_mb, ..Default::default() };
+            let mut loader = start(&dataset, &config, 0);
             for epoch in 0..if cache_mb == 0 { 1 } else { 3 } {
                 let began = Instant::now();
                 let steps = loader.epoch_len();
@@ -284,7 +284,7 @@ fn speed(root: &Path) {
                     drop(loader.next_batch().unwrap());
                 }
                 let rate = (32 * steps) as f64 / began.elapsed().as_secs_f64();
-                println!("{colour:?}, cache {cache_mb} MB, epoch {epoch}: {rate:.0} pictures a second");
+                println!("{color:?}, cache {cache_mb} MB, epoch {epoch}: {rate:.0} images a second");
             }
             println!("{:?}", loader.stats());
         }

@@ -16,7 +16,7 @@ use gim_vision::layers::patches::{PatchMean, Patches};
 use gim_vision::layers::pixelcnn::PixelCnn;
 use gim_vision::layers::residual::{BlockKind, Residual};
 
-/// Test vectors of pictures, in our layouts.
+/// Test vectors of images, in our layouts.
 struct Case(Vectors);
 
 impl std::ops::Deref for Case {
@@ -50,17 +50,17 @@ impl Case {
         out
     }
 
-    fn draws(&self, prefix: &str, ahead: usize) -> Box<Recorded<Targets>> {
+    fn draws(&self, prefix: &str, prediction_steps: usize) -> Box<Recorded<Targets>> {
         Box::new(Recorded(Targets::from_rows(
-            (1..=ahead).map(|k| self.ints(&format!("{prefix}rand_index.k{k}"))).collect(),
+            (1..=prediction_steps).map(|k| self.ints(&format!("{prefix}rand_index.k{k}"))).collect(),
         )))
     }
 
     /// The predictor in our layout, one (C, D) block per distance. The published loss applies W_k to the target, not to the
     /// context: the same bilinear form, transposed.
-    fn predictor(&self, prefix: &str, ahead: usize) -> Vec<f64> {
+    fn predictor(&self, prefix: &str, prediction_steps: usize) -> Vec<f64> {
         let mut out = Vec::new();
-        for k in 0..ahead {
+        for k in 0..prediction_steps {
             let (w, s) = self.tensor(&format!("{prefix}W_k.{k}.weight"));
             for i in 0..s[1] {
                 out.extend((0..s[0]).map(|o| w[o * s[1] + i]));
@@ -92,7 +92,7 @@ fn loss<F: Scalar>(case: &Case, draws: &str, channels: usize, epsilon: Option<f6
     let config = InfoNceConfig {
         channels,
         context: channels,
-        ahead: case.n("K"),
+        prediction_steps: case.n("K"),
         negatives: case.n("N"),
         skip: case.n("skip"),
         window: None,
@@ -107,18 +107,17 @@ fn modules_case<F: Scalar>(name: &str) {
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let kind = if case.meta()["block"] == "bottleneck" { BlockKind::Bottleneck } else { BlockKind::Basic };
     let (blocks, widths) = (case.list("blocks"), case.list("planes"));
-    let (batch, side, size, c_in) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
+    let (batch, side, size, in_channels) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
     let patches = Patches::new(size, size / 2).unwrap();
     let pool = Pool::<F>::new();
-    let pictures = Shape { items: batch, steps: side, cols: side, channels: c_in };
-    let mut x =
-        patches.cut(&of::<F>(&case.channels_last("in.x")), pictures, Layout::dense(patches.shape(pictures)), &pool);
+    let images = Shape { items: batch, steps: side, cols: side, channels: in_channels };
+    let mut x = patches.cut(&of::<F>(&case.channels_last("in.x")), images, Layout::dense(patches.shape(images)), &pool);
     let grid = [case.n("grid"); 2];
     for m in 0..3 {
         let mut layers: Vec<Box<dyn ItemLayer<F>>> = Vec::new();
         let mut channels = x.shape().channels;
         if m == 0 {
-            layers.push(Box::new(Conv2d::new(Conv2dConfig::square(c_in, widths[0], 5, 1), key()).unwrap()));
+            layers.push(Box::new(Conv2d::new(Conv2dConfig::square(in_channels, widths[0], 5, 1), key()).unwrap()));
             channels = widths[0];
         }
         for b in 0..blocks[m] {
@@ -148,7 +147,7 @@ fn modules_case<F: Scalar>(name: &str) {
         let mut dread = Activations::new(read.layout(), &pool);
         let report = loss.value_and_grad(&read, None, info(), Some(&mut dread), None, &pool);
         close("loss", &[report.loss], &case.tensor(&format!("out.{m}.loss")).0, loss_tolerance);
-        close("loss by k", loss.per_ahead(), &case.tensor(&format!("out.{m}.loss_per_k")).0, loss_tolerance);
+        close("loss by k", loss.per_prediction_step(), &case.tensor(&format!("out.{m}.loss_per_k")).0, loss_tolerance);
         let mut dz = ReadoutGrad { readout: &mean, dy: &dread }.whole(z.layout(), &pool);
         encoder.backward(&x, &z, &mut dz, InputGrad::Stop, &pool);
         encoder.visit(&mut |p| {
@@ -186,7 +185,7 @@ fn loss_case<F: Scalar>(name: &str, epsilon: Option<f64>, compare: bool) -> f64 
     let report = loss.value_and_grad(&z, Some(&c), info(), Some(&mut dz), Some(&mut dc), &pool);
     if compare {
         close("loss", &[report.loss], &case.tensor("out.loss").0, loss_tolerance);
-        close("loss by k", loss.per_ahead(), &case.tensor("out.loss_per_k").0, loss_tolerance);
+        close("loss by k", loss.per_prediction_step(), &case.tensor("out.loss_per_k").0, loss_tolerance);
         close("dz", &dz.to_vec(), &case.channels_last("grad.in.z"), grad_tolerance);
         close("dc", &dc.to_vec(), &case.channels_last("grad.in.c"), grad_tolerance);
         let want = case.predictor("grad.param.", case.n("K"));
@@ -259,7 +258,7 @@ fn pixelcnn_case<F: Scalar>() {
     let config = InfoNceConfig {
         channels,
         context: channels,
-        ahead: case.n("K"),
+        prediction_steps: case.n("K"),
         negatives: case.n("N"),
         skip: 1,
         window: None,
@@ -279,7 +278,7 @@ fn pixelcnn_case<F: Scalar>() {
     let (mut dz, mut dc) = (Activations::new(z.layout(), &pool), Activations::new(c.layout(), &pool));
     let report = loss.value_and_grad(&z, Some(&c), info(), Some(&mut dz), Some(&mut dc), &pool);
     close("loss", &[report.loss], &case.tensor("out.loss").0, loss_tolerance);
-    close("loss by k", loss.per_ahead(), &case.tensor("out.loss_per_k").0, loss_tolerance);
+    close("loss by k", loss.per_prediction_step(), &case.tensor("out.loss_per_k").0, loss_tolerance);
     net.backward(&z, &c, &mut dc, InputGrad::Add(&mut dz), &pool);
     close("dz", &dz.to_vec(), &case.channels_last("grad.in.grid"), grad_tolerance);
     net.visit(&mut |p: &mut Param<F>| match context_values(&case, "grad.param.", &p.name) {

@@ -239,7 +239,7 @@ impl Corpus {
         Ok(x)
     }
 
-    /// A whole utterance, standardised → (n) samples: what features are computed from.
+    /// A whole utterance, standardized → (n) samples: what features are computed from.
     ///
     /// # Errors
     /// As [`decode`](Self::decode).

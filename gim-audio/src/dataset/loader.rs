@@ -23,7 +23,7 @@ pub enum ShortPolicy {
     /// Leave them out.
     #[default]
     Skip,
-    /// Put zeros (after standardisation) behind them.
+    /// Put zeros (after standardization) behind them.
     Pad,
 }
 
@@ -43,12 +43,12 @@ pub struct CropConfig {
     /// Threads that make batches.
     pub threads: usize,
     /// Batches made ahead by each thread.
-    pub ahead: usize,
+    pub prefetch: usize,
 }
 
 impl Default for CropConfig {
     fn default() -> Self {
-        Self { batch: 8, len: 20_480, seed: 0, short: ShortPolicy::Skip, cache_mb: 512, threads: 1, ahead: 3 }
+        Self { batch: 8, len: 20_480, seed: 0, short: ShortPolicy::Skip, cache_mb: 512, threads: 1, prefetch: 3 }
     }
 }
 
@@ -101,7 +101,7 @@ impl CropPlan {
     }
 }
 
-/// A batch (B, T), row after row, standardised. Its memory goes back to the loader when it is dropped.
+/// A batch (B, T), row after row, standardized. Its memory goes back to the loader when it is dropped.
 #[derive(Debug)]
 pub struct Batch {
     /// Step it belongs to.
@@ -164,7 +164,7 @@ impl CropLoader {
             standardize,
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.ahead, first_step, shared.corpus.root(), || {
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), || {
             let (shared, mut plan, mut crops) = (Arc::clone(&shared), plan.clone(), Vec::with_capacity(config.batch));
             move |step| shared.make(&mut plan, step, &mut crops)
         })?;

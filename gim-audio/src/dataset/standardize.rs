@@ -20,7 +20,7 @@ impl Standardize {
     /// A figure is not finite, or `std` is not positive.
     pub fn given(mean: f64, std: f64) -> Result<Self> {
         if !mean.is_finite() || !std.is_finite() || std < 1e-12 {
-            let what = format!("mean {mean} and std {std} cannot standardise anything");
+            let what = format!("mean {mean} and std {std} cannot standardize anything");
             return Err(Error::config("data.standardize", what, "give a finite mean and a positive std"));
         }
         Ok(Self { mean: mean as f32, std: std as f32, scale: (1.0 / std) as f32 })

@@ -15,17 +15,17 @@ use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 use rayon::prelude::*;
 
-use crate::layers::conv1d_winograd::{LEAST_BLOCK, TwoTaps, outer_of_two};
+use crate::layers::conv1d_winograd::{LEAST_BLOCK, WinogradWeights, outer_of_two};
 
 /// Settings of a [`Conv1d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv1dConfig {
     /// Input channels C.
-    pub c_in: usize,
+    pub in_channels: usize,
     /// Output channels O.
-    pub c_out: usize,
+    pub out_channels: usize,
     /// Kernel length k.
-    pub taps: usize,
+    pub kernel_size: usize,
     /// Stride s.
     pub stride: usize,
     /// Zeros on either side.
@@ -44,9 +44,9 @@ pub struct Conv1d<F: Scalar> {
 /// Rows of a task of the element-wise passes.
 const ROWS: usize = 128;
 
-/// Weights as the windows need them: two blocks of neighbours that share products, or all taps of one window.
+/// Weights as the windows need them: two blocks of neighbors that share products, or all taps of one window.
 enum Arranged<F: Scalar> {
-    Shared(TwoTaps<F>),
+    Shared(WinogradWeights<F>),
     Plain(Packed<F>),
 }
 
@@ -68,34 +68,34 @@ impl<F: Scalar> Conv1d<F> {
     /// # Errors
     /// When a size is zero, or the padding as large as the kernel.
     pub fn new(config: Conv1dConfig, key: Key) -> Result<Self> {
-        let Conv1dConfig { c_in, c_out, taps, stride, .. } = config;
-        if c_in == 0 || c_out == 0 || taps == 0 || stride == 0 {
+        let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = config;
+        if in_channels == 0 || out_channels == 0 || kernel_size == 0 || stride == 0 {
             return Err(Error::config("network", format_args!("{config:?} has a size of 0"), "use 1 or more"));
         }
-        if config.padding >= taps {
+        if config.padding >= kernel_size {
             return Err(Error::config(
                 "network.padding",
-                format_args!("a padding of {} makes windows of {taps} that see only zeros", config.padding),
+                format_args!("a padding of {} makes windows of {kernel_size} that see only zeros", config.padding),
                 "use less padding than kernel",
             ));
         }
-        let bound = 1.0 / ((taps * c_in) as f64).sqrt();
+        let bound = 1.0 / ((kernel_size * in_channels) as f64).sqrt();
         Ok(Self {
             config,
-            weight: Param::uniform("weight", &[c_out, taps * c_in], bound, key),
-            bias: Param::uniform("bias", &[c_out], bound, key.with_item(key.item + 1)),
+            weight: Param::uniform("weight", &[out_channels, kernel_size * in_channels], bound, key),
+            bias: Param::uniform("bias", &[out_channels], bound, key.with_item(key.item + 1)),
         })
     }
 
     fn steps_out(&self, steps: usize) -> Option<usize> {
-        let Conv1dConfig { taps, stride, padding, .. } = self.config;
-        (steps + 2 * padding).checked_sub(taps).map(|n| n / stride + 1)
+        let Conv1dConfig { kernel_size, stride, padding, .. } = self.config;
+        (steps + 2 * padding).checked_sub(kernel_size).map(|n| n / stride + 1)
     }
 
     /// Stored steps an item needs from its first window's beginning on, which is `padding` before its first step.
     fn stored_steps(&self, x: Shape, y: Shape) -> usize {
-        let Conv1dConfig { taps, stride, padding, .. } = self.config;
-        (padding + x.steps).max((y.steps - 1) * stride + taps)
+        let Conv1dConfig { kernel_size, stride, padding, .. } = self.config;
+        (padding + x.steps).max((y.steps - 1) * stride + kernel_size)
     }
 
     fn products(&self, x: Layout, y: Layout) -> Products {
@@ -114,36 +114,41 @@ impl<F: Scalar> Conv1d<F> {
     }
 
     fn describe_config(&self) -> String {
-        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
-        format!("conv {c_in} → {c_out}, {taps}/{stride}")
+        let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
+        format!("conv {in_channels} → {out_channels}, {kernel_size}/{stride}")
     }
 
     /// The first number of product `i`'s first window.
     fn first(config: Conv1dConfig, x: &Activations<F>, i: usize, p: &Products) -> usize {
-        (i * p.x_item + x.layout().before - config.padding) * config.c_in
+        (i * p.x_item + x.layout().before - config.padding) * config.in_channels
     }
 
     /// The windows of product `i` as overlapping rows.
     fn windows<'a>(config: Conv1dConfig, x: &'a Activations<F>, i: usize, p: &Products) -> Mat<'a, F> {
-        let Conv1dConfig { c_in, taps, stride, .. } = config;
-        Mat::strided(&x.memory()[Self::first(config, x, i, p)..], p.rows, taps * c_in, stride * c_in)
+        let Conv1dConfig { in_channels, kernel_size, stride, .. } = config;
+        Mat::strided(
+            &x.memory()[Self::first(config, x, i, p)..],
+            p.rows,
+            kernel_size * in_channels,
+            stride * in_channels,
+        )
     }
 
     /// Whether windows are two blocks, of so many numbers each that sharing products pays.
     fn is_two_blocks(&self, block: usize) -> bool {
-        self.config.taps == 2 * self.config.stride && block >= LEAST_BLOCK
+        self.config.kernel_size == 2 * self.config.stride && block >= LEAST_BLOCK
     }
 
     /// Taps rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉, where block j of s steps is
     /// Σ_i dy[j−i] · W[i·s..(i+1)·s], and dy[j−q+1..=j] are consecutive in memory.
     fn weight_by_block(&self, pool: &Pool<F>) -> gim_core::Buffer<F> {
-        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
-        let (q, block) = (taps.div_ceil(stride), stride * c_in);
-        let mut w = pool.zeros(q * c_out * block);
+        let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
+        let (q, block) = (kernel_size.div_ceil(stride), stride * in_channels);
+        let mut w = pool.zeros(q * out_channels * block);
         for (row, to) in w.chunks_exact_mut(block).enumerate() {
-            let (i, o) = (q - 1 - row / c_out, row % c_out);
-            let from = &self.weight.value[o * taps * c_in..(o + 1) * taps * c_in];
-            let part = &from[i * block..((i + 1) * block).min(taps * c_in)];
+            let (i, o) = (q - 1 - row / out_channels, row % out_channels);
+            let from = &self.weight.value[o * kernel_size * in_channels..(o + 1) * kernel_size * in_channels];
+            let part = &from[i * block..((i + 1) * block).min(kernel_size * in_channels)];
             to[..part.len()].copy_from_slice(part);
         }
         w
@@ -151,11 +156,11 @@ impl<F: Scalar> Conv1d<F> {
 
     /// ∂loss/∂x from ∂loss/∂(pre-activation).
     fn input_grad(&self, dy: &Activations<F>, dx: &mut Activations<F>, store: Store, pool: &Pool<F>) {
-        let Conv1dConfig { c_in, c_out, taps, stride, padding, .. } = self.config;
-        let q = taps.div_ceil(stride);
+        let Conv1dConfig { in_channels, out_channels, kernel_size, stride, padding, .. } = self.config;
+        let q = kernel_size.div_ceil(stride);
         let (lx, ly) = (dx.layout(), dy.layout());
         let w = self.weight_by_block(pool);
-        let packed = || Packed::new(Mat::new(&w, q * c_out, stride * c_in), pool);
+        let packed = || Packed::new(Mat::new(&w, q * out_channels, stride * in_channels), pool);
         // Blocks that hold a step of the input; windows start `padding` before the first step.
         let blocks = (padding + lx.shape.steps).div_ceil(stride);
         let whole_batch = lx.padded == stride * ly.padded
@@ -166,31 +171,31 @@ impl<F: Scalar> Conv1d<F> {
             && lx.before - padding + blocks * stride <= lx.padded;
         if whole_batch {
             let rows = (lx.shape.items - 1) * ly.padded + blocks;
-            let dy = &dy.memory()[(ly.before + 1 - q) * c_out..];
-            let to = &mut dx.memory_mut()[(lx.before - padding) * c_in..];
-            if self.is_two_blocks(c_out) {
-                let w = TwoTaps::of_rows(&w, stride * c_in, pool);
+            let dy = &dy.memory()[(ly.before + 1 - q) * out_channels..];
+            let to = &mut dx.memory_mut()[(lx.before - padding) * in_channels..];
+            if self.is_two_blocks(out_channels) {
+                let w = WinogradWeights::of_rows(&w, stride * in_channels, pool);
                 w.gemm(dy, rows, to, store, |_, _, _| {}, pool);
             } else {
-                let dy = Mat::strided(dy, rows, q * c_out, c_out);
-                gemm(&dy, &packed(), MatMut::new(to, rows, stride * c_in), store, |_, _, _| {}, Threads::All);
+                let dy = Mat::strided(dy, rows, q * out_channels, out_channels);
+                gemm(&dy, &packed(), MatMut::new(to, rows, stride * in_channels), store, |_, _, _| {}, Threads::All);
             }
             dx.clear_margins();
             return;
         }
         // Item by item, through copies with the margins that the layouts at hand do not have.
         let w = packed();
-        let mut dys = pool.zeros((blocks + 2 * (q - 1)) * c_out);
-        let mut dxs = pool.take(blocks * stride * c_in);
+        let mut dys = pool.zeros((blocks + 2 * (q - 1)) * out_channels);
+        let mut dxs = pool.take(blocks * stride * in_channels);
         for item in 0..lx.shape.items {
             let from = dy.item(item);
-            let kept = from.len().min((blocks + q - 1) * c_out);
-            dys[(q - 1) * c_out..][..kept].copy_from_slice(&from[..kept]);
-            let rows = Mat::strided(&dys, blocks, q * c_out, c_out);
-            let to = MatMut::new(&mut dxs, blocks, stride * c_in);
+            let kept = from.len().min((blocks + q - 1) * out_channels);
+            dys[(q - 1) * out_channels..][..kept].copy_from_slice(&from[..kept]);
+            let rows = Mat::strided(&dys, blocks, q * out_channels, out_channels);
+            let to = MatMut::new(&mut dxs, blocks, stride * in_channels);
             gemm(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
             let to = dx.item_mut(item);
-            let from = &dxs[padding * c_in..][..to.len()];
+            let from = &dxs[padding * in_channels..][..to.len()];
             match store {
                 Store::Overwrite => to.copy_from_slice(from),
                 Store::Add => add_scaled(to, F::one(), from),
@@ -212,7 +217,7 @@ impl<F: Scalar> LayerInfo for Conv1d<F> {
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.c_in), "{x:?} into {}", self.describe_config());
+        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", self.describe_config());
         let steps = self.steps_out(x.steps).ok_or_else(|| {
             Error::config(
                 "input",
@@ -220,12 +225,12 @@ impl<F: Scalar> LayerInfo for Conv1d<F> {
                 "use longer inputs",
             )
         })?;
-        Ok(Shape::sequence(x.items, steps, self.config.c_out))
+        Ok(Shape::sequence(x.items, steps, self.config.out_channels))
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        let Conv1dConfig { c_in, c_out, taps, .. } = self.config;
-        (x.items * self.steps_out(x.steps).unwrap_or(0) * taps * c_in * c_out) as u64
+        let Conv1dConfig { in_channels, out_channels, kernel_size, .. } = self.config;
+        (x.items * self.steps_out(x.steps).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
     }
 }
 
@@ -242,27 +247,30 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
     }
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
-        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
+        let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
         let layout = y.layout();
         let p = self.products(x.layout(), layout);
         let bias = &self.bias.value;
         let bias_and_relu = |_: usize, col: usize, y: &mut [F]| {
             y.iter_mut().zip(&bias[col..]).for_each(|(y, b)| *y = relu(*y + *b));
         };
-        let weight = if self.is_two_blocks(stride * c_in) {
-            Arranged::Shared(TwoTaps::of_columns(&self.weight.value, c_out, pool))
+        let weight = if self.is_two_blocks(stride * in_channels) {
+            Arranged::Shared(WinogradWeights::of_columns(&self.weight.value, out_channels, pool))
         } else {
-            Arranged::Plain(Packed::new(Mat::new(&self.weight.value, c_out, taps * c_in).t(), pool))
+            Arranged::Plain(Packed::new(
+                Mat::new(&self.weight.value, out_channels, kernel_size * in_channels).t(),
+                pool,
+            ))
         };
         for i in 0..p.count {
-            let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * c_out..];
+            let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * out_channels..];
             match &weight {
-                Arranged::Shared(taps) => {
+                Arranged::Shared(winograd) => {
                     let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                    taps.gemm(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+                    winograd.gemm(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
                 }
                 Arranged::Plain(weight) => {
-                    let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, c_out));
+                    let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, out_channels));
                     gemm(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
                 }
             }
@@ -278,9 +286,9 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        let Conv1dConfig { c_in, c_out, taps, stride, .. } = self.config;
+        let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
         // The gradient before the ReLU: nothing flows where the output is 0. Margins are 0 in y, so they stay 0.
-        (dy.memory_mut().par_chunks_mut(ROWS * c_out), y.memory().par_chunks(ROWS * c_out))
+        (dy.memory_mut().par_chunks_mut(ROWS * out_channels), y.memory().par_chunks(ROWS * out_channels))
             .into_par_iter()
             .for_each_task("gradient of ReLU", |(dy, y)| {
                 dy.iter_mut().zip(y).for_each(|(d, y)| *d = if *y > F::zero() { *d } else { F::zero() });
@@ -289,13 +297,13 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         let layout = dy.layout();
         let p = self.products(x.layout(), layout);
         for i in 0..p.count {
-            let from = &dy.memory()[(i * p.y_item + layout.before) * c_out..];
-            if self.is_two_blocks(stride * c_in) {
+            let from = &dy.memory()[(i * p.y_item + layout.before) * out_channels..];
+            if self.is_two_blocks(stride * in_channels) {
                 let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                outer_of_two(x, from, p.rows, c_out, self.weight.grad_mut(), pool);
+                outer_of_two(x, from, p.rows, out_channels, self.weight.grad_mut(), pool);
             } else {
-                let dw = MatMut::new(self.weight.grad_mut(), c_out, taps * c_in);
-                let (from, x) = (Mat::new(from, p.rows, c_out), Self::windows(self.config, x, i, &p));
+                let dw = MatMut::new(self.weight.grad_mut(), out_channels, kernel_size * in_channels);
+                let (from, x) = (Mat::new(from, p.rows, out_channels), Self::windows(self.config, x, i, &p));
                 gemm_tn(from, &x, dw, Store::Add, Threads::All, pool);
             }
         }
@@ -313,12 +321,18 @@ mod tests {
     use gim_core::Purpose;
     use gim_core::testing::check_layer;
 
-    fn conv(c_in: usize, taps: usize, stride: usize, padding: usize) -> Conv1d<f64> {
-        conv_to(5, c_in, taps, stride, padding)
+    fn conv(in_channels: usize, kernel_size: usize, stride: usize, padding: usize) -> Conv1d<f64> {
+        conv_to(5, in_channels, kernel_size, stride, padding)
     }
 
-    fn conv_to(c_out: usize, c_in: usize, taps: usize, stride: usize, padding: usize) -> Conv1d<f64> {
-        let config = Conv1dConfig { c_in, c_out, taps, stride, padding };
+    fn conv_to(
+        out_channels: usize,
+        in_channels: usize,
+        kernel_size: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Conv1d<f64> {
+        let config = Conv1dConfig { in_channels, out_channels, kernel_size, stride, padding };
         Conv1d::new(config, Key::new(3, Purpose::Init)).unwrap()
     }
 
@@ -335,9 +349,13 @@ mod tests {
             (3, 1, 1, 0),
             (2, 2, 3, 1),
         ];
-        for (i, (c_in, taps, stride, padding)) in cases.into_iter().enumerate() {
-            for steps in [taps + 7 * stride, taps + 3 * stride + stride / 2 + 1] {
-                check_layer(&mut conv(c_in, taps, stride, padding), Shape::sequence(3, steps, c_in), 50 + i as u64);
+        for (i, (in_channels, kernel_size, stride, padding)) in cases.into_iter().enumerate() {
+            for steps in [kernel_size + 7 * stride, kernel_size + 3 * stride + stride / 2 + 1] {
+                check_layer(
+                    &mut conv(in_channels, kernel_size, stride, padding),
+                    Shape::sequence(3, steps, in_channels),
+                    50 + i as u64,
+                );
             }
         }
     }
@@ -345,9 +363,13 @@ mod tests {
     /// Blocks long enough for products to be shared: of the input, of the output, of both.
     #[test]
     fn gradients_by_shared_products() {
-        for (c_out, c_in) in [(3, LEAST_BLOCK / 2), (LEAST_BLOCK, 2), (LEAST_BLOCK, LEAST_BLOCK / 2)] {
+        for (out_channels, in_channels) in [(3, LEAST_BLOCK / 2), (LEAST_BLOCK, 2), (LEAST_BLOCK, LEAST_BLOCK / 2)] {
             for steps in [11, 13] {
-                check_layer(&mut conv_to(c_out, c_in, 4, 2, 1), Shape::sequence(2, steps, c_in), 60);
+                check_layer(
+                    &mut conv_to(out_channels, in_channels, 4, 2, 1),
+                    Shape::sequence(2, steps, in_channels),
+                    60,
+                );
             }
         }
     }
@@ -387,8 +409,8 @@ mod tests {
     #[test]
     fn bad_settings_are_errors() {
         for config in [
-            Conv1dConfig { c_in: 1, c_out: 1, taps: 3, stride: 0, padding: 0 },
-            Conv1dConfig { c_in: 1, c_out: 1, taps: 3, stride: 1, padding: 3 },
+            Conv1dConfig { in_channels: 1, out_channels: 1, kernel_size: 3, stride: 0, padding: 0 },
+            Conv1dConfig { in_channels: 1, out_channels: 1, kernel_size: 3, stride: 1, padding: 3 },
         ] {
             assert!(Conv1d::<f32>::new(config, Key::new(0, Purpose::Init)).is_err());
         }

@@ -24,7 +24,7 @@ pub(crate) const LEAST_BLOCK: usize = 64;
 /// Rows of a task of the element-wise passes.
 const ROWS: usize = 64;
 
-/// Every other pair of neighbouring blocks, subtracted: row i is block 2i + `plus` minus block 2i + 1.
+/// Every other pair of neighboring blocks, subtracted: row i is block 2i + `plus` minus block 2i + 1.
 struct Differences<'a, F> {
     x: &'a [F],
     block: usize,
@@ -74,7 +74,7 @@ fn add_halves<F: Scalar>(rows: &[F], half: usize, to: &mut [F]) {
 }
 
 /// U, V and U + V, ready to be multiplied with.
-pub(crate) struct TwoTaps<F: Scalar> {
+pub(crate) struct WinogradWeights<F: Scalar> {
     first: Packed<F>,
     second: Packed<F>,
     sum: Packed<F>,
@@ -82,7 +82,7 @@ pub(crate) struct TwoTaps<F: Scalar> {
     cols: usize,
 }
 
-impl<F: Scalar> TwoTaps<F> {
+impl<F: Scalar> WinogradWeights<F> {
     /// Of weights (cols, 2·block), the way layers store them.
     pub(crate) fn of_columns(weight: &[F], cols: usize, pool: &Pool<F>) -> Self {
         let block = weight.len() / cols / 2;
@@ -191,12 +191,12 @@ mod tests {
 
         let mut y = vec![F::nan(); rows * cols];
         let negate = |_: usize, _: usize, y: &mut [F]| y.iter_mut().for_each(|y| *y = -*y);
-        TwoTaps::of_columns(&weight, cols, &pool).gemm(&x, rows, &mut y, Store::Overwrite, negate, &pool);
+        WinogradWeights::of_columns(&weight, cols, &pool).gemm(&x, rows, &mut y, Store::Overwrite, negate, &pool);
         let want = matmul_naive(windows, Mat::new(&exact_w, cols, 2 * block).t());
         let columns = farthest(&y, &want.iter().map(|w| -w).collect::<Vec<_>>());
 
         let mut y = start.clone();
-        TwoTaps::of_rows(&weight, cols, &pool).gemm(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
+        WinogradWeights::of_rows(&weight, cols, &pool).gemm(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
         let want = matmul_naive(windows, Mat::new(&exact_w, 2 * block, cols));
         let by_rows = farthest(&y, &want.iter().zip(&start).map(|(w, s)| w + s.f64()).collect::<Vec<_>>());
 

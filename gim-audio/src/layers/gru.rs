@@ -11,11 +11,11 @@ use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GruConfig {
     /// Input channels C.
-    pub c_in: usize,
+    pub in_channels: usize,
     /// Width H of the state.
     pub hidden: usize,
     /// Whether gradients flow through the previous state (back-propagation through time).
-    pub through_time: bool,
+    pub bptt: bool,
 }
 
 /// x (N, L, 1, C) → h (N, L, 1, H), from a zero state:
@@ -44,15 +44,15 @@ impl<F: Scalar> Gru<F> {
     /// # Errors
     /// When a size is zero.
     pub fn new(config: GruConfig, key: Key) -> Result<Self> {
-        let GruConfig { c_in, hidden, .. } = config;
-        if c_in == 0 || hidden == 0 {
+        let GruConfig { in_channels, hidden, .. } = config;
+        if in_channels == 0 || hidden == 0 {
             return Err(Error::config("network.context", "a GRU of width 0", "use 1 or more, or no context"));
         }
         let bound = 1.0 / (hidden as f64).sqrt();
         let param = |name: &str, shape: &[usize], i| Param::uniform(name, shape, bound, key.with_item(key.item + i));
         Ok(Self {
             config,
-            weight_ih: param("weight_ih", &[3 * hidden, c_in], 0),
+            weight_ih: param("weight_ih", &[3 * hidden, in_channels], 0),
             weight_hh: param("weight_hh", &[3 * hidden, hidden], 1),
             bias_ih: param("bias_ih", &[3 * hidden], 2),
             bias_hh: param("bias_hh", &[3 * hidden], 3),
@@ -100,23 +100,23 @@ impl<F: Scalar> Params<F> for Gru<F> {
 
 impl<F: Scalar> LayerInfo for Gru<F> {
     fn describe(&self) -> String {
-        let GruConfig { c_in, hidden, through_time } = self.config;
-        format!("GRU {c_in} → {hidden}{}", if through_time { "" } else { ", not through time" })
+        let GruConfig { in_channels, hidden, bptt } = self.config;
+        format!("GRU {in_channels} → {hidden}{}", if bptt { "" } else { ", not through time" })
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.c_in), "{x:?} into {}", LayerInfo::describe(self));
+        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", LayerInfo::describe(self));
         Ok(x.with_channels(self.config.hidden))
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        (x.positions() * 3 * self.config.hidden * (self.config.c_in + self.config.hidden)) as u64
+        (x.positions() * 3 * self.config.hidden * (self.config.in_channels + self.config.hidden)) as u64
     }
 }
 
 impl<F: Scalar> Layer<F> for Gru<F> {
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
-        let GruConfig { c_in, hidden: h, .. } = self.config;
+        let GruConfig { in_channels, hidden: h, .. } = self.config;
         let (lx, ly) = (x.layout(), y.layout());
         let (items, steps) = (lx.shape.items, lx.shape.steps);
         self.saved = if keep == Keep::ForBackward { pool.take(items * steps * 4 * h) } else { Buffer::default() };
@@ -124,7 +124,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         // The input's part of all gates and steps in one product.
         let mut from_x = pool.take(items * lx.padded * 3 * h);
         from_x.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_ih.value));
-        let weight = Mat::new(&self.weight_ih.value, 3 * h, c_in).t();
+        let weight = Mat::new(&self.weight_ih.value, 3 * h, in_channels).t();
         matmul(Self::rows(x), weight, MatMut::new(&mut from_x, items * lx.padded, 3 * h), Store::Add, pool);
 
         let weight = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h).t(), pool);
@@ -162,7 +162,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        let GruConfig { c_in, hidden: h, through_time } = self.config;
+        let GruConfig { in_channels, hidden: h, bptt } = self.config;
         let lx = x.layout();
         let (items, steps) = (lx.shape.items, lx.shape.steps);
         let rows = items * lx.padded;
@@ -197,11 +197,11 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                         (da[j], da[h + j], da[2 * h + j]) = (dr, du, dn);
                         (db[j], db[h + j], db[2 * h + j]) = (dr, du, dn * r);
                         // What the previous state gets past the gates; without back-propagation through time, nothing.
-                        dh[j] = if through_time { d * u } else { F::zero() };
+                        dh[j] = if bptt { d * u } else { F::zero() };
                     }
                 };
             }
-            if through_time && t > 0 {
+            if bptt && t > 0 {
                 let db = Mat::strided(&db[(lx.before + t) * 3 * h..], items, 3 * h, lx.padded * 3 * h);
                 let to = MatMut::new(&mut dh, items, h);
                 gemm(&db, &weight_hh, to, Store::Add, |_, _, _| {}, Threads::All);
@@ -211,7 +211,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         add_column_sums(self.bias_ih.grad_mut(), &da);
         add_column_sums(self.bias_hh.grad_mut(), &db);
         let (da, db) = (Mat::new(&da, rows, 3 * h), Mat::new(&db, rows, 3 * h));
-        matmul(da.t(), Self::rows(x), MatMut::new(self.weight_ih.grad_mut(), 3 * h, c_in), Store::Add, pool);
+        matmul(da.t(), Self::rows(x), MatMut::new(self.weight_ih.grad_mut(), 3 * h, in_channels), Store::Add, pool);
         matmul(db.t(), Mat::new(&states, rows, h), MatMut::new(self.weight_hh.grad_mut(), 3 * h, h), Store::Add, pool);
         let (dx, store) = match dx {
             InputGrad::Stop => return,
@@ -219,8 +219,8 @@ impl<F: Scalar> Layer<F> for Gru<F> {
             InputGrad::Add(dx) => (dx, Store::Add),
         };
         assert_eq!(dx.layout(), lx, "the input's gradient is stored like the input");
-        let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, c_in);
-        matmul(da, weight_ih, MatMut::new(dx.memory_mut(), rows, c_in), store, pool);
+        let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, in_channels);
+        matmul(da, weight_ih, MatMut::new(dx.memory_mut(), rows, in_channels), store, pool);
     }
 }
 
@@ -232,16 +232,15 @@ mod tests {
 
     #[test]
     fn gradients_through_time() {
-        let config = GruConfig { c_in: 3, hidden: 4, through_time: true };
+        let config = GruConfig { in_channels: 3, hidden: 4, bptt: true };
         check_layer(&mut Gru::new(config, Key::new(3, Purpose::Init)).unwrap(), Shape::sequence(2, 9, 3), 7);
     }
 
     /// Cut at every step, the unit is exact for sequences of one step and differs from the full gradient for longer ones.
     #[test]
     fn gradients_not_through_time() {
-        let new = |through_time| {
-            Gru::<f64>::new(GruConfig { c_in: 3, hidden: 4, through_time }, Key::new(3, Purpose::Init)).unwrap()
-        };
+        let new =
+            |bptt| Gru::<f64>::new(GruConfig { in_channels: 3, hidden: 4, bptt }, Key::new(3, Purpose::Init)).unwrap();
         check_layer(&mut new(false), Shape::sequence(2, 1, 3), 7);
         let pool = Pool::new();
         let grads = [true, false].map(|through| {

@@ -105,10 +105,13 @@ pub(super) const AXES: [Axis; 7] = [
         expected: ["1 or less: upper modules see fewer steps", "1 or less: the same"],
         domain: "audio",
         points: &[
-            (3.0, &["network.kernels=[10,8]", "network.strides=[5,4]", "network.paddings=[2,2]"]),
-            (4.0, &["network.kernels=[10,8,4]", "network.strides=[5,4,2]", "network.paddings=[2,2,2]"]),
-            (5.0, &["network.kernels=[10,8,4,4]", "network.strides=[5,4,2,2]", "network.paddings=[2,2,2,2]"]),
-            (6.0, &["network.kernels=[10,8,4,4,4]", "network.strides=[5,4,2,2,2]", "network.paddings=[2,2,2,2,1]"]),
+            (3.0, &["network.kernel_sizes=[10,8]", "network.strides=[5,4]", "network.paddings=[2,2]"]),
+            (4.0, &["network.kernel_sizes=[10,8,4]", "network.strides=[5,4,2]", "network.paddings=[2,2,2]"]),
+            (5.0, &["network.kernel_sizes=[10,8,4,4]", "network.strides=[5,4,2,2]", "network.paddings=[2,2,2,2]"]),
+            (
+                6.0,
+                &["network.kernel_sizes=[10,8,4,4,4]", "network.strides=[5,4,2,2,2]", "network.paddings=[2,2,2,2,1]"],
+            ),
         ],
     },
     Axis {

@@ -237,7 +237,7 @@ mod tests {
                 format!("seeds = 1\n{run}tasks = [\"phones\"]\n{}baselines = \"a\"\n", run.replace("\"a\"", "\"b\"")),
                 "does not probe speakers",
             ),
-            (format!("seeds = 1\n{run}set = [\"loss.ahea=1\"]\n"), "loss.ahead"),
+            (format!("seeds = 1\n{run}set = [\"loss.prediction_stes=1\"]\n"), "loss.prediction_steps"),
             (format!("seeds = 1\n{run}more = 1\n"), "more"),
             (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),
             (format!("seeds = 1\nlike = \"quick\"\nwithout = [\"b\"]\n{run}"), "leaves out `b`"),

@@ -263,11 +263,11 @@ mod tests {
         }
         let paper = Config::load("audio-paper", &[]).unwrap();
         let Domain::Audio(audio) = paper.domain else { panic!("audio-paper is of sound") };
-        let got = (audio.network.width, audio.network.context, audio.loss.ahead, paper.train.epochs);
+        let got = (audio.network.width, audio.network.context, audio.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (512, 256, 12, 1000));
         let paper = Config::load("vision-paper", &[]).unwrap();
         let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of pictures") };
-        let got = (vision.network.blocks, vision.network.widths, vision.loss.ahead, paper.train.epochs);
+        let got = (vision.network.blocks, vision.network.widths, vision.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
     }
 
@@ -286,9 +286,10 @@ mod tests {
         assert!(e.contains("optimizer.lrr") && e.contains("`optimizer.lr`"), "{e}");
         assert!(Config::load("audio-quick", &["train.schedule=both".into()]).is_err());
         assert!(Config::load("nowhere.toml", &[]).unwrap_err().to_string().contains("audio-small"));
-        let c = Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernels=[10,8]".into()]).unwrap();
+        let c =
+            Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernel_sizes=[10,8]".into()]).unwrap();
         let Domain::Audio(audio) = c.domain else { panic!("audio-quick is of sound") };
-        assert_eq!((audio.loss.sampler.as_str(), audio.network.kernels.len()), ("others", 2));
+        assert_eq!((audio.loss.sampler.as_str(), audio.network.kernel_sizes.len()), ("others", 2));
         assert!(Config::load("vision-quick", &["loss.window=1".into()]).is_err());
         assert!(Config::load("audio-quick", &["data.short=both".into()]).is_err());
     }

@@ -1,11 +1,11 @@
-//! Figures that show the pictures themselves: what excites a neuron, nearest neighbours, and what is mistaken for what.
+//! Figures that show the images themselves: what excites a neuron, nearest neighbours, and what is mistaken for what.
 
 use std::path::Path;
 
 use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::{FeatureFile, Probe, Split, nearest};
 use gim_vision::dataset;
-use gim_vision::dataset::image::Picture;
+use gim_vision::dataset::image::Image;
 use ndarray::Axis;
 
 use crate::experiment::domain::{View, VisionConfig};
@@ -15,11 +15,11 @@ use crate::figures::{
     confusion, neighbours, patches,
 };
 
-/// Test pictures whose patches are looked at.
+/// Test images whose patches are looked at.
 const LOOKED_AT: usize = 1000;
 /// Neurons shown for each module, spread evenly over its channels.
 const NEURONS: usize = 6;
-/// Patches shown for each neuron, of different pictures.
+/// Patches shown for each neuron, of different images.
 const SHOWN: usize = 4;
 /// Queries and neighbours.
 const QUERIES: usize = 2;
@@ -48,42 +48,42 @@ pub fn draw(
     ])
 }
 
-fn tile(p: Picture) -> Tile {
+fn tile(p: Image) -> Tile {
     Tile { height: p.height, width: p.width, channels: p.channels, pixels: p.pixels }
 }
 
-/// Pixels of patch number `patch` of a picture.
-fn patch_of(view: &View, picture: &Picture, patch: usize) -> Tile {
+/// Pixels of patch number `patch` of an image.
+fn patch_of(view: &View, image: &Image, patch: usize) -> Tile {
     let patches = view.patches();
-    let cols = patches.along(picture.width);
+    let cols = patches.along(image.width);
     let (top, left) = (patch / cols * patches.stride, patch % cols * patches.stride);
-    let c = picture.channels;
+    let c = image.channels;
     let rows = (top..top + patches.size)
-        .flat_map(|y| picture.pixels[(y * picture.width + left) * c..][..patches.size * c].iter().copied());
+        .flat_map(|y| image.pixels[(y * image.width + left) * c..][..patches.size * c].iter().copied());
     Tile { height: patches.size, width: patches.size, channels: c, pixels: rows.collect() }
 }
 
-/// The patches of test pictures that excite some neurons most.
+/// The patches of test images that excite some neurons most.
 fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
     let pool = Pool::new();
     let (_, mut stack, _) = train::open(run_folder, &pool)?;
     let test = view.corpus().split(dataset::Split::Test);
     // Spread over the corpus, which lists class after class.
     let looked_at: Vec<usize> = test.iter().copied().step_by(test.len().div_ceil(LOOKED_AT).max(1)).collect();
-    // (activation, picture, patch) of the best, for each module and shown neuron.
+    // (activation, image, patch) of the best, for each module and shown neuron.
     let mut best: Vec<Vec<Vec<(f32, usize, usize)>>> = Vec::new();
     let mut channels = Vec::new();
     for part in looked_at.chunks(16) {
-        let pictures = part.iter().map(|i| view.picture(*i)).collect::<Result<Vec<_>>>()?;
-        let modules = view.patch_features(&pictures, &mut stack, &pool)?;
+        let images = part.iter().map(|i| view.image(*i)).collect::<Result<Vec<_>>>()?;
+        let modules = view.patch_features(&images, &mut stack, &pool)?;
         best.resize_with(modules.len(), || vec![Vec::new(); NEURONS]);
         channels = modules.iter().map(|m| m.ncols()).collect();
         for (m, features) in modules.iter().enumerate() {
-            let per_picture = features.nrows() / part.len();
+            let per_image = features.nrows() / part.len();
             for (n, best) in best[m].iter_mut().enumerate() {
                 let neuron = n * features.ncols() / NEURONS;
-                for (p, picture) in part.iter().enumerate() {
-                    let rows = (0..per_picture).map(|r| (features[[p * per_picture + r, neuron]], *picture, r));
+                for (p, image) in part.iter().enumerate() {
+                    let rows = (0..per_image).map(|r| (features[[p * per_image + r, neuron]], *image, r));
                     best.extend(rows.max_by(|a, b| a.0.total_cmp(&b.0)));
                 }
                 best.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
@@ -95,19 +95,19 @@ fn exciting(run_folder: &Path, view: &View, subtitle: &str) -> Result<Figure> {
     for (m, neurons) in best.into_iter().enumerate() {
         let mut shown = Vec::new();
         for (n, best) in neurons.into_iter().enumerate() {
-            let tiles = best.iter().map(|(_, i, patch)| Ok(patch_of(view, &view.picture(*i)?, *patch)));
+            let tiles = best.iter().map(|(_, i, patch)| Ok(patch_of(view, &view.image(*i)?, *patch)));
             shown.push(Neuron { index: n * channels[m] / NEURONS, patches: tiles.collect::<Result<_>>()? });
         }
         rows.push(PatchRow { title: format!("Module {}", m + 1), neurons: shown });
     }
     patches(&PatchFigure {
         title: "Patches that excite a neuron most".into(),
-        subtitle: format!("{subtitle}; {} test pictures, at most one patch of each", looked_at.len()),
+        subtitle: format!("{subtitle}; {} test images, at most one patch of each", looked_at.len()),
         rows,
     })
 }
 
-/// Nearest neighbours of two test pictures among all test pictures, module by module.
+/// Nearest neighbours of two test images among all test images, module by module.
 fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let corpus = view.corpus();
     let mut items: Vec<(usize, bool)> = Vec::new();
@@ -117,8 +117,8 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     // The order of the feature file.
     items.sort_by_key(|i| i.0);
     let rows: Vec<usize> = (0..items.len()).filter(|r| items[*r].1).collect();
-    let pictures: Vec<usize> = rows.iter().map(|r| items[*r].0).collect();
-    let queries: Vec<usize> = (0..QUERIES).map(|q| (2 * q + 1) * pictures.len() / (2 * QUERIES)).collect();
+    let images: Vec<usize> = rows.iter().map(|r| items[*r].0).collect();
+    let queries: Vec<usize> = (0..QUERIES).map(|q| (2 * q + 1) * images.len() / (2 * QUERIES)).collect();
     let name = |i: usize| corpus.label(i).map_or("unknown".to_owned(), |l| corpus.classes()[l].replace('_', " "));
     let mut groups: Vec<(String, String)> = Vec::new();
     for g in file.groups() {
@@ -130,21 +130,17 @@ fn near(view: &View, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     }
     let mut blocks = Vec::new();
     for q in &queries {
-        blocks.push(QueryBlock {
-            tile: tile(view.picture(pictures[*q])?),
-            label: name(pictures[*q]),
-            rows: Vec::new(),
-        });
+        blocks.push(QueryBlock { tile: tile(view.image(images[*q])?), label: name(images[*q]), rows: Vec::new() });
     }
     for (group, title) in groups {
         let features = file.read_means(&group)?.select(Axis(0), &rows);
         for ((q, found), block) in queries.iter().zip(nearest(features.view(), &queries, NEAREST)?).zip(&mut blocks) {
             let of = |i: &usize| {
-                let same_class = corpus.label(pictures[*i]) == corpus.label(pictures[*q]);
+                let same_class = corpus.label(images[*i]) == corpus.label(images[*q]);
                 Ok(Neighbour {
-                    tile: tile(view.picture(pictures[*i])?),
+                    tile: tile(view.image(images[*i])?),
                     same_class,
-                    label: if same_class { String::new() } else { name(pictures[*i]) },
+                    label: if same_class { String::new() } else { name(images[*i]) },
                 })
             };
             let neighbours = found.iter().map(of).collect::<Result<_>>()?;

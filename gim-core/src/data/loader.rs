@@ -44,7 +44,7 @@ pub struct Loader<B> {
 }
 
 impl<B: Send + 'static> Loader<B> {
-    /// Starts making the batches of steps `first_step`, `first_step + 1`, … on `threads` threads, each up to `ahead` (at
+    /// Starts making the batches of steps `first_step`, `first_step + 1`, … on `threads` threads, each up to `prefetch` (at
     /// least one) batches ahead of the consumer. `maker` is called once a thread and gives that thread's own function from
     /// step to batch. `place` is the folder to name when a thread itself fails.
     ///
@@ -52,7 +52,7 @@ impl<B: Send + 'static> Loader<B> {
     /// `threads` is 0, or the system has no more threads.
     pub fn start<M>(
         threads: usize,
-        ahead: usize,
+        prefetch: usize,
         first_step: u64,
         place: &Path,
         mut maker: impl FnMut() -> M,
@@ -75,7 +75,7 @@ impl<B: Send + 'static> Loader<B> {
             first_wait: Duration::ZERO,
         };
         for worker in 0..threads as u64 {
-            let (send, receive) = sync_channel(ahead.max(1));
+            let (send, receive) = sync_channel(prefetch.max(1));
             let (make, stop, place) = (maker(), Arc::clone(&loader.stop), loader.place.clone());
             let steps = (first_step + worker..).step_by(threads);
             let spawned = std::thread::Builder::new()
@@ -165,14 +165,14 @@ fn work<B>(
 mod tests {
     use super::*;
 
-    fn squares(threads: usize, ahead: usize, first: u64) -> Loader<u64> {
-        Loader::start(threads, ahead, first, Path::new("here"), || |step| Ok(step * step)).unwrap()
+    fn squares(threads: usize, prefetch: usize, first: u64) -> Loader<u64> {
+        Loader::start(threads, prefetch, first, Path::new("here"), || |step| Ok(step * step)).unwrap()
     }
 
     #[test]
     fn batches_come_in_order_whatever_the_threads() {
-        for (threads, ahead, first) in [(1, 1, 0), (2, 0, 0), (3, 2, 5), (7, 3, 100)] {
-            let mut loader = squares(threads, ahead, first);
+        for (threads, prefetch, first) in [(1, 1, 0), (2, 0, 0), (3, 2, 5), (7, 3, 100)] {
+            let mut loader = squares(threads, prefetch, first);
             for step in first..first + 50 {
                 assert_eq!(loader.next_step(), step);
                 assert_eq!(loader.next_batch().unwrap(), step * step);

@@ -20,7 +20,7 @@ pub struct InfoNceConfig {
     /// Channels D of the contexts.
     pub context: usize,
     /// Prediction distances K.
-    pub ahead: usize,
+    pub prediction_steps: usize,
     /// Negatives N for each positive.
     pub negatives: usize,
     /// Steps skipped before the first prediction (neighbouring patches overlap).
@@ -41,7 +41,7 @@ impl Default for InfoNceConfig {
         Self {
             channels: 512,
             context: 512,
-            ahead: 12,
+            prediction_steps: 12,
             negatives: 10,
             skip: 0,
             direction: Direction::Down,
@@ -62,7 +62,7 @@ pub struct InfoNce<F: Scalar> {
     /// W (K·C, D): rows (k−1)·C..k·C predict distance k.
     predictor: Param<F>,
     fixed_start: Option<usize>,
-    per_ahead: Vec<f64>,
+    per_prediction_step: Vec<f64>,
     /// Candidates of the rows of a group of distances, as memory rows: (rows, distances, 1 + negatives), the positive first.
     candidates: Vec<u32>,
     index: Index,
@@ -88,7 +88,7 @@ impl<F: Scalar> InfoNce<F> {
     /// When a count is zero, or the window too short for the farthest prediction.
     pub fn new(config: InfoNceConfig, sampler: Box<dyn NegativeSampler>, key: Key) -> Result<Self> {
         for (key, value) in [
-            ("loss.ahead", config.ahead),
+            ("loss.prediction_steps", config.prediction_steps),
             ("loss.negatives", config.negatives),
             ("channels", config.channels),
             ("context", config.context),
@@ -98,24 +98,24 @@ impl<F: Scalar> InfoNce<F> {
             }
         }
         if let Some(window) = config.window
-            && window <= config.ahead + config.skip
+            && window <= config.prediction_steps + config.skip
         {
             return Err(Error::config(
                 "loss.window",
-                format_args!("a window of {window} steps cannot hold {} predictions", config.ahead),
-                format_args!("use {} or more", config.ahead + config.skip + 1),
+                format_args!("a window of {window} steps cannot hold {} predictions", config.prediction_steps),
+                format_args!("use {} or more", config.prediction_steps + config.skip + 1),
             ));
         }
-        let shape = [config.ahead * config.channels, config.context];
+        let shape = [config.prediction_steps * config.channels, config.context];
         let bound = 1.0 / (config.context as f64).sqrt();
         let predictor = Param::uniform("loss.predictor.weight", &shape, bound, key);
-        let per_ahead = vec![0.0; config.ahead];
+        let per_prediction_step = vec![0.0; config.prediction_steps];
         Ok(Self {
             config,
             sampler,
             predictor,
             fixed_start: None,
-            per_ahead,
+            per_prediction_step,
             candidates: Vec::new(),
             index: Index::default(),
             negatives: Vec::new(),
@@ -130,8 +130,8 @@ impl<F: Scalar> InfoNce<F> {
     }
 
     /// Loss of each distance k = 1..=K in the last step.
-    pub fn per_ahead(&self) -> &[f64] {
-        &self.per_ahead
+    pub fn per_prediction_step(&self) -> &[f64] {
+        &self.per_prediction_step
     }
 
     /// Fills `candidates` for `count` distances from `first` on.
@@ -175,7 +175,7 @@ impl<F: Scalar> InfoNce<F> {
             start,
             window,
             first_offset: 1 + self.config.skip,
-            ahead: self.config.ahead,
+            prediction_steps: self.config.prediction_steps,
             negatives: self.config.negatives,
         }
     }
@@ -190,19 +190,22 @@ impl<F: Scalar> Params<F> for InfoNce<F> {
 impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
     fn describe(&self) -> String {
         let c = &self.config;
-        format!("InfoNCE, K = {}, N = {} ({})", c.ahead, c.negatives, self.sampler.name())
+        format!("InfoNCE, K = {}, N = {} ({})", c.prediction_steps, c.negatives, self.sampler.name())
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         let config = &self.config;
         assert_eq!(z.channels, config.channels, "features do not fit the predictor");
         assert_eq!(c.map_or(z.channels, |c| c.channels), config.context, "contexts do not fit the predictor");
-        let need = config.ahead + config.skip + 1;
+        let need = config.prediction_steps + config.skip + 1;
         let (steps, cols) = self.along(z);
         if steps < need {
             return Err(Error::config(
-                "loss.ahead",
-                format_args!("{} steps cannot be predicted {} ahead (skipping {})", steps, config.ahead, config.skip),
+                "loss.prediction_steps",
+                format_args!(
+                    "{} steps cannot be predicted {} ahead (skipping {})",
+                    steps, config.prediction_steps, config.skip
+                ),
                 format_args!("use inputs that give {need} steps or more, or predict fewer"),
             ));
         }
@@ -239,10 +242,10 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         let mut dcw = pool.zeros(all * context);
 
         let width = 1 + grid.negatives;
-        let group = (GROUP_COLUMNS / channels).clamp(1, grid.ahead);
+        let group = (GROUP_COLUMNS / channels).clamp(1, grid.prediction_steps);
         let mut hits = 0.0;
-        for first in (1..=grid.ahead).step_by(group) {
-            let count = group.min(grid.ahead + 1 - first);
+        for first in (1..=grid.prediction_steps).step_by(group) {
+            let count = group.min(grid.prediction_steps + 1 - first);
             let (rows, cols) = (grid.rows(first), count * channels);
             self.name_candidates(&grid, first, count, z.layout());
 
@@ -264,7 +267,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 .zip(&mut self.losses)
                 .enumerate()
                 .map(|(i, ((((q, dq), dscores), own), loss))| {
-                    let rows = grid.rows(first + i % count) * grid.ahead;
+                    let rows = grid.rows(first + i % count) * grid.prediction_steps;
                     Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64) }
                 })
                 .collect();
@@ -285,7 +288,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                     loss += l.0;
                     won += usize::from(l.1);
                 }
-                self.per_ahead[first - 1 + i] = loss / n;
+                self.per_prediction_step[first - 1 + i] = loss / n;
                 hits += won as f64 / n;
             }
 
@@ -309,8 +312,11 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 add_scaled(into.at_mut(at), F::one(), from);
             }
         }
-        let ahead = grid.ahead as f64;
-        LossReport { loss: self.per_ahead.iter().sum::<f64>() / ahead, accuracy: hits / ahead }
+        let prediction_steps = grid.prediction_steps as f64;
+        LossReport {
+            loss: self.per_prediction_step.iter().sum::<f64>() / prediction_steps,
+            accuracy: hits / prediction_steps,
+        }
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {
@@ -318,7 +324,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         let (steps, cols) = self.along(z);
         let window = c.window.map_or(steps, |w| w.min(steps));
         let per_row = c.channels * c.context * 3 + c.channels * (c.negatives + 1) * 3;
-        (1..=c.ahead).map(|k| (window.saturating_sub(k + c.skip) * z.items * cols * per_row) as u64).sum()
+        (1..=c.prediction_steps).map(|k| (window.saturating_sub(k + c.skip) * z.items * cols * per_row) as u64).sum()
     }
 }
 

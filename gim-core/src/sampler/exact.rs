@@ -28,7 +28,7 @@ impl NegativeSampler for Exact {
     }
 
     fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
-        self.offsets.resize_with(grid.ahead, Vec::new);
+        self.offsets.resize_with(grid.prediction_steps, Vec::new);
         for (k, offsets) in (1..).zip(&mut self.offsets) {
             let rows = grid.rows(k);
             offsets.clear();

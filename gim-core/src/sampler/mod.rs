@@ -77,7 +77,7 @@ pub struct PredictionGrid {
     /// Distance of the first prediction: 1 + skipped steps.
     pub first_offset: usize,
     /// Number of prediction distances K.
-    pub ahead: usize,
+    pub prediction_steps: usize,
     /// Negatives for each row.
     pub negatives: usize,
 }

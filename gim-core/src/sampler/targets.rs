@@ -25,7 +25,7 @@ impl NegativeSampler for Targets {
     }
 
     fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
-        self.rows.resize_with(grid.ahead, Vec::new);
+        self.rows.resize_with(grid.prediction_steps, Vec::new);
         for (k, rows) in (1..).zip(&mut self.rows) {
             let n = grid.rows(k);
             rows.clear();

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 fn grid() -> impl Strategy<Value = PredictionGrid> {
     (1usize..4, 1usize..3, 1usize..4, 1usize..5, 0usize..3, 2usize..20, 0usize..10, 0usize..4).prop_map(
-        |(items, cols, ahead, negatives, skip, extra, beyond, way)| {
-            let window = ahead + skip + extra;
+        |(items, cols, prediction_steps, negatives, skip, extra, beyond, way)| {
+            let window = prediction_steps + skip + extra;
             PredictionGrid {
                 items,
                 steps: window + beyond,
@@ -14,7 +14,7 @@ fn grid() -> impl Strategy<Value = PredictionGrid> {
                 start: beyond / 2,
                 window,
                 first_offset: 1 + skip,
-                ahead,
+                prediction_steps,
                 negatives,
             }
         },
@@ -34,7 +34,7 @@ proptest! {
             let mut s = by_name(name).unwrap();
             prop_assert_eq!(s.name(), name);
             s.draw(&grid, &mut Key::new(seed, Purpose::Negatives).rng());
-            for k in 1..=grid.ahead {
+            for k in 1..=grid.prediction_steps {
                 let mut out = vec![u32::MAX; grid.rows(k) * grid.negatives];
                 s.negatives(&grid, k, &mut out);
                 for (row, negatives) in out.chunks(grid.negatives).enumerate() {
@@ -72,7 +72,7 @@ fn others_is_uniform() {
         start: 0,
         window: 6,
         first_offset: 1,
-        ahead: 2,
+        prediction_steps: 2,
         negatives: 200,
     };
     let mut s = Others::default();
@@ -115,7 +115,7 @@ fn lone() -> PredictionGrid {
         start: 1,
         window: 3,
         first_offset: 1,
-        ahead: 2,
+        prediction_steps: 2,
         negatives: 3,
     }
 }

@@ -1,4 +1,4 @@
-//! Pictures in memory: decoded, turned upright, grey or in colour, resized.
+//! Images in memory: decoded, turned upright, gray or in color, resized.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -10,28 +10,28 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
 
-/// A picture whose pixels take more bytes than this is refused: a damaged header may declare anything.
+/// An image whose pixels take more bytes than this is refused: a damaged header may declare anything.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Bytes of a file that nearly always hold all of a picture's headers.
+/// Bytes of a file that nearly always hold all of an image's headers.
 const HEAD: usize = 1 << 16;
 
 /// What a channel is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Colour {
+pub enum Color {
     /// One channel, the luma.
     #[default]
-    Grey,
+    Grayscale,
     /// Three channels: red, green, blue.
     Rgb,
 }
 
-impl Colour {
+impl Color {
     /// Numbers a pixel has.
     pub fn channels(self) -> usize {
         match self {
-            Self::Grey => 1,
+            Self::Grayscale => 1,
             Self::Rgb => 3,
         }
     }
@@ -39,18 +39,18 @@ impl Colour {
 
 /// Pixels (H, W, C), interleaved, row after row from the top.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
+pub struct Image {
     /// H
     pub height: usize,
     /// W
     pub width: usize,
-    /// C: 1 (grey) or 3 (red, green, blue).
+    /// C: 1 (gray) or 3 (red, green, blue).
     pub channels: usize,
     /// (H, W, C), 0 ..= 255
     pub pixels: Vec<u8>,
 }
 
-impl Picture {
+impl Image {
     /// From pixels (H, W, C) with C = 1 or 3.
     pub fn new(height: usize, width: usize, channels: usize, pixels: Vec<u8>) -> Self {
         assert!(channels == 1 || channels == 3, "{channels} channels");
@@ -70,7 +70,7 @@ impl Picture {
             let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
             if decoder.total_bytes() > MAX_BYTES {
                 let (width, height) = decoder.dimensions();
-                let what = format!("a picture of {height} x {width} is too large");
+                let what = format!("an image of {height} x {width} is too large");
                 return Err(Error::file(path, what, "make it smaller, or remove it"));
             }
             if bytes.starts_with(JPEG) && !is_complete(&bytes) {
@@ -101,14 +101,14 @@ impl Picture {
             if found.is_ok() || bytes.len() < HEAD {
                 return found;
             }
-            // A colour profile or a preview can push the size further back.
+            // A color profile or a preview can push the size further back.
             file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", &e))?;
             upright_size(path, &bytes)
         })
     }
 
     /// In one channel: the luma of ITU-R 601, L = .299 R + .587 G + .114 B, in 16-bit fixed point and rounded, as Pillow's "L".
-    pub fn grey(self) -> Self {
+    pub fn grayscale(self) -> Self {
         if self.channels == 1 {
             return self;
         }
@@ -119,7 +119,7 @@ impl Picture {
         Self { channels: 1, pixels: self.pixels.chunks_exact(3).map(luma).collect(), ..self }
     }
 
-    /// In three channels, equal ones if it was grey.
+    /// In three channels, equal ones if it was gray.
     pub fn rgb(self) -> Self {
         if self.channels == 3 {
             return self;
@@ -127,11 +127,11 @@ impl Picture {
         Self { channels: 3, pixels: self.pixels.iter().flat_map(|&l| [l; 3]).collect(), ..self }
     }
 
-    /// In the channels of `colour`.
-    pub fn in_colour(self, colour: Colour) -> Self {
-        match colour {
-            Colour::Grey => self.grey(),
-            Colour::Rgb => self.rgb(),
+    /// In the channels of `color`.
+    pub fn in_color(self, color: Color) -> Self {
+        match color {
+            Color::Grayscale => self.grayscale(),
+            Color::Rgb => self.rgb(),
         }
     }
 
@@ -159,13 +159,13 @@ impl Picture {
     }
 
     /// The square of the shorter side in the middle.
-    pub fn centre_square(&self) -> Self {
+    pub fn center_square(&self) -> Self {
         let side = self.height.min(self.width);
-        self.centre(side)
+        self.center(side)
     }
 
     /// The `side` × `side` pixels in the middle; `side` at most the shorter side.
-    pub fn centre(&self, side: usize) -> Self {
+    pub fn center(&self, side: usize) -> Self {
         let (top, left) = ((self.height - side) / 2, (self.width - side) / 2);
         let mut pixels = Vec::with_capacity(side * side * self.channels);
         for y in top..top + side {
@@ -205,7 +205,7 @@ fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
     let mut decoder = decoder(path, bytes)?;
     let (width, height) = decoder.dimensions();
     if height == 0 || width == 0 {
-        return Err(Error::file(path, "the picture has no pixels", "copy or make the file again"));
+        return Err(Error::file(path, "the image has no pixels", "copy or make the file again"));
     }
     let turned = matches!(decoder.orientation(), Ok(O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH));
     let (height, width) = if turned { (width, height) } else { (height, width) };
@@ -215,17 +215,17 @@ fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
 fn damaged(path: &Path, why: &image::ImageError) -> Error {
     // Some decoders end their messages with a new line.
     let why = why.to_string().trim_end().replace('\n', " ");
-    Error::file(path, format_args!("the picture is damaged: {why}"), "copy or download the file again")
+    Error::file(path, format_args!("the image is damaged: {why}"), "copy or download the file again")
 }
 
-/// Whether a JPEG goes on to its end marker. The decoder paints what is missing grey, without a word. Walks from segment to
+/// Whether a JPEG goes on to its end marker. The decoder paints what is missing gray, without a word. Walks from segment to
 /// segment, because a preview inside one has an end marker of its own.
 fn is_complete(bytes: &[u8]) -> bool {
     let mut at = 2;
     while at + 1 < bytes.len() {
         match (bytes[at], bytes[at + 1]) {
             (0xff, 0xd9) => return true,
-            // Another picture begins before this one has ended.
+            // Another image begins before this one has ended.
             (0xff, 0xd8) => return false,
             // Fill bytes, escaped 255s and restarts in the coded data, markers without a length.
             (0xff, 0xff) => at += 1,
@@ -250,27 +250,27 @@ mod tests {
         for (rgb, want) in
             [([255, 0, 0], 76), ([0, 255, 0], 150), ([0, 0, 255], 29), ([255; 3], 255), ([10, 20, 30], 18)]
         {
-            assert_eq!(Picture::new(1, 1, 3, rgb.to_vec()).grey().pixels, [want]);
+            assert_eq!(Image::new(1, 1, 3, rgb.to_vec()).grayscale().pixels, [want]);
         }
-        let grey = Picture::new(1, 2, 1, vec![3, 200]);
-        assert_eq!(grey.clone().rgb().pixels, [3, 3, 3, 200, 200, 200]);
-        assert_eq!(grey.clone().rgb().grey(), grey);
+        let gray = Image::new(1, 2, 1, vec![3, 200]);
+        assert_eq!(gray.clone().rgb().pixels, [3, 3, 3, 200, 200, 200]);
+        assert_eq!(gray.clone().rgb().grayscale(), gray);
     }
 
     #[test]
-    fn sizes_and_centres() {
+    fn sizes_and_centers() {
         assert_eq!(short_side((375, 500), 96), (96, 128));
         assert_eq!(short_side((500, 375), 0), (500, 375));
         assert_eq!(short_side((1, 1000), 3), (3, 3000));
-        let x = Picture::new(3, 4, 1, (0..12).collect());
-        assert_eq!(x.centre(2).pixels, [1, 2, 5, 6]);
-        assert_eq!(x.centre_square().pixels, [0, 1, 2, 4, 5, 6, 8, 9, 10]);
+        let x = Image::new(3, 4, 1, (0..12).collect());
+        assert_eq!(x.center(2).pixels, [1, 2, 5, 6]);
+        assert_eq!(x.center_square().pixels, [0, 1, 2, 4, 5, 6, 8, 9, 10]);
         assert_eq!(x.clone().resized(3, 4), x);
-        let flat = Picture::new(40, 30, 3, vec![77; 3600]).with_short_side(7);
+        let flat = Image::new(40, 30, 3, vec![77; 3600]).with_short_side(7);
         assert_eq!((flat.height, flat.width), (9, 7));
         assert!(flat.pixels.iter().all(|&p| p == 77));
-        // Downwards the whole area counts: every second column white gives grey.
-        let stripes = Picture::new(32, 32, 1, (0..1024).map(|i| if i % 2 == 0 { 255 } else { 0 }).collect());
+        // Downwards the whole area counts: every second column white gives gray.
+        let stripes = Image::new(32, 32, 1, (0..1024).map(|i| if i % 2 == 0 { 255 } else { 0 }).collect());
         assert!(stripes.resized(4, 4).pixels.iter().all(|&p| (110..=145).contains(&p)));
     }
 }

@@ -7,60 +7,60 @@ use std::path::{Path, PathBuf};
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::image::Picture;
+use crate::dataset::image::Image;
 
-/// What to add on the command line to go on without the bad pictures.
+/// What to add on the command line to go on without the bad images.
 pub(crate) const SKIP_BAD: &str = "--skip-bad";
 
-/// Which pictures.
+/// Which images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Split {
     /// To train on without labels: the part that has none, or without such a part the same as [`Train`](Self::Train).
-    Unlabelled,
+    Unlabeled,
     /// To train on with labels.
     Train,
     /// To test on.
     Test,
 }
 
-/// How to open a corpus.
+/// How to open a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CorpusOptions {
-    /// Leave bad pictures out, and note which. In class folders these are files that cannot be decoded; to find them, all are
-    /// decoded once, otherwise only headers are looked at ([`ImageCorpus::check`] does the rest). In files of records these
-    /// are pictures whose label is out of range; they keep their numbers, but are in no split.
+pub struct DatasetOptions {
+    /// Leave bad images out, and note which. In class folders these are files that cannot be decoded; to find them, all are
+    /// decoded once, otherwise only headers are looked at ([`ImageDataset::check`] does the rest). In files of records these
+    /// are images whose label is out of range; they keep their numbers, but are in no split.
     pub skip_bad: bool,
     /// Seed of the 80/20 split made of class folders without one.
     pub seed: u64,
-    /// Pictures with a side shorter than this are bad; 0 takes all.
+    /// Images with a side shorter than this are bad; 0 takes all.
     pub min_side: usize,
 }
 
-/// A corpus: what is where, and how to read it. The index of a picture is its place in the order of the corpus.
-pub trait ImageCorpus: Send + Sync + Debug {
+/// A dataset: what is where, and how to read it. The index of an image is its place in the order of the dataset.
+pub trait ImageDataset: Send + Sync + Debug {
     /// What was found while opening.
     fn listing(&self) -> &Listing;
 
-    /// A name of a picture that does not depend on where the corpus lies.
+    /// A name of an image that does not depend on where the dataset lies.
     fn id(&self, i: usize) -> String;
 
-    /// The file a picture is in.
+    /// The file an image is in.
     fn file(&self, i: usize) -> &Path;
 
-    /// (height, width) of a picture.
+    /// (height, width) of an image.
     fn size(&self, i: usize) -> (usize, usize);
 
-    /// The picture itself.
+    /// The image itself.
     ///
     /// # Errors
-    /// The file is unreadable or damaged, or has changed since the corpus was opened.
-    fn read(&self, i: usize) -> Result<Picture>;
+    /// The file is unreadable or damaged, or has changed since the dataset was opened.
+    fn read(&self, i: usize) -> Result<Image>;
 
-    /// Reads all pictures that opening has not, so that a damaged one is found before work rather than in the midst of it. Only
+    /// Reads all images that opening has not, so that a damaged one is found before work rather than in the midst of it. Only
     /// class folders need it: files of records are whole when their lengths are right.
     ///
     /// # Errors
-    /// The first picture that cannot be read, and how many others.
+    /// The first image that cannot be read, and how many others.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -75,7 +75,7 @@ pub trait ImageCorpus: Send + Sync + Debug {
         self.listing().format
     }
 
-    /// SHA-256 (hexadecimal) of the pictures' ids, sizes and labels and the splits; of the bytes of pictures in binary files
+    /// SHA-256 (hexadecimal) of the images' ids, sizes and labels and the splits; of the bytes of images in binary files
     /// up to 64 MiB, and of the sizes of all other files.
     fn digest(&self) -> &str {
         &self.listing().digest
@@ -86,35 +86,35 @@ pub trait ImageCorpus: Send + Sync + Debug {
         &self.listing().classes
     }
 
-    /// Number of pictures: of all splits, and those that are in none.
+    /// Number of images: of all splits, and those that are in none.
     fn len(&self) -> usize {
         self.listing().labels.len()
     }
 
-    /// Whether there is no picture; [`open`] refuses such a corpus.
+    /// Whether there is no image; [`open`] refuses such a dataset.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Class of a picture, if it is known.
+    /// Class of an image, if it is known.
     fn label(&self, i: usize) -> Option<usize> {
         self.listing().labels[i]
     }
 
-    /// Pictures of a split, ascending.
+    /// Images of a split, ascending.
     fn split(&self, split: Split) -> &[usize] {
         let listing = self.listing();
         match split {
-            Split::Unlabelled if listing.unlabelled.is_empty() => &listing.train,
-            Split::Unlabelled => &listing.unlabelled,
+            Split::Unlabeled if listing.unlabeled.is_empty() => &listing.train,
+            Split::Unlabeled => &listing.unlabeled,
             Split::Train => &listing.train,
             Split::Test => &listing.test,
         }
     }
 
-    /// Predefined folds: parts of the training split. Only STL-10 has them: ten of 1,000 pictures, for classifiers trained on
+    /// Predefined folds: parts of the training split. Only STL-10 has them: ten of 1,000 images, for classifiers trained on
     /// one at a time and tested on the whole test set, whose mean accuracy is reported (Coates, Lee, Ng 2011). The program does
-    /// not use them: like Greedy InfoMax's authors, it trains its probes on all labelled pictures.
+    /// not use them: like Greedy InfoMax's authors, it trains its probes on all labeled images.
     fn folds(&self) -> &[Vec<usize>] {
         &self.listing().folds
     }
@@ -125,14 +125,14 @@ pub trait ImageCorpus: Send + Sync + Debug {
     }
 }
 
-/// What every corpus knows about its pictures.
+/// What every dataset knows about its images.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
     pub(super) root: PathBuf,
     pub(super) format: &'static str,
     pub(super) classes: Vec<String>,
     pub(super) labels: Vec<Option<usize>>,
-    pub(super) unlabelled: Vec<usize>,
+    pub(super) unlabeled: Vec<usize>,
     pub(super) train: Vec<usize>,
     pub(super) test: Vec<usize>,
     pub(super) folds: Vec<Vec<usize>>,
@@ -147,7 +147,7 @@ impl Listing {
         for label in &self.labels {
             hash.update(label.map_or(u64::MAX, |l| l as u64).to_le_bytes());
         }
-        for split in [&self.unlabelled, &self.train, &self.test].into_iter().chain(&self.folds) {
+        for split in [&self.unlabeled, &self.train, &self.test].into_iter().chain(&self.folds) {
             hash.update((split.len() as u64).to_le_bytes());
             for &i in split {
                 hash.update((i as u64).to_le_bytes());
@@ -172,12 +172,12 @@ pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Res
     Ok(names)
 }
 
-/// The same error with leaving bad pictures out as a remedy.
+/// The same error with leaving bad images out as a remedy.
 pub(super) fn or_skip(e: Error, more: usize) -> Error {
     match e {
         Error::File { path, what, remedy } => {
-            let what = if more > 0 { format!("{what}; bad pictures besides it: {more}") } else { what };
-            Error::file(path, what, format_args!("{remedy}; or leave bad pictures out with {SKIP_BAD}"))
+            let what = if more > 0 { format!("{what}; bad images besides it: {more}") } else { what };
+            Error::file(path, what, format_args!("{remedy}; or leave bad images out with {SKIP_BAD}"))
         }
         other => other,
     }

@@ -9,38 +9,38 @@ use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
-use crate::dataset::image::{Colour, Picture, short_side};
+use crate::dataset::image::{Color, Image, short_side};
 use crate::dataset::standardize::Standardize;
-use crate::dataset::{ImageCorpus, SKIP_BAD, Split};
+use crate::dataset::{ImageDataset, SKIP_BAD, Split};
 
-/// Label of a picture whose class is not known.
+/// Label of an image whose class is not known.
 pub const UNKNOWN: i32 = -1;
 
 /// What an [`ImageLoader`] makes; the default is the paper's for STL-10.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewConfig {
-    /// Pictures in a batch.
+    /// Images in a batch.
     pub batch: usize,
     /// Side of the square cut out at a random place.
     pub crop: usize,
     /// Whether half of the crops, at random, are mirrored left to right.
     pub flip: bool,
     /// Channels.
-    pub colour: Colour,
+    pub color: Color,
     /// Pixels mirrored at each edge before cropping.
     pub pad: usize,
-    /// Pictures are resized first so that their shorter side is this; 0 leaves them as they are.
+    /// Images are resized first so that their shorter side is this; 0 leaves them as they are.
     pub short_side: usize,
-    /// Leave pictures smaller than a crop out, and note how many; otherwise they are an error.
+    /// Leave images smaller than a crop out, and note how many; otherwise they are an error.
     pub skip_bad: bool,
     /// The run's seed.
     pub seed: u64,
-    /// Decoded pictures kept in memory, in MB (10⁶ bytes). Beyond it, a picture is decoded every time.
+    /// Decoded images kept in memory, in MB (10⁶ bytes). Beyond it, an image is decoded every time.
     pub cache_mb: usize,
     /// Threads that make batches.
     pub threads: usize,
     /// Batches made ahead by each thread.
-    pub ahead: usize,
+    pub prefetch: usize,
 }
 
 impl Default for ViewConfig {
@@ -49,32 +49,32 @@ impl Default for ViewConfig {
             batch: 32,
             crop: 64,
             flip: true,
-            colour: Colour::Grey,
+            color: Color::Grayscale,
             pad: 0,
             short_side: 0,
             skip_bad: false,
             seed: 0,
             cache_mb: 512,
             threads: 1,
-            ahead: 3,
+            prefetch: 3,
         }
     }
 }
 
-/// One view: a square of a picture.
+/// One view: a square of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View {
-    /// Index into the corpus.
-    pub picture: usize,
-    /// First row, of the picture with its padding.
+    /// Index into the dataset.
+    pub image: usize,
+    /// First row, of the image with its padding.
     pub top: usize,
-    /// First column, of the picture with its padding.
+    /// First column, of the image with its padding.
     pub left: usize,
     /// Mirrored left to right.
     pub flip: bool,
 }
 
-/// A picture that views are taken of: index into the corpus, height and width with the padding.
+/// An image that views are taken of: index into the dataset, height and width with the padding.
 pub type Item = (usize, usize, usize);
 
 /// Which views are in which batch.
@@ -91,7 +91,7 @@ impl ViewPlan {
     /// Over `items`, at least `batch` of them and none smaller than `crop`; `batch` positive.
     pub fn new(items: impl Into<Arc<[Item]>>, batch: usize, crop: usize, flip: bool, seed: u64) -> Self {
         let items = items.into();
-        assert!(items.iter().all(|i| i.1.min(i.2) >= crop), "a picture is smaller than a crop of {crop}");
+        assert!(items.iter().all(|i| i.1.min(i.2) >= crop), "an image is smaller than a crop of {crop}");
         let order = EpochOrder::new(items.len(), batch, seed);
         Self { items, crop, flip, seed, order }
     }
@@ -107,18 +107,18 @@ impl ViewPlan {
         views.clear();
         let key = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
         for (i, &item) in items.iter().enumerate() {
-            let (picture, height, width) = self.items[item as usize];
+            let (image, height, width) = self.items[item as usize];
             let key = key.with_item(i as u32);
             let mut place = key.rng();
             let top = below(place.random(), height - self.crop + 1);
             let left = below(place.random(), width - self.crop + 1);
             let flip = self.flip && below(key.with_purpose(Purpose::Augment).rng().random(), 2) == 1;
-            views.push(View { picture, top, left, flip });
+            views.push(View { image, top, left, flip });
         }
     }
 }
 
-/// A batch, standardised. Its memory goes back to the loader when it is dropped.
+/// A batch, standardized. Its memory goes back to the loader when it is dropped.
 #[derive(Debug)]
 pub struct ImageBatch {
     /// Step it belongs to.
@@ -143,10 +143,10 @@ impl ImageLoader {
     /// Starts making the batches of steps `first_step`, `first_step + 1`, … from a split.
     ///
     /// # Errors
-    /// A size is 0, `standardize` is for other channels, a picture is smaller than a crop (unless such are left out), or
-    /// there are fewer pictures than a batch takes.
+    /// A size is 0, `standardize` is for other channels, an image is smaller than a crop (unless such are left out), or
+    /// there are fewer images than a batch takes.
     pub fn start(
-        corpus: Arc<dyn ImageCorpus>,
+        dataset: Arc<dyn ImageDataset>,
         standardize: Standardize,
         config: &ViewConfig,
         split: Split,
@@ -157,13 +157,13 @@ impl ImageLoader {
                 return Err(Error::config(key, "is 0", "give a positive number"));
             }
         }
-        if standardize.colour() != config.colour {
-            let what = format!("is {:?}, but the standardisation is for {:?}", config.colour, standardize.colour());
-            return Err(Error::config("colour", what, "measure the pictures in the colour they are used in"));
+        if standardize.color() != config.color {
+            let what = format!("is {:?}, but the standardization is for {:?}", config.color, standardize.color());
+            return Err(Error::config("color", what, "measure the images in the color they are used in"));
         }
-        let all = corpus.split(split);
+        let all = dataset.split(split);
         let padded = |i: usize| {
-            let (height, width) = short_side(corpus.size(i), config.short_side);
+            let (height, width) = short_side(dataset.size(i), config.short_side);
             (i, height + 2 * config.pad, width + 2 * config.pad)
         };
         let mut notes = Vec::new();
@@ -173,25 +173,25 @@ impl ImageLoader {
             let small = all.len() - items.len();
             if small > 0 {
                 let (n, crop) = (all.len(), config.crop);
-                notes.push(format!("{small} of {n} pictures are smaller than a crop of {crop} x {crop}: left out"));
+                notes.push(format!("{small} of {n} images are smaller than a crop of {crop} x {crop}: left out"));
             }
         } else {
             let added = 2 * config.pad;
-            check_sizes(&*corpus, split, config.crop.saturating_sub(added), config.short_side)?;
+            check_sizes(&*dataset, split, config.crop.saturating_sub(added), config.short_side)?;
         }
         if items.len() < config.batch {
-            let what = format!("{} pictures to train on, but a batch takes {}", items.len(), config.batch);
-            return Err(Error::file(corpus.root(), what, "use a smaller batch, smaller crops or more pictures"));
+            let what = format!("{} images to train on, but a batch takes {}", items.len(), config.batch);
+            return Err(Error::file(dataset.root(), what, "use a smaller batch, smaller crops or more images"));
         }
         let plan = ViewPlan::new(items, config.batch, config.crop, config.flip, config.seed);
         let shared = Arc::new(Shared {
-            pictures: Cache::new(corpus.len(), config.cache_mb.saturating_mul(1_000_000)),
-            corpus,
+            images: Cache::new(dataset.len(), config.cache_mb.saturating_mul(1_000_000)),
+            dataset,
             standardize,
             config: config.clone(),
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.ahead, first_step, shared.corpus.root(), || {
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.dataset.root(), || {
             let (shared, mut plan) = (Arc::clone(&shared), plan.clone());
             let (mut views, mut pixels) = (Vec::new(), Vec::new());
             move |step| shared.make(&mut plan, step, &mut views, &mut pixels)
@@ -202,7 +202,7 @@ impl ImageLoader {
     /// The next batch, waiting for it if need be.
     ///
     /// # Errors
-    /// A picture of this batch cannot be read. The batches after it can still be asked for.
+    /// An image of this batch cannot be read. The batches after it can still be asked for.
     pub fn next_batch(&mut self) -> Result<ImageBatch> {
         let step = self.loader.next_step();
         let batch = self.loader.next_batch();
@@ -225,46 +225,46 @@ impl ImageLoader {
         self.plan.epoch_len()
     }
 
-    /// What the user should know: pictures left out.
+    /// What the user should know: images left out.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
     /// Waits and memory so far.
     pub fn stats(&self) -> LoaderStats {
-        self.loader.stats(self.shared.pictures.bytes(), self.shared.pool.allocated())
+        self.loader.stats(self.shared.images.bytes(), self.shared.pool.allocated())
     }
 }
 
-/// Checks that no picture of a split, once its shorter side is `to` (0: as it is), is smaller than `crop` × `crop`.
+/// Checks that no image of a split, once its shorter side is `to` (0: as it is), is smaller than `crop` × `crop`.
 ///
 /// # Errors
-/// Names the smallest picture, and says how many are too small.
-pub fn check_sizes(corpus: &dyn ImageCorpus, split: Split, crop: usize, to: usize) -> Result<()> {
-    let all = corpus.split(split);
+/// Names the smallest image, and says how many are too small.
+pub fn check_sizes(dataset: &dyn ImageDataset, split: Split, crop: usize, to: usize) -> Result<()> {
+    let all = dataset.split(split);
     let side = |i: usize| {
-        let (height, width) = short_side(corpus.size(i), to);
+        let (height, width) = short_side(dataset.size(i), to);
         height.min(width)
     };
     let small = all.iter().filter(|&&i| side(i) < crop).count();
     let Some(&worst) = all.iter().min_by_key(|&&i| side(i)).filter(|_| small > 0) else { return Ok(()) };
-    let (height, width) = short_side(corpus.size(worst), to);
+    let (height, width) = short_side(dataset.size(worst), to);
     let what = format!(
-        "the picture is {height} x {width}, smaller than the {crop} x {crop} that are needed; {small} of {} are too small",
+        "the image is {height} x {width}, smaller than the {crop} x {crop} that are needed; {small} of {} are too small",
         all.len()
     );
-    let remedy = format!("use smaller crops, resize pictures first, or leave small ones out with {SKIP_BAD}");
-    Err(Error::file(corpus.file(worst), what, remedy))
+    let remedy = format!("use smaller crops, resize images first, or leave small ones out with {SKIP_BAD}");
+    Err(Error::file(dataset.file(worst), what, remedy))
 }
 
 /// What all workers use.
 #[derive(Debug)]
 struct Shared {
-    corpus: Arc<dyn ImageCorpus>,
+    dataset: Arc<dyn ImageDataset>,
     standardize: Standardize,
     config: ViewConfig,
-    /// In the loader's colour and size.
-    pictures: Cache<Picture>,
+    /// In the loader's color and size.
+    images: Cache<Image>,
     pool: Pool<f32>,
 }
 
@@ -272,39 +272,39 @@ impl Shared {
     fn make(&self, plan: &mut ViewPlan, step: u64, views: &mut Vec<View>, pixels: &mut Vec<u8>) -> Result<ImageBatch> {
         plan.fill(step, views);
         let config = &self.config;
-        let len = config.crop * config.crop * config.colour.channels();
+        let len = config.crop * config.crop * config.color.channels();
         pixels.resize(len, 0);
         let mut data = self.pool.take(views.len() * len);
         for (view, out) in views.iter().zip(data.chunks_exact_mut(len)) {
             self.fetch(view, pixels)?;
             self.standardize.apply(pixels, out);
         }
-        let label = |v: &View| self.corpus.label(v.picture).map_or(UNKNOWN, |l| l as i32);
+        let label = |v: &View| self.dataset.label(v.image).map_or(UNKNOWN, |l| l as i32);
         Ok(ImageBatch { step, data, labels: views.iter().map(label).collect() })
     }
 
     fn fetch(&self, view: &View, out: &mut [u8]) -> Result<()> {
         let config = &self.config;
-        if let Some(picture) = self.pictures.get(view.picture) {
-            cut(picture, view, config.crop, config.pad, out);
+        if let Some(image) = self.images.get(view.image) {
+            cut(image, view, config.crop, config.pad, out);
             return Ok(());
         }
-        let picture = self.corpus.read(view.picture)?.in_colour(config.colour).with_short_side(config.short_side);
-        cut(&picture, view, config.crop, config.pad, out);
-        let bytes = picture.pixels.len();
-        if self.pictures.reserve(bytes) {
-            self.pictures.keep(view.picture, picture, bytes, bytes);
+        let image = self.dataset.read(view.image)?.in_color(config.color).with_short_side(config.short_side);
+        cut(&image, view, config.crop, config.pad, out);
+        let bytes = image.pixels.len();
+        if self.images.reserve(bytes) {
+            self.images.keep(view.image, image, bytes, bytes);
         }
         Ok(())
     }
 }
 
-/// A view of a picture → (crop, crop, C). Beyond its edges the picture is mirrored, the edge itself not repeated.
-fn cut(picture: &Picture, view: &View, crop: usize, pad: usize, out: &mut [u8]) {
-    let (width, channels) = (picture.width, picture.channels);
+/// A view of an image → (crop, crop, C). Beyond its edges the image is mirrored, the edge itself not repeated.
+fn cut(image: &Image, view: &View, crop: usize, pad: usize, out: &mut [u8]) {
+    let (width, channels) = (image.width, image.channels);
     let inside = pad == 0 || view.left >= pad && view.left + crop <= width + pad;
     for (y, row) in out.chunks_exact_mut(crop * channels).enumerate() {
-        let from = &picture.pixels[mirror(view.top + y, pad, picture.height) * width * channels..][..width * channels];
+        let from = &image.pixels[mirror(view.top + y, pad, image.height) * width * channels..][..width * channels];
         if inside && !view.flip {
             row.copy_from_slice(&from[(view.left - pad) * channels..][..crop * channels]);
             continue;
@@ -323,36 +323,36 @@ fn mirror(at: usize, pad: usize, n: usize) -> usize {
     if at < n { at } else { period - at }
 }
 
-/// The crop × crop pixels in the middle, standardised → (crop, crop, C): the view that is evaluated.
+/// The crop × crop pixels in the middle, standardized → (crop, crop, C): the view that is evaluated.
 ///
 /// # Errors
-/// The picture is smaller than that; [`check_sizes`] finds out beforehand, and names the file.
-pub fn centre_view(picture: &Picture, crop: usize, colour: Colour, standardize: &Standardize) -> Result<Vec<f32>> {
-    if crop == 0 || picture.height.min(picture.width) < crop {
-        let what = format!("a crop of {crop} x {crop} of a picture of {} x {}", picture.height, picture.width);
-        return Err(Error::config("crop", what, "use crops from 1 up to the smallest picture"));
+/// The image is smaller than that; [`check_sizes`] finds out beforehand, and names the file.
+pub fn center_view(image: &Image, crop: usize, color: Color, standardize: &Standardize) -> Result<Vec<f32>> {
+    if crop == 0 || image.height.min(image.width) < crop {
+        let what = format!("a crop of {crop} x {crop} of an image of {} x {}", image.height, image.width);
+        return Err(Error::config("crop", what, "use crops from 1 up to the smallest image"));
     }
-    let colours = standardize.colour();
-    if colours != colour {
-        let what = format!("is {colour:?}, but the standardisation is for {colours:?}");
-        return Err(Error::config("colour", what, "measure the pictures in the colour they are used in"));
+    let colors = standardize.color();
+    if colors != color {
+        let what = format!("is {color:?}, but the standardization is for {colors:?}");
+        return Err(Error::config("color", what, "measure the images in the color they are used in"));
     }
-    let pixels = picture.centre(crop).in_colour(colour).pixels;
+    let pixels = image.center(crop).in_color(color).pixels;
     let mut out = vec![0.0; pixels.len()];
     standardize.apply(&pixels, &mut out);
     Ok(out)
 }
 
-/// The square of the shorter side in the middle, resized and standardised → (side, side, C): what a linear classifier of raw
+/// The square of the shorter side in the middle, resized and standardized → (side, side, C): what a linear classifier of raw
 /// pixels sees.
 ///
 /// # Errors
-/// `side` is 0, or the standardisation is for another colour.
-pub fn small_view(picture: &Picture, side: usize, colour: Colour, standardize: &Standardize) -> Result<Vec<f32>> {
-    if side == 0 || picture.pixels.is_empty() {
+/// `side` is 0, or the standardization is for another color.
+pub fn small_view(image: &Image, side: usize, color: Color, standardize: &Standardize) -> Result<Vec<f32>> {
+    if side == 0 || image.pixels.is_empty() {
         return Err(Error::config("side", "a view without pixels", "give a positive number"));
     }
-    centre_view(&picture.centre_square().in_colour(colour).resized(side, side), side, colour, standardize)
+    center_view(&image.center_square().in_color(color).resized(side, side), side, color, standardize)
 }
 
 #[cfg(test)]
@@ -369,17 +369,17 @@ mod tests {
 
     #[test]
     fn cutting() {
-        let picture = Picture::new(3, 4, 1, (0..12).collect());
+        let image = Image::new(3, 4, 1, (0..12).collect());
         let mut out = [0; 4];
-        let mut view = View { picture: 0, top: 1, left: 1, flip: false };
-        cut(&picture, &view, 2, 0, &mut out);
+        let mut view = View { image: 0, top: 1, left: 1, flip: false };
+        cut(&image, &view, 2, 0, &mut out);
         assert_eq!(out, [5, 6, 9, 10]);
         view.flip = true;
-        cut(&picture, &view, 2, 0, &mut out);
+        cut(&image, &view, 2, 0, &mut out);
         assert_eq!(out, [6, 5, 10, 9]);
-        cut(&picture, &View { picture: 0, top: 0, left: 0, flip: false }, 2, 1, &mut out);
+        cut(&image, &View { image: 0, top: 0, left: 0, flip: false }, 2, 1, &mut out);
         assert_eq!(out, [5, 4, 1, 0]);
-        cut(&picture, &View { picture: 0, top: 3, left: 4, flip: true }, 2, 1, &mut out);
+        cut(&image, &View { image: 0, top: 3, left: 4, flip: true }, 2, 1, &mut out);
         assert_eq!(out, [10, 11, 6, 7]);
     }
 }

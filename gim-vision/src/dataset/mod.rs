@@ -8,4 +8,4 @@ pub mod standardize;
 
 pub use formats::open;
 pub(crate) use image_dataset::SKIP_BAD;
-pub use image_dataset::{CorpusOptions, ImageCorpus, Listing, Split};
+pub use image_dataset::{DatasetOptions, ImageDataset, Listing, Split};

@@ -3,16 +3,16 @@
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 
-use crate::dataset::image::Colour;
-use crate::dataset::{ImageCorpus, Split};
+use crate::dataset::image::Color;
+use crate::dataset::{ImageDataset, Split};
 
-/// Pictures that are measured at most.
+/// Images that are measured at most.
 const SAMPLE: usize = 2_000;
 
-/// x → (x/255 − mean)/std, with a mean and std of its own for each channel, the same for all pictures.
+/// x → (x/255 − mean)/std, with a mean and std of its own for each channel, the same for all images.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Standardize {
-    colour: Colour,
+    color: Color,
     mean: [f64; 3],
     std: [f64; 3],
     /// 1/(255 std)
@@ -25,48 +25,48 @@ impl Standardize {
     /// With given figures (C), in units of white = 1.
     ///
     /// # Errors
-    /// Not one mean and std for each channel of `colour`; a figure is not finite, or a std is not positive.
-    pub fn given(colour: Colour, mean: &[f64], std: &[f64]) -> Result<Self> {
-        let n = colour.channels();
+    /// Not one mean and std for each channel of `color`; a figure is not finite, or a std is not positive.
+    pub fn given(color: Color, mean: &[f64], std: &[f64]) -> Result<Self> {
+        let n = color.channels();
         let fit = |x: &[f64]| x.len() == n && x.iter().all(|v| v.is_finite());
         if !fit(mean) || !fit(std) || std.iter().any(|&s| s < 1e-12) {
-            let what = format!("mean {mean:?} and std {std:?} cannot standardise {n} channels");
+            let what = format!("mean {mean:?} and std {std:?} cannot standardize {n} channels");
             return Err(Error::config(
                 "data.standardize",
                 what,
                 "give a finite mean and a positive std for each channel",
             ));
         }
-        // A grey picture's only channel is the first; the others are never looked at.
+        // A gray image's only channel is the first; the others are never looked at.
         let wide = |x: &[f64], c: usize| x[c.min(n - 1)];
         let (mean, std) = ([0, 1, 2].map(|c| wide(mean, c)), [0, 1, 2].map(|c| wide(std, c)));
         let scale = [0, 1, 2].map(|c| (1.0 / (255.0 * std[c])) as f32);
         let shift = [0, 1, 2].map(|c| (-mean[c] / std[c]) as f32);
-        Ok(Self { colour, mean, std, scale, shift })
+        Ok(Self { color, mean, std, scale, shift })
     }
 
-    /// Measured over the pixels of 2,000 pictures of the unlabelled split, evenly spaced (of all, if there are fewer). Sums
+    /// Measured over the pixels of 2,000 images of the unlabeled split, evenly spaced (of all, if there are fewer). Sums
     /// are of whole numbers, hence exact in any order.
     ///
     /// # Errors
-    /// A picture cannot be read, or all pixels of a channel are equal.
-    pub fn measure(corpus: &dyn ImageCorpus, colour: Colour) -> Result<Self> {
-        let all = corpus.split(Split::Unlabelled);
+    /// An image cannot be read, or all pixels of a channel are equal.
+    pub fn measure(dataset: &dyn ImageDataset, color: Color) -> Result<Self> {
+        let all = dataset.split(Split::Unlabeled);
         let n = all.len().min(SAMPLE);
         let sample: Vec<usize> = (0..n).map(|i| all[i * all.len() / n]).collect();
-        let channels = colour.channels();
+        let channels = color.channels();
         let sums: Vec<([u64; 3], [u64; 3], u64)> = sample
             .par_iter()
             .map(|&i| {
-                let picture = corpus.read(i)?.in_colour(colour);
+                let image = dataset.read(i)?.in_color(color);
                 let (mut sum, mut squares) = ([0u64; 3], [0u64; 3]);
-                for pixel in picture.pixels.chunks_exact(channels) {
+                for pixel in image.pixels.chunks_exact(channels) {
                     for (c, &v) in pixel.iter().enumerate() {
                         sum[c] += u64::from(v);
                         squares[c] += u64::from(v) * u64::from(v);
                     }
                 }
-                Ok((sum, squares, (picture.height * picture.width) as u64))
+                Ok((sum, squares, (image.height * image.width) as u64))
             })
             .collect::<Result<_>>()?;
         let (mut sum, mut squares, mut pixels) = ([0u64; 3], [0u64; 3], 0u64);
@@ -81,37 +81,37 @@ impl Standardize {
         let mean = [0, 1, 2].map(|c| sum[c] as f64 / count);
         let std = [0, 1, 2].map(|c| (squares[c] as f64 / count - mean[c] * mean[c]).max(0.0).sqrt());
         if std[..channels].iter().any(|&s| s < 1e-6) {
-            let what = format!("all pixels of the {n} pictures measured are equal");
-            return Err(Error::file(corpus.root(), what, "check the files"));
+            let what = format!("all pixels of the {n} images measured are equal");
+            return Err(Error::file(dataset.root(), what, "check the files"));
         }
-        Self::given(colour, &mean.map(|m| m / 255.0)[..channels], &std.map(|s| s / 255.0)[..channels])
+        Self::given(color, &mean.map(|m| m / 255.0)[..channels], &std.map(|s| s / 255.0)[..channels])
     }
 
     /// The channels it is for.
-    pub fn colour(&self) -> Colour {
-        self.colour
+    pub fn color(&self) -> Color {
+        self.color
     }
 
     /// The means taken off (C), white = 1.
     pub fn mean(&self) -> &[f64] {
-        &self.mean[..self.colour.channels()]
+        &self.mean[..self.color.channels()]
     }
 
     /// The standard deviations divided by (C), white = 1.
     pub fn std(&self) -> &[f64] {
-        &self.std[..self.colour.channels()]
+        &self.std[..self.color.channels()]
     }
 
-    /// Pixels (…, C) → standardised (…, C), both of the same length, overwritten.
+    /// Pixels (…, C) → standardized (…, C), both of the same length, overwritten.
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
-        assert_eq!(pixels.len(), out.len(), "pixels and standardised pixels");
-        match self.colour {
-            Colour::Grey => {
+        assert_eq!(pixels.len(), out.len(), "pixels and standardized pixels");
+        match self.color {
+            Color::Grayscale => {
                 for (y, &x) in out.iter_mut().zip(pixels) {
                     *y = f32::from(x) * self.scale[0] + self.shift[0];
                 }
             }
-            Colour::Rgb => {
+            Color::Rgb => {
                 for (y, x) in out.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
                     for c in 0..3 {
                         y[c] = f32::from(x[c]) * self.scale[c] + self.shift[c];

@@ -1,4 +1,4 @@
-//! Convolution of pictures, as matrix products on windows that are gathered next to the core.
+//! Convolution of images, as matrix products on windows that are gathered next to the core.
 
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, gemm, gemm_tn};
@@ -7,18 +7,18 @@ use gim_core::layers::{ItemLayer, LayerInfo, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 
-use crate::layers::im2col::{Grid, Windows};
+use crate::layers::im2col::{Grid, Im2col};
 use crate::layers::winograd::{self, Places, Tiled};
 
 /// Settings of a [`Conv2d`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dConfig {
     /// Input channels C.
-    pub c_in: usize,
+    pub in_channels: usize,
     /// Output channels O.
-    pub c_out: usize,
+    pub out_channels: usize,
     /// Rows and columns (kh, kw) of the kernel.
-    pub kernel: [usize; 2],
+    pub kernel_size: [usize; 2],
     /// Stride in both directions.
     pub stride: usize,
     /// Zeros above, below, left and right.
@@ -29,8 +29,15 @@ pub struct Conv2dConfig {
 
 impl Conv2dConfig {
     /// A square kernel with ⌊kernel/2⌋ zeros on all sides.
-    pub fn square(c_in: usize, c_out: usize, kernel: usize, stride: usize) -> Self {
-        Self { c_in, c_out, kernel: [kernel; 2], stride, padding: [kernel / 2; 4], relu: false }
+    pub fn square(in_channels: usize, out_channels: usize, kernel_size: usize, stride: usize) -> Self {
+        Self {
+            in_channels,
+            out_channels,
+            kernel_size: [kernel_size; 2],
+            stride,
+            padding: [kernel_size / 2; 4],
+            relu: false,
+        }
     }
 
     /// With the ReLU in front.
@@ -40,7 +47,7 @@ impl Conv2dConfig {
 
     /// Numbers of a window: kh·kw·C.
     fn window(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.c_in
+        self.kernel_size[0] * self.kernel_size[1] * self.in_channels
     }
 }
 
@@ -58,7 +65,7 @@ pub struct Conv2d<F: Scalar> {
 /// Kernels made ready for products.
 enum Kernels<F: Scalar> {
     /// With windows.
-    Windows(Packed<F>),
+    Im2col(Packed<F>),
     /// With the places of tiles.
     Tiles(Places<F>),
 }
@@ -72,8 +79,15 @@ impl<F: Scalar> Conv2d<F> {
     /// # Errors
     /// When a size is zero, or the padding as large as the kernel.
     pub fn new(config: Conv2dConfig, key: Key) -> Result<Self> {
-        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, padding: [above, below, left, right], .. } = config;
-        if c_in == 0 || c_out == 0 || kh == 0 || kw == 0 || stride == 0 {
+        let Conv2dConfig {
+            in_channels,
+            out_channels,
+            kernel_size: [kh, kw],
+            stride,
+            padding: [above, below, left, right],
+            ..
+        } = config;
+        if in_channels == 0 || out_channels == 0 || kh == 0 || kw == 0 || stride == 0 {
             return Err(Error::config("network", format_args!("{config:?} has a size of 0"), "use 1 or more"));
         }
         if above.max(below) >= kh || left.max(right) >= kw {
@@ -86,8 +100,8 @@ impl<F: Scalar> Conv2d<F> {
         let bound = 1.0 / (config.window() as f64).sqrt();
         Ok(Self {
             config,
-            weight: Param::uniform("weight", &[c_out, config.window()], bound, key),
-            bias: Param::uniform("bias", &[c_out], bound, key.with_item(key.item + 1)),
+            weight: Param::uniform("weight", &[out_channels, config.window()], bound, key),
+            bias: Param::uniform("bias", &[out_channels], bound, key.with_item(key.item + 1)),
             packed: [None, None],
         })
     }
@@ -98,10 +112,11 @@ impl<F: Scalar> Conv2d<F> {
     }
 
     fn out(&self, x: Shape) -> Option<Shape> {
-        let Conv2dConfig { c_out, kernel: [kh, kw], stride, padding: [above, below, left, right], .. } = self.config;
+        let Conv2dConfig { out_channels, kernel_size: [kh, kw], stride, padding: [above, below, left, right], .. } =
+            self.config;
         let size = |n: usize, k: usize| n.checked_sub(k).map(|n| n / stride + 1);
         let (steps, cols) = (size(x.steps + above + below, kh)?, size(x.cols + left + right, kw)?);
-        Some(Shape { items: x.items, steps, cols, channels: c_out })
+        Some(Shape { items: x.items, steps, cols, channels: out_channels })
     }
 
     fn planned(&self, x: Shape) -> Shape {
@@ -110,15 +125,15 @@ impl<F: Scalar> Conv2d<F> {
 
     /// The windows that the outputs look through.
     fn grid(&self, x: Shape) -> Grid {
-        let Conv2dConfig { kernel, stride, padding: [above, _, left, _], .. } = self.config;
+        let Conv2dConfig { kernel_size, stride, padding: [above, _, left, _], .. } = self.config;
         let y = self.planned(x);
-        Grid { shape: x, kernel, stride, above, left, windows: [y.steps, y.cols] }
+        Grid { shape: x, kernel_size, stride, above, left, windows: [y.steps, y.cols] }
     }
 
-    /// Whether a picture's convolution falls into Winograd's tiles.
+    /// Whether an image's convolution falls into Winograd's tiles.
     fn tiled(&self, x: Shape) -> bool {
-        let Conv2dConfig { kernel, stride, padding, c_out, .. } = self.config;
-        kernel == [3, 3] && stride == 1 && padding == [1; 4] && winograd::fits(x, c_out)
+        let Conv2dConfig { kernel_size, stride, padding, out_channels, .. } = self.config;
+        kernel_size == [3, 3] && stride == 1 && padding == [1; 4] && winograd::fits(x, out_channels)
     }
 
     fn packed(&self, pass: Pass) -> &Kernels<F> {
@@ -142,29 +157,29 @@ impl<F: Scalar> Conv2d<F> {
             finish(row, col, y);
         };
         match self.packed(Pass::Forward) {
-            Kernels::Windows(packed) => {
-                let windows = Windows { grid: self.grid(shape), picture: x, relu };
-                let y = MatMut::new(y, windows.grid.count(), self.config.c_out);
+            Kernels::Im2col(packed) => {
+                let windows = Im2col { grid: self.grid(shape), image: x, relu };
+                let y = MatMut::new(y, windows.grid.count(), self.config.out_channels);
                 gemm(&windows, packed, y, into, with_bias, work.threads);
             }
             Kernels::Tiles(places) => {
-                winograd::convolve(Tiled { picture: x, shape, relu }, places, y, into, with_bias, work);
+                winograd::convolve(Tiled { image: x, shape, relu }, places, y, into, with_bias, work);
             }
         }
     }
 
     /// Adds the gradients of weight and bias to `grads`.
     pub(crate) fn weight_grads(&self, x: &[F], shape: Shape, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
-        let (c_out, relu) = (self.config.c_out, self.config.relu);
+        let (out_channels, relu) = (self.config.out_channels, self.config.relu);
         let n = self.planned(shape).positions();
         let (dweight, dbias) = grads.split_at_mut(self.weight.value.len());
-        add_column_sums(dbias, &dy[..n * c_out]);
+        add_column_sums(dbias, &dy[..n * out_channels]);
         if self.tiled(shape) {
-            return winograd::kernel_grads(Tiled { picture: x, shape, relu }, dy, dweight, work);
+            return winograd::kernel_grads(Tiled { image: x, shape, relu }, dy, dweight, work);
         }
-        let windows = Windows { grid: self.grid(shape), picture: x, relu };
-        let dweight = MatMut::new(dweight, c_out, self.config.window());
-        gemm_tn(Mat::new(dy, n, c_out), &windows, dweight, Store::Add, work.threads, work.pool);
+        let windows = Im2col { grid: self.grid(shape), image: x, relu };
+        let dweight = MatMut::new(dweight, out_channels, self.config.window());
+        gemm_tn(Mat::new(dy, n, out_channels), &windows, dweight, Store::Add, work.threads, work.pool);
     }
 
     /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not positive; then `finish`.
@@ -179,33 +194,34 @@ impl<F: Scalar> Conv2d<F> {
         finish: impl Fn(usize, usize, &mut [F]) + Sync,
         work: Work<'_, F>,
     ) {
-        let Conv2dConfig { c_in, kernel: [kh, kw], stride, padding: [above, _, left, _], relu, .. } = self.config;
+        let Conv2dConfig { in_channels, kernel_size: [kh, kw], stride, padding: [above, _, left, _], relu, .. } =
+            self.config;
         let last = |position: usize, col: usize, dx: &mut [F]| {
             if relu {
-                let x = &x[position * c_in + col..];
+                let x = &x[position * in_channels + col..];
                 dx.iter_mut().zip(x).for_each(|(d, x)| *d = if *x > F::zero() { *d } else { F::zero() });
             }
             finish(position, col, dx);
         };
         let y = self.planned(shape);
         let packed = match self.packed(Pass::Backward) {
-            Kernels::Windows(packed) => packed,
+            Kernels::Im2col(packed) => packed,
             Kernels::Tiles(places) => {
-                return winograd::convolve(Tiled { picture: dy, shape: y, relu: false }, places, dx, into, last, work);
+                return winograd::convolve(Tiled { image: dy, shape: y, relu: false }, places, dx, into, last, work);
             }
         };
         if stride == 1 {
             // A convolution of dy with the kernel turned round.
             let grid = Grid {
                 shape: y,
-                kernel: [kh, kw],
+                kernel_size: [kh, kw],
                 stride: 1,
                 above: kh - 1 - above,
                 left: kw - 1 - left,
                 windows: [shape.steps, shape.cols],
             };
-            let windows = Windows { grid, picture: dy, relu: false };
-            let dx = MatMut::new(dx, shape.positions(), c_in);
+            let windows = Im2col { grid, image: dy, relu: false };
+            let dx = MatMut::new(dx, shape.positions(), in_channels);
             return gemm(&windows, packed, dx, into, last, work.threads);
         }
         if into == Store::Overwrite {
@@ -220,7 +236,7 @@ impl<F: Scalar> Conv2d<F> {
             gemm(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
             grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
         }
-        dx.chunks_exact_mut(c_in).enumerate().for_each(|(position, dx)| last(position, 0, dx));
+        dx.chunks_exact_mut(in_channels).enumerate().for_each(|(position, dx)| last(position, 0, dx));
     }
 }
 
@@ -233,12 +249,12 @@ impl<F: Scalar> Params<F> for Conv2d<F> {
 
 impl<F: Scalar> LayerInfo for Conv2d<F> {
     fn describe(&self) -> String {
-        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
-        format!("conv {c_in} → {c_out}, {kh}×{kw}/{stride}")
+        let Conv2dConfig { in_channels, out_channels, kernel_size: [kh, kw], stride, .. } = self.config;
+        format!("conv {in_channels} → {out_channels}, {kh}×{kw}/{stride}")
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!(x.channels, self.config.c_in, "{x:?} into {}", self.describe());
+        assert_eq!(x.channels, self.config.in_channels, "{x:?} into {}", self.describe());
         self.out(x).ok_or_else(|| {
             Error::config(
                 "input",
@@ -259,23 +275,26 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     }
 
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
-        let Conv2dConfig { c_in, c_out, kernel: [kh, kw], stride, .. } = self.config;
-        let (window, taps, weight) = (self.config.window(), kh * kw, &self.weight.value);
+        let Conv2dConfig { in_channels, out_channels, kernel_size: [kh, kw], stride, .. } = self.config;
+        let (window, kernel_area, weight) = (self.config.window(), kh * kw, &self.weight.value);
         let windows = || match pass {
-            Pass::Forward => Packed::new(Mat::new(weight, c_out, window).t(), pool),
+            Pass::Forward => Packed::new(Mat::new(weight, out_channels, window).t(), pool),
             // The kernel turned round: tap by tap from the last one, output channels as depth.
             Pass::Backward if stride == 1 => Packed::from_rows(
-                taps * c_out,
-                c_in,
-                |d| &weight[d % c_out * window + (taps - 1 - d / c_out) * c_in..][..c_in],
+                kernel_area * out_channels,
+                in_channels,
+                |d| {
+                    &weight[d % out_channels * window + (kernel_area - 1 - d / out_channels) * in_channels..]
+                        [..in_channels]
+                },
                 pool,
             ),
-            Pass::Backward => Packed::new(Mat::new(weight, c_out, window), pool),
+            Pass::Backward => Packed::new(Mat::new(weight, out_channels, window), pool),
         };
         self.packed[pass as usize] = Some(if self.tiled(x) {
-            Kernels::Tiles(winograd::pack(weight, c_out, pass == Pass::Backward, x, pool))
+            Kernels::Tiles(winograd::pack(weight, out_channels, pass == Pass::Backward, x, pool))
         } else {
-            Kernels::Windows(windows())
+            Kernels::Im2col(windows())
         });
     }
 
@@ -316,20 +335,20 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     }
 }
 
-/// Delta-orthogonal initialisation (Xiao et al. 2018, algorithm 2): zero but for the centre tap, which preserves norms where there
+/// Delta-orthogonal initialization (Xiao et al. 2018, algorithm 2): zero but for the center tap, which preserves norms where there
 /// are as many output channels as input channels, or more. Biases are zero.
 ///
 /// # Errors
 /// When the decomposition fails.
 pub fn delta_orthogonal<F: Scalar>(conv: &mut Conv2d<F>, key: Key) -> Result<()> {
-    let Conv2dConfig { c_in, c_out, kernel: [kh, kw], .. } = conv.config;
-    let centre = gim_core::linalg::orthonormal(c_out, c_in, key)?;
+    let Conv2dConfig { in_channels, out_channels, kernel_size: [kh, kw], .. } = conv.config;
+    let center = gim_core::linalg::orthonormal(out_channels, in_channels, key)?;
     let window = conv.config.window();
-    let tap = (kh / 2 * kw + kw / 2) * c_in;
+    let tap = (kh / 2 * kw + kw / 2) * in_channels;
     conv.weight.value.fill(F::zero());
-    for o in 0..c_out {
-        for c in 0..c_in {
-            conv.weight.value[o * window + tap + c] = F::of(centre[[o, c]]);
+    for o in 0..out_channels {
+        for c in 0..in_channels {
+            conv.weight.value[o * window + tap + c] = F::of(center[[o, c]]);
         }
     }
     conv.bias.value.fill(F::zero());

@@ -7,18 +7,18 @@ use gim_core::activations::Shape;
 use gim_core::kernels::gemm::{Rows, prefetch};
 use gim_core::kernels::vector::relu;
 
-/// Where windows lie on a picture; numbers outside are zeros.
+/// Where windows lie on an image; numbers outside are zeros.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grid {
-    /// Shape (N, H, W, C) of the picture.
+    /// Shape (N, H, W, C) of the image.
     pub shape: Shape,
     /// Rows and columns of a window.
-    pub kernel: [usize; 2],
+    pub kernel_size: [usize; 2],
     /// Positions from one window to the next.
     pub stride: usize,
-    /// Rows of the first window that lie above the picture.
+    /// Rows of the first window that lie above the image.
     pub above: usize,
-    /// Columns of the first window that lie left of the picture.
+    /// Columns of the first window that lie left of the image.
     pub left: usize,
     /// Rows and columns of windows.
     pub windows: [usize; 2],
@@ -27,7 +27,7 @@ pub(crate) struct Grid {
 impl Grid {
     /// Numbers of a window.
     pub(crate) fn window(&self) -> usize {
-        self.kernel[0] * self.kernel[1] * self.shape.channels
+        self.kernel_size[0] * self.kernel_size[1] * self.shape.channels
     }
 
     /// Windows of all items.
@@ -37,14 +37,14 @@ impl Grid {
 
     /// Windows are the positions themselves.
     pub(crate) fn pointwise(&self) -> bool {
-        self.kernel == [1, 1] && self.stride == 1 && self.windows == [self.shape.steps, self.shape.cols]
+        self.kernel_size == [1, 1] && self.stride == 1 && self.windows == [self.shape.steps, self.shape.cols]
     }
 
-    /// For the numbers `cols` of each of the windows `rows`: calls `f(window, place in cols, Some(place in the picture), length)`
+    /// For the numbers `cols` of each of the windows `rows`: calls `f(window, place in cols, Some(place in the image), length)`
     /// for every run that lies together in both, and with `None` for every run of zeros.
     #[inline(always)]
     fn runs(&self, rows: Range<usize>, cols: &Range<usize>, mut f: impl FnMut(usize, usize, Option<usize>, usize)) {
-        let Self { shape, kernel: [_, kw], stride, above, left, windows: [steps, across], .. } = *self;
+        let Self { shape, kernel_size: [_, kw], stride, above, left, windows: [steps, across], .. } = *self;
         let channels = shape.channels;
         let (line, item) = (kw * channels, shape.steps * shape.cols * channels);
         let at = rows.start % (steps * across);
@@ -87,22 +87,22 @@ impl Grid {
         }
     }
 
-    /// Adds windows `rows`, each (kh·kw·C), to the positions of the picture they lie at.
-    pub(crate) fn scatter<F: Scalar>(&self, windows: &[F], rows: Range<usize>, picture: &mut [F]) {
+    /// Adds windows `rows`, each (kh·kw·C), to the positions of the image they lie at.
+    pub(crate) fn scatter<F: Scalar>(&self, windows: &[F], rows: Range<usize>, image: &mut [F]) {
         let len = self.window();
         self.runs(rows, &(0..len), |window, place, to, n| {
             if let Some(to) = to {
                 let from = &windows[window * len + place..][..n];
-                picture[to..to + n].iter_mut().zip(from).for_each(|(p, w)| *p += *w);
+                image[to..to + n].iter_mut().zip(from).for_each(|(p, w)| *p += *w);
             }
         });
     }
 }
 
-/// The windows of a picture (dense numbers), or of max(0, picture).
-pub(crate) struct Windows<'a, F> {
+/// The windows of an image (dense numbers), or of max(0, image).
+pub(crate) struct Im2col<'a, F> {
     pub grid: Grid,
-    pub picture: &'a [F],
+    pub image: &'a [F],
     pub relu: bool,
 }
 
@@ -115,7 +115,7 @@ fn copy<F: Scalar>(to: &mut [F], from: &[F], through_relu: bool) {
     }
 }
 
-impl<F: Scalar> Rows<F> for Windows<'_, F> {
+impl<F: Scalar> Rows<F> for Im2col<'_, F> {
     fn dim(&self) -> (usize, usize) {
         (self.grid.count(), self.grid.window())
     }
@@ -124,7 +124,7 @@ impl<F: Scalar> Rows<F> for Windows<'_, F> {
         if self.grid.pointwise() {
             let channels = self.grid.shape.channels;
             for (row, to) in rows.zip(out.chunks_mut(stride)) {
-                let from = &self.picture[row * channels..][cols.clone()];
+                let from = &self.image[row * channels..][cols.clone()];
                 copy(&mut to[..from.len()], from, self.relu);
             }
             return;
@@ -132,7 +132,7 @@ impl<F: Scalar> Rows<F> for Windows<'_, F> {
         self.grid.runs(rows, &cols, |window, place, from, n| {
             let to = &mut out[window * stride + place..][..n];
             match from {
-                Some(from) => copy(to, &self.picture[from..from + n], self.relu),
+                Some(from) => copy(to, &self.image[from..from + n], self.relu),
                 None => to.fill(F::zero()),
             }
         });
@@ -143,7 +143,7 @@ impl<F: Scalar> Rows<F> for Windows<'_, F> {
         if self.grid.pointwise() {
             let channels = self.grid.shape.channels;
             for row in rows {
-                prefetch(&self.picture[row * channels..][cols.clone()]);
+                prefetch(&self.image[row * channels..][cols.clone()]);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Pictures as grids of overlapping patches, and the way back from patches to a grid of features.
+//! Images as grids of overlapping patches, and the way back from patches to a grid of features.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use gim_core::layers::{LayerInfo, Readout};
 use gim_core::{Error, Pool, Result, Scalar};
 use rayon::prelude::*;
 
-/// How pictures are cut into patches; the default is the paper's.
+/// How images are cut into patches; the default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patches {
     /// Side of a patch.
@@ -24,10 +24,10 @@ impl Default for Patches {
 }
 
 impl Patches {
-    /// Patches of side `size` of which neighbours share `overlap` pixels.
+    /// Patches of side `size` of which neighbors share `overlap` pixels.
     ///
     /// # Errors
-    /// When a patch has no size, or neighbours would be the same.
+    /// When a patch has no size, or neighbors would be the same.
     pub fn new(size: usize, overlap: usize) -> Result<Self> {
         if size == 0 || overlap >= size {
             return Err(Error::config(
@@ -49,7 +49,7 @@ impl Patches {
         (n.max(1) - 1) * self.stride + self.size
     }
 
-    /// Checks that pictures of this size give a grid of at least `need` × `need` patches.
+    /// Checks that images of this size give a grid of at least `need` × `need` patches.
     ///
     /// # Errors
     /// Names the smallest size that does.
@@ -60,34 +60,34 @@ impl Patches {
             return Err(Error::config(
                 "data.crop",
                 format_args!(
-                    "pictures of {height} × {width} pixels give {} × {} patches, and {need} × {need} are needed",
+                    "images of {height} × {width} pixels give {} × {} patches, and {need} × {need} are needed",
                     self.along(height),
                     self.along(width)
                 ),
-                format_args!("use pictures of {side} × {side} or larger, smaller patches, or fewer predictions"),
+                format_args!("use images of {side} × {side} or larger, smaller patches, or fewer predictions"),
             ));
         }
         Ok(())
     }
 
-    /// Shape of the patches of pictures (B, H, W, C): (B·rows·columns, size, size, C), in the order picture, row, column.
-    pub fn shape(&self, pictures: Shape) -> Shape {
-        let (rows, cols) = (self.along(pictures.steps), self.along(pictures.cols));
-        Shape { items: pictures.items * rows * cols, steps: self.size, cols: self.size, channels: pictures.channels }
+    /// Shape of the patches of images (B, H, W, C): (B·rows·columns, size, size, C), in the order image, row, column.
+    pub fn shape(&self, images: Shape) -> Shape {
+        let (rows, cols) = (self.along(images.steps), self.along(images.cols));
+        Shape { items: images.items * rows * cols, steps: self.size, cols: self.size, channels: images.channels }
     }
 
-    /// Cuts pictures, given as dense numbers of shape `pictures`, stored as `layout`.
-    pub fn cut<F: Scalar>(&self, pixels: &[F], pictures: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
-        assert_eq!(pixels.len(), pictures.len(), "{pictures:?} needs {} numbers", pictures.len());
-        assert_eq!(layout.shape, self.shape(pictures), "the patches of {pictures:?}");
-        let (rows, cols) = (self.along(pictures.steps), self.along(pictures.cols));
-        let line = pictures.cols * pictures.channels;
-        let len = self.size * pictures.channels;
+    /// Cuts images, given as dense numbers of shape `images`, stored as `layout`.
+    pub fn cut<F: Scalar>(&self, pixels: &[F], images: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
+        assert_eq!(pixels.len(), images.len(), "{images:?} needs {} numbers", images.len());
+        assert_eq!(layout.shape, self.shape(images), "the patches of {images:?}");
+        let (rows, cols) = (self.along(images.steps), self.along(images.cols));
+        let line = images.cols * images.channels;
+        let len = self.size * images.channels;
         let mut out = Activations::new(layout, pool);
         for patch in 0..layout.shape.items {
-            let (picture, at) = (patch / (rows * cols), patch % (rows * cols));
-            let corner = (picture * pictures.steps + at / cols * self.stride) * line
-                + at % cols * self.stride * pictures.channels;
+            let (image, at) = (patch / (rows * cols), patch % (rows * cols));
+            let corner =
+                (image * images.steps + at / cols * self.stride) * line + at % cols * self.stride * images.channels;
             for (y, to) in out.item_mut(patch).chunks_exact_mut(len).enumerate() {
                 to.copy_from_slice(&pixels[corner + y * line..][..len]);
             }

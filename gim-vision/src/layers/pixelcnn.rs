@@ -1,4 +1,4 @@
-//! Gated PixelCNN (van den Oord et al. 2016): the context network of the CPC baseline for pictures.
+//! Gated PixelCNN (van den Oord et al. 2016): the context network of the CPC baseline for images.
 //!
 //! The context of a row of the grid sees the rows above it and the row itself. Two streams: a vertical one with 3×3 kernels
 //! whose last row is masked, which here are 2×3 kernels (nothing masked is stored, so nothing masked can get a gradient or
@@ -110,13 +110,14 @@ impl<F: Scalar> PixelCnn<F> {
             return Err(Error::config("network.context_layers", "a PixelCNN of no layers", "use 1 or more"));
         }
         let mut item = key.item;
-        let mut conv = |c_in: usize, c_out: usize, kernel: [usize; 2], padding: [usize; 4], name: &str| {
-            let config = Conv2dConfig { c_in, c_out, kernel, stride: 1, padding, relu: false };
-            item += 2;
-            let mut conv = Conv2d::new(config, key.with_item(item))?;
-            conv.visit(&mut |p| p.name = format!("{name}.{}", p.name));
-            Ok::<_, gim_core::Error>(conv)
-        };
+        let mut conv =
+            |in_channels: usize, out_channels: usize, kernel_size: [usize; 2], padding: [usize; 4], name: &str| {
+                let config = Conv2dConfig { in_channels, out_channels, kernel_size, stride: 1, padding, relu: false };
+                item += 2;
+                let mut conv = Conv2d::new(config, key.with_item(item))?;
+                conv.visit(&mut |p| p.name = format!("{name}.{}", p.name));
+                Ok::<_, gim_core::Error>(conv)
+            };
         let (c, point, none) = (channels, [1, 1], [0; 4]);
         let mut layers = Vec::new();
         for i in 0..n_layers {
@@ -150,7 +151,7 @@ impl<F: Scalar> LayerInfo for PixelCnn<F> {
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
-        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().c_in))).sum()
+        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().in_channels))).sum()
     }
 }
 

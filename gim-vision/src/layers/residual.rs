@@ -1,4 +1,4 @@
-//! Pre-activation residual blocks without normalisation (He et al. 2016, "Identity mappings"; Löwe et al. 2019, §4.1).
+//! Pre-activation residual blocks without normalization (He et al. 2016, "Identity mappings"; Löwe et al. 2019, §4.1).
 
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::Store;
@@ -40,20 +40,20 @@ pub struct Residual<F: Scalar> {
 }
 
 impl<F: Scalar> Residual<F> {
-    /// A block from `c_in` channels to those of `width`.
+    /// A block from `in_channels` channels to those of `width`.
     ///
     /// # Errors
     /// When a size is zero.
-    pub fn new(kind: BlockKind, c_in: usize, width: usize, stride: usize, key: Key) -> Result<Self> {
-        let c_out = kind.channels(width);
+    pub fn new(kind: BlockKind, in_channels: usize, width: usize, stride: usize, key: Key) -> Result<Self> {
+        let out_channels = kind.channels(width);
         let configs = match kind {
             BlockKind::Bottleneck => vec![
-                Conv2dConfig::square(c_in, width, 1, 1),
+                Conv2dConfig::square(in_channels, width, 1, 1),
                 Conv2dConfig::square(width, width, 3, stride),
-                Conv2dConfig::square(width, c_out, 1, 1),
+                Conv2dConfig::square(width, out_channels, 1, 1),
             ],
             BlockKind::Basic => {
-                vec![Conv2dConfig::square(c_in, width, 3, stride), Conv2dConfig::square(width, width, 3, 1)]
+                vec![Conv2dConfig::square(in_channels, width, 3, stride), Conv2dConfig::square(width, width, 3, 1)]
             }
         };
         let make = |(i, config): (usize, Conv2dConfig)| {
@@ -62,8 +62,8 @@ impl<F: Scalar> Residual<F> {
             Ok(conv)
         };
         let convs = configs.into_iter().enumerate().map(make).collect::<Result<Vec<_>>>()?;
-        let shortcut = if stride != 1 || c_in != c_out {
-            let config = Conv2dConfig::square(c_in, c_out, 1, stride).after_relu();
+        let shortcut = if stride != 1 || in_channels != out_channels {
+            let config = Conv2dConfig::square(in_channels, out_channels, 1, stride).after_relu();
             let mut conv = Conv2d::new(config, key.with_item(key.item + 8))?;
             conv.visit(&mut |p| p.name = format!("shortcut.{}", p.name));
             Some(conv)
@@ -153,7 +153,7 @@ impl<F: Scalar> LayerInfo for Residual<F> {
         };
         let stride = self.convs.iter().map(|c| c.config().stride).product::<usize>();
         let stride = if stride > 1 { format!(", /{stride}") } else { String::new() };
-        format!("{name} {} → {}{stride}", first.c_in, last.c_out)
+        format!("{name} {} → {}{stride}", first.in_channels, last.out_channels)
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {

@@ -20,7 +20,7 @@ use gim_core::{Pool, Scalar};
 use rayon::prelude::*;
 
 /// Taps of a kernel.
-const TAPS: usize = 9;
+const KERNEL_AREA: usize = 9;
 /// Tiles whose transforms are made, multiplied and brought back at a time: they stay in a second-level cache.
 const BLOCK: usize = 48;
 /// Tiles of a block of kernel gradients, which profit from long sums.
@@ -38,7 +38,7 @@ const PAD: usize = 16;
 /// Channels computed at a time.
 const LANES: usize = 8;
 
-/// Numbers of neighbouring channels.
+/// Numbers of neighboring channels.
 #[derive(Clone, Copy)]
 struct Lanes<F>([F; LANES]);
 
@@ -242,11 +242,11 @@ fn places<'a, F, const N: usize>(at: impl Fn(usize, usize) -> &'a [F]) -> [[&'a 
     places
 }
 
-/// Whether the convolution of such a picture (N, H, W, C), padded by one zero on all sides, falls into tiles, and has the
+/// Whether the convolution of such an image (N, H, W, C), padded by one zero on all sides, falls into tiles, and has the
 /// channels to be worth their transforms.
-pub(crate) fn fits(shape: Shape, c_out: usize) -> bool {
+pub(crate) fn fits(shape: Shape, out_channels: usize) -> bool {
     let worth = |channels: usize| channels >= LEAST_CHANNELS && channels.is_multiple_of(LANES);
-    shape.steps.is_multiple_of(2) && shape.cols.is_multiple_of(2) && worth(shape.channels) && worth(c_out)
+    shape.steps.is_multiple_of(2) && shape.cols.is_multiple_of(2) && worth(shape.channels) && worth(out_channels)
 }
 
 /// Numbers from one place's tiles to the next one's: not a power of two, whose places would share the sets of a cache.
@@ -254,10 +254,10 @@ fn apart(tiles: usize, channels: usize) -> usize {
     tiles * channels + PAD
 }
 
-/// Whether such a picture falls into tiles of 4×4 outputs and gains by them, which it does with up to `most` channels on either
+/// Whether such an image falls into tiles of 4×4 outputs and gains by them, which it does with up to `most` channels on either
 /// side: [`MOST_FOUR`] or [`MOST_FOUR_GRADS`].
-fn fits_four(shape: Shape, c_in: usize, c_out: usize, most: usize) -> bool {
-    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && c_in.max(c_out) <= most
+fn fits_four(shape: Shape, in_channels: usize, out_channels: usize, most: usize) -> bool {
+    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && in_channels.max(out_channels) <= most
 }
 
 /// Kernels made ready for the places of tiles, one after the other.
@@ -268,15 +268,15 @@ pub(crate) enum Places<F: Scalar> {
     Four(Vec<Packed<F>>),
 }
 
-/// A picture (N, H, W, C), or max(0, picture), with even sides, and a zero around it.
+/// An image (N, H, W, C), or max(0, image), with even sides, and a zero around it.
 #[derive(Clone, Copy)]
 pub(crate) struct Tiled<'a, F> {
-    pub picture: &'a [F],
+    pub image: &'a [F],
     pub shape: Shape,
     pub relu: bool,
 }
 
-/// A picture seen as tiles of `T`×`T` inputs, `M` = `T` − 2 apart.
+/// An image seen as tiles of `T`×`T` inputs, `M` = `T` − 2 apart.
 impl<'a, F: Scalar> Tiled<'a, F> {
     /// Rows of tiles of all items.
     fn tile_rows<const M: usize>(&self) -> usize {
@@ -307,7 +307,7 @@ impl<'a, F: Scalar> Tiled<'a, F> {
             for left in (0..cols).step_by(M) {
                 let place = |i: usize, j: usize| match ((top + i).checked_sub(1), (left + j).checked_sub(1)) {
                     (Some(r), Some(c)) if r < steps && c < cols => {
-                        &self.picture[((item * steps + r) * cols + c) * channels..][..channels]
+                        &self.image[((item * steps + r) * cols + c) * channels..][..channels]
                     }
                     _ => &zeros[..channels],
                 };
@@ -331,39 +331,50 @@ impl<'a, F: Scalar> Tiled<'a, F> {
     }
 }
 
-/// G g Gᵀ of the kernels (O, 3·3·C) for pictures of a shape, packed place by place for products with inputs (as (C, O)), or
+/// G g Gᵀ of the kernels (O, 3·3·C) for images of a shape, packed place by place for products with inputs (as (C, O)), or
 /// turned round for products with the outputs' gradient (as (O, C)).
-pub(crate) fn pack<F: Scalar>(weight: &[F], c_out: usize, turned: bool, shape: Shape, pool: &Pool<F>) -> Places<F> {
-    if fits_four(shape, weight.len() / (c_out * TAPS), c_out, MOST_FOUR) {
-        Places::Four(pack_for::<F, 6>(weight, c_out, turned, pool))
+pub(crate) fn pack<F: Scalar>(
+    weight: &[F],
+    out_channels: usize,
+    turned: bool,
+    shape: Shape,
+    pool: &Pool<F>,
+) -> Places<F> {
+    if fits_four(shape, weight.len() / (out_channels * KERNEL_AREA), out_channels, MOST_FOUR) {
+        Places::Four(pack_for::<F, 6>(weight, out_channels, turned, pool))
     } else {
-        Places::Two(pack_for::<F, 4>(weight, c_out, turned, pool))
+        Places::Two(pack_for::<F, 4>(weight, out_channels, turned, pool))
     }
 }
 
-fn pack_for<F: Scalar, const T: usize>(weight: &[F], c_out: usize, turned: bool, pool: &Pool<F>) -> Vec<Packed<F>>
+fn pack_for<F: Scalar, const T: usize>(
+    weight: &[F],
+    out_channels: usize,
+    turned: bool,
+    pool: &Pool<F>,
+) -> Vec<Packed<F>>
 where
     Kernel: Transform<3, T>,
 {
-    let c_in = weight.len() / (c_out * TAPS);
+    let in_channels = weight.len() / (out_channels * KERNEL_AREA);
     // (O, T·T, C): every kernel is written by one thread.
-    let mut all = pool.take(T * T * c_out * c_in);
-    all.par_chunks_exact_mut(T * T * c_in).zip(weight.par_chunks_exact(TAPS * c_in)).for_each_task(
-        "pack weights",
-        |(to, kernel)| {
-            let tap = |tap: usize| &kernel[if turned { TAPS - 1 - tap } else { tap } * c_in..][..c_in];
-            transform::<F, Kernel, 3, T>(&places(|i, j| tap(i * 3 + j)), false, c_in, |i, j, at, lanes| {
-                to[(i * T + j) * c_in + at..][..LANES].copy_from_slice(lanes);
+    let mut all = pool.take(T * T * out_channels * in_channels);
+    all.par_chunks_exact_mut(T * T * in_channels)
+        .zip(weight.par_chunks_exact(KERNEL_AREA * in_channels))
+        .for_each_task("pack weights", |(to, kernel)| {
+            let tap =
+                |tap: usize| &kernel[if turned { KERNEL_AREA - 1 - tap } else { tap } * in_channels..][..in_channels];
+            transform::<F, Kernel, 3, T>(&places(|i, j| tap(i * 3 + j)), false, in_channels, |i, j, at, lanes| {
+                to[(i * T + j) * in_channels + at..][..LANES].copy_from_slice(lanes);
             });
-        },
-    );
-    let mut place = pool.take(c_out * c_in);
+        });
+    let mut place = pool.take(out_channels * in_channels);
     (0..T * T)
         .map(|p| {
-            for (o, to) in place.chunks_exact_mut(c_in).enumerate() {
-                to.copy_from_slice(&all[(o * T * T + p) * c_in..][..c_in]);
+            for (o, to) in place.chunks_exact_mut(in_channels).enumerate() {
+                to.copy_from_slice(&all[(o * T * T + p) * in_channels..][..in_channels]);
             }
-            let place = Mat::new(&place, c_out, c_in);
+            let place = Mat::new(&place, out_channels, in_channels);
             Packed::new(if turned { place } else { place.t() }, pool)
         })
         .collect()
@@ -395,12 +406,12 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
     Input: Transform<T, T>,
     Output: Transform<T, M>,
 {
-    let (c_in, c_out) = kernels[0].dim();
+    let (in_channels, out_channels) = kernels[0].dim();
     let (across, cols) = (x.across::<M>(), x.shape.cols);
     let rows_each = x.block::<M>(BLOCK);
-    let line = M * cols * c_out;
-    let (apart_in, apart_out) = (apart(rows_each * across, c_in), apart(rows_each * across, c_out));
-    let zeros = pool.zeros(c_in);
+    let line = M * cols * out_channels;
+    let (apart_in, apart_out) = (apart(rows_each * across, in_channels), apart(rows_each * across, out_channels));
+    let zeros = pool.zeros(in_channels);
     let one = |number: usize, y: &mut [F]| {
         let rows = number * rows_each..number * rows_each + y.len() / line;
         let n = rows.len() * across;
@@ -408,15 +419,15 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
         let mut products = pool.take(T * T * apart_out);
         x.inputs::<T, M>(rows.clone(), apart_in, &zeros, &mut inputs);
         for (p, kernel) in kernels.iter().enumerate() {
-            let from = Mat::new(&inputs[p * apart_in..], n, c_in);
-            let to = MatMut::new(&mut products[p * apart_out..], n, c_out);
+            let from = Mat::new(&inputs[p * apart_in..], n, in_channels);
+            let to = MatMut::new(&mut products[p * apart_out..], n, out_channels);
             gemm(&from, kernel, to, Store::Overwrite, |_, _, _| {}, Threads::This);
         }
-        outputs::<F, T, M>(&products, apart_out, cols, y, c_out, into);
+        outputs::<F, T, M>(&products, apart_out, cols, y, out_channels, into);
         let first = number * rows_each * M * cols;
-        y.chunks_exact_mut(c_out).enumerate().for_each(|(position, y)| finish(first + position, 0, y));
+        y.chunks_exact_mut(out_channels).enumerate().for_each(|(position, y)| finish(first + position, 0, y));
     };
-    let y = &mut y[..x.shape.positions() * c_out];
+    let y = &mut y[..x.shape.positions() * out_channels];
     // Not generic in `finish`: one loop over threads is compiled for all.
     let one: &(dyn Fn(usize, &mut [F]) + Sync) = &one;
     let blocks = rows_each * line;
@@ -436,17 +447,17 @@ fn outputs<F: Scalar, const T: usize, const M: usize>(
     apart: usize,
     cols: usize,
     y: &mut [F],
-    c_out: usize,
+    out_channels: usize,
     into: Store,
 ) where
     Output: Transform<T, M>,
 {
     let across = cols / M;
-    for tile in 0..y.len() / (M * M * c_out) {
-        let places = places(|i, j| &products[(i * T + j) * apart + tile * c_out..][..c_out]);
-        let first = (tile / across * M * cols + tile % across * M) * c_out;
-        transform::<F, Output, T, M>(&places, false, c_out, |i, j, at, lanes| {
-            let to = &mut y[first + (i * cols + j) * c_out + at..][..LANES];
+    for tile in 0..y.len() / (M * M * out_channels) {
+        let places = places(|i, j| &products[(i * T + j) * apart + tile * out_channels..][..out_channels]);
+        let first = (tile / across * M * cols + tile % across * M) * out_channels;
+        transform::<F, Output, T, M>(&places, false, out_channels, |i, j, at, lanes| {
+            let to = &mut y[first + (i * cols + j) * out_channels + at..][..LANES];
             match into {
                 Store::Overwrite => to.copy_from_slice(lanes),
                 Store::Add => to.iter_mut().zip(lanes).for_each(|(t, l)| *t += *l),
@@ -457,8 +468,8 @@ fn outputs<F: Scalar, const T: usize, const M: usize>(
 
 /// Adds the gradient of the kernels (O, 3·3·C) to `grads`; `dy` is (N, H, W, O).
 pub(crate) fn kernel_grads<F: Scalar>(x: Tiled<'_, F>, dy: &[F], grads: &mut [F], work: Work<'_, F>) {
-    let c_in = x.shape.channels;
-    if fits_four(x.shape, c_in, grads.len() / (TAPS * c_in), MOST_FOUR_GRADS) {
+    let in_channels = x.shape.channels;
+    if fits_four(x.shape, in_channels, grads.len() / (KERNEL_AREA * in_channels), MOST_FOUR_GRADS) {
         kernel_grads_of_tiles::<F, 6, 4>(x, dy, grads, work);
     } else {
         kernel_grads_of_tiles::<F, 4, 2>(x, dy, grads, work);
@@ -475,19 +486,19 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
     OutputGrad: Transform<M, T>,
     KernelGrad: Transform<T, 3>,
 {
-    let Shape { cols, channels: c_in, .. } = x.shape;
-    let (c_out, across) = (grads.len() / (TAPS * c_in), x.across::<M>());
+    let Shape { cols, channels: in_channels, .. } = x.shape;
+    let (out_channels, across) = (grads.len() / (KERNEL_AREA * in_channels), x.across::<M>());
     let tile_rows = x.tile_rows::<M>();
     if tile_rows == 0 {
         return;
     }
     let rows_each = x.block::<M>(GRAD_BLOCK).min(tile_rows);
-    let (apart_in, apart_out) = (apart(rows_each * across, c_in), apart(rows_each * across, c_out));
-    let zeros = pool.zeros(c_in);
+    let (apart_in, apart_out) = (apart(rows_each * across, in_channels), apart(rows_each * across, out_channels));
+    let zeros = pool.zeros(in_channels);
     let mut inputs = pool.take(T * T * apart_in);
     let mut outputs = pool.take(T * T * apart_out);
     // (T·T, O, C), written by the first block.
-    let mut sums = pool.take(T * T * c_out * c_in);
+    let mut sums = pool.take(T * T * out_channels * in_channels);
     for from in (0..tile_rows).step_by(rows_each) {
         let into = if from == 0 { Store::Overwrite } else { Store::Add };
         let rows = from..tile_rows.min(from + rows_each);
@@ -496,21 +507,21 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
         for tile in 0..n {
             let (row, col) = (from + tile / across, tile % across);
             let first = row * M * cols + col * M;
-            let places = places(|i, j| &dy[(first + i * cols + j) * c_out..][..c_out]);
-            transform::<F, OutputGrad, M, T>(&places, false, c_out, |i, j, at, lanes| {
-                outputs[(i * T + j) * apart_out + tile * c_out + at..][..LANES].copy_from_slice(lanes);
+            let places = places(|i, j| &dy[(first + i * cols + j) * out_channels..][..out_channels]);
+            transform::<F, OutputGrad, M, T>(&places, false, out_channels, |i, j, at, lanes| {
+                outputs[(i * T + j) * apart_out + tile * out_channels + at..][..LANES].copy_from_slice(lanes);
             });
         }
-        for (p, sums) in sums.chunks_exact_mut(c_out * c_in).enumerate() {
-            let outputs = Mat::new(&outputs[p * apart_out..], n, c_out);
-            let inputs = Mat::new(&inputs[p * apart_in..], n, c_in);
-            gemm_tn(outputs, &inputs, MatMut::new(sums, c_out, c_in), into, threads, pool);
+        for (p, sums) in sums.chunks_exact_mut(out_channels * in_channels).enumerate() {
+            let outputs = Mat::new(&outputs[p * apart_out..], n, out_channels);
+            let inputs = Mat::new(&inputs[p * apart_in..], n, in_channels);
+            gemm_tn(outputs, &inputs, MatMut::new(sums, out_channels, in_channels), into, threads, pool);
         }
     }
-    for (o, grads) in grads.chunks_exact_mut(TAPS * c_in).enumerate() {
-        let places = places(|i, j| &sums[((i * T + j) * c_out + o) * c_in..][..c_in]);
-        transform::<F, KernelGrad, T, 3>(&places, false, c_in, |i, j, at, lanes| {
-            let to = &mut grads[(i * 3 + j) * c_in + at..][..LANES];
+    for (o, grads) in grads.chunks_exact_mut(KERNEL_AREA * in_channels).enumerate() {
+        let places = places(|i, j| &sums[((i * T + j) * out_channels + o) * in_channels..][..in_channels]);
+        transform::<F, KernelGrad, T, 3>(&places, false, in_channels, |i, j, at, lanes| {
+            let to = &mut grads[(i * 3 + j) * in_channels + at..][..LANES];
             to.iter_mut().zip(lanes).for_each(|(t, l)| *t += *l);
         });
     }
@@ -526,10 +537,10 @@ mod tests {
     /// Σ over taps and channels in f64: outputs (N, H, W, O), and the kernels' gradient for `dy`.
     fn naive(x: &[f64], shape: Shape, weight: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) {
         let Shape { items, steps, cols, channels } = shape;
-        let c_out = weight.len() / (TAPS * channels);
-        let (mut y, mut dweight) = (vec![0.0; shape.positions() * c_out], vec![0.0; weight.len()]);
-        for (item, row, col, tap) in (0..shape.positions() * TAPS).map(|i| {
-            let (position, tap) = (i / TAPS, i % TAPS);
+        let out_channels = weight.len() / (KERNEL_AREA * channels);
+        let (mut y, mut dweight) = (vec![0.0; shape.positions() * out_channels], vec![0.0; weight.len()]);
+        for (item, row, col, tap) in (0..shape.positions() * KERNEL_AREA).map(|i| {
+            let (position, tap) = (i / KERNEL_AREA, i % KERNEL_AREA);
             (position / (steps * cols), position / cols % steps, position % cols, tap)
         }) {
             assert!(item < items);
@@ -538,9 +549,9 @@ mod tests {
                 continue;
             }
             let from = &x[((item * steps + r) * cols + c) * channels..][..channels];
-            let at = ((item * steps + row) * cols + col) * c_out;
-            for o in 0..c_out {
-                let place = (o * TAPS + tap) * channels;
+            let at = ((item * steps + row) * cols + col) * out_channels;
+            for o in 0..out_channels {
+                let place = (o * KERNEL_AREA + tap) * channels;
                 for i in 0..channels {
                     y[at + o] += weight[place + i] * from[i].max(0.0);
                     dweight[place + i] += dy[at + o] * from[i].max(0.0);
@@ -570,11 +581,11 @@ mod tests {
         threads: Threads,
     ) -> [f64; 2] {
         let pool = Pool::new();
-        let c_out = weight.len() / (TAPS * shape.channels);
-        let tiled = Tiled { picture: x, shape, relu: true };
+        let out_channels = weight.len() / (KERNEL_AREA * shape.channels);
+        let tiled = Tiled { image: x, shape, relu: true };
         let work = Work { pool: &pool, threads };
         let mut y = vec![F::nan(); want.0.len()];
-        convolve(tiled, &pack(weight, c_out, false, shape, &pool), &mut y, Store::Overwrite, |_, _, _| {}, work);
+        convolve(tiled, &pack(weight, out_channels, false, shape, &pool), &mut y, Store::Overwrite, |_, _, _| {}, work);
         let mut dweight = vec![F::zero(); weight.len()];
         kernel_grads(tiled, dy, &mut dweight, work);
         [error(&y, &want.0), error(&dweight, &want.1)]
@@ -585,16 +596,16 @@ mod tests {
         /// Both sizes of tiles, blocks of several items and several blocks of an item.
         #[test]
         fn is_the_plain_sum(
-            items in 1usize..6, rows in 1usize..9, across in 1usize..9, c_in in 1usize..6, c_out in 1usize..6, seed: u64,
+            items in 1usize..6, rows in 1usize..9, across in 1usize..9, in_channels in 1usize..6, out_channels in 1usize..6, seed: u64,
             all: bool, four: bool
         ) {
-            let (c_in, c_out) = (LANES * c_in, LANES * c_out);
+            let (in_channels, out_channels) = (LANES * in_channels, LANES * out_channels);
             let side = |tiles: usize| if four { 4 * tiles.div_ceil(2) } else { 2 * tiles };
-            let shape = Shape { items, steps: side(rows), cols: side(across), channels: c_in };
-            let most = if fits_four(shape, c_in, c_out, MOST_FOUR) { 4e-6 } else { 2e-6 };
+            let shape = Shape { items, steps: side(rows), cols: side(across), channels: in_channels };
+            let most = if fits_four(shape, in_channels, out_channels, MOST_FOUR) { 4e-6 } else { 2e-6 };
             let x = uniform(shape.len(), seed);
-            let weight = uniform(c_out * TAPS * c_in, seed ^ 1);
-            let dy = uniform(shape.positions() * c_out, seed ^ 2);
+            let weight = uniform(out_channels * KERNEL_AREA * in_channels, seed ^ 1);
+            let dy = uniform(shape.positions() * out_channels, seed ^ 2);
             let want = naive(&x, shape, &weight, &dy);
             let threads = if all { Threads::All } else { Threads::This };
             let exact = errors(&x, shape, &weight, &dy, &want, threads);
@@ -617,8 +628,9 @@ mod tests {
             assert!(!fits_four(shape(8), most + 8, 16, most) && !fits_four(shape(8), 16, most + 8, most));
             assert!(!fits_four(shape(6), 16, 16, most));
         }
-        let packed =
-            |side: usize, c_out: usize| pack(&vec![0.0f32; c_out * TAPS * 16], c_out, false, shape(side), &Pool::new());
+        let packed = |side: usize, out_channels: usize| {
+            pack(&vec![0.0f32; out_channels * KERNEL_AREA * 16], out_channels, false, shape(side), &Pool::new())
+        };
         assert!(matches!(packed(8, MOST_FOUR), Places::Four(places) if places.len() == 36));
         assert!(matches!(packed(8, MOST_FOUR + 8), Places::Two(places) if places.len() == 16));
         assert!(matches!(packed(6, 16), Places::Two(_)));

@@ -5,15 +5,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gim_vision::dataset::image::Picture;
-use gim_vision::dataset::{self, CorpusOptions, ImageCorpus};
+use gim_vision::dataset::image::Image;
+use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-/// Opens a corpus, or says what is wrong.
-pub(crate) fn open(root: &Path) -> Result<Arc<dyn ImageCorpus>, String> {
-    dataset::open(root, &CorpusOptions::default()).map_err(|e| e.to_string())
+/// Opens a dataset, or says what is wrong.
+pub(crate) fn open(root: &Path) -> Result<Arc<dyn ImageDataset>, String> {
+    dataset::open(root, &DatasetOptions::default()).map_err(|e| e.to_string())
 }
 
 /// Writes a file, making its folders.
@@ -22,8 +22,8 @@ pub(crate) fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// A picture that differs in every pixel from its neighbours, and with `kind`.
-pub(crate) fn scene(height: usize, width: usize, channels: usize, kind: usize) -> Picture {
+/// An image that differs in every pixel from its neighbors, and with `kind`.
+pub(crate) fn scene(height: usize, width: usize, channels: usize, kind: usize) -> Image {
     let mut state = (kind as u32 + 1).wrapping_mul(2_654_435_761);
     let pixels = (0..height * width * channels)
         .map(|i| {
@@ -31,33 +31,33 @@ pub(crate) fn scene(height: usize, width: usize, channels: usize, kind: usize) -
             ((i * 200 / (height * width * channels)) as u32 + (state >> 24) % 50) as u8
         })
         .collect();
-    Picture::new(height, width, channels, pixels)
+    Image::new(height, width, channels, pixels)
 }
 
-fn kind(p: &Picture) -> ExtendedColorType {
+fn kind(p: &Image) -> ExtendedColorType {
     if p.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 }
 }
 
 /// The bytes of a PNG file.
-pub(crate) fn png(p: &Picture) -> Vec<u8> {
+pub(crate) fn png(p: &Image) -> Vec<u8> {
     let mut out = Vec::new();
     PngEncoder::new(&mut out).write_image(&p.pixels, p.width as u32, p.height as u32, kind(p)).unwrap();
     out
 }
 
 /// The bytes of a JPEG file.
-pub(crate) fn jpeg(p: &Picture) -> Vec<u8> {
+pub(crate) fn jpeg(p: &Image) -> Vec<u8> {
     let mut out = Vec::new();
     JpegEncoder::new(&mut out).write_image(&p.pixels, p.width as u32, p.height as u32, kind(p)).unwrap();
     out
 }
 
-/// The embedded corpus.
+/// The embedded dataset.
 pub(crate) fn fashion_mini() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/fashion-mini")
 }
 
-/// A large corpus that is not part of the project, if it is there; says so if not.
+/// A large dataset that is not part of the project, if it is there; says so if not.
 pub(crate) fn big(name: &str) -> Option<PathBuf> {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let root = std::env::var_os("GIM_DATA").map_or(shared, PathBuf::from).join(name);

@@ -7,7 +7,7 @@ use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
 use gim_audio::dataset::loader::{CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
-use gim_audio::geometry::{LABEL_HOP, Receptive, label_frames};
+use gim_audio::geometry::{LABEL_HOP, ReceptiveField, label_frames};
 use gim_audio::mfcc::{Mfcc, MfccConfig};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
@@ -183,7 +183,7 @@ impl Experiment for AudioConfig {
         Ok(Box::new(SoundExtractor {
             items,
             standardize,
-            fields: (1..=convs.len()).map(|n| Receptive::of(&convs[..n])).collect(),
+            fields: (1..=convs.len()).map(|n| ReceptiveField::of(&convs[..n])).collect(),
             inside: self.network.kind == NetworkKind::Cpc,
             mfcc: Mfcc::new(MfccConfig::default())?,
             corpus,
@@ -229,7 +229,7 @@ struct SoundExtractor {
     standardize: Standardize,
     items: Vec<(usize, Split)>,
     /// Where the frames of each convolution look.
-    fields: Vec<Receptive>,
+    fields: Vec<ReceptiveField>,
     /// The layers inside an end-to-end module are looked at too, so that depths can be compared.
     inside: bool,
     mfcc: Mfcc,
@@ -324,11 +324,11 @@ impl Extractor for SoundExtractor {
 
 /// Frames of a tap averaged into each slot of the label grid; a slot without a frame takes the nearest one.
 ///
-/// Label n covers samples 160 n + 119.5 .. 160 n + 279.5 around its centre, frame f is centred at hop·f + centre.
-fn on_label_grid(a: &Activations<f32>, receptive: &Receptive, slots: usize) -> Array2<f32> {
+/// Label n covers samples 160 n + 119.5 .. 160 n + 279.5 around its center, frame f is centered at hop·f + center.
+fn on_label_grid(a: &Activations<f32>, receptive: &ReceptiveField, slots: usize) -> Array2<f32> {
     let (frames, channels) = (a.shape().steps, a.shape().channels);
     let (hop, values) = (receptive.hop as f64, a.item(0));
-    let first = |sample: f64| ((sample - receptive.centre) / hop).ceil().max(0.0) as usize;
+    let first = |sample: f64| ((sample - receptive.center) / hop).ceil().max(0.0) as usize;
     let mut out = Array2::zeros((slots, channels));
     for (n, mut row) in out.outer_iter_mut().enumerate() {
         let (from, to) = (first(160.0 * n as f64 + 119.5), first(160.0 * n as f64 + 279.5));
@@ -354,15 +354,15 @@ mod tests {
         let mut frames = samples;
         for (n, conv) in PAPER_STACK.iter().enumerate() {
             frames = (frames + 2 * conv.padding - conv.kernel) / conv.stride + 1;
-            let receptive = Receptive::of(&PAPER_STACK[..=n]);
+            let receptive = ReceptiveField::of(&PAPER_STACK[..=n]);
             let hop = receptive.hop as f64;
-            let places: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + receptive.centre) as f32).collect();
+            let places: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + receptive.center) as f32).collect();
             let layout = Layout::dense(Shape::sequence(1, frames, 1));
             let a = Activations::from_slice(layout, &places, &Pool::new());
             let slots = on_label_grid(&a, &receptive, label_frames(samples));
             for (slot, place) in slots.iter().enumerate() {
-                let centre = 160.0 * slot as f64 + 199.5;
-                assert!((f64::from(*place) - centre).abs() <= hop / 2.0, "module {}, label {slot}: {place}", n + 1);
+                let center = 160.0 * slot as f64 + 199.5;
+                assert!((f64::from(*place) - center).abs() <= hop / 2.0, "module {}, label {slot}: {place}", n + 1);
             }
         }
     }

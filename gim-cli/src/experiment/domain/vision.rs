@@ -1,4 +1,4 @@
-//! Pictures: random views cut into patches; features are means over the grid of patches.
+//! Images: random views cut into patches; features are means over the grid of patches.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use gim_eval::{LabelSpec, Per, Split};
-use gim_vision::dataset::image::{Colour, Picture};
-use gim_vision::dataset::loader::{ImageLoader, ViewConfig, centre_view, check_sizes, small_view};
+use gim_vision::dataset::image::{Color, Image};
+use gim_vision::dataset::loader::{ImageLoader, ViewConfig, center_view, check_sizes, small_view};
 use gim_vision::dataset::standardize::Standardize;
-use gim_vision::dataset::{self, CorpusOptions, ImageCorpus};
+use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
 use gim_vision::layers::patches::Patches;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use ndarray::{Array2, ArrayView2, Axis};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::{Experiment, Extracted, Extractor, Feed, Sections, folder, method};
 use crate::experiment::config::TrainConfig;
 
-/// Where the pictures come from, and how they are looked at; the default is the paper's.
+/// Where the images come from, and how they are looked at; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
@@ -31,17 +31,17 @@ pub struct VisionData {
     pub path: String,
     /// Side of the square cut out: at random in training, in the middle for features.
     pub crop: usize,
-    /// Pictures are resized so that their shorter side is this; 0 leaves them as they are.
+    /// Images are resized so that their shorter side is this; 0 leaves them as they are.
     pub short_side: usize,
     /// Pixels mirrored at each edge before a random crop.
     pub pad: usize,
     /// Half of the training views are mirrored.
     pub flip: bool,
-    /// `grey` or `rgb`.
-    pub colour: Colour,
-    /// Go on without pictures that cannot be read or whose label is out of range, and list them.
+    /// `grayscale` or `rgb`.
+    pub color: Color,
+    /// Go on without images that cannot be read or whose label is out of range, and list them.
     pub skip_bad: bool,
-    /// Decoded pictures kept in memory, MB.
+    /// Decoded images kept in memory, MB.
     pub cache_mb: usize,
 }
 
@@ -53,32 +53,32 @@ impl Default for VisionData {
             short_side: 0,
             pad: 0,
             flip: true,
-            colour: Colour::Grey,
+            color: Color::Grayscale,
             skip_bad: false,
             cache_mb: 1024,
         }
     }
 }
 
-/// The configuration of pictures; the default is the paper's.
+/// The configuration of images; the default is the paper's.
 pub type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
 
-/// Side of the raw pictures that a probe sees as a baseline.
+/// Side of the raw images that a probe sees as a baseline.
 const RAW_SIDE: usize = 32;
-/// Pictures whose features are computed together.
+/// Images whose features are computed together.
 const TOGETHER: usize = 16;
 
 impl VisionConfig {
-    fn corpus(&self) -> Result<Arc<dyn ImageCorpus>> {
+    fn corpus(&self) -> Result<Arc<dyn ImageDataset>> {
         let d = &self.data;
-        // Features look at the middle of pictures as they are: what is only large enough with margins could not be probed.
+        // Features look at the middle of images as they are: what is only large enough with margins could not be probed.
         let min_side = if d.skip_bad && d.short_side == 0 { d.crop } else { 0 };
-        let options = CorpusOptions { skip_bad: self.data.skip_bad, min_side, ..CorpusOptions::default() };
+        let options = DatasetOptions { skip_bad: self.data.skip_bad, min_side, ..DatasetOptions::default() };
         dataset::open(&self.folder()?, &options)
     }
 
-    /// With `check`, only once all pictures have been read: a damaged one is found before work is done.
-    fn open(&self, check: bool) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
+    /// With `check`, only once all images have been read: a damaged one is found before work is done.
+    fn open(&self, check: bool) -> Result<(Arc<dyn ImageDataset>, Standardize)> {
         let corpus = self.corpus()?;
         for split in [dataset::Split::Train, dataset::Split::Test] {
             check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
@@ -86,16 +86,16 @@ impl VisionConfig {
         if check {
             corpus.check()?;
         }
-        let standardize = Standardize::measure(&*corpus, self.data.colour)?;
+        let standardize = Standardize::measure(&*corpus, self.data.color)?;
         Ok((corpus, standardize))
     }
 
-    fn pictures(&self, n: usize) -> Shape {
+    fn images(&self, n: usize) -> Shape {
         let crop = self.data.crop;
-        Shape { items: n, steps: crop, cols: crop, channels: self.data.colour.channels() }
+        Shape { items: n, steps: crop, cols: crop, channels: self.data.color.channels() }
     }
 
-    /// Looks at pictures of the corpus as features are computed.
+    /// Looks at images of the corpus as features are computed.
     ///
     /// # Errors
     /// When the corpus cannot be used.
@@ -108,49 +108,49 @@ impl VisionConfig {
 /// The corpus as features see it: views from the middle.
 pub struct View {
     config: VisionConfig,
-    corpus: Arc<dyn ImageCorpus>,
+    corpus: Arc<dyn ImageDataset>,
     standardize: Standardize,
     patches: Patches,
 }
 
 impl View {
     /// The corpus.
-    pub fn corpus(&self) -> &dyn ImageCorpus {
+    pub fn corpus(&self) -> &dyn ImageDataset {
         &*self.corpus
     }
 
-    /// How pictures are cut.
+    /// How images are cut.
     pub fn patches(&self) -> Patches {
         self.patches
     }
 
-    /// The middle of a picture, in its own colours.
+    /// The middle of an image, in its own colors.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn picture(&self, i: usize) -> Result<Picture> {
-        let picture = self.corpus.read(i)?;
+    pub fn image(&self, i: usize) -> Result<Image> {
+        let image = self.corpus.read(i)?;
         let side = self.config.data.short_side;
-        let picture = if side > 0 { picture.with_short_side(side) } else { picture };
-        Ok(picture.centre(self.config.data.crop))
+        let image = if side > 0 { image.with_short_side(side) } else { image };
+        Ok(image.center(self.config.data.crop))
     }
 
-    /// Features of the patches of some pictures in each module of a stack, (pictures · patches, channels).
+    /// Features of the patches of some images in each module of a stack, (images · patches, channels).
     ///
     /// # Errors
-    /// When a picture is too small.
+    /// When an image is too small.
     pub fn patch_features(
         &self,
-        pictures: &[Picture],
+        images: &[Image],
         stack: &mut Stack<f32>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Array2<f32>>> {
         let data = &self.config.data;
         let mut pixels = Vec::new();
-        for picture in pictures {
-            pixels.extend(centre_view(picture, data.crop, data.colour, &self.standardize)?);
+        for image in images {
+            pixels.extend(center_view(image, data.crop, data.color, &self.standardize)?);
         }
-        let shape = self.config.pictures(pictures.len());
+        let shape = self.config.images(images.len());
         let layouts = stack.layouts(self.patches.shape(shape))?;
         let x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
         let positions = layouts[0].shape.items;
@@ -183,14 +183,14 @@ fn per_patch(a: &Activations<f32>, positions: usize) -> Array2<f32> {
     out
 }
 
-struct PictureFeed {
-    corpus: Arc<dyn ImageCorpus>,
+struct ImageFeed {
+    corpus: Arc<dyn ImageDataset>,
     loader: ImageLoader,
     patches: Patches,
-    pictures: Shape,
+    images: Shape,
 }
 
-impl Feed for PictureFeed {
+impl Feed for ImageFeed {
     fn notes(&self) -> Vec<String> {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
     }
@@ -205,7 +205,7 @@ impl Feed for PictureFeed {
 
     fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        Ok((self.patches.cut(&batch.data, self.pictures, layout, pool), batch.labels.into()))
+        Ok((self.patches.cut(&batch.data, self.images, layout, pool), batch.labels.into()))
     }
 
     fn stats(&self) -> LoaderStats {
@@ -229,11 +229,11 @@ impl Experiment for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         let patches = self.network.patches()?;
         patches.check(self.data.crop, self.data.crop, self.loss.need())?;
-        Ok(patches.shape(self.pictures(batch)))
+        Ok(patches.shape(self.images(batch)))
     }
 
     fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
-        let channels = self.data.colour.channels();
+        let channels = self.data.color.channels();
         let supervision = match self.loss.target {
             Target::Future => None,
             Target::Classes => Some(Supervision { classes: self.corpus()?.classes().len(), bins: 1 }),
@@ -248,23 +248,23 @@ impl Experiment for VisionConfig {
             batch: train.batch,
             crop: d.crop,
             flip: d.flip,
-            colour: d.colour,
+            color: d.color,
             pad: d.pad,
             short_side: d.short_side,
             skip_bad: d.skip_bad,
             seed: train.seed,
             cache_mb: d.cache_mb,
-            // Large pictures take longer to decode than a step takes to learn from them.
+            // Large images take longer to decode than a step takes to learn from them.
             threads: rayon::current_num_threads(),
             ..ViewConfig::default()
         };
         let split = match self.loss.target {
-            Target::Future => dataset::Split::Unlabelled,
+            Target::Future => dataset::Split::Unlabeled,
             Target::Classes => dataset::Split::Train,
         };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
-        let (patches, pictures) = (self.network.patches()?, self.pictures(train.batch));
-        Ok(Box::new(PictureFeed { corpus, loader, patches, pictures }))
+        let (patches, images) = (self.network.patches()?, self.images(train.batch));
+        Ok(Box::new(ImageFeed { corpus, loader, patches, images }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
@@ -273,7 +273,7 @@ impl Experiment for VisionConfig {
         let mut items = part(dataset::Split::Train, Split::Train);
         items.extend(part(dataset::Split::Test, Split::Test));
         items.sort_by_key(|i| i.0);
-        Ok(Box::new(PictureExtractor { view, items }))
+        Ok(Box::new(ImageExtractor { view, items }))
     }
 
     fn folder(&self) -> Result<PathBuf> {
@@ -290,7 +290,7 @@ impl Experiment for VisionConfig {
 
     fn input_name(&self) -> String {
         let (n, p) = (self.data.crop, self.network.patch);
-        format!("pictures, {n} × {n}, as patches of {p} × {p}")
+        format!("images, {n} × {n}, as patches of {p} × {p}")
     }
 
     fn size_name(&self) -> String {
@@ -306,12 +306,12 @@ impl Experiment for VisionConfig {
     }
 }
 
-struct PictureExtractor {
+struct ImageExtractor {
     view: View,
     items: Vec<(usize, Split)>,
 }
 
-impl Extractor for PictureExtractor {
+impl Extractor for ImageExtractor {
     fn items(&self) -> &[(usize, Split)] {
         &self.items
     }
@@ -337,7 +337,7 @@ impl Extractor for PictureExtractor {
     }
 
     fn noun(&self) -> &'static str {
-        "pictures"
+        "images"
     }
 
     fn extract(
@@ -347,14 +347,14 @@ impl Extractor for PictureExtractor {
         random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Option<Extracted>>> {
-        let pictures = items.iter().map(|i| self.view.picture(*i)).collect::<Result<Vec<_>>>()?;
-        let mut groups = self.view.patch_features(&pictures, trained, pool)?;
+        let images = items.iter().map(|i| self.view.image(*i)).collect::<Result<Vec<_>>>()?;
+        let mut groups = self.view.patch_features(&images, trained, pool)?;
         let baselines = random.is_some();
         if let Some(random) = random {
-            groups.extend(self.view.patch_features(&pictures, random, pool)?);
+            groups.extend(self.view.patch_features(&images, random, pool)?);
         }
         let mut out = Vec::new();
-        for (n, (i, picture)) in items.iter().zip(&pictures).enumerate() {
+        for (n, (i, image)) in items.iter().zip(&images).enumerate() {
             let mean = |all: &Array2<f32>| {
                 let rows = all.nrows() / items.len();
                 let part: ArrayView2<'_, f32> = all.slice(ndarray::s![n * rows..(n + 1) * rows, ..]);
@@ -362,7 +362,7 @@ impl Extractor for PictureExtractor {
             };
             let mut features: Vec<Array2<f32>> = groups.iter().map(mean).collect();
             if baselines {
-                let raw = small_view(picture, RAW_SIDE, self.view.config.data.colour, &self.view.standardize)?;
+                let raw = small_view(image, RAW_SIDE, self.view.config.data.color, &self.view.standardize)?;
                 features.push(Array2::from_shape_fn((1, raw.len()), |(_, j)| raw[j]));
             }
             let label = self.view.corpus.label(*i).map_or(-1, |l| l as i32);

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use gim_core::Result;
 
 use super::records::{Layout, Part, Records, add_labels, in_range, note_sizes};
-use crate::dataset::image_dataset::{CorpusOptions, Listing, again, class_names};
+use crate::dataset::image_dataset::{DatasetOptions, Listing, again, class_names};
 
 const SIDE: usize = 32;
 const PIXELS: u64 = 3 * 32 * 32;
 
-/// Pictures of each published file, but for CIFAR-100's training set.
+/// Images of each published file, but for CIFAR-100's training set.
 const PUBLISHED: usize = 10_000;
 const COARSE: usize = 20;
 const NAMES_10: &str = "batches.meta.txt";
@@ -30,20 +30,20 @@ pub(super) fn is_100_at(dir: &Path) -> bool {
     files.iter().all(|path| path.is_file()) || files.iter().any(whole) || dir.join(NAMES_100).is_file()
 }
 
-pub(super) fn open_10(dir: &Path, options: &CorpusOptions) -> Result<Records> {
+pub(super) fn open_10(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     let mut listing = Listing { root: dir.to_owned(), format: "CIFAR-10", ..Default::default() };
     listing.classes = class_names(&dir.join(NAMES_10), 10, &mut listing.notes)?;
     let train: Vec<String> = (1..=5).map(|b| format!("data_batch_{b}")).collect();
     read(dir, listing, &train, PUBLISHED, "test_batch", 1, options)
 }
 
-pub(super) fn open_100(dir: &Path, options: &CorpusOptions) -> Result<Records> {
+pub(super) fn open_100(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     let mut listing = Listing { root: dir.to_owned(), format: "CIFAR-100", ..Default::default() };
     listing.classes = class_names(&dir.join(NAMES_100), 100, &mut listing.notes)?;
     read(dir, listing, &["train".to_owned()], 5 * PUBLISHED, "test", 2, options)
 }
 
-/// Files of records with `before` labels each, the last of which counts; `published` pictures in each file of `train`.
+/// Files of records with `before` labels each, the last of which counts; `published` images in each file of `train`.
 fn read(
     dir: &Path,
     mut listing: Listing,
@@ -51,14 +51,14 @@ fn read(
     published: usize,
     test: &str,
     before: u64,
-    options: &CorpusOptions,
+    options: &DatasetOptions,
 ) -> Result<Records> {
     let mut parts: Vec<Part> = Vec::new();
     for name in train.iter().map(String::as_str).chain([test]) {
         let part = Part::open(name, dir.join(format!("{name}.bin")), before + PIXELS, before)?;
         // The batches of the training set are all of one size: one that was cut between two records shows here.
         if let Some(first) = parts.first().filter(|first| name != test && first.n != part.n) {
-            let what = format!("it has {} pictures, but {} has {}", part.n, first.path.display(), first.n);
+            let what = format!("it has {} images, but {} has {}", part.n, first.path.display(), first.n);
             return Err(again(&part.path, what));
         }
         let mut raw = vec![[0; 2]; part.n];

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! root/train/<class>/<any folders>/*.jpg     with root/test/<class>/… or root/val/<class>/…
-//! root/unlabelled/<any folders>/*.jpg        optional (or `unlabeled`)
+//! root/unlabeled/<any folders>/*.jpg        optional (or `unlabeled`)
 //! root/<class>/<any folders>/*.jpg           or without a split: a fifth of each class is the test set
 //! ```
 
@@ -15,8 +15,8 @@ use gim_core::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::dataset::image::Picture;
-use crate::dataset::image_dataset::{CorpusOptions, ImageCorpus, Listing, Split, left_out, or_skip};
+use crate::dataset::image::Image;
+use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, Split, left_out, or_skip};
 
 /// One file.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Entry {
     bytes: u64,
 }
 
-/// Such a corpus.
+/// Such a dataset.
 #[derive(Debug)]
 pub(super) struct Folders {
     listing: Listing,
@@ -41,18 +41,18 @@ pub(super) struct Folders {
 }
 
 impl Folders {
-    fn decode(&self, entry: &Entry) -> Result<Picture> {
-        let picture = Picture::open(&entry.path)?;
-        if (picture.height, picture.width) != entry.size {
-            let ((h, w), (height, width)) = (entry.size, (picture.height, picture.width));
+    fn decode(&self, entry: &Entry) -> Result<Image> {
+        let image = Image::open(&entry.path)?;
+        if (image.height, image.width) != entry.size {
+            let ((h, w), (height, width)) = (entry.size, (image.height, image.width));
             let what = format!("it is {height} x {width}, but was {h} x {w} when it was listed");
-            return Err(Error::file(&entry.path, what, "the corpus changed while in use; start again"));
+            return Err(Error::file(&entry.path, what, "the dataset changed while in use; start again"));
         }
-        Ok(picture)
+        Ok(image)
     }
 }
 
-impl ImageCorpus for Folders {
+impl ImageDataset for Folders {
     fn listing(&self) -> &Listing {
         &self.listing
     }
@@ -69,7 +69,7 @@ impl ImageCorpus for Folders {
         self.entries[i].size
     }
 
-    fn read(&self, i: usize) -> Result<Picture> {
+    fn read(&self, i: usize) -> Result<Image> {
         self.decode(&self.entries[i]).map_err(|e| or_skip(e, 0))
     }
 
@@ -104,7 +104,7 @@ impl Visited {
         // In the order of paths a folder is followed by all that is below it.
         if let Some((inside, before)) = self.0.range(real.clone()..).next().filter(|(p, _)| p.starts_with(&real)) {
             let is = if *inside == real { "is the same folder as" } else { "holds" };
-            let what = format!("by a link it {is} {}: pictures would count twice", before.display());
+            let what = format!("by a link it {is} {}: images would count twice", before.display());
             return Err(Error::file(dir, what, "remove the link"));
         }
         self.0.insert(real, dir.to_owned());
@@ -115,12 +115,12 @@ impl Visited {
 /// What is found below a folder.
 #[derive(Default)]
 struct Found {
-    pictures: Vec<(String, PathBuf)>,
-    /// Files that are no pictures, by their names.
+    images: Vec<(String, PathBuf)>,
+    /// Files that are no images, by their names.
     others: Vec<String>,
 }
 
-pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
+pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     let mut notes = Vec::new();
     let mut others = Vec::new();
     let top = subfolders(root, &mut others)?;
@@ -151,7 +151,7 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         let folders = if set == root { top.clone() } else { subfolders(set, &mut others)? };
         if folders.is_empty() {
             let what = "there are no class folders in it";
-            return Err(Error::file(set, what, "put the pictures of each class in a folder named after it"));
+            return Err(Error::file(set, what, "put the images of each class in a folder named after it"));
         }
         if *split != Some(Split::Test) {
             classes = folders.iter().map(|(name, _)| name.clone()).collect();
@@ -160,29 +160,29 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         for (name, dir) in &folders {
             let Ok(class) = classes.binary_search(name) else {
                 let what = "the class has no folder in the training set";
-                return Err(Error::file(dir, what, "remove it, or add training pictures"));
+                return Err(Error::file(dir, what, "remove it, or add training images"));
             };
             let mut found = Found::default();
             find(root, dir, &mut visited, &mut found)?;
             others.append(&mut found.others);
-            if found.pictures.is_empty() {
+            if found.images.is_empty() {
                 let what = "the class folder holds no JPEG or PNG file";
-                return Err(Error::file(dir, what, "add pictures, or remove the folder"));
+                return Err(Error::file(dir, what, "add images, or remove the folder"));
             }
             let make = |(id, path)| Entry { id, path, class: Some(class), split: *split, size: (0, 0), bytes: 0 };
-            entries.extend(found.pictures.into_iter().map(make));
+            entries.extend(found.images.into_iter().map(make));
         }
     }
     if let Some(dir) = &bare {
         let mut found = Found::default();
         find(root, dir, &mut Visited::new(root, root)?, &mut found)?;
         others.append(&mut found.others);
-        if found.pictures.is_empty() {
-            return Err(Error::file(dir, "it holds no JPEG or PNG file", "add pictures, or remove the folder"));
+        if found.images.is_empty() {
+            return Err(Error::file(dir, "it holds no JPEG or PNG file", "add images, or remove the folder"));
         }
-        let split = Some(Split::Unlabelled);
+        let split = Some(Split::Unlabeled);
         let make = |(id, path)| Entry { id, path, class: None, split, size: (0, 0), bytes: 0 };
-        entries.extend(found.pictures.into_iter().map(make));
+        entries.extend(found.images.into_iter().map(make));
     }
     if !others.is_empty() {
         notes.push(left_out(&others, "files are not JPEG or PNG in a class folder"));
@@ -197,7 +197,7 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         match entry.split {
             Some(Split::Train) => listing.train.push(i),
             Some(Split::Test) => listing.test.push(i),
-            Some(Split::Unlabelled) => listing.unlabelled.push(i),
+            Some(Split::Unlabeled) => listing.unlabeled.push(i),
             None => {}
         }
     }
@@ -208,10 +208,10 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         let has = |split: &[usize]| split.iter().any(|&i| entries[i].class == Some(class));
         if !has(&listing.train) {
             let path = sets[0].0.join(name);
-            return Err(Error::file(path, "no picture of the class can be trained on", "mend its files, or remove it"));
+            return Err(Error::file(path, "no image of the class can be trained on", "mend its files, or remove it"));
         }
         if !has(&listing.test) {
-            listing.notes.push(format!("no picture of class {name} is in the test set"));
+            listing.notes.push(format!("no image of class {name} is in the test set"));
         }
     }
     let mut hash = Sha256::new();
@@ -224,17 +224,17 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
 }
 
 /// Fills in the sizes; decodes all with `skip_bad`. Gives back the good ones.
-fn inspect(entries: Vec<Entry>, options: &CorpusOptions, notes: &mut Vec<String>) -> Result<Vec<Entry>> {
+fn inspect(entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String>) -> Result<Vec<Entry>> {
     let check = |entry: &Entry| {
         let (height, width) = if options.skip_bad {
-            let picture = Picture::open(&entry.path)?;
-            (picture.height, picture.width)
+            let image = Image::open(&entry.path)?;
+            (image.height, image.width)
         } else {
-            Picture::size_of(&entry.path)?
+            Image::size_of(&entry.path)?
         };
         if height.min(width) < options.min_side {
             let side = options.min_side;
-            let what = format!("the picture is {height} x {width}, smaller than the {side} x {side} asked for");
+            let what = format!("the image is {height} x {width}, smaller than the {side} x {side} asked for");
             return Err(Error::file(&entry.path, what, "use smaller crops, or remove it"));
         }
         let bytes = fs::metadata(&entry.path).map_err(|e| Error::io(&entry.path, "read", &e))?.len();
@@ -256,7 +256,7 @@ fn inspect(entries: Vec<Entry>, options: &CorpusOptions, notes: &mut Vec<String>
         }
     }
     if !bad.is_empty() {
-        notes.push(left_out(&bad, "pictures are bad"));
+        notes.push(left_out(&bad, "images are bad"));
     }
     Ok(good)
 }
@@ -274,7 +274,7 @@ fn divide(entries: &[Entry], seed: u64, listing: &mut Listing) {
     let (train, test) = (listing.train.len(), listing.test.len());
     listing
         .notes
-        .push(format!("no test set: {train} pictures to train, {test} to test, a fifth of each class (seed {seed})"));
+        .push(format!("no test set: {train} images to train, {test} to test, a fifth of each class (seed {seed})"));
 }
 
 /// (name, path) of what is in a folder, sorted; hidden files left out.
@@ -296,11 +296,11 @@ fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
 /// Folders in a folder; files beside them are added to `others`.
 fn subfolders(dir: &Path, others: &mut Vec<String>) -> Result<Vec<(String, PathBuf)>> {
     let (folders, files): (Vec<_>, Vec<_>) = list(dir)?.into_iter().partition(|(_, path)| path.is_dir());
-    others.extend(files.into_iter().filter(|(_, path)| is_picture(path)).map(|(name, _)| name));
+    others.extend(files.into_iter().filter(|(_, path)| is_image(path)).map(|(name, _)| name));
     Ok(folders)
 }
 
-fn is_picture(path: &Path) -> bool {
+fn is_image(path: &Path) -> bool {
     path.extension().is_some_and(|e| ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
@@ -310,10 +310,10 @@ fn find(root: &Path, dir: &Path, visited: &mut Visited, found: &mut Found) -> Re
     for (name, path) in list(dir)? {
         if path.is_dir() {
             find(root, &path, visited, found)?;
-        } else if is_picture(&path) && path.is_file() {
+        } else if is_image(&path) && path.is_file() {
             let inside = path.strip_prefix(root).unwrap_or(&path);
             let parts: Vec<_> = inside.components().map(|c| c.as_os_str().to_string_lossy()).collect();
-            found.pictures.push((parts.join("/"), path.clone()));
+            found.images.push((parts.join("/"), path.clone()));
         } else {
             found.others.push(name);
         }

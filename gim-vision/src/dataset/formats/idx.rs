@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use gim_core::{Error, Result};
 
 use super::records::{Bytes, Layout, Part, Records, add_labels, in_range};
-use crate::dataset::image_dataset::{CorpusOptions, Listing, again, class_names};
+use crate::dataset::image_dataset::{DatasetOptions, Listing, again, class_names};
 
 /// The file of a split's `images` (3 dimensions) or `labels` (1), in any of its spellings.
 fn find(dir: &Path, prefixes: &[&str], kind: &str, dims: usize) -> Option<PathBuf> {
@@ -28,26 +28,26 @@ pub(super) fn is_at(dir: &Path) -> bool {
     [TRAIN, TEST].iter().any(|split| find(dir, split, "images", 3).is_some() || find(dir, split, "labels", 1).is_some())
 }
 
-pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
+pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     let mut listing = Listing { root: dir.to_owned(), format: "IDX", ..Default::default() };
     let (mut parts, mut raw, mut size) = (Vec::new(), Vec::new(), None);
     for (name, prefixes) in [("train", TRAIN), ("test", TEST)] {
         let must = |kind: &str, dims: usize| {
             find(dir, prefixes, kind, dims).ok_or_else(|| {
                 let path = dir.join(format!("{}-{kind}-idx{dims}-ubyte", prefixes[0]));
-                Error::file(path, "there is no such file, with .gz or without", "complete the corpus")
+                Error::file(path, "there is no such file, with .gz or without", "complete the dataset")
             })
         };
         let (path, labels_path) = (must("images", 3)?, must("labels", 1)?);
         let (bytes, [n, height, width]) = read::<3>(&path)?;
         let (labels, [n_labels]) = read::<1>(&labels_path)?;
         if n != n_labels {
-            let what = format!("it has {n_labels} labels for the {n} pictures of {}", path.display());
+            let what = format!("it has {n_labels} labels for the {n} images of {}", path.display());
             return Err(again(&labels_path, what));
         }
         let first = size.get_or_insert((height, width));
         if *first != (height, width) {
-            let what = format!("its pictures are {height} x {width}, but the training set's {} x {}", first.0, first.1);
+            let what = format!("its images are {height} x {width}, but the training set's {} x {}", first.0, first.1);
             return Err(again(&path, what));
         }
         raw.push((labels.range(&labels_path, 8, n as u64)?, labels_path));
@@ -55,7 +55,7 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
     }
     let names = dir.join("classes.txt");
     let most = raw.iter().flat_map(|(labels, _)| labels).max().map_or(0, |&l| usize::from(l) + 1);
-    // A class may have no picture, but every picture a class: without a list the largest label counts.
+    // A class may have no image, but every image a class: without a list the largest label counts.
     listing.classes = if names.exists() {
         let text = std::fs::read_to_string(&names).map_err(|e| Error::io(&names, "read", &e))?;
         let n = text.lines().filter(|l| !l.trim().is_empty()).count();
@@ -77,7 +77,7 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
     Records::new(listing, parts, (height, width, 1), Layout::Rows, options)
 }
 
-/// Without a list of classes a damaged label would make new ones: classes below the largest label have pictures, but for one (a
+/// Without a list of classes a damaged label would make new ones: classes below the largest label have images, but for one (a
 /// family of this format counts from 1).
 fn check_gaps(raw: &[(Vec<u8>, PathBuf)], classes: usize) -> Result<()> {
     let has = |class: usize| raw.iter().any(|(labels, _)| labels.iter().any(|l| usize::from(*l) == class));
@@ -86,7 +86,7 @@ fn check_gaps(raw: &[(Vec<u8>, PathBuf)], classes: usize) -> Result<()> {
         return Ok(());
     };
     if empty > 1 {
-        let what = format!("its labels go up to {}, but {empty} of the classes below have no picture", classes - 1);
+        let what = format!("its labels go up to {}, but {empty} of the classes below have no image", classes - 1);
         return Err(Error::file(path, what, "copy the file again, or list the classes in classes.txt, one a line"));
     }
     Ok(())
@@ -122,7 +122,7 @@ fn read<const D: usize>(path: &Path) -> Result<(Bytes, [usize; D])> {
 /// The dimensions in a header, all positive.
 fn dimensions<const D: usize>(path: &Path, head: &[u8]) -> Result<[usize; D]> {
     if head[..3] != [0, 0, 8] || usize::from(head[3]) != D {
-        let kind = if D == 3 { "pictures (0 0 8 3)" } else { "labels (0 0 8 1)" };
+        let kind = if D == 3 { "images (0 0 8 3)" } else { "labels (0 0 8 1)" };
         let what = format!("it does not begin as an IDX file of {kind}, but with {:?}", &head[..4]);
         return Err(again(path, what));
     }

@@ -1,4 +1,4 @@
-//! Corpora of pictures, in the formats they are published in; [`open`] tells which one a folder holds.
+//! Datasets of images, in the formats they are published in; [`open`] tells which one a folder holds.
 //!
 //! | format | files |
 //! |---|---|
@@ -19,18 +19,18 @@ use std::sync::Arc;
 
 use gim_core::{Error, Result};
 
-use super::image_dataset::{CorpusOptions, ImageCorpus};
+use super::image_dataset::{DatasetOptions, ImageDataset};
 
-/// Opens the corpus in a folder, whatever format it has; see the [module](self).
+/// Opens the dataset in a folder, whatever format it has; see the [module](self).
 ///
 /// # Errors
-/// No such folder, or nothing in it that is a corpus; a file that is missing, damaged, of the wrong length, or does not fit
-/// the others; a label out of range; a class without pictures; a picture smaller than `options.min_side`; a folder that links
-/// count twice. Bad pictures are no error with `options.skip_bad`, unless no other is left.
-pub fn open(root: &Path, options: &CorpusOptions) -> Result<Arc<dyn ImageCorpus>> {
+/// No such folder, or nothing in it that is a dataset; a file that is missing, damaged, of the wrong length, or does not fit
+/// the others; a label out of range; a class without images; an image smaller than `options.min_side`; a folder that links
+/// count twice. Bad images are no error with `options.skip_bad`, unless no other is left.
+pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
     if !root.is_dir() {
         let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
-        return Err(Error::file(root, what, "give the folder that holds the corpus"));
+        return Err(Error::file(root, what, "give the folder that holds the dataset"));
     }
     // The archives of STL-10 and CIFAR unpack into a folder of their own.
     let inner = ["", "stl10_binary", "cifar-10-batches-bin", "cifar-100-binary"].map(|name| root.join(name));

@@ -1,4 +1,4 @@
-//! Corpora in a few large files of records, all of one size: STL-10, CIFAR and IDX. Files are read a picture at a time: the
+//! Datasets in a few large files of records, all of one size: STL-10, CIFAR and IDX. Files are read an image at a time: the
 //! largest has 2.7 GB.
 
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::image::Picture;
-use crate::dataset::image_dataset::{CorpusOptions, ImageCorpus, Listing, again, left_out, or_skip};
+use crate::dataset::image::Image;
+use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, again, left_out, or_skip};
 
 /// The contents of files up to this size go into the digest.
 const DIGESTED: u64 = 1 << 26;
@@ -111,19 +111,19 @@ impl Part {
         let bytes = Bytes::open(&path)?;
         let len = bytes.len();
         if len == 0 || len % record != 0 {
-            let what = format!("it has {len} bytes, which is no multiple of the {record} a picture takes");
+            let what = format!("it has {len} bytes, which is no multiple of the {record} an image takes");
             return Err(again(&path, if len == 0 { "the file is empty".to_owned() } else { what }));
         }
         Ok(Self { name: name.to_owned(), path, bytes, header: 0, before, n: (len / record) as usize })
     }
 }
 
-/// Such a corpus.
+/// Such a dataset.
 #[derive(Debug)]
 pub(super) struct Records {
     listing: Listing,
     parts: Vec<Part>,
-    /// Index of each part's first picture.
+    /// Index of each part's first image.
     starts: Vec<usize>,
     size: (usize, usize),
     channels: usize,
@@ -131,18 +131,18 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Pictures are numbered part after part. `listing` lacks the digest.
+    /// Images are numbered part after part. `listing` lacks the digest.
     pub(super) fn new(
         mut listing: Listing,
         parts: Vec<Part>,
         (height, width, channels): (usize, usize, usize),
         layout: Layout,
-        options: &CorpusOptions,
+        options: &DatasetOptions,
     ) -> Result<Self> {
         if height.min(width) < options.min_side {
             let (side, path) = (options.min_side, &listing.root);
-            let what = format!("its pictures are {height} x {width}, smaller than the {side} x {side} asked for");
-            return Err(Error::file(path, what, "use smaller crops, or a corpus of larger pictures"));
+            let what = format!("its images are {height} x {width}, smaller than the {side} x {side} asked for");
+            return Err(Error::file(path, what, "use smaller crops, or a dataset of larger images"));
         }
         let mut hash = Sha256::new();
         hash.update(b"gim image corpus 1\n");
@@ -153,19 +153,19 @@ impl Records {
             hash.update(format!("{} {} {height} {width} {channels}\n", part.name, part.n));
             part.bytes.digest(&part.path, &mut hash)?;
         }
-        assert_eq!(n, listing.labels.len(), "labels of the pictures");
+        assert_eq!(n, listing.labels.len(), "labels of the images");
         listing.seal(hash);
         Ok(Self { listing, parts, starts, size: (height, width), channels, layout })
     }
 
-    /// The part a picture is in, and its place there.
+    /// The part an image is in, and its place there.
     fn find(&self, i: usize) -> (&Part, usize) {
         let part = self.starts.partition_point(|&s| s <= i) - 1;
         (&self.parts[part], i - self.starts[part])
     }
 }
 
-impl ImageCorpus for Records {
+impl ImageDataset for Records {
     fn listing(&self) -> &Listing {
         &self.listing
     }
@@ -183,14 +183,14 @@ impl ImageCorpus for Records {
         self.size
     }
 
-    fn read(&self, i: usize) -> Result<Picture> {
+    fn read(&self, i: usize) -> Result<Image> {
         let ((part, at), (height, width), channels) = (self.find(i), self.size, self.channels);
         let area = height * width;
         let record = part.before + (area * channels) as u64;
         let raw =
             part.bytes.range(&part.path, part.header + at as u64 * record + part.before, (area * channels) as u64)?;
         if channels == 1 && self.layout == Layout::Rows {
-            return Ok(Picture::new(height, width, 1, raw));
+            return Ok(Image::new(height, width, 1, raw));
         }
         let mut pixels = vec![0; raw.len()];
         for (c, plane) in raw.chunks_exact(area).enumerate() {
@@ -201,7 +201,7 @@ impl ImageCorpus for Records {
                 }
             }
         }
-        Ok(Picture::new(height, width, channels, pixels))
+        Ok(Image::new(height, width, channels, pixels))
     }
 }
 
@@ -211,13 +211,13 @@ pub(super) fn in_range(kind: &str, label: u8, first: usize, n: usize) -> std::re
     fits.ok_or_else(|| format!("{kind} {label} is outside {first} to {}", first + n - 1))
 }
 
-/// Adds the labels of the part `name`, which lie in `path`, to the listing, and gives back the pictures that have one: all, or
+/// Adds the labels of the part `name`, which lie in `path`, to the listing, and gives back the images that have one: all, or
 /// an error. With `skip_bad` those without are noted; they keep their numbers, but are in no split.
 pub(super) fn add_labels(
     name: &str,
     path: &Path,
     labels: impl Iterator<Item = std::result::Result<usize, String>>,
-    options: &CorpusOptions,
+    options: &DatasetOptions,
     listing: &mut Listing,
 ) -> Result<Vec<usize>> {
     let start = listing.labels.len();
@@ -235,7 +235,7 @@ pub(super) fn add_labels(
         }
     }
     let Some((at, what)) = bad.first() else { return Ok(good) };
-    let e = again(path, format_args!("picture {at}: {what}"));
+    let e = again(path, format_args!("image {at}: {what}"));
     if good.is_empty() {
         // Leaving all of them out is no remedy.
         return Err(e);
@@ -244,11 +244,11 @@ pub(super) fn add_labels(
         return Err(or_skip(e, bad.len() - 1));
     }
     let bad: Vec<String> = bad.iter().map(|(at, what)| format!("{name}/{at} ({what})")).collect();
-    listing.notes.push(left_out(&bad, "pictures are bad"));
+    listing.notes.push(left_out(&bad, "images are bad"));
     Ok(good)
 }
 
-/// A note on parts that have another number of pictures than what was published: nothing else tells that a file was cut between
+/// A note on parts that have another number of images than what was published: nothing else tells that a file was cut between
 /// two records.
 pub(super) fn note_sizes<'a>(parts: impl Iterator<Item = (&'a Part, usize)>, notes: &mut Vec<String>) {
     let others: Vec<String> = parts
@@ -257,6 +257,6 @@ pub(super) fn note_sizes<'a>(parts: impl Iterator<Item = (&'a Part, usize)>, not
         .collect();
     if !others.is_empty() {
         let others = others.join(", ");
-        notes.push(format!("not as many pictures as published, so a part of the corpus, or cut short: {others}"));
+        notes.push(format!("not as many images as published, so a part of the dataset, or cut short: {others}"));
     }
 }

@@ -1,4 +1,4 @@
-//! STL-10 (Coates, Lee, Ng 2011), the binary form: pictures of 3 × 96 × 96 bytes, each channel column after column; labels
+//! STL-10 (Coates, Lee, Ng 2011), the binary form: images of 3 × 96 × 96 bytes, each channel column after column; labels
 //! 1 to 10.
 
 use std::fs;
@@ -7,19 +7,19 @@ use std::path::Path;
 use gim_core::{Error, Result};
 
 use super::records::{Bytes, Layout, Part, Records, add_labels, in_range, note_sizes};
-use crate::dataset::image_dataset::{CorpusOptions, Listing, again, class_names};
+use crate::dataset::image_dataset::{DatasetOptions, Listing, again, class_names};
 
 const SIDE: usize = 96;
 const RECORD: u64 = 3 * 96 * 96;
 const CLASSES: usize = 10;
-/// Pictures in the published `unlabeled_X.bin`. The other files come in pairs, which must agree.
-const UNLABELLED: usize = 100_000;
+/// Images in the published `unlabeled_X.bin`. The other files come in pairs, which must agree.
+const UNLABELED: usize = 100_000;
 
 pub(super) fn is_at(dir: &Path) -> bool {
     ["train_X.bin", "train_y.bin", "test_X.bin", "test_y.bin", "unlabeled_X.bin"].iter().any(|f| dir.join(f).is_file())
 }
 
-pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
+pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     let mut listing = Listing { root: dir.to_owned(), format: "STL-10", ..Default::default() };
     listing.classes = class_names(&dir.join("class_names.txt"), CLASSES, &mut listing.notes)?;
     let mut parts = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
         let path = dir.join(format!("{name}_y.bin"));
         let bytes = Bytes::open(&path)?;
         if bytes.len() != part.n as u64 {
-            let what = format!("it has {} labels for the {} pictures of {}", bytes.len(), part.n, part.path.display());
+            let what = format!("it has {} labels for the {} images of {}", bytes.len(), part.n, part.path.display());
             return Err(again(&path, what));
         }
         let raw = bytes.range(&path, 0, bytes.len())?;
@@ -45,12 +45,12 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
     if path.exists() {
         let part = Part::open("unlabeled", path, RECORD, 0)?;
         let start = listing.labels.len();
-        listing.unlabelled = (start..start + part.n).collect();
+        listing.unlabeled = (start..start + part.n).collect();
         listing.labels.resize(start + part.n, None);
-        note_sizes([(&part, UNLABELLED)].into_iter(), &mut listing.notes);
+        note_sizes([(&part, UNLABELED)].into_iter(), &mut listing.notes);
         parts.push(part);
     } else {
-        listing.notes.push("there is no unlabeled_X.bin: the training pictures serve without their labels".to_owned());
+        listing.notes.push("there is no unlabeled_X.bin: the training images serve without their labels".to_owned());
     }
     let path = dir.join("fold_indices.txt");
     if path.exists() {
@@ -59,10 +59,10 @@ pub(super) fn open(dir: &Path, options: &CorpusOptions) -> Result<Records> {
         for (line, row) in text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
             let fold = row.split_whitespace().map(|word| word.parse().ok().filter(|&i: &usize| i < n).ok_or(word));
             let mut fold = fold.collect::<std::result::Result<Vec<usize>, _>>().map_err(|word| {
-                let what = format!("line {}: {word:?} is not one of the {n} training pictures", line + 1);
+                let what = format!("line {}: {word:?} is not one of the {n} training images", line + 1);
                 again(&path, what)
             })?;
-            // Training pictures come first, so that these are their numbers in the corpus.
+            // Training images come first, so that these are their numbers in the dataset.
             fold.retain(|&i| listing.labels[i].is_some());
             listing.folds.push(fold);
         }
