@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use clap::{Parser, Subcommand};
 use gim_cli::bench::estimate;
 use gim_cli::bench::{self, ProbeWork};
-use gim_cli::comparison::reproduce::Extent;
+use gim_cli::comparison::reproduce::Scope;
 use gim_cli::comparison::sweep::{SWEEPS, Sweep};
 use gim_cli::comparison::{check, reproduce};
 use gim_cli::experiment::config::{Config, PRESETS};
-use gim_cli::experiment::probe::How;
+use gim_cli::experiment::probe::ProbeSpec;
 use gim_cli::experiment::progress::Mode;
 use gim_cli::experiment::{extract, probe, train};
 use gim_cli::report::draw;
@@ -62,7 +62,7 @@ enum Command {
         any_corpus: bool,
     },
     /// Write the features of all modules, the random encoder and the input itself to an HDF5 file; and some utterances' at earlier
-    /// steps to RUN/moments.h5, for the figure of the latent space.
+    /// steps to RUN/snapshots.h5, for the figure of the latent space.
     Extract {
         /// Folder of a run.
         run: PathBuf,
@@ -197,7 +197,7 @@ impl Comparison {
         sweep.seeds = self.seeds.unwrap_or(sweep.seeds);
         let name = std::path::Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy());
         let out = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&*name));
-        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone(), extent: Extent::Whole })
+        Ok(reproduce::Plan { name: name.into_owned(), sweep, out, set: self.set.clone(), scope: Scope::Whole })
     }
 }
 
@@ -254,13 +254,13 @@ fn execute(args: Args) -> Result<ExitCode> {
                 (None, None) => return Err(Error::config("CONFIG", "is missing", "give a preset or a file")),
             };
             save_on_interrupt()?;
-            let accept = if any_corpus { train::Accept::Any } else { train::Accept::Begun };
-            train::train(&config, &folder, resume.is_some(), accept, show)?;
+            let policy = if any_corpus { train::CorpusPolicy::Any } else { train::CorpusPolicy::Begun };
+            train::train(&config, &folder, resume.is_some(), policy, show)?;
             println!("{}", folder.display());
         }
         Command::Extract { run, out, any_corpus } => {
             extract::extract(&run, &out, true, any_corpus, show)?;
-            extract::moments(&run, &out, any_corpus, show)?;
+            extract::snapshots(&run, &out, any_corpus, show)?;
         }
         Command::Probe { source, task, protocol, module, labels, any_corpus, json } => {
             let module = match module.as_str() {
@@ -275,7 +275,7 @@ fn execute(args: Args) -> Result<ExitCode> {
             } else {
                 (source.clone(), source.with_extension("probe.csv"))
             };
-            let rows = probe::probe(&file, &How { task, protocol, module, labels }, show)?;
+            let rows = probe::probe(&file, &ProbeSpec { task, protocol, module, labels }, show)?;
             probe::merge(&csv, &rows)?;
             if json {
                 println!("{}", serde_json::to_string_pretty(&rows).unwrap_or_default());
@@ -288,8 +288,8 @@ fn execute(args: Args) -> Result<ExitCode> {
             draw::draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
         }
         Command::Reproduce { comparison, finished } => {
-            let extent = if finished { Extent::Finished } else { Extent::Whole };
-            let plan = reproduce::Plan { extent, ..comparison.plan()? };
+            let scope = if finished { Scope::Finished } else { Scope::Whole };
+            let plan = reproduce::Plan { scope, ..comparison.plan()? };
             save_on_interrupt()?;
             let outcome = reproduce::reproduce(&plan, show)?;
             print!("{}", reproduce::print(&outcome));
@@ -302,7 +302,7 @@ fn execute(args: Args) -> Result<ExitCode> {
                 .is_none()
                 .then(|| std::env::temp_dir().join(format!("gim-check-{}", std::process::id())));
             let comparison = Comparison { out: comparison.out.clone().or_else(|| scratch.clone()), ..comparison };
-            let plan = reproduce::Plan { extent: Extent::Guarded, ..comparison.plan()? };
+            let plan = reproduce::Plan { scope: Scope::RegressionCheck, ..comparison.plan()? };
             check::ready(&plan, &baseline, update)?;
             save_on_interrupt()?;
             let judged = reproduce::reproduce(&plan, show).and_then(|outcome| {

@@ -206,8 +206,8 @@ impl Sizes {
     }
 
     /// A step that takes more time for less memory; the work of PyTorch is that of the plain step.
-    fn sparing(&self, name: &str, title: &str, domain: &str, scale: f64) -> Item {
-        let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.spare_memory=true"]);
+    fn low_memory(&self, name: &str, title: &str, domain: &str, scale: f64) -> Item {
+        let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.low_memory=true"]);
         self.alone(name, &format!("{title}, batch {}", self.batch(domain)), args, None)
     }
 
@@ -224,8 +224,8 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
         sizes.beside("step/audio-gim", "Sound: GIM step", "audio", paper, &[], &[]),
         sizes.beside("step/audio-cpc", "Sound: CPC step", "audio", paper, &["network.kind=cpc"], &["--modules", "1"]),
         sizes.beside("step/vision-gim", "Pictures: GIM step", "vision", paper, &[], &[]),
-        sizes.sparing("step/audio-gim-sparing", "Sound: GIM step that spares memory", "audio", paper),
-        sizes.sparing("step/vision-gim-sparing", "Pictures: GIM step that spares memory", "vision", paper),
+        sizes.low_memory("step/audio-gim-low-memory", "Sound: GIM step, low memory", "audio", paper),
+        sizes.low_memory("step/vision-gim-low-memory", "Pictures: GIM step, low memory", "vision", paper),
         sizes.beside("features/audio", "Sound: features", "audio", paper, &["--features"], &["--forward"]),
         sizes.beside("features/vision", "Pictures: features", "vision", paper, &["--features"], &["--forward"]),
         sizes.beside("small/audio", "Sound at ¼ width: GIM step", "audio", small, &[], &[]),

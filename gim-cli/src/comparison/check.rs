@@ -1,4 +1,4 @@
-//! The guard on accuracies: a comparison's numbers against a committed baseline.
+//! The regression check of accuracies: a comparison's numbers against a committed baseline.
 
 use std::collections::BTreeMap;
 use std::path::Path;

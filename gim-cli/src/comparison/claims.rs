@@ -151,7 +151,7 @@ pub fn judge(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> 
         }
     }
     for entry in entries {
-        let Some(than) = &entry.than else { continue };
+        let Some(reference) = &entry.ablation_of else { continue };
         let (task, text) = match entry.name.as_str() {
             "audio/no-bptt" => ("phones", "Back-propagation through time in the GRU helps (phones)."),
             "audio/no-gru" => ("phones", "The GRU helps (phones)."),
@@ -160,7 +160,7 @@ pub fn judge(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> 
             _ => continue,
         };
         let (Some(full), Some(without)) =
-            (last_module(rows, than, task, "converged"), last_module(rows, &entry.name, task, "converged"))
+            (last_module(rows, reference, task, "converged"), last_module(rows, &entry.name, task, "converged"))
         else {
             continue;
         };
@@ -235,13 +235,13 @@ mod tests {
         summarise(&entry(run, None), &rows)
     }
 
-    fn entry(run: &str, than: Option<&str>) -> Entry {
+    fn entry(run: &str, ablation_of: Option<&str>) -> Entry {
         Entry {
             name: run.into(),
             preset: "vision-quick".into(),
             title: run.into(),
             paper: None,
-            than: than.map(Into::into),
+            ablation_of: ablation_of.map(Into::into),
             baselines: None,
             tasks: None,
             set: Vec::new(),

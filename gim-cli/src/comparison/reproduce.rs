@@ -14,7 +14,7 @@ use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
 use crate::experiment::domain::DOMAINS;
 use crate::experiment::environment::{Environment, TrainedOn};
-use crate::experiment::probe::{How, Row};
+use crate::experiment::probe::{ProbeSpec, Row};
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::{extract, probe, train};
 use crate::report::draw;
@@ -34,18 +34,18 @@ pub struct Plan {
     /// Changes to every run.
     pub set: Vec<String>,
     /// How much of it is made.
-    pub extent: Extent,
+    pub scope: Scope,
 }
 
 /// How much is made of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub enum Scope {
     /// What is missing, then tables, figures and page.
     Whole,
     /// Tables, figures and page of the runs that are finished; trains and probes nothing.
     Finished,
-    /// What is missing of what a guard looks at: runs and their probes with all labels. No tables, figures or page.
-    Guarded,
+    /// What the regression check lacks: runs and their probes with all labels. No tables, figures or page.
+    RegressionCheck,
 }
 
 /// What came out.
@@ -97,17 +97,18 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         let config = entry.config(&plan.set)?;
         let mut rows: Vec<Row> = Vec::new();
         let mut folders = Vec::new();
-        let wanted = wanted(entry, plan.extent)?;
+        let wanted = wanted(entry, plan.scope)?;
         for seed in plan.seeds(&config) {
             let folder = plan.folder(entry, seed);
-            if plan.extent == Extent::Finished && !is_finished(&wanted, &folder)? {
+            if plan.scope == Scope::Finished && !is_finished(&wanted, &folder)? {
                 continue;
             }
             if show != Show::Quiet {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
             // Figures look at one seed of every method; the features of the others can be computed again.
-            let drawn = plan.extent != Extent::Guarded && entry.than.is_none() && seed == config.train.seed;
+            let drawn =
+                plan.scope != Scope::RegressionCheck && entry.ablation_of.is_none() && seed == config.train.seed;
             let config = Config {
                 train: crate::experiment::config::TrainConfig { seed, ..config.train.clone() },
                 ..config.clone()
@@ -122,7 +123,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             continue;
         }
         summary.extend(summary::summarise(entry, &rows));
-        if entry.than.is_none() && plan.extent != Extent::Guarded {
+        if entry.ablation_of.is_none() && plan.scope != Scope::RegressionCheck {
             let figures = plan.out.join(&entry.name).join("figures");
             let drawn = draw::draw(&folders, &figures)?;
             pictures.extend(and_earlier(drawn, &figures));
@@ -132,7 +133,7 @@ pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     if runs.is_empty() {
         return Err(Error::file(&plan.out, "holds no finished run", "leave out --finished to make them"));
     }
-    if plan.extent == Extent::Guarded {
+    if plan.scope == Scope::RegressionCheck {
         return Ok(Outcome { ablations: summary::ablations(&plan.sweep.run, &summary), summary, files: Vec::new() });
     }
     let mut sweep = plan.sweep.clone();
@@ -241,7 +242,7 @@ pub struct Method {
 }
 
 fn methods(plan: &Plan) -> Result<Vec<Method>> {
-    let methods = plan.sweep.run.iter().filter(|e| e.than.is_none());
+    let methods = plan.sweep.run.iter().filter(|e| e.ablation_of.is_none());
     methods
         .map(|e| {
             let config = e.config(&plan.set)?;
@@ -253,12 +254,12 @@ fn methods(plan: &Plan) -> Result<Vec<Method>> {
 }
 
 /// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
-fn is_finished(wanted: &[How], folder: &Path) -> Result<bool> {
+fn is_finished(wanted: &[ProbeSpec], folder: &Path) -> Result<bool> {
     Ok(folder.join(CURVES).is_file() && made_and_missing(wanted, folder)?.1.is_empty())
 }
 
 /// The rows of the probes that have been made, and those that have not, be it of one module.
-fn made_and_missing(wanted: &[How], folder: &Path) -> Result<(Vec<Row>, Vec<How>)> {
+fn made_and_missing(wanted: &[ProbeSpec], folder: &Path) -> Result<(Vec<Row>, Vec<ProbeSpec>)> {
     let (csv, curves) = (folder.join(PROBES), folder.join(CURVES));
     let made: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
     let learnt: Vec<TrainRow> = if curves.is_file() { table::read_rows(&curves)? } else { Vec::new() };
@@ -274,7 +275,7 @@ fn made_and_missing(wanted: &[How], folder: &Path) -> Result<(Vec<Row>, Vec<How>
 /// Trains one seed of one run and makes the probes that are wanted, as far as that has not been done. Rows of the random encoder
 /// and the input are those of the run in `baselines`, if there is one. It is trained on the corpus `on`, if one is known.
 fn one_run(
-    wanted: &[How],
+    wanted: &[ProbeSpec],
     config: &Config,
     folder: &Path,
     baselines: Option<&Path>,
@@ -296,12 +297,18 @@ fn one_run(
     // Tables and curves may be all that was kept of a run.
     if !missing.is_empty() || !folder.join(CURVES).is_file() {
         if !started || !train::is_complete(folder, config)? {
-            train::train(config, folder, started, on.map_or(train::Accept::Begun, train::Accept::Only), show)?;
+            train::train(
+                config,
+                folder,
+                started,
+                on.map_or(train::CorpusPolicy::Begun, train::CorpusPolicy::Only),
+                show,
+            )?;
         }
         let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join(PROBES)))?;
         extract::features_of(folder, baselines.is_none(), false, show)?;
         if keep_features {
-            extract::moments(folder, &features, false, show)?;
+            extract::snapshots(folder, &features, false, show)?;
         }
         for how in &missing {
             if train::STOP.load(Ordering::Relaxed) {
@@ -321,13 +328,14 @@ fn one_run(
 }
 
 /// All probes of a run.
-fn wanted(entry: &Entry, extent: Extent) -> Result<Vec<How>> {
+fn wanted(entry: &Entry, scope: Scope) -> Result<Vec<ProbeSpec>> {
     // Label efficiency is of methods; ablations are judged with all labels.
-    let few = entry.than.is_none() && extent != Extent::Guarded;
+    let few = entry.ablation_of.is_none() && scope != Scope::RegressionCheck;
     let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };
     let mut all = Vec::new();
     for task in entry.tasks()? {
-        let how = |protocol: &str, labels| How { task: task.clone(), protocol: protocol.into(), module: None, labels };
+        let how =
+            |protocol: &str, labels| ProbeSpec { task: task.clone(), protocol: protocol.into(), module: None, labels };
         all.extend(protocols(&task).iter().map(|p| how(p, 1.0)));
         all.extend(shares.iter().map(|s| how("converged", *s)));
     }
@@ -364,13 +372,13 @@ fn peaks(plan: &Plan) -> Result<Vec<Peak>> {
     let csv = plan.out.join("table_memory.csv");
     if csv.is_file() {
         let rows: Vec<Peak> = table::read_rows(&csv)?;
-        let methods = plan.sweep.run.iter().filter(|e| e.than.is_none());
+        let methods = plan.sweep.run.iter().filter(|e| e.ablation_of.is_none());
         if methods.clone().all(|e| rows.iter().any(|r| r.run == e.name)) {
             return Ok(rows);
         }
     }
     let mut rows = Vec::new();
-    for entry in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
+    for entry in plan.sweep.run.iter().filter(|e| e.ablation_of.is_none()) {
         rows.extend(memory::peaks(entry, &entry.config(&plan.set)?)?);
     }
     Ok(rows)
@@ -447,7 +455,7 @@ pub fn print(outcome: &Outcome) -> String {
             a.module,
             with(a.accuracy, a.accuracy_ci95),
             signed(a.difference, a.difference_ci95),
-            a.than,
+            a.ablation_of,
             a.reference
         );
     }

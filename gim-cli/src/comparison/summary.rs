@@ -213,7 +213,7 @@ pub struct Ablation {
     /// Half-width of its 95 % interval over seeds.
     pub accuracy_ci95: Option<f64>,
     /// Name of the run it is compared with.
-    pub than: String,
+    pub ablation_of: String,
     /// That run's accuracy at its last module.
     pub reference: f64,
     /// Mean difference over the seeds that both have.
@@ -245,12 +245,12 @@ pub fn last_module<'a>(rows: &'a [Summary], run: &str, task: &str, protocol: &st
 pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
     let mut out = Vec::new();
     for e in entries {
-        let Some(than) = &e.than else { continue };
+        let Some(reference) = &e.ablation_of else { continue };
         let own = rows.iter().filter(|s| s.run == e.name);
         let tasks: std::collections::BTreeSet<(&str, &str)> = own.map(|s| (&*s.task, &*s.protocol)).collect();
         for (task, protocol) in tasks {
             let (Some(a), Some(b)) =
-                (last_module(rows, &e.name, task, protocol), last_module(rows, than, task, protocol))
+                (last_module(rows, &e.name, task, protocol), last_module(rows, reference, task, protocol))
             else {
                 continue;
             };
@@ -264,7 +264,7 @@ pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
                 module: a.module,
                 accuracy,
                 accuracy_ci95,
-                than: than.clone(),
+                ablation_of: reference.clone(),
                 reference: b.judged().0,
                 difference,
                 difference_ci95,
@@ -280,13 +280,13 @@ pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, than: Option<&str>) -> Entry {
+    fn entry(name: &str, ablation_of: Option<&str>) -> Entry {
         Entry {
             name: name.into(),
             preset: "audio-quick".into(),
             title: name.into(),
             paper: Some("gim".into()),
-            than: than.map(Into::into),
+            ablation_of: ablation_of.map(Into::into),
             baselines: None,
             tasks: None,
             set: Vec::new(),
@@ -339,7 +339,7 @@ mod tests {
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
-        assert_eq!((found[0].module, found[0].than.as_str()), (2, "a"));
+        assert_eq!((found[0].module, found[0].ablation_of.as_str()), (2, "a"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub struct Entry {
     pub paper: Option<String>,
     /// The run that an ablation is compared with; none for a method.
     #[serde(default)]
-    pub than: Option<String>,
+    pub ablation_of: Option<String>,
     /// An earlier run whose rows of the random encoder and of the input stand beside this one's too, since both start from the
     /// same weights and read the same corpus; its own are made when not given.
     #[serde(default)]
@@ -148,8 +148,8 @@ impl Sweep {
             }
         }
         for (i, e) in self.run.iter().enumerate() {
-            if let Some(than) = e.than.as_ref().filter(|t| !names.contains(t)) {
-                return wrong(format!("compares `{}` with `{than}`, which it does not list", e.name));
+            if let Some(reference) = e.ablation_of.as_ref().filter(|t| !names.contains(t)) {
+                return wrong(format!("compares `{}` with `{reference}`, which it does not list", e.name));
             }
             if let Some(of) = &e.baselines {
                 let Some(run) = self.run[..i].iter().find(|r| &r.name == of) else {
@@ -178,7 +178,8 @@ impl Sweep {
             self.run.iter().map(|e| e.name.clone()).filter(|n| n.starts_with(prefix)).collect();
         loop {
             let named = self.run.iter().filter(|e| wanted.contains(&e.name));
-            let more: Vec<String> = named.flat_map(|e| [e.than.clone(), e.baselines.clone()]).flatten().collect();
+            let more: Vec<String> =
+                named.flat_map(|e| [e.ablation_of.clone(), e.baselines.clone()]).flatten().collect();
             let before = wanted.len();
             wanted.extend(more);
             if wanted.len() == before {
@@ -198,7 +199,7 @@ mod tests {
     fn comparisons_that_come_along_make_sense() {
         for (name, _) in SWEEPS {
             let sweep = Sweep::load(name).unwrap();
-            assert!(sweep.run.iter().any(|e| e.than.is_some()), "{name} has an ablation");
+            assert!(sweep.run.iter().any(|e| e.ablation_of.is_some()), "{name} has an ablation");
             for e in &sweep.run {
                 assert!(e.preset.ends_with(&format!("-{name}")), "{}: {}", e.name, e.preset);
             }
@@ -213,7 +214,7 @@ mod tests {
         let run = |name: &str, more: &str| {
             format!("[[run]]\nname = \"{name}\"\ntitle = \"T\"\npreset = \"audio-quick\"\n{more}\n")
         };
-        let runs = [run("c", ""), run("b", "baselines = \"c\""), run("a", "than = \"b\""), run("d", "")];
+        let runs = [run("c", ""), run("b", "baselines = \"c\""), run("a", "ablation_of = \"b\""), run("d", "")];
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("seeds = 1\n{}", runs.concat())).unwrap();
         let part = Sweep::load(&file.path().to_string_lossy()).unwrap().only("a");
@@ -231,7 +232,7 @@ mod tests {
         assert!(load(format!("seeds = 1\n{run}")).is_ok());
         for (text, says) in [
             (format!("seeds = 1\n{run}{run}"), "twice"),
-            (format!("seeds = 1\n{run}than = \"b\"\n"), "`b`"),
+            (format!("seeds = 1\n{run}ablation_of = \"b\"\n"), "`b`"),
             (format!("seeds = 1\n{run}tasks = [\"classes\"]\n"), "phones, speakers"),
             (
                 format!("seeds = 1\n{run}tasks = [\"phones\"]\n{}baselines = \"a\"\n", run.replace("\"a\"", "\"b\"")),

@@ -39,11 +39,11 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Shares of all steps after which weights are kept for good, for figures of what training does; each is rounded to a row of
     /// train.csv.
-    pub moments: Vec<f64>,
+    pub snapshots: Vec<f64>,
     /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time):
     /// little more is held than is in use, and outputs are computed once more instead of kept. Results may differ in their
     /// last bits.
-    pub spare_memory: bool,
+    pub low_memory: bool,
 }
 
 impl TrainConfig {
@@ -54,7 +54,7 @@ impl TrainConfig {
 
     /// An empty pool for a stack and its batches.
     pub fn pool(&self) -> Pool<f32> {
-        if self.spare_memory {
+        if self.low_memory {
             give_large_buffers_back();
             Pool::sparing()
         } else {
@@ -63,9 +63,9 @@ impl TrainConfig {
     }
 
     /// Steps after which weights are kept for good, of `total` steps.
-    pub fn moments(&self, total: u64) -> Vec<u64> {
+    pub fn snapshots(&self, total: u64) -> Vec<u64> {
         let row = |share: &f64| (share * total as f64 / self.log_every as f64).round().max(1.0) as u64 * self.log_every;
-        let mut steps: Vec<u64> = self.moments.iter().map(row).filter(|step| *step < total).collect();
+        let mut steps: Vec<u64> = self.snapshots.iter().map(row).filter(|step| *step < total).collect();
         steps.sort_unstable();
         steps.dedup();
         steps
@@ -90,8 +90,8 @@ impl Default for TrainConfig {
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,
-            moments: vec![0.03, 0.2],
-            spare_memory: false,
+            snapshots: vec![0.03, 0.2],
+            low_memory: false,
         }
     }
 }
@@ -201,9 +201,9 @@ impl Config {
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "give either"));
         }
-        if let Some(share) = t.moments.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
+        if let Some(share) = t.snapshots.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
             let what = format!("{share} is no share of the steps");
-            return Err(Error::config("train.moments", what, "use numbers between 0 and 1, or none: []"));
+            return Err(Error::config("train.snapshots", what, "use numbers between 0 and 1, or none: []"));
         }
         if !["simultaneous", "iterative"].contains(&t.schedule.as_str()) {
             let what = format!("`{}` is not known", t.schedule);
@@ -272,12 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_rows_of_the_log_before_the_end() {
-        let train = TrainConfig { moments: vec![0.2, 0.001, 0.21, 0.99], log_every: 10, ..TrainConfig::default() };
-        assert_eq!(train.moments(1000), [10, 200, 210, 990]);
-        assert_eq!(train.moments(100), [10, 20]);
-        assert_eq!(train.moments(5), [0; 0]);
-        assert!(Config::load("audio-quick", &["train.moments=[1.5]".into()]).is_err());
+    fn snapshots_are_rows_of_the_log_before_the_end() {
+        let train = TrainConfig { snapshots: vec![0.2, 0.001, 0.21, 0.99], log_every: 10, ..TrainConfig::default() };
+        assert_eq!(train.snapshots(1000), [10, 200, 210, 990]);
+        assert_eq!(train.snapshots(100), [10, 20]);
+        assert_eq!(train.snapshots(5), [0; 0]);
+        assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());
     }
 
     #[test]

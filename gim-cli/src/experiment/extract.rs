@@ -9,12 +9,12 @@ use ndarray::{Array2, ArrayView2, Axis};
 use crate::experiment::config::Config;
 use crate::experiment::domain::Extractor;
 use crate::experiment::environment::{Environment, TrainedOn};
-use crate::experiment::latent::Chosen;
+use crate::experiment::latent::LatentSample;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::train;
 
-/// Features of a run's moments, beside those of its end.
-pub const MOMENTS: &str = "moments.h5";
+/// Features of a run's snapshots, beside those of its end.
+pub const SNAPSHOTS: &str = "snapshots.h5";
 
 /// The feature file of a run, written anew when the run has been trained since, or when it lacks the baselines that are wanted.
 ///
@@ -111,20 +111,20 @@ fn same_corpus(run_folder: &Path, extractor: &dyn Extractor, any_corpus: bool) -
     }
 }
 
-/// Writes `moments.h5` into the run's folder: means over time of the utterances that the latent-space figure shows of `features`, as the
-/// run's modules had them before the first step and at each of its moments: groups `moment_STEP_module_k`. Nothing for pictures.
+/// Writes `snapshots.h5` into the run's folder: means over time of the utterances that the latent-space figure shows of `features`, as the
+/// run's modules had them before the first step and at each of its snapshots: groups `snapshot_STEP_module_k`. Nothing for pictures.
 ///
 /// # Errors
 /// When the run, the features or the corpus cannot be read, or the file cannot be written.
-pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show) -> Result<()> {
+pub fn snapshots(run_folder: &Path, features: &Path, any_corpus: bool, show: Show) -> Result<()> {
     let config = Config::of_run(run_folder)?;
     if !config.domain.has_speakers() {
         return Ok(());
     }
     let end = FeatureFile::open(features)?;
-    let chosen = Chosen::of(&end)?;
+    let chosen = LatentSample::of(&end)?;
     let pool = Pool::new();
-    let mut stacks = train::moments(run_folder, &pool)?;
+    let mut stacks = train::snapshots(run_folder, &pool)?;
     let mut extractor = config.domain.experiment().extractor()?;
     same_corpus(run_folder, &*extractor, any_corpus)?;
     let per_item = |label: &gim_eval::LabelSpec| label.per == Per::Item;
@@ -139,7 +139,7 @@ pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show)
             let Some(item) = extractor.extract(&[number], stack, None, &pool)?.pop().flatten() else { continue };
             for (i, frames) in item.groups.iter().enumerate() {
                 let mean = frames.mean_axis(Axis(0)).unwrap_or_default().insert_axis(Axis(0));
-                specs.push(spec(format!("moment_{step:08}_module_{}", i + 1), &mean));
+                specs.push(spec(format!("snapshot_{step:08}_module_{}", i + 1), &mean));
                 groups.push(mean);
             }
             labelled = Some((item.id, item.labels));
@@ -149,7 +149,7 @@ pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show)
             Some(w) => w,
             none => {
                 let layout = Layout { groups: specs, labels: labels.clone(), deflate: None };
-                let out = run_folder.join(MOMENTS);
+                let out = run_folder.join(SNAPSHOTS);
                 none.insert(FeatureWriter::create(&out, layout, &provenance(&config, &*extractor))?)
             }
         };
@@ -162,7 +162,7 @@ pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show)
     if let Some(writer) = writer {
         let written = writer.n_items();
         writer.finish()?;
-        progress.finish(&format!("{written} utterances at {} earlier steps in {MOMENTS}", stacks.len()));
+        progress.finish(&format!("{written} utterances at {} earlier steps in {SNAPSHOTS}", stacks.len()));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The latent space of a run: which utterances are shown, and their features at the end and at the moments before it.
+//! The latent space of a run: which utterances are shown, and their features at the end and at the snapshots before it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,14 +14,14 @@ const SPEAKERS: usize = 10;
 const UTTERANCES: usize = 100;
 
 /// The utterances that are shown: of the speakers with most of them.
-pub(crate) struct Chosen {
+pub(crate) struct LatentSample {
     /// Items of the feature file, and their speakers by rank.
     items: Vec<(usize, usize)>,
     ids: BTreeSet<String>,
     speakers: usize,
 }
 
-impl Chosen {
+impl LatentSample {
     /// Of a feature file.
     ///
     /// # Errors
@@ -53,30 +53,30 @@ impl Chosen {
     }
 }
 
-/// Step and module of a group of the moments' file, and its name.
-fn moment(group: &str) -> Option<(u64, usize, &str)> {
-    let (step, module) = group.strip_prefix("moment_")?.split_once("_module_")?;
+/// Step and module of a group of the snapshots' file, and its name.
+fn snapshot(group: &str) -> Option<(u64, usize, &str)> {
+    let (step, module) = group.strip_prefix("snapshot_")?.split_once("_module_")?;
     Some((step.parse().ok()?, module.parse().ok()?, group))
 }
 
-/// t-SNE of the utterances (means over time), a panel for each module; a row of panels for each moment, when the file of them
+/// t-SNE of the utterances (means over time), a panel for each module; a row of panels for each snapshot, when the file of them
 /// belongs to the features.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(crate) fn space(end: &FeatureFile, moments: &Path, subtitle: String) -> Result<Figure> {
-    let chosen = Chosen::of(end)?;
+pub(crate) fn space(end: &FeatureFile, snapshots: &Path, subtitle: String) -> Result<Figure> {
+    let chosen = LatentSample::of(end)?;
     let rows: Vec<usize> = chosen.items.iter().map(|i| i.0).collect();
     let modules: Vec<String> = end.groups().filter(|g| g.starts_with("module_")).map(str::to_owned).collect();
     let shown = || rows.iter().map(|i| &end.items()[*i]);
-    let earlier = match moments.is_file() {
-        true => Some(FeatureFile::open(moments)?)
+    let earlier = match snapshots.is_file() {
+        true => Some(FeatureFile::open(snapshots)?)
             .filter(|m| m.items().iter().eq(shown()) && m.provenance().configuration == end.provenance().configuration),
         false => None,
     };
     let mut panels = Vec::new();
     if let Some(file) = &earlier {
-        let mut groups: Vec<(u64, usize, &str)> = file.groups().filter_map(moment).collect();
+        let mut groups: Vec<(u64, usize, &str)> = file.groups().filter_map(snapshot).collect();
         groups.sort_unstable();
         for (step, module, group) in groups {
             panels.push(LatentPanel {

@@ -36,7 +36,7 @@ enum Protocol {
 
 /// What to probe and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct How {
+pub struct ProbeSpec {
     /// `phones`, `speakers` or `classes`.
     pub task: String,
     /// `converged`, `paper` or `knn`.
@@ -47,7 +47,7 @@ pub struct How {
     pub labels: f64,
 }
 
-impl How {
+impl ProbeSpec {
     /// Whether a row came of this.
     pub(crate) fn made(&self, row: &Row) -> bool {
         row.task == self.task && row.protocol == self.protocol && row.labels == self.labels
@@ -58,7 +58,7 @@ impl How {
 ///
 /// # Errors
 /// When the file has no such labels, or cannot be read.
-pub fn probe(file: &Path, how: &How, show: Show) -> Result<Vec<Row>> {
+pub fn probe(file: &Path, how: &ProbeSpec, show: Show) -> Result<Vec<Row>> {
     let (task, protocol, module, labels) = (how.task.as_str(), how.protocol.as_str(), how.module, how.labels);
     let features = FeatureFile::open(file)?;
     let (label, silence, paper) = match task {

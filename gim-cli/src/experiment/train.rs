@@ -20,7 +20,7 @@ use crate::experiment::progress::{Mode as Show, Progress};
 use gim_core::files::{create_folder, write_atomic};
 use gim_eval::TrainRow;
 
-/// Checkpoints kept besides the moments: the newest, and the one before in case the newest is damaged on disk.
+/// Checkpoints kept besides the snapshots: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
 
 /// What the user should know about the data, and characters of a note that are printed.
@@ -46,8 +46,8 @@ pub fn newest_checkpoint(run: &Path) -> Option<PathBuf> {
     checkpoints(run).pop().map(|c| c.1)
 }
 
-/// Writes a checkpoint and removes those that are neither new nor one of the `moments`.
-fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str, moments: &[u64]) -> Result<()> {
+/// Writes a checkpoint and removes those that are neither new nor one of the `snapshots`.
+fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str, snapshots: &[u64]) -> Result<()> {
     let folder = run.join("checkpoints");
     let partial = folder.join("partial.tmp");
     if partial.exists() {
@@ -73,7 +73,7 @@ fn save(run: &Path, stack: &mut Stack<f32>, step: u64, fingerprint: &str, moment
     }
     std::fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", &e))?;
     let all = checkpoints(run);
-    for (_, old) in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !moments.contains(&c.0)) {
+    for (_, old) in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !snapshots.contains(&c.0)) {
         std::fs::remove_dir_all(old).map_err(|e| Error::io(old, "remove an old checkpoint", &e))?;
     }
     Ok(())
@@ -98,7 +98,7 @@ pub fn is_complete(run: &Path, config: &Config) -> Result<bool> {
     let Some((step, _)) = checkpoints(run).pop() else { return Ok(false) };
     let t = &config.train;
     let experiment = config.domain.experiment();
-    let each = t.steps_each(|| Ok(experiment.feed(t, step)?.epoch_len()))?;
+    let each = t.steps_each(|| Ok(experiment.batch_source(t, step)?.epoch_len()))?;
     // Only turns need to be counted by module, and a stack is not built in no time.
     let turns = if t.iterative() {
         experiment.build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
@@ -122,17 +122,17 @@ pub fn open(run: &Path, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     Ok((config, stack, step))
 }
 
-/// The moments that a trained run has kept: steps and stacks, from before the first step on, without the end.
+/// The snapshots that a trained run has kept: steps and stacks, from before the first step on, without the end.
 ///
 /// # Errors
 /// When a checkpoint is damaged.
-pub fn moments(run: &Path, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
+pub fn snapshots(run: &Path, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
     let config = Config::of_run(run)?;
     let build = || config.domain.experiment().build(&config.optimizer, config.train.seed, pool);
     let mut all = checkpoints(run);
-    let moments = config.train.moments(all.pop().map_or(0, |newest| newest.0));
+    let snapshots = config.train.snapshots(all.pop().map_or(0, |newest| newest.0));
     let mut out = vec![(0, build()?)];
-    for (step, folder) in all.into_iter().filter(|c| moments.contains(&c.0)) {
+    for (step, folder) in all.into_iter().filter(|c| snapshots.contains(&c.0)) {
         let mut stack = build()?;
         load(&folder, &mut stack, &config.fingerprint())?;
         out.push((step, stack));
@@ -142,7 +142,7 @@ pub fn moments(run: &Path, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
 
 /// What a run may be trained on.
 #[derive(Debug, Clone, Copy)]
-pub enum Accept<'a> {
+pub enum CorpusPolicy<'a> {
     /// The corpus it was begun on, or any at its beginning.
     Begun,
     /// This one.
@@ -155,7 +155,7 @@ pub enum Accept<'a> {
 ///
 /// # Errors
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
-pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show: Show) -> Result<u64> {
+pub fn train(config: &Config, run: &Path, resume: bool, policy: CorpusPolicy<'_>, show: Show) -> Result<u64> {
     let started = Instant::now();
     let pool = config.train.pool();
     let seed = config.train.seed;
@@ -170,7 +170,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
         None
     };
     let first = last.as_ref().map_or(0, |l| l.0);
-    let mut feed = experiment.feed(&config.train, first)?;
+    let mut feed = experiment.batch_source(&config.train, first)?;
     let each = config.train.steps_each(|| Ok(feed.epoch_len()))?;
     let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
     let mut stack = experiment.build(&optimizer, seed, &pool)?;
@@ -181,11 +181,11 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
     }
     let (folder, digest) = feed.corpus();
     let corpus = TrainedOn::new(folder, digest);
-    let before = match accept {
-        Accept::Any => None,
+    let before = match policy {
+        CorpusPolicy::Any => None,
         _ if first > 0 => Environment::of_run(run)?.corpus,
-        Accept::Only(corpus) => Some(corpus.clone()),
-        Accept::Begun => None,
+        CorpusPolicy::Only(corpus) => Some(corpus.clone()),
+        CorpusPolicy::Begun => None,
     };
     if let Some(before) = before
         && before.digest != corpus.digest
@@ -203,7 +203,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
         // What the finished run was made with stays on record.
         return Ok(total);
     }
-    let moments = config.train.moments(total);
+    let snapshots = config.train.snapshots(total);
     create_folder(run)?;
     write_atomic(&run.join("config.toml"), config.to_toml().as_bytes())?;
     let mut environment = Environment::capture(seed, rayon::current_num_threads());
@@ -244,7 +244,7 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
             Ok(batch) => batch,
             Err(e) => {
                 // A file that cannot be read says nothing against what has been learnt.
-                save(run, &mut stack, step, &fingerprint, &moments)?;
+                save(run, &mut stack, step, &fingerprint, &snapshots)?;
                 return Err(e);
             }
         };
@@ -268,9 +268,9 @@ pub fn train(config: &Config, run: &Path, resume: bool, accept: Accept<'_>, show
             }
             log.write_all(text.as_bytes()).map_err(|e| Error::io(&csv, "write the log", &e))?;
             let stop = STOP.load(Ordering::Relaxed);
-            let moment = moments.contains(&done);
-            if done.is_multiple_of(config.train.checkpoint_every) || done == total || moment || stop {
-                save(run, &mut stack, done, &fingerprint, &moments)?;
+            let snapshot = snapshots.contains(&done);
+            if done.is_multiple_of(config.train.checkpoint_every) || done == total || snapshot || stop {
+                save(run, &mut stack, done, &fingerprint, &snapshots)?;
             }
             if stop && done < total {
                 return Err(Error::Interrupted {

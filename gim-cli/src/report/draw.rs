@@ -14,7 +14,7 @@ use crate::comparison::sweep::Entry;
 use crate::experiment::config::Config;
 use crate::experiment::domain::{DOMAINS, Domain};
 use crate::experiment::environment::{Environment, corpus_name};
-use crate::experiment::extract::MOMENTS;
+use crate::experiment::extract::SNAPSHOTS;
 use crate::experiment::latent;
 use crate::experiment::probe::name_of;
 use crate::figures::{
@@ -128,7 +128,7 @@ pub fn draw(runs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
         let named = groups.iter().map(|g| (name_of(g), &file, g.as_str())).collect::<Vec<_>>();
         keep(alike(&named, "Similarity of features", &subtitle)?, "similarity")?;
         match &config.domain {
-            Domain::Audio(_) => keep(latent::space(&file, &first.join(MOMENTS), subtitle)?, "latent-space")?,
+            Domain::Audio(_) => keep(latent::space(&file, &first.join(SNAPSHOTS), subtitle)?, "latent-space")?,
             Domain::Vision(vision) => {
                 for (figure, name) in image_figures::draw(first, vision, &features, &subtitle)? {
                     keep(figure, name)?;
@@ -180,7 +180,7 @@ fn alike_methods(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathB
     let mut saved = Vec::new();
     for domain in DOMAINS {
         let mut files = Vec::new();
-        for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
+        for (entry, folders) in runs.iter().filter(|r| r.0.ablation_of.is_none()) {
             let of = entry.config(&[])?.domain.experiment().name() == domain;
             let features = folders.first().map(|f| f.join("features.h5")).filter(|f| of && f.is_file());
             if let Some(features) = features {
@@ -215,7 +215,7 @@ fn alike_methods(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathB
 /// When a table cannot be read, or a figure not written.
 pub fn compare(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>> {
     let mut by_task: BTreeMap<String, Vec<(&Entry, Vec<ProbeRow>)>> = BTreeMap::new();
-    for (entry, folders) in runs.iter().filter(|r| r.0.than.is_none()) {
+    for (entry, folders) in runs.iter().filter(|r| r.0.ablation_of.is_none()) {
         let mut rows: Vec<ProbeRow> = Vec::new();
         for folder in folders {
             rows.extend(table::read_rows::<ProbeRow>(&folder.join("probe.csv"))?);
@@ -293,7 +293,7 @@ fn schedules(runs: &[(Entry, Vec<PathBuf>)], out: &Path) -> Result<Vec<PathBuf>>
     let mut saved = Vec::new();
     for (entry, folders) in runs {
         let config = entry.config(&[])?;
-        let other = runs.iter().find(|r| Some(&r.0.name) == entry.than.as_ref());
+        let other = runs.iter().find(|r| Some(&r.0.name) == entry.ablation_of.as_ref());
         let (Some((full, other)), true) = (other, config.train.iterative()) else { continue };
         // Runs of other lengths would leave half of the axis to one of them.
         let length = |c: &Config| (c.train.steps, c.train.epochs);

@@ -23,7 +23,7 @@ use gim_eval::{LabelSpec, Per, Split};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Extracted, Extractor, Feed, Sections, folder, method};
+use super::{BatchSource, Experiment, Extracted, Extractor, Sections, folder, method};
 use crate::experiment::config::TrainConfig;
 
 /// Where the sound comes from.
@@ -85,7 +85,7 @@ impl AudioConfig {
     }
 }
 
-struct SoundFeed {
+struct AudioBatchSource {
     corpus: Arc<Corpus>,
     loader: CropLoader,
     target: Target,
@@ -93,7 +93,7 @@ struct SoundFeed {
     crop: usize,
 }
 
-impl SoundFeed {
+impl AudioBatchSource {
     /// Labels of the crops of the batch at hand.
     fn labels(&self) -> Arc<[i32]> {
         let crops = self.loader.crops().iter();
@@ -105,7 +105,7 @@ impl SoundFeed {
     }
 }
 
-impl Feed for SoundFeed {
+impl BatchSource for AudioBatchSource {
     fn notes(&self) -> Vec<String> {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
     }
@@ -160,7 +160,7 @@ impl Experiment for AudioConfig {
         self.network.build(&self.loss, supervision, optimizer, seed, pool)
     }
 
-    fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
+    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
         let (corpus, standardize) = self.open()?;
         let short = if self.data.short == Short::Pad { ShortPolicy::Pad } else { ShortPolicy::Skip };
         let crops = CropConfig {
@@ -172,7 +172,7 @@ impl Experiment for AudioConfig {
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
-        Ok(Box::new(SoundFeed { corpus, loader, target: self.loss.target, crop: self.data.crop }))
+        Ok(Box::new(AudioBatchSource { corpus, loader, target: self.loss.target, crop: self.data.crop }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {

@@ -22,7 +22,7 @@ pub use vision::{View, VisionConfig, VisionData};
 use crate::experiment::config::TrainConfig;
 
 /// Training batches.
-pub trait Feed {
+pub trait BatchSource {
     /// What the user should know about the data.
     fn notes(&self) -> Vec<String>;
 
@@ -118,7 +118,7 @@ pub trait Experiment {
     ///
     /// # Errors
     /// When the corpus cannot be used.
-    fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>>;
+    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>>;
 
     /// Opens the corpus for features.
     ///

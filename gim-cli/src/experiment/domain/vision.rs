@@ -21,7 +21,7 @@ use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{Experiment, Extracted, Extractor, Feed, Sections, folder, method};
+use super::{BatchSource, Experiment, Extracted, Extractor, Sections, folder, method};
 use crate::experiment::config::TrainConfig;
 
 /// Where the pictures come from, and how they are looked at; the default is the paper's.
@@ -189,14 +189,14 @@ fn per_patch(a: &Activations<f32>, positions: usize) -> Array2<f32> {
     out
 }
 
-struct PictureFeed {
+struct ImageBatchSource {
     corpus: Arc<dyn ImageCorpus>,
     loader: ImageLoader,
     patches: Patches,
     pictures: Shape,
 }
 
-impl Feed for PictureFeed {
+impl BatchSource for ImageBatchSource {
     fn notes(&self) -> Vec<String> {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
     }
@@ -247,7 +247,7 @@ impl Experiment for VisionConfig {
         self.network.build(self.data.crop, channels, &self.loss, supervision, optimizer, seed, pool)
     }
 
-    fn feed(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
+    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
         let (corpus, standardize) = self.open(true)?;
         let d = &self.data;
         let views = ViewConfig {
@@ -270,7 +270,7 @@ impl Experiment for VisionConfig {
         };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
         let (patches, pictures) = (self.network.patches()?, self.pictures(train.batch));
-        Ok(Box::new(PictureFeed { corpus, loader, patches, pictures }))
+        Ok(Box::new(ImageBatchSource { corpus, loader, patches, pictures }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
