@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use gim_core::activations::Activations;
+use gim_core::activations::{Activations, Layout};
 use gim_core::kernels::on_pool_thread;
 use gim_core::kernels::profile::{self, Kind};
 use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::schedule::step_in_turn;
+use gim_core::stack::Stack;
 use gim_core::{Key, Purpose, Result};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -155,20 +156,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
         peak = Some(rate);
     }
-    let mut modules = Vec::new();
-    for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-        let (forward, rest) = module.multiply_adds(layouts[i].shape);
-        let (params, optimizer) = module.state();
-        let (parameters, copies) = (params.n_params(), 1 + optimizer.moments().len());
-        modules.push(ModuleCost {
-            module: i + 1,
-            parameters,
-            gflop: 2.0 * (forward + if features { 0 } else { rest }) as f64 / 1e9,
-            state_mb: (4 * copies * parameters) as f64 / 1e6,
-            output_mb: layouts[i + 1].len() as f64 * 4.0 / 1e6,
-            seconds: median(&turns[i]),
-        });
-    }
+    let modules = module_costs(&mut stack, &layouts, features, &turns);
     let gflop: f64 = modules.iter().map(|m| m.gflop).sum();
     Ok(Estimate {
         modules,
@@ -185,6 +173,25 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         products,
         chunks,
     })
+}
+
+/// Cost of each module, given the seconds of its turns.
+fn module_costs(stack: &mut Stack<f32>, layouts: &[Layout], features: bool, turns: &[Vec<f64>]) -> Vec<ModuleCost> {
+    let mut modules = Vec::new();
+    for (i, module) in stack.modules_mut().iter_mut().enumerate() {
+        let (forward, rest) = module.multiply_adds(layouts[i].shape);
+        let (params, optimizer) = module.state();
+        let (parameters, copies) = (params.n_params(), 1 + optimizer.moments().len());
+        modules.push(ModuleCost {
+            module: i + 1,
+            parameters,
+            gflop: 2.0 * (forward + if features { 0 } else { rest }) as f64 / 1e9,
+            state_mb: (4 * copies * parameters) as f64 / 1e6,
+            output_mb: layouts[i + 1].len() as f64 * 4.0 / 1e6,
+            seconds: median(&turns[i]),
+        });
+    }
+    modules
 }
 
 /// The middle value, or the mean of the two in the middle.

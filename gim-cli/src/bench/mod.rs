@@ -8,6 +8,7 @@ pub mod chunks;
 pub mod estimate;
 mod plan;
 mod probe;
+mod readings;
 mod readme;
 
 use std::path::{Path, PathBuf};
@@ -17,16 +18,17 @@ use std::time::{Instant, SystemTime};
 use gim_core::kernels::profile;
 use gim_core::{Error, Result};
 use gim_eval::table;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::bench::chunks::{Chunks, THREADS};
-use crate::bench::estimate::{Estimate, median};
+use crate::bench::estimate::median;
+use crate::bench::readings::{Reading, estimate, fits, run, torch};
 use crate::experiment::environment::{Environment, rfc3339};
 use crate::experiment::progress::Mode;
 use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
 use gim_core::files::{create_folder, write_atomic};
 use plan::{Item, Other};
-pub use probe::{Fits, ProbeWork};
+pub use probe::ProbeWork;
 
 /// What to measure, and with what.
 #[derive(Debug, Clone, clap::Args)]
@@ -50,6 +52,9 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 }
+
+/// The table of a benchmark.
+const TABLE: &str = "bench.csv";
 
 /// What one program needed for one piece of work: a line of bench.csv. Times in seconds, memory in MB (10⁶ bytes).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -99,29 +104,6 @@ fn in_one_cell<S: Serializer>(times: &[f64], serializer: S) -> std::result::Resu
     serializer.serialize_str(&times.iter().map(|t| format!("{t:.5}")).collect::<Vec<_>>().join(" "))
 }
 
-/// What a process measured.
-#[derive(Debug, Default)]
-struct Reading {
-    times: Vec<f64>,
-    peak_mb: Option<f64>,
-    held_mb: Option<f64>,
-    gflop: Option<f64>,
-    objective: Option<f64>,
-    chunks: Option<Chunks>,
-    version: Option<String>,
-}
-
-/// A line of JSON as PyTorch's script prints it.
-#[derive(Deserialize)]
-struct TorchStep {
-    torch: String,
-    seconds: f64,
-    /// Shortest and longest.
-    spread: [f64; 2],
-    /// MiB.
-    peak_rss_mb: f64,
-}
-
 /// A benchmark under way.
 struct Bench {
     folder: PathBuf,
@@ -156,7 +138,7 @@ pub fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     }
     let environment = Environment::capture(0, threads);
     let folder = options.out.clone().unwrap_or_else(|| default_folder(&environment));
-    if folder.join("bench.csv").exists() {
+    if folder.join(TABLE).exists() {
         return Err(Error::file(&folder, "holds a benchmark already", "choose another --out, or remove it"));
     }
     create_folder(&folder)?;
@@ -326,7 +308,7 @@ impl Bench {
     fn write(&mut self) -> Result<Vec<PathBuf>> {
         self.hold_against_limit();
         let file = |name: &str| self.folder.join(name);
-        let mut files = vec![file("bench.csv")];
+        let mut files = vec![file(TABLE)];
         table::write_rows(&files[0], &self.rows)?;
         if !self.chunks.is_empty() {
             files.push(file("chunks.csv"));
@@ -400,76 +382,9 @@ fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
     rows
 }
 
-/// Runs a program and gives the last line it printed.
-fn run(command: &mut Command) -> Result<String> {
-    let program = Path::new(command.get_program()).to_owned();
-    let out = command.output().map_err(|e| Error::io(&program, "run the program", &e))?;
-    let last = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(bytes);
-        text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default().trim().to_owned()
-    };
-    if out.status.success() {
-        Ok(last(&out.stdout))
-    } else {
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Err(Error::config(name, format_args!("{}: {}", out.status, last(&out.stderr)), "run its command by hand"))
-    }
-}
-
-fn parse<'a, T: Deserialize<'a>>(said: &'a str) -> Result<T> {
-    serde_json::from_str(said).map_err(|e| {
-        Error::config("bench", format_args!("`{said}` is not the JSON it should be: {e}"), "run its command by hand")
-    })
-}
-
-fn estimate(said: &str) -> Result<Reading> {
-    let e: Estimate = parse(said)?;
-    let state: f64 = e.modules.iter().map(|m| m.state_mb).sum();
-    Ok(Reading {
-        times: e.times,
-        peak_mb: e.peak_mb,
-        held_mb: Some(e.buffers_mb + state),
-        gflop: Some(e.gflop),
-        chunks: e.chunks,
-        ..Reading::default()
-    })
-}
-
-fn fits(said: &str) -> Result<Reading> {
-    let f: Fits = parse(said)?;
-    Ok(Reading {
-        times: f.times,
-        peak_mb: f.peak_mb,
-        objective: Some(f.objective),
-        version: f.version,
-        ..Reading::default()
-    })
-}
-
-fn torch(said: &str) -> Result<Reading> {
-    let t: TorchStep = parse(said)?;
-    Ok(Reading {
-        times: vec![t.spread[0], t.seconds, t.spread[1]],
-        peak_mb: Some(t.peak_rss_mb * 1.048_576),
-        version: Some(t.torch),
-        ..Reading::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn other_programs_are_understood() {
-        let said = r#"{"torch": "2.9", "task": "audio", "seconds": 2.0, "spread": [1.5, 3.0], "peak_rss_mb": 1000, "losses": [1.0]}"#;
-        let reading = torch(said).unwrap();
-        assert_eq!((reading.times, reading.version.as_deref()), (vec![1.5, 2.0, 3.0], Some("2.9")));
-        assert!((reading.peak_mb.unwrap() - 1048.576).abs() < 1e-9);
-        assert!(torch("Segmentation fault").is_err());
-        let said = r#"{"version": "1.9", "times": [0.5], "objective": 0.25, "iterations": 9, "peak_mb": 200.0}"#;
-        assert_eq!(fits(said).unwrap().objective, Some(0.25));
-    }
 
     #[test]
     fn folders_are_named_by_date_and_processor() {
