@@ -17,9 +17,10 @@ use gim_core::loss::{InfoNce, InfoNceConfig};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::{Adam, AdamConfig};
 use gim_core::param::{Param, Params};
+use gim_core::sampler::SamplerKind;
 use gim_core::schedule::step_in_turn;
 use gim_core::stack::Stack;
-use gim_core::{Key, Pool, Purpose, Result, Scalar, sampler};
+use gim_core::{Key, Pool, Purpose, Result, Scalar};
 use gim_vision::dataset::image::Colour;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig};
 use gim_vision::dataset::standardize::Standardize;
@@ -157,7 +158,7 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
             encoder: Sequential::new(vec![Box::new(Itemwise::new(layers))]),
             readout: Some(Box::new(PatchMean { grid })),
             context: None,
-            loss: Box::new(InfoNce::new(loss, sampler::by_name("targets")?, key.with_item(100))?),
+            loss: Box::new(InfoNce::new(loss, SamplerKind::Targets.build(), key.with_item(100))?),
             optimizer: Box::new(Adam::new(AdamConfig { lr: 4e-3, ..AdamConfig::default() })?),
         };
         modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
@@ -172,7 +173,7 @@ pub fn run() -> Result<Vec<[f64; 2]>> {
     let standardize = Standardize::measure(&*corpus, Colour::Grey)?;
     let views = ViewConfig { batch: 8, crop: 28, ..ViewConfig::default() };
     let pictures = Shape { items: views.batch, steps: views.crop, cols: views.crop, channels: 1 };
-    let mut loader = ImageLoader::start(corpus, standardize, &views, Split::Unlabelled, 0)?;
+    let mut loader = ImageLoader::start(corpus, standardize, &views, Split::Unlabeled, 0)?;
 
     // Pictures of 28 × 28 are grids of 6 × 6 patches of 8 × 8.
     let (pool, patches) = (Pool::new(), Patches::new(8, 4)?);

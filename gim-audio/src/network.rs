@@ -5,8 +5,9 @@ use gim_core::layers::Sequential;
 use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
+use gim_core::sampler::SamplerKind;
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Purpose, Result, Scalar, sampler};
+use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::{ConvSpec, PAPER_STACK};
@@ -85,8 +86,8 @@ pub struct LossConfig {
     pub ahead: usize,
     /// Negatives N.
     pub negatives: usize,
-    /// Negative sampler, by name.
-    pub sampler: String,
+    /// Negative sampler.
+    pub sampler: SamplerKind,
     /// Steps of the scored window; 0 scores everything.
     pub window: usize,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
@@ -95,7 +96,14 @@ pub struct LossConfig {
 
 impl Default for LossConfig {
     fn default() -> Self {
-        Self { target: Target::Future, ahead: 12, negatives: 10, sampler: "permuted".into(), window: 128, epsilon: 0.0 }
+        Self {
+            target: Target::Future,
+            ahead: 12,
+            negatives: 10,
+            sampler: SamplerKind::Permuted,
+            window: 128,
+            epsilon: 0.0,
+        }
     }
 }
 
@@ -185,7 +193,7 @@ impl NetworkConfig {
             };
             let key = own.with_item(2000);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
-                None => Box::new(InfoNce::new(config, sampler::by_name(&loss.sampler)?, key)?),
+                None => Box::new(InfoNce::new(config, loss.sampler.build(), key)?),
                 Some(labels) => Box::new(labels.loss(channels, key)?),
             };
             let parts = Parts {

@@ -4,7 +4,7 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_naive};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::Params;
-use gim_core::sampler::{Direction, NAMES, Recorded, Targets, by_name};
+use gim_core::sampler::{Direction, Recorded, SamplerKind, Targets};
 use gim_core::testing::vectors::{farthest, of};
 use gim_core::testing::{check_loss, uniform};
 use gim_core::{Key, Pool, Purpose, Scalar};
@@ -16,7 +16,7 @@ fn step(labels: &[i32]) -> StepInfo<'_> {
 
 #[test]
 fn infonce() {
-    for (i, name) in NAMES.into_iter().enumerate() {
+    for (i, kind) in SamplerKind::ALL.into_iter().enumerate() {
         for (context, skip, epsilon, window) in
             [(None, 0, None, Some(6)), (Some(3), 1, None, None), (None, 0, Some(1e-3), Some(7))]
         {
@@ -33,7 +33,7 @@ fn infonce() {
                 ..InfoNceConfig::default()
             };
             let key = Key::new(i as u64, Purpose::Init);
-            let mut loss = InfoNce::new(config, by_name(name).unwrap(), key).unwrap();
+            let mut loss = InfoNce::new(config, kind.build(), key).unwrap();
             let z = if way.sideways() { (2, 8) } else { (8, 2) };
             let z = Shape { items: 2, steps: z.0, cols: z.1, channels: 4 };
             check_loss(&mut loss, z, context.map(|c| z.with_channels(c)), step(&[]));
@@ -48,7 +48,7 @@ fn small() -> InfoNceConfig {
 #[test]
 fn several_directions() {
     let key = Key::new(2, Purpose::Init);
-    let mut loss = Directions::new(&small(), &Direction::ALL, || by_name("targets"), key).unwrap();
+    let mut loss = Directions::new(&small(), &Direction::ALL, || SamplerKind::Targets.build(), key).unwrap();
     let z = Shape { items: 2, steps: 5, cols: 4, channels: 3 };
     check_loss(&mut loss, z, None, step(&[]));
     check_loss(&mut loss, z, Some(z), step(&[]));
@@ -64,7 +64,7 @@ fn groups_of_distances_use_their_own_weights() {
     let values = uniform(items * steps * few, 22);
     let run = |channels: usize| {
         let config = InfoNceConfig { channels, context: channels, ahead, negatives: 3, window: None, ..small() };
-        let mut loss = InfoNce::<f64>::new(config, by_name("others").unwrap(), Key::new(1, Purpose::Init)).unwrap();
+        let mut loss = InfoNce::<f64>::new(config, SamplerKind::Others.build(), Key::new(1, Purpose::Init)).unwrap();
         loss.visit(&mut |p| {
             p.value.fill(0.0);
             for (row, from) in weights.chunks_exact(few).enumerate() {

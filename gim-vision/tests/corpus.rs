@@ -87,7 +87,7 @@ fn stl10_is_read() {
     assert_eq!((corpus.format(), corpus.len(), corpus.classes().len()), ("STL-10", 21, 10));
     assert_eq!(corpus.split(Split::Train), (0..12).collect::<Vec<_>>());
     assert_eq!(corpus.split(Split::Test), [12, 13, 14, 15, 16]);
-    assert_eq!(corpus.split(Split::Unlabelled), [17, 18, 19, 20]);
+    assert_eq!(corpus.split(Split::Unlabeled), [17, 18, 19, 20]);
     assert_eq!(
         (corpus.label(0), corpus.label(11), corpus.label(12), corpus.label(17)),
         (Some(0), Some(1), Some(9), None)
@@ -111,7 +111,7 @@ fn stl10_is_read() {
     assert_ne!(open(dir.path()).unwrap().digest(), digest);
     std::fs::remove_file(dir.path().join("unlabeled_X.bin")).unwrap();
     let corpus = open(dir.path()).unwrap();
-    assert_eq!(corpus.split(Split::Unlabelled), corpus.split(Split::Train));
+    assert_eq!(corpus.split(Split::Unlabeled), corpus.split(Split::Train));
     assert!(corpus.notes()[0].contains("unlabeled_X.bin"));
     // The archive's own folder is found, too.
     let outer = temp();
@@ -164,7 +164,7 @@ fn labels_out_of_range_are_left_out() {
     assert_eq!(corpus.split(Split::Train), [0, 1, 2, 4, 5, 6, 7, 8, 9, 10, 11]);
     assert_eq!((corpus.split(Split::Test), corpus.len()), (&[14, 15, 16][..], 21));
     assert_eq!((corpus.label(3), corpus.label(4), corpus.label(14)), (None, Some(4), Some(1)));
-    assert_eq!((corpus.id(14), corpus.split(Split::Unlabelled)), ("test/2".to_owned(), &[17, 18, 19, 20][..]));
+    assert_eq!((corpus.id(14), corpus.split(Split::Unlabeled)), ("test/2".to_owned(), &[17, 18, 19, 20][..]));
     assert_eq!(corpus.folds(), [vec![0, 5], vec![1, 2, 11]]);
     check_pixels(&corpus.read(14).unwrap(), 14, 96);
     assert_ne!(corpus.digest(), whole);
@@ -228,7 +228,7 @@ fn cifar_is_read() {
     let corpus = open(dir.path()).unwrap();
     assert_eq!((corpus.format(), corpus.len()), ("CIFAR-10", 18));
     assert_eq!((corpus.classes()[9].as_str(), corpus.label(9), corpus.label(17)), ("y", Some(9), Some(7)));
-    assert_eq!((corpus.split(Split::Unlabelled).len(), corpus.split(Split::Test)), (15, &[15, 16, 17][..]));
+    assert_eq!((corpus.split(Split::Unlabeled).len(), corpus.split(Split::Test)), (15, &[15, 16, 17][..]));
     for i in [0, 4, 17] {
         check_pixels(&corpus.read(i).unwrap(), i, 32);
     }
@@ -403,7 +403,7 @@ fn class_folders_are_read() {
         ("class folders", 8, &["cat", "dog"].map(String::from)[..])
     );
     assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test)), (6, &[6, 7][..]));
-    assert_eq!(corpus.split(Split::Unlabelled), corpus.split(Split::Train));
+    assert_eq!(corpus.split(Split::Unlabeled), corpus.split(Split::Train));
     assert_eq!((corpus.id(1), corpus.size(1), corpus.label(1)), ("train/cat/1.png".to_owned(), (21, 30), Some(0)));
     assert_eq!((corpus.id(7), corpus.label(7)), ("val/dog/x.JPEG".to_owned(), Some(1)));
     assert_eq!(corpus.read(1).unwrap(), scene(21, 30, 3, 0));
@@ -415,10 +415,10 @@ fn class_folders_are_read() {
     write(&dir.path().join("unlabeled/any/where/u.jpg"), jpeg(&scene(9, 9, 3, 5)));
     let more = open(dir.path()).unwrap();
     assert_eq!(
-        more.split(Split::Unlabelled).iter().map(|&i| more.id(i)).collect::<Vec<_>>(),
+        more.split(Split::Unlabeled).iter().map(|&i| more.id(i)).collect::<Vec<_>>(),
         ["unlabeled/any/where/u.jpg"]
     );
-    assert_eq!(more.label(more.split(Split::Unlabelled)[0]), None);
+    assert_eq!(more.label(more.split(Split::Unlabeled)[0]), None);
     assert_ne!(more.digest(), corpus.digest());
 
     // Where it lies does not matter, what is in it does.
@@ -504,7 +504,7 @@ fn links_between_folders() {
     symlink("train", dir.path().join("unlabelled")).unwrap();
     symlink("0.png", dir.path().join("train/cat/same.png")).unwrap();
     let corpus = open(dir.path()).unwrap();
-    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Unlabelled).len()), (8, 8));
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Unlabeled).len()), (8, 8));
     assert!(
         (0..corpus.len()).any(|i| corpus.id(i).starts_with("train/bird/0/1/") && corpus.id(i).ends_with("far.png"))
     );
@@ -681,7 +681,7 @@ fn standardisation() {
         let std = Standardize::measure(&*corpus, colour).unwrap();
         let n = colour.channels();
         let (mut all, mut out) = (vec![Vec::new(); n], Vec::new());
-        for &i in corpus.split(Split::Unlabelled) {
+        for &i in corpus.split(Split::Unlabeled) {
             let pixels = corpus.read(i).unwrap().in_colour(colour).pixels;
             out.resize(pixels.len(), f32::NAN);
             std.apply(&pixels, &mut out);

@@ -221,7 +221,7 @@ fn unlabelled_pictures_have_no_class() {
     }
     let corpus = open(dir.path()).unwrap();
     let config = ViewConfig { batch: 3, ..config() };
-    let mut loader = ImageLoader::start(corpus, std(Colour::Rgb), &config, Split::Unlabelled, 0).unwrap();
+    let mut loader = ImageLoader::start(corpus, std(Colour::Rgb), &config, Split::Unlabeled, 0).unwrap();
     assert_eq!(loader.next_batch().unwrap().labels, [UNKNOWN; 3]);
 }
 

@@ -11,8 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gim_core::data::loader::draw_fifth;
+pub use gim_core::data::split::Split;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::decode;
@@ -24,22 +26,14 @@ use crate::geometry::LABEL_HOP;
 const DEPTH: usize = 16;
 
 /// What to do about a split that names an utterance which is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MissingPolicy {
     /// It is an error.
     #[default]
     Error,
     /// Leave it out, and note how many: for parts of a corpus that come with the lists of the whole.
     Ignore,
-}
-
-/// Which utterances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// To train on.
-    Train,
-    /// To test on.
-    Test,
 }
 
 /// How to open a corpus; the default looks for the files named in the [module](self).
@@ -185,7 +179,7 @@ impl Corpus {
     /// Utterances of a split, ascending.
     pub fn split(&self, split: Split) -> &[usize] {
         match split {
-            Split::Train => &self.train,
+            Split::Train | Split::Unlabeled => &self.train,
             Split::Test => &self.test,
         }
     }

@@ -9,6 +9,7 @@ pub use gim_core::data::loader::LoaderStats;
 use gim_core::data::loader::{Cache, EpochOrder, Loader, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::corpus::{Corpus, Split};
 use crate::dataset::decode;
@@ -18,7 +19,8 @@ use crate::dataset::standardize::Standardize;
 pub const CROP_GRID: usize = 160;
 
 /// What to do with utterances shorter than a crop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ShortPolicy {
     /// Leave them out.
     #[default]

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod claims;
+pub mod comparison_dir;
 pub mod memory;
 pub mod reproduce;
 pub mod summary;

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use gim_eval::Interval;
+use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::sweep::Entry;
-use crate::experiment::probe::{self, Row};
-use gim_eval::Group;
+use crate::experiment::probe;
 
 /// A value of the paper and how far it is to be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,9 +54,9 @@ pub struct Summary {
     /// Module number; 0 for the input itself.
     pub module: usize,
     /// Task.
-    pub task: String,
+    pub task: Task,
     /// Protocol.
-    pub protocol: String,
+    pub protocol: Protocol,
     /// Share of the training labels.
     pub labels: f64,
     /// Seeds.
@@ -104,7 +103,7 @@ impl Summary {
     /// Whether the other is this probe of what nobody trained over again, with the same seeds or some of them: runs share it, or
     /// came to the same.
     pub fn covers_baseline(&self, other: &Self) -> bool {
-        let key = |s: &Self| (s.group, s.module, s.task.clone(), s.protocol.clone(), s.labels.to_bits());
+        let key = |s: &Self| (s.group, s.module, s.task, s.protocol, s.labels.to_bits());
         let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
         self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
     }
@@ -134,27 +133,27 @@ pub fn with(mean: f64, half: Option<f64>) -> String {
 }
 
 /// The rows of one run's probes over all its seeds.
-pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
-    type Key = (String, String, u64, Group, usize);
-    let mut by: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
+pub fn summarise(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
+    type Key = (Task, Protocol, u64, Group, usize);
+    let mut by: BTreeMap<Key, Vec<&ProbeRow>> = BTreeMap::new();
     for r in rows {
-        by.entry((r.task.clone(), r.protocol.clone(), r.labels.to_bits(), r.group, r.module)).or_default().push(r);
+        by.entry((r.task, r.protocol, r.labels.to_bits(), r.group, r.module)).or_default().push(r);
     }
-    let mean = |rows: &[&Row], f: &dyn Fn(&Row) -> Option<f64>| -> Option<Interval> {
+    let mean = |rows: &[&ProbeRow], f: &dyn Fn(&ProbeRow) -> Option<f64>| -> Option<Interval> {
         Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
     };
     let last = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.module).max();
     let paper = paper();
     let mut out = Vec::new();
-    for (key @ (task, protocol, _, group, module), rows) in &by {
+    for ((task, protocol, labels, group, module), rows) in &by {
         let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
         let no_silence = mean(rows, &|r| r.accuracy_no_silence);
         let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
-        let ours =
-            |rows: &[&Row]| Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean);
-        let random = (*group == Group::Trained)
-            .then(|| by.get(&(key.0.clone(), key.1.clone(), key.2, Group::Random, key.4)))
-            .flatten();
+        let ours = |rows: &[&ProbeRow]| {
+            Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean)
+        };
+        let random =
+            (*group == Group::Trained).then(|| by.get(&(*task, *protocol, *labels, Group::Random, *module))).flatten();
         let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
         let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.judged());
         let over_by_seed =
@@ -165,16 +164,16 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             Group::Mfcc => Some("mfcc"),
             _ => None,
         };
-        let reported = method.filter(|_| rows[0].labels == 1.0 && protocol != "knn").and_then(|method| {
-            paper.iter().find(|p| p.method == method && &p.task == task && p.table != "error by module")
+        let reported = method.filter(|_| rows[0].labels == 1.0 && *protocol != Protocol::Knn).and_then(|method| {
+            paper.iter().find(|p| p.method == method && p.task == task.name() && p.table != "error by module")
         });
         out.push(Summary {
             run: entry.name.clone(),
             title: entry.title.clone(),
             group: *group,
             module: *module,
-            task: task.clone(),
-            protocol: protocol.clone(),
+            task: *task,
+            protocol: *protocol,
             labels: rows[0].labels,
             seeds: rows.len(),
             accuracy: accuracy.mean,
@@ -186,7 +185,7 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             paper: reported.map(|p| p.value),
             paper_mark: reported.map(|p| p.mark.clone()),
             by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.judged())).collect(),
-            stopped: rows.iter().filter(|r| r.protocol == "converged" && !r.converged).count(),
+            stopped: rows.iter().filter(|r| r.protocol == Protocol::Converged && !r.converged).count(),
             test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
             train_rows: rows.iter().map(|r| r.train_rows).max().unwrap_or(0),
             over_random_by_seed: over_by_seed,
@@ -203,9 +202,9 @@ pub struct Ablation {
     /// What was changed.
     pub title: String,
     /// Task.
-    pub task: String,
+    pub task: Task,
     /// Protocol.
-    pub protocol: String,
+    pub protocol: Protocol,
     /// Its last module.
     pub module: usize,
     /// Mean accuracy (without silence for phones), %.
@@ -234,7 +233,7 @@ pub fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)> {
 }
 
 /// The trained rows at a run's last module.
-pub fn last_module<'a>(rows: &'a [Summary], run: &str, task: &str, protocol: &str) -> Option<&'a Summary> {
+pub fn last_module<'a>(rows: &'a [Summary], run: &str, task: Task, protocol: Protocol) -> Option<&'a Summary> {
     rows.iter()
         .filter(|s| s.run == run && s.task == task && s.protocol == protocol && s.labels == 1.0)
         .filter(|s| s.group == Group::Trained)
@@ -247,7 +246,7 @@ pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
     for e in entries {
         let Some(reference) = &e.ablation_of else { continue };
         let own = rows.iter().filter(|s| s.run == e.name);
-        let tasks: std::collections::BTreeSet<(&str, &str)> = own.map(|s| (&*s.task, &*s.protocol)).collect();
+        let tasks: std::collections::BTreeSet<(Task, Protocol)> = own.map(|s| (s.task, s.protocol)).collect();
         for (task, protocol) in tasks {
             let (Some(a), Some(b)) =
                 (last_module(rows, &e.name, task, protocol), last_module(rows, reference, task, protocol))
@@ -259,8 +258,8 @@ pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
             out.push(Ablation {
                 run: e.name.clone(),
                 title: e.title.clone(),
-                task: task.to_owned(),
-                protocol: protocol.to_owned(),
+                task,
+                protocol,
                 module: a.module,
                 accuracy,
                 accuracy_ci95,
@@ -293,12 +292,12 @@ mod tests {
         }
     }
 
-    fn row(group: Group, module: usize, seed: u64, accuracy: f64) -> Row {
-        Row {
+    fn row(group: Group, module: usize, seed: u64, accuracy: f64) -> ProbeRow {
+        ProbeRow {
             group,
             module,
-            task: "phones".into(),
-            protocol: "converged".into(),
+            task: Task::Phones,
+            protocol: Protocol::Converged,
             labels: 1.0,
             dims: 4,
             train_rows: 10,
@@ -333,7 +332,7 @@ mod tests {
         assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
         assert_eq!(with_mark(62.5, "M"), "~62.5 (M)");
 
-        let better: Vec<Row> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
+        let better: Vec<ProbeRow> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
         let mut all = of.clone();
         all.extend(summarise(&entry("b", Some("a")), &better));
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
@@ -345,7 +344,7 @@ mod tests {
     #[test]
     fn baselines_of_fewer_seeds_are_covered() {
         let of = |seeds: &[u64], group, accuracy| {
-            let rows: Vec<Row> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
+            let rows: Vec<ProbeRow> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
             summarise(&entry("a", None), &rows).remove(0)
         };
         let random = |seeds: &[u64]| of(seeds, Group::Random, 0.3);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::{Error, Result};
+use gim_eval::Task;
 use serde::Deserialize;
 
 use crate::experiment::config::Config;
@@ -36,7 +37,7 @@ pub struct Entry {
     pub baselines: Option<String>,
     /// Tasks to probe; all of the domain when not given.
     #[serde(default)]
-    pub tasks: Option<Vec<String>>,
+    pub tasks: Option<Vec<Task>>,
     /// Changes to the preset, each `section.key=value`.
     #[serde(default)]
     pub set: Vec<String>,
@@ -81,8 +82,8 @@ impl Entry {
     ///
     /// # Errors
     /// When the configuration is wrong.
-    pub fn tasks(&self) -> Result<Vec<String>> {
-        let all = self.config(&[])?.domain.experiment().tasks().iter().map(|t| (*t).to_owned()).collect();
+    pub fn tasks(&self) -> Result<Vec<Task>> {
+        let all = self.config(&[])?.domain.experiment().tasks().to_vec();
         Ok(self.tasks.clone().unwrap_or(all))
     }
 }
@@ -165,8 +166,12 @@ impl Sweep {
                 }
             }
             let known = e.config(&[])?.domain.experiment().tasks();
-            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
-                return wrong(format!("probes `{}` for `{task}`; its tasks are {}", e.name, known.join(", ")));
+            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(t)) {
+                return wrong(format!(
+                    "probes `{}` for `{task}`; its tasks are {}",
+                    e.name,
+                    known.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ")
+                ));
             }
         }
         Ok(())

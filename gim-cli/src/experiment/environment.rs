@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// What a run was trained on.
@@ -94,16 +93,6 @@ impl Environment {
             started: rfc3339(SystemTime::now()),
             peak_resident_bytes: None,
         }
-    }
-
-    /// That of a run, from its folder.
-    ///
-    /// # Errors
-    /// When there is no such file, or it holds something else.
-    pub fn of_run(run: &Path) -> Result<Self> {
-        let file = run.join("environment.json");
-        let text = fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
-        serde_json::from_slice(&text).map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))
     }
 
     /// Notes the peak memory so far; call it when the run ends.

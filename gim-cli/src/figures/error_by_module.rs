@@ -8,7 +8,7 @@ use super::accuracy_by_module::error_bar;
 use super::axes::{PALETTE, Panel, SHAPES, Sample, Scale, Shape, Sheet};
 use super::canvas::{Ink, Picture};
 use super::{BARS, Figure, mean_and_half_width, nothing_to_draw, select, task_word};
-use gim_eval::{Group, ProbeRow};
+use gim_eval::{Group, ProbeRow, Protocol, Task};
 
 const FIGURE: &str = "error by module";
 
@@ -20,9 +20,9 @@ pub struct ErrorByModule {
     /// Second line, may be empty.
     pub subtitle: String,
     /// Task to show, e.g. `speakers`.
-    pub task: String,
+    pub task: Task,
     /// Protocol to show; needed when the rows hold several.
-    pub protocol: Option<String>,
+    pub protocol: Option<Protocol>,
     /// The methods to overlay.
     pub methods: Vec<ErrorCurve>,
     /// The paper's curves, in grey; may be empty.
@@ -65,7 +65,7 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let mut methods: Vec<Vec<Point>> = Vec::with_capacity(spec.methods.len());
     for method in &spec.methods {
         let own: Vec<ProbeRow> = method.rows.iter().filter(|r| r.group == method.group).cloned().collect();
-        let rows = select(FIGURE, &own, &spec.task, spec.protocol.as_deref())?;
+        let rows = select(FIGURE, &own, spec.task, spec.protocol)?;
         methods.push(points(&rows));
     }
     let paper_errors = || spec.paper.iter().flat_map(|p| &p.errors).filter(|e| e.is_finite() && **e > 0.0);
@@ -106,8 +106,8 @@ pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
         panel: (780.0, 430.0),
         x_title: "Module".into(),
         y_title: match without_silence {
-            true => format!("{} error without silence (%), log scale", task_word(&spec.task)),
-            false => format!("{} error (%), log scale", task_word(&spec.task)),
+            true => format!("{} error without silence (%), log scale", task_word(spec.task)),
+            false => format!("{} error (%), log scale", task_word(spec.task)),
         },
         notes,
         numbers: true,
@@ -217,7 +217,7 @@ mod tests {
         ErrorByModule {
             title: "Speaker error — toy".into(),
             subtitle: "seeds 1, 2".into(),
-            task: "speakers".into(),
+            task: Task::Speakers,
             protocol: None,
             methods,
             paper,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     fn method(label: &str, group: Group, n_modules: usize, seeds: &[u64]) -> ErrorCurve {
-        ErrorCurve { label: label.into(), group, rows: probe_rows("speakers", n_modules, seeds) }
+        ErrorCurve { label: label.into(), group, rows: probe_rows(Task::Speakers, n_modules, seeds) }
     }
 
     #[test]

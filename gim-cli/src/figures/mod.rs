@@ -38,7 +38,7 @@ mod tsne;
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Result};
-use gim_eval::{Group, Interval, ProbeRow};
+use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
 
 use gim_core::files::{create_folder, write_atomic};
 
@@ -143,7 +143,7 @@ pub(crate) fn short(value: f64) -> String {
 }
 
 /// Rows of one task and protocol. Mixed protocols would average numbers that cannot be compared: that is an error.
-fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: &str, protocol: Option<&str>) -> Result<Vec<&'a ProbeRow>> {
+fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: Task, protocol: Option<Protocol>) -> Result<Vec<&'a ProbeRow>> {
     let wanted = |r: &&ProbeRow| r.task == task && protocol.is_none_or(|p| r.protocol == p) && r.group != Group::Other;
     let chosen: Vec<&ProbeRow> = rows.iter().filter(wanted).collect();
     if let Some(other) = chosen.iter().find(|r| r.protocol != chosen[0].protocol) {
@@ -157,9 +157,11 @@ fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: &str, protocol: Option<&
     Ok(chosen)
 }
 
-/// The task's name at the start of a label: `phones` → `Phone`.
-fn task_word(task: &str) -> String {
-    let singular = if task == "classes" { "class" } else { task.strip_suffix('s').unwrap_or(task) };
-    let mut letters = singular.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+/// The task's name at the start of a label.
+fn task_word(task: Task) -> &'static str {
+    match task {
+        Task::Phones => "Phone",
+        Task::Speakers => "Speaker",
+        Task::Classes => "Class",
+    }
 }

@@ -6,7 +6,7 @@ use ndarray::Array2;
 use rand::RngExt;
 
 use super::{Figure, Tile};
-use gim_eval::{Group, ProbeRow, TrainRow};
+use gim_eval::{Group, ProbeRow, Protocol, Task, TrainRow};
 
 /// Checks the PNG's size, the SVG's texts, that texts are readable and apart, and that drawing is deterministic.
 pub(super) fn check_figure(figure: &Figure, expected: &[&str]) {
@@ -49,19 +49,19 @@ pub(super) fn train_rows(n_modules: usize, n_steps: usize, seed: u64) -> Vec<Tra
 }
 
 /// Accuracies that grow with depth, better than random and MFCC.
-pub(super) fn probe_rows(task: &str, n_modules: usize, seeds: &[u64]) -> Vec<ProbeRow> {
+pub(super) fn probe_rows(task: Task, n_modules: usize, seeds: &[u64]) -> Vec<ProbeRow> {
     let mut rows = Vec::new();
     for &seed in seeds {
         let mut rng = Key::new(seed, Purpose::Synthetic).with_item(1).rng();
         let mut row = |group, module, accuracy: f64| {
             let accuracy = accuracy + rng.random_range(-0.015..0.015);
-            let phones = task == "phones";
+            let phones = task == Task::Phones;
             rows.push(ProbeRow {
                 labels: 1.0,
                 group,
                 module,
-                task: task.into(),
-                protocol: "linear".into(),
+                task,
+                protocol: Protocol::Converged,
                 dims: 512,
                 train_rows: 2000,
                 test_rows: 500,
@@ -82,7 +82,7 @@ pub(super) fn probe_rows(task: &str, n_modules: usize, seeds: &[u64]) -> Vec<Pro
         for m in 1..=n_modules {
             let depth = m as f64 / n_modules as f64;
             row(Group::Random, m, 0.3 + 0.02 * depth);
-            let best = if task == "phones" { 0.64 } else { 0.97 };
+            let best = if task == Task::Phones { 0.64 } else { 0.97 };
             row(Group::Trained, m, 0.33 + (best - 0.33) * depth.sqrt());
         }
     }
@@ -178,28 +178,28 @@ fn gallery() {
     broken.rows[40].loss = 40.0;
     save("loss_nan", loss_by_module(&loss(vec![broken, run("iterative", 3, 300, 2)])));
 
-    let accuracy = |task: &str, rows| AccuracyByModule {
+    let accuracy = |task: Task, rows| AccuracyByModule {
         title: format!("Linear probe for {task} by module"),
         subtitle: subtitle.into(),
-        task: task.into(),
+        task,
         protocol: None,
         rows,
     };
-    save("phones_6x3", accuracy_by_module(&accuracy("phones", probe_rows("phones", 6, &[1, 2, 3]))));
-    save("phones_1x1", accuracy_by_module(&accuracy("phones", probe_rows("phones", 1, &[1]))));
-    save("speakers_6x3", accuracy_by_module(&accuracy("speakers", probe_rows("speakers", 6, &[1, 2, 3]))));
-    save("speakers_1x1", accuracy_by_module(&accuracy("speakers", probe_rows("speakers", 1, &[1]))));
+    save("phones_6x3", accuracy_by_module(&accuracy(Task::Phones, probe_rows(Task::Phones, 6, &[1, 2, 3]))));
+    save("phones_1x1", accuracy_by_module(&accuracy(Task::Phones, probe_rows(Task::Phones, 1, &[1]))));
+    save("speakers_6x3", accuracy_by_module(&accuracy(Task::Speakers, probe_rows(Task::Speakers, 6, &[1, 2, 3]))));
+    save("speakers_1x1", accuracy_by_module(&accuracy(Task::Speakers, probe_rows(Task::Speakers, 1, &[1]))));
 
     let curve = |label: &str, group, m, seeds: &[u64]| ErrorCurve {
         label: label.into(),
         group,
-        rows: probe_rows("speakers", m, seeds),
+        rows: probe_rows(Task::Speakers, m, seeds),
     };
     let paper = |label: &str, errors: [f64; 6]| PaperCurve { label: label.into(), errors: errors.to_vec() };
     let error = |methods, paper| ErrorByModule {
         title: "Speaker error by module".into(),
         subtitle: subtitle.into(),
-        task: "speakers".into(),
+        task: Task::Speakers,
         protocol: None,
         methods,
         paper,

@@ -1,5 +1,8 @@
-//! Figures, tables and pages of runs.
+//! Figures, tables and pages, from the files that runs left.
 
+mod compare;
+pub mod comparison;
 pub mod draw;
-pub mod image_figures;
+mod image_figures;
+mod latent;
 pub mod page;

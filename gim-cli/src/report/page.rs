@@ -14,7 +14,7 @@ use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
 use crate::experiment::environment::Environment;
 use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS};
 use crate::figures::caption_of;
-use gim_eval::Group;
+use gim_eval::{Group, Protocol, Task};
 
 /// Bytes above which a figure may be a photograph, and the quality it is then shown in.
 const LARGE_FIGURE: usize = 256 << 10;
@@ -77,11 +77,11 @@ same depth. Paper: its value at its own scale, never ours; ~ and M: recalled and
 /// Tables of the probes of one task, one protocol and one share of labels: methods and modules against each other.
 fn probe_tables(report: &Report<'_>) -> Vec<Table> {
     let methods = report.summary.iter().filter(|s| !report.ablations.iter().any(|a| a.run == s.run));
-    let mut keys: Vec<(String, String, String, u64)> = Vec::new();
+    let mut keys: Vec<(String, Task, Protocol, u64)> = Vec::new();
     let rows: Vec<&Summary> = methods.collect();
     let domain = |s: &Summary| s.run.split('/').next().unwrap_or_default().to_owned();
     for s in &rows {
-        let key = (domain(s), s.task.clone(), s.protocol.clone(), s.labels.to_bits());
+        let key = (domain(s), s.task, s.protocol, s.labels.to_bits());
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -119,10 +119,10 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
                 reported(s.paper, s.paper_mark.as_deref()),
             ]);
         }
-        let how = match protocol.as_str() {
-            "knn" => "20 nearest neighbours".to_owned(),
-            "paper" => "linear probe, the paper's protocol".to_owned(),
-            _ => "linear probe to convergence".to_owned(),
+        let how = match protocol {
+            Protocol::Knn => "20 nearest neighbours",
+            Protocol::Paper => "linear probe, the paper's protocol",
+            Protocol::Converged => "linear probe to convergence",
         };
         let few = if share < 1.0 { format!(", {} % of the labels", 100.0 * share) } else { String::new() };
         // The input and its random twin are fitted on what the method is fitted on.
@@ -137,7 +137,7 @@ fn probe_tables(report: &Report<'_>) -> Vec<Table> {
             ),
             false => format!(" Fitted on {fitted}."),
         };
-        let judged = if task == "phones" { "without silence" } else { "accuracy" };
+        let judged = if task == Task::Phones { "without silence" } else { "accuracy" };
         let (stopped, all) = seen.iter().fold((0, 0), |(s, n), r| (s + r.stopped, n + r.seeds));
         let stopped = match stopped {
             n if n > 0 => format!(

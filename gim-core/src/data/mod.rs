@@ -1,3 +1,4 @@
-//! Batches made beside training, in order.
+//! Batches made beside training, in order; the parts of a dataset.
 
 pub mod loader;
+pub mod split;

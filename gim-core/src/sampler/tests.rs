@@ -30,20 +30,20 @@ fn lane(scene: &Scene, position: usize) -> (usize, usize) {
 proptest! {
     #[test]
     fn all_samplers_name_positions_of_the_batch(scene in scene(), seed: u64) {
-        for name in NAMES {
-            let mut s = by_name(name).unwrap();
-            prop_assert_eq!(s.name(), name);
+        for kind in SamplerKind::ALL {
+            let mut s = kind.build();
+            prop_assert_eq!(s.name(), kind.name());
             s.draw(&scene, &mut Key::new(seed, Purpose::Negatives).rng());
             for k in 1..=scene.ahead {
                 let mut out = vec![u32::MAX; scene.rows(k) * scene.negatives];
                 s.negatives(&scene, k, &mut out);
                 for (row, negatives) in out.chunks(scene.negatives).enumerate() {
                     for n in negatives {
-                        prop_assert!((*n as usize) < scene.positions(), "{name}");
-                        if name == "exact" || name == "others" {
-                            prop_assert_ne!(*n as usize, scene.target(row, k), "{} drew the positive", name);
+                        prop_assert!((*n as usize) < scene.positions(), "{kind}");
+                        if matches!(kind, SamplerKind::Exact | SamplerKind::Others) {
+                            prop_assert_ne!(*n as usize, scene.target(row, k), "{} drew the positive", kind);
                         }
-                        if name == "within-sequence" {
+                        if kind == SamplerKind::WithinSequence {
                             prop_assert_eq!(lane(&scene, *n as usize), lane(&scene, scene.target(row, k)));
                         }
                     }
@@ -124,17 +124,18 @@ fn lone() -> Scene {
 fn a_lone_row_is_drawn_for() {
     let scene = lone();
     assert_eq!((scene.rows(1), scene.rows(2)), (2, 1));
-    for name in NAMES {
-        let mut s = by_name(name).unwrap();
+    for kind in SamplerKind::ALL {
+        let mut s = kind.build();
         s.draw(&scene, &mut Key::new(1, Purpose::Negatives).rng());
         let mut out = vec![u32::MAX; scene.negatives];
         s.negatives(&scene, 2, &mut out);
-        assert!(out.iter().all(|n| (*n as usize) < scene.positions()), "{name}: {out:?}");
+        assert!(out.iter().all(|n| (*n as usize) < scene.positions()), "{kind}: {out:?}");
     }
 }
 
 #[test]
 fn the_names_are_listed() {
-    let text = by_name("none").err().unwrap().to_string();
-    assert!(NAMES.iter().all(|name| text.contains(name)), "{text}");
+    let text = "none".parse::<SamplerKind>().unwrap_err().to_string();
+    assert!(SamplerKind::ALL.iter().all(|kind| text.contains(kind.name())), "{text}");
+    assert!(SamplerKind::ALL.iter().all(|kind| kind.to_string().parse::<SamplerKind>().unwrap() == *kind));
 }

@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use gim_core::data::split::Split;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
@@ -11,17 +12,6 @@ use crate::dataset::image::Picture;
 
 /// What to add on the command line to go on without the bad pictures.
 pub(crate) const SKIP_BAD: &str = "--skip-bad";
-
-/// Which pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// To train on without labels: the part that has none, or without such a part the same as [`Train`](Self::Train).
-    Unlabelled,
-    /// To train on with labels.
-    Train,
-    /// To test on.
-    Test,
-}
 
 /// How to open a corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -105,8 +95,8 @@ pub trait ImageCorpus: Send + Sync + Debug {
     fn split(&self, split: Split) -> &[usize] {
         let listing = self.listing();
         match split {
-            Split::Unlabelled if listing.unlabelled.is_empty() => &listing.train,
-            Split::Unlabelled => &listing.unlabelled,
+            Split::Unlabeled if listing.unlabelled.is_empty() => &listing.train,
+            Split::Unlabeled => &listing.unlabelled,
             Split::Train => &listing.train,
             Split::Test => &listing.test,
         }

@@ -51,7 +51,7 @@ impl Standardize {
     /// # Errors
     /// A picture cannot be read, or all pixels of a channel are equal.
     pub fn measure(corpus: &dyn ImageCorpus, colour: Colour) -> Result<Self> {
-        let all = corpus.split(Split::Unlabelled);
+        let all = corpus.split(Split::Unlabeled);
         let n = all.len().min(SAMPLE);
         let sample: Vec<usize> = (0..n).map(|i| all[i * all.len() / n]).collect();
         let channels = colour.channels();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
+use gim_audio::dataset::corpus::{Corpus, CorpusOptions, MissingPolicy};
 use gim_audio::dataset::loader::{CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
@@ -19,12 +19,12 @@ use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{LabelSpec, Per, Split};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use super::{BatchSource, Experiment, Extracted, Extractor, Sections, folder, method};
-use crate::experiment::config::TrainConfig;
+use super::{BatchSource, DomainName, Experiment, Extracted, Extractor, Sections, folder, method};
+use crate::experiment::train_config::TrainConfig;
 
 /// Where the sound comes from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,36 +35,22 @@ pub struct AudioData {
     /// Samples of a crop.
     pub crop: usize,
     /// Utterances shorter than a crop: `skip` or `pad`.
-    pub short: Short,
+    pub short: ShortPolicy,
     /// Split files that name absent utterances: `error` or `ignore`.
-    pub missing: Missing,
+    pub missing: MissingPolicy,
     /// Decoded sound kept in memory, MB.
     pub cache_mb: usize,
 }
 
-/// What to do with utterances shorter than a crop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Short {
-    /// Leave them out.
-    Skip,
-    /// Pad them with zeros.
-    Pad,
-}
-
-/// What to do with split files that name absent utterances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// Stop.
-    Error,
-    /// Go on without them.
-    Ignore,
-}
-
 impl Default for AudioData {
     fn default() -> Self {
-        Self { path: String::new(), crop: 20_480, short: Short::Skip, missing: Missing::Error, cache_mb: 512 }
+        Self {
+            path: String::new(),
+            crop: 20_480,
+            short: ShortPolicy::Skip,
+            missing: MissingPolicy::Error,
+            cache_mb: 512,
+        }
     }
 }
 
@@ -73,14 +59,13 @@ pub type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 
 impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
-        let missing = if self.data.missing == Missing::Ignore { MissingPolicy::Ignore } else { MissingPolicy::Error };
-        let options = CorpusOptions { missing, ..CorpusOptions::default() };
+        let options = CorpusOptions { missing: self.data.missing, ..CorpusOptions::default() };
         Corpus::open(&self.folder()?, &options)
     }
 
     fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
         let corpus = self.corpus()?;
-        let standardize = Standardize::measure(&corpus, corpus::Split::Train)?;
+        let standardize = Standardize::measure(&corpus, Split::Train)?;
         Ok((Arc::new(corpus), standardize))
     }
 }
@@ -129,16 +114,16 @@ impl BatchSource for AudioBatchSource {
 }
 
 impl Experiment for AudioConfig {
-    fn name(&self) -> &'static str {
-        "audio"
+    fn name(&self) -> DomainName {
+        DomainName::Audio
     }
 
-    fn tasks(&self) -> &'static [&'static str] {
-        &["phones", "speakers"]
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Phones, Task::Speakers]
     }
 
-    fn baseline(&self) -> &'static str {
-        "baseline_mfcc"
+    fn baseline(&self) -> GroupId {
+        GroupId::Mfcc
     }
 
     fn input(&self, batch: usize) -> Result<Shape> {
@@ -162,12 +147,11 @@ impl Experiment for AudioConfig {
 
     fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
         let (corpus, standardize) = self.open()?;
-        let short = if self.data.short == Short::Pad { ShortPolicy::Pad } else { ShortPolicy::Skip };
         let crops = CropConfig {
             batch: train.batch,
             len: self.data.crop,
             seed: train.seed,
-            short,
+            short: self.data.short,
             cache_mb: self.data.cache_mb,
             ..CropConfig::default()
         };
@@ -177,8 +161,8 @@ impl Experiment for AudioConfig {
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
         let (corpus, standardize) = self.open()?;
-        let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
-        let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
+        let train = corpus.split(Split::Train).iter().map(|u| (*u, Split::Train));
+        let test = corpus.split(Split::Test).iter().map(|u| (*u, Split::Test));
         let mut items: Vec<(usize, Split)> = train.chain(test).collect();
         items.sort_by_key(|i| i.0);
         let convs = self.network.convs()?;
@@ -281,10 +265,17 @@ impl Extractor for SoundExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        let mut labels =
-            vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: self.corpus.speakers().len().max(2) }];
+        let mut labels = vec![LabelSpec {
+            task: Task::Speakers.label().into(),
+            per: Per::Item,
+            classes: self.corpus.speakers().len().max(2),
+        }];
         if let Some(phones) = self.corpus.labels() {
-            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes: PhoneLabels::n_classes(phones) });
+            labels.push(LabelSpec {
+                task: Task::Phones.label().into(),
+                per: Per::Frame,
+                classes: PhoneLabels::n_classes(phones),
+            });
         }
         labels
     }

@@ -3,7 +3,9 @@
 mod audio;
 mod vision;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
@@ -11,7 +13,7 @@ use gim_core::data::loader::LoaderStats;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{LabelSpec, Split};
+use gim_eval::{GroupId, LabelSpec, Split, Task};
 use ndarray::Array2;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +21,7 @@ use serde::de::DeserializeOwned;
 pub use audio::{AudioConfig, AudioData};
 pub use vision::{View, VisionConfig, VisionData};
 
-use crate::experiment::config::TrainConfig;
+use crate::experiment::train_config::TrainConfig;
 
 /// Training batches.
 pub trait BatchSource {
@@ -94,13 +96,13 @@ pub trait Extractor {
 /// What a domain's configuration can do.
 pub trait Experiment {
     /// Name in configuration and tables.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> DomainName;
 
-    /// Names of the probes' tasks.
-    fn tasks(&self) -> &'static [&'static str];
+    /// Tasks of the probes.
+    fn tasks(&self) -> &'static [Task];
 
     /// Group of feature files that holds the input itself.
-    fn baseline(&self) -> &'static str;
+    fn baseline(&self) -> GroupId;
 
     /// Shape of a batch as the stack takes it.
     ///
@@ -151,8 +153,46 @@ pub trait Experiment {
     fn sections(&self) -> [(&'static str, String); 3];
 }
 
-/// Names of the domains.
-pub const DOMAINS: [&str; 2] = ["audio", "vision"];
+/// The domains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DomainName {
+    /// Speech.
+    Audio,
+    /// Images.
+    Vision,
+}
+
+impl DomainName {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Audio, Self::Vision];
+
+    /// Name in configuration and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Vision => "vision",
+        }
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for DomainName {
+    type Err = Error;
+
+    /// # Errors
+    /// Lists the names when `name` is none of them.
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|d| d.name() == name)
+            .ok_or_else(|| Error::config("domain", format_args!("there is no `{name}`"), "use audio or vision"))
+    }
+}
 
 /// A domain's part of a configuration.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -226,20 +266,16 @@ impl Default for Domain {
 
 impl Domain {
     /// The default configuration of a domain.
-    ///
-    /// # Errors
-    /// When there is no such domain.
-    pub fn named(name: &str) -> Result<Self> {
+    pub fn default_of(name: DomainName) -> Self {
         match name {
-            "audio" => Ok(Self::Audio(AudioConfig::default())),
-            "vision" => Ok(Self::Vision(VisionConfig::default())),
-            _ => Err(Error::config("domain", format_args!("there is no `{name}`"), "use audio or vision")),
+            DomainName::Audio => Self::Audio(AudioConfig::default()),
+            DomainName::Vision => Self::Vision(VisionConfig::default()),
         }
     }
 
     /// Whether items are utterances of known speakers.
     pub fn has_speakers(&self) -> bool {
-        self.experiment().tasks().contains(&"speakers")
+        self.experiment().tasks().contains(&Task::Speakers)
     }
 
     /// Whatever the domain is.

@@ -11,7 +11,7 @@ use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
-use gim_eval::{LabelSpec, Per, Split};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use gim_vision::dataset::image::{Colour, Picture};
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, centre_view, check_sizes, small_view};
 use gim_vision::dataset::standardize::Standardize;
@@ -21,8 +21,8 @@ use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use ndarray::{Array2, ArrayView2, Axis};
 use serde::{Deserialize, Serialize};
 
-use super::{BatchSource, Experiment, Extracted, Extractor, Sections, folder, method};
-use crate::experiment::config::TrainConfig;
+use super::{BatchSource, DomainName, Experiment, Extracted, Extractor, Sections, folder, method};
+use crate::experiment::train_config::TrainConfig;
 
 /// Where the pictures come from, and how they are looked at; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ impl VisionConfig {
     /// With `check`, only once all pictures have been read: a damaged one is found before work is done.
     fn open(&self, check: bool) -> Result<(Arc<dyn ImageCorpus>, Standardize)> {
         let corpus = self.corpus()?;
-        for split in [dataset::Split::Train, dataset::Split::Test] {
+        for split in [Split::Train, Split::Test] {
             check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
         }
         if check {
@@ -220,16 +220,16 @@ impl BatchSource for ImageBatchSource {
 }
 
 impl Experiment for VisionConfig {
-    fn name(&self) -> &'static str {
-        "vision"
+    fn name(&self) -> DomainName {
+        DomainName::Vision
     }
 
-    fn tasks(&self) -> &'static [&'static str] {
-        &["classes"]
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Classes]
     }
 
-    fn baseline(&self) -> &'static str {
-        "baseline_pixels"
+    fn baseline(&self) -> GroupId {
+        GroupId::Pixels
     }
 
     fn input(&self, batch: usize) -> Result<Shape> {
@@ -265,8 +265,8 @@ impl Experiment for VisionConfig {
             ..ViewConfig::default()
         };
         let split = match self.loss.target {
-            Target::Future => dataset::Split::Unlabelled,
-            Target::Classes => dataset::Split::Train,
+            Target::Future => Split::Unlabeled,
+            Target::Classes => Split::Train,
         };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
         let (patches, pictures) = (self.network.patches()?, self.pictures(train.batch));
@@ -276,8 +276,8 @@ impl Experiment for VisionConfig {
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
         let view = self.view()?;
         let part = |split, as_| view.corpus.split(split).iter().map(move |i| (*i, as_)).collect::<Vec<_>>();
-        let mut items = part(dataset::Split::Train, Split::Train);
-        items.extend(part(dataset::Split::Test, Split::Test));
+        let mut items = part(Split::Train, Split::Train);
+        items.extend(part(Split::Test, Split::Test));
         items.sort_by_key(|i| i.0);
         Ok(Box::new(PictureExtractor { view, items }))
     }
@@ -331,7 +331,11 @@ impl Extractor for PictureExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        vec![LabelSpec { task: "class".into(), per: Per::Item, classes: self.view.corpus.classes().len() }]
+        vec![LabelSpec {
+            task: Task::Classes.label().into(),
+            per: Per::Item,
+            classes: self.view.corpus.classes().len(),
+        }]
     }
 
     fn digest(&self) -> &str {

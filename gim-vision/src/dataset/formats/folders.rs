@@ -180,7 +180,7 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         if found.pictures.is_empty() {
             return Err(Error::file(dir, "it holds no JPEG or PNG file", "add pictures, or remove the folder"));
         }
-        let split = Some(Split::Unlabelled);
+        let split = Some(Split::Unlabeled);
         let make = |(id, path)| Entry { id, path, class: None, split, size: (0, 0), bytes: 0 };
         entries.extend(found.pictures.into_iter().map(make));
     }
@@ -197,7 +197,7 @@ pub(super) fn open(root: &Path, options: &CorpusOptions) -> Result<Folders> {
         match entry.split {
             Some(Split::Train) => listing.train.push(i),
             Some(Split::Test) => listing.test.push(i),
-            Some(Split::Unlabelled) => listing.unlabelled.push(i),
+            Some(Split::Unlabeled) => listing.unlabelled.push(i),
             None => {}
         }
     }
