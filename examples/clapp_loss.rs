@@ -12,9 +12,9 @@ use gim_audio::dataset::corpus::{Corpus, CorpusOptions, Split};
 use gim_audio::dataset::loader::{CropConfig, CropLoader};
 use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_core::activations::{Activations, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::kernels::vector::{add_scaled, dot};
-use gim_core::layers::Sequential;
+use gim_core::layers::{Layer, Sequential};
 use gim_core::link::Packet;
 use gim_core::loss::{LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
@@ -92,7 +92,7 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
             let part = (k - 1) * channels * context..k * channels * context;
             let w = Mat::new(&weight[part.clone()], channels, context);
             let c = Mat::new(&contexts, rows, context);
-            gemm(c, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool); // q = W_k c, what is expected
+            matmul(c, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool); // q = W_k c, what is expected
             dq.fill(F::zero());
             let targets = per_item - k * shape.cols;
             let share = 1.0 / (self.prediction_steps * shape.items * targets) as f64;
@@ -117,8 +117,8 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
             }
             // ∂/∂c = dq W and ∂/∂W = dqᵀ c: a loss adds to its parameters' gradients …
             let dq = Mat::new(&dq, rows, channels);
-            gemm(dq, w, MatMut::new(&mut dcontexts, rows, context), Store::Add, pool);
-            gemm(dq.t(), c, MatMut::new(&mut dweight[part], channels, context), Store::Add, pool);
+            matmul(dq, w, MatMut::new(&mut dcontexts, rows, context), Store::Add, pool);
+            matmul(dq.t(), c, MatMut::new(&mut dweight[part], channels, context), Store::Add, pool);
         }
         // … and overwrites those of z and c. Without c, z is both.
         if c.is_none() {
@@ -157,7 +157,7 @@ pub fn train(modes: &[Mode], steps: u64) -> Result<Vec<Vec<f64>>> {
             padding,
         };
         let parts = Parts {
-            encoder: Sequential::new(vec![Box::new(Conv1d::new(conv, key)?)]),
+            encoder: Sequential::new([Box::new(Conv1d::new(conv, key)?) as Box<dyn Layer<f32>>]),
             readout: None,
             context: None,
             loss: Box::new(ClappLoss::new(WIDTH, WIDTH, 5, key.with_item(100))),

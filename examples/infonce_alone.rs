@@ -9,7 +9,7 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, LossReport, StepInfo};
 use gim_core::optim::{Adam, AdamConfig, Optimizer};
 use gim_core::param::Params;
-use gim_core::sampler::by_name;
+use gim_core::sampler::SamplerKind;
 use gim_core::testing::uniform;
 use gim_core::{Key, Pool, Purpose, Result};
 use ndarray::{Array3, Axis, s};
@@ -93,7 +93,7 @@ pub fn run() -> Result<Outcome> {
         window: None,
         ..InfoNceConfig::default()
     };
-    let mut loss = InfoNce::new(config, by_name("others")?, Key::new(0, Purpose::Init))?;
+    let mut loss = InfoNce::new(config, SamplerKind::Others.build(), Key::new(0, Purpose::Init))?;
     let mut optimizer = Adam::new(AdamConfig { lr: 0.05, ..AdamConfig::default() })?;
     let (z, c) = arrays(10);
     let (z_new, c_new) = arrays(20);

@@ -11,15 +11,16 @@ use std::sync::Arc;
 
 use gim_core::activations::Shape;
 use gim_core::kernels::vector::add_scaled;
-use gim_core::layers::{ItemLayer, Itemwise, Pass, Sequential, Work};
+use gim_core::layers::{ItemLayer, Itemwise, LayerInfo, Pass, Sequential, Work};
 use gim_core::link::Packet;
 use gim_core::loss::{InfoNce, InfoNceConfig};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::{Adam, AdamConfig};
 use gim_core::param::{Param, Params};
+use gim_core::sampler::SamplerKind;
 use gim_core::schedule::step_in_turn;
 use gim_core::stack::Stack;
-use gim_core::{Key, Pool, Purpose, Result, Scalar, sampler};
+use gim_core::{Key, Pool, Purpose, Result, Scalar};
 use gim_vision::dataset::image::Color;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig};
 use gim_vision::dataset::standardize::Standardize;
@@ -58,7 +59,7 @@ impl<F: Scalar> Params<F> for GainBlock<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
+impl<F: Scalar> LayerInfo for GainBlock<F> {
     fn describe(&self) -> String {
         format!("block with gains, {} channels", self.gain.value.len())
     }
@@ -67,6 +68,12 @@ impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
         self.second.output(self.first.output(x)?)
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        self.first.multiply_adds(x) + self.second.multiply_adds(x)
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
     /// Outputs of both convolutions: the second convolution's weights need one, the gains the other.
     fn kept(&self, x: Shape, _: bool) -> usize {
         2 * x.steps * x.cols * x.channels
@@ -125,10 +132,6 @@ impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
     fn n_params(&self) -> usize {
         self.gain.value.len() + self.first.n_params() + self.second.n_params()
     }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        self.first.multiply_adds(x) + self.second.multiply_adds(x)
-    }
 }
 
 const WIDTH: usize = 16;
@@ -154,10 +157,10 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
             ..InfoNceConfig::default()
         };
         let parts = Parts {
-            encoder: Sequential::new(vec![Box::new(Itemwise::new(layers))]),
+            encoder: Sequential::new([Itemwise::new(layers)]),
             readout: Some(Box::new(PatchMean { grid })),
             context: None,
-            loss: Box::new(InfoNce::new(loss, sampler::by_name("targets")?, key.with_item(100))?),
+            loss: Box::new(InfoNce::new(loss, SamplerKind::Targets.build(), key.with_item(100))?),
             optimizer: Box::new(Adam::new(AdamConfig { lr: 4e-3, ..AdamConfig::default() })?),
         };
         modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));

@@ -8,7 +8,7 @@ use gim_core::layers::Itemwise;
 use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::module::Mode;
 use gim_core::param::Params;
-use gim_core::sampler::by_name;
+use gim_core::sampler::SamplerKind;
 use gim_core::testing::{check_layer, check_loss};
 use gim_core::{Key, Pool, Purpose};
 use ndarray::Array3;
@@ -96,7 +96,7 @@ fn infonce_alone_gradients_are_those_of_the_arrays() {
         window: None,
         ..InfoNceConfig::default()
     };
-    let mut loss = InfoNce::new(config, by_name("others").unwrap(), KEY).unwrap();
+    let mut loss = InfoNce::new(config, SamplerKind::Others.build(), KEY).unwrap();
     loss.visit(&mut |p| p.attach_grad(&pool));
     let mut run = |arrays: &[Array3<f64>; 2]| {
         let (report, dz, dc) = infonce_alone::value_and_grad(&mut loss, &arrays[0], &arrays[1], 0, &pool).unwrap();

@@ -5,8 +5,9 @@ use gim_core::layers::Sequential;
 use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
+use gim_core::sampler::SamplerKind;
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Purpose, Result, Scalar, sampler};
+use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::{ConvSpec, PAPER_STACK};
@@ -95,10 +96,9 @@ pub struct LossConfig {
     pub prediction_steps: usize,
     /// Number of negatives N for each prediction.
     pub negatives: usize,
-    /// Negative sampler, by name.
-    pub sampler: String,
-    /// Length of the window in which predictions are scored, in steps of the features; 0 scores all
-    /// steps.
+    /// Negative sampler.
+    pub sampler: SamplerKind,
+    /// Steps of the scored window; 0 scores everything.
     pub window: usize,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
     pub epsilon: f64,
@@ -110,7 +110,7 @@ impl Default for LossConfig {
             target: Target::Future,
             prediction_steps: 12,
             negatives: 10,
-            sampler: "permuted".into(),
+            sampler: SamplerKind::Permuted,
             window: 128,
             epsilon: 0.0,
         }
@@ -210,7 +210,7 @@ impl NetworkConfig {
             };
             let key = own.with_item(LOSS_ITEM);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
-                None => Box::new(InfoNce::new(config, sampler::by_name(&loss.sampler)?, key)?),
+                None => Box::new(InfoNce::new(config, loss.sampler.build(), key)?),
                 Some(labels) => Box::new(labels.loss(channels, key)?),
             };
             let parts = Parts {

@@ -7,7 +7,7 @@ use gim_core::activations::{Activations, Shape};
 use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{Turn, run_module, step_in_turn};
+use gim_core::schedule::{ModuleStep, run_module, step_in_turn};
 use gim_core::testing::uniform;
 
 const SAMPLES: usize = 5120;
@@ -142,9 +142,9 @@ fn pipelined_modules_learn_the_same_bits() {
                     let mut from = std::mem::replace(&mut source, next);
                     let report = report.clone();
                     scope.spawn(move || {
-                        let turn = Turn { seed: 1, module: i + 1, mode: Mode::Train, output: layouts[i + 1] };
+                        let work = ModuleStep { seed: 1, module: i + 1, mode: Mode::Train, output: layouts[i + 1] };
                         let mut observe = |r| report.send(r).unwrap();
-                        run_module(&mut **module, &mut from, &mut sink, turn, &mut observe).unwrap();
+                        run_module(&mut **module, &mut from, &mut sink, work, &mut observe).unwrap();
                     });
                 }
                 drop(report);
@@ -178,7 +178,7 @@ fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
         let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
         let packet = Packet { x, step, labels: [].into() };
         step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
-        after.push((pool.made(), pool.bytes(), pool.peak_bytes()));
+        after.push((pool.allocated(), pool.bytes(), pool.peak_bytes()));
     }
     after
 }
@@ -189,10 +189,10 @@ fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
 fn a_warm_step_makes_no_buffers() {
     let after = steps_with(Pool::new());
     assert_eq!(after[1], after[4], "{after:?}");
-    let spared = steps_with(Pool::sparing());
-    let (_, held, peak) = spared[4];
-    assert_eq!(spared[1].2, peak, "{spared:?}");
-    assert!(held <= peak + peak / 16 && held < after[4].1, "{spared:?} instead of {after:?}");
+    let low_memory = steps_with(Pool::low_memory());
+    let (_, held, peak) = low_memory[4];
+    assert_eq!(low_memory[1].2, peak, "{low_memory:?}");
+    assert!(held <= peak + peak / 16 && held < after[4].1, "{low_memory:?} instead of {after:?}");
 }
 
 /// Initial weights of encoder and context layers, in order, and of the losses.

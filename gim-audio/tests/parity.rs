@@ -10,13 +10,13 @@ use gim_audio::layers::conv1d::{Conv1d, Conv1dConfig};
 use gim_audio::layers::gru::{Gru, GruConfig};
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::layers::Sequential;
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::link::Packet;
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Parts};
 use gim_core::optim::{Adam, AdamConfig, Optimizer};
 use gim_core::param::{Param, Params};
-use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, Recorded, Scene, WithinSequence};
+use gim_core::sampler::{Direction, Exact, NegativeSampler, Permuted, PredictionGrid, Recorded, WithinSequence};
 use gim_core::schedule::step_in_turn;
 use gim_core::stack::Stack;
 use gim_core::testing::vectors::{Vectors, close, of, tolerance};
@@ -84,26 +84,26 @@ fn conv<F: Scalar>(in_channels: usize, (kernel_size, stride, padding): (usize, u
     Box::new(Conv1d::new(Conv1dConfig { in_channels, out_channels: 8, kernel_size, stride, padding }, key()).unwrap())
 }
 
-fn sampler(case: &Vectors, scene: &Scene) -> Box<dyn NegativeSampler> {
+fn sampler(case: &Vectors, grid: &PredictionGrid) -> Box<dyn NegativeSampler> {
     match case.n("method") {
         0 => {
-            let offsets = (1..=scene.prediction_steps).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
+            let offsets = (1..=grid.prediction_steps).map(|k| case.ints(&format!("draw.offsets.k{k}"))).collect();
             Box::new(Recorded(Exact::from_offsets(offsets)))
         }
-        1 => Box::new(Recorded(Permuted::from_permutations(scene, &case.ints("draw.perms")))),
+        1 => Box::new(Recorded(Permuted::from_permutations(grid, &case.ints("draw.perms")))),
         _ => Box::new(Recorded(WithinSequence::from_permutations(case.ints("draw.perms"), case.n("start_neg")))),
     }
 }
 
 /// The recorded frames of the negatives, which pin the samplers' arithmetic by themselves.
-fn check_rows(case: &Vectors, scene: &Scene, sampler: &dyn NegativeSampler) {
-    for k in [1, scene.prediction_steps] {
+fn check_rows(case: &Vectors, grid: &PredictionGrid, sampler: &dyn NegativeSampler) {
+    for k in [1, grid.prediction_steps] {
         let want = case.ints(&format!("draw.resolved_rows.k{k}"));
         let mut got = vec![0; want.len()];
-        sampler.negatives(scene, k, &mut got);
-        let (n, steps) = (scene.negatives, scene.context_steps(k));
-        for row in 0..scene.rows(k) {
-            let (step, item, _) = scene.place(row);
+        sampler.negatives(grid, k, &mut got);
+        let (n, steps) = (grid.negatives, grid.context_steps(k));
+        for row in 0..grid.rows(k) {
+            let (step, item, _) = grid.place(row);
             assert_eq!(got[row * n..(row + 1) * n], want[(item * steps + step) * n..][..n], "k {k}, row {row}");
         }
     }
@@ -120,7 +120,7 @@ fn module_case<F: Scalar>(name: &str) {
         .collect();
     let (batch, in_channels) = (case.n("B"), case.n("cin"));
     let mut encoder = Sequential::<F>::new(
-        specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { in_channels } else { 8 }, *s)).collect(),
+        specs.iter().enumerate().map(|(i, s)| conv(if i == 0 { in_channels } else { 8 }, *s)).collect::<Vec<_>>(),
     );
     encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
     let recurrent = case.meta()["use_gru"].as_bool().unwrap();
@@ -128,7 +128,7 @@ fn module_case<F: Scalar>(name: &str) {
     if let Some(c) = &mut context {
         c.visit(&mut |p| p.name = format!("context.{}", p.name));
     }
-    let scene = Scene {
+    let grid = PredictionGrid {
         items: batch,
         steps: case.n("L_full"),
         cols: 1,
@@ -139,17 +139,17 @@ fn module_case<F: Scalar>(name: &str) {
         prediction_steps: case.n("K"),
         negatives: case.n("N"),
     };
-    let sampler = sampler(&case, &scene);
-    check_rows(&case, &scene, &*sampler);
+    let sampler = sampler(&case, &grid);
+    check_rows(&case, &grid, &*sampler);
     let config = InfoNceConfig {
         channels: 8,
         context: if recurrent { case.n("H") } else { 8 },
-        prediction_steps: scene.prediction_steps,
-        negatives: scene.negatives,
-        window: Some(scene.window),
+        prediction_steps: grid.prediction_steps,
+        negatives: grid.negatives,
+        window: Some(grid.window),
         ..InfoNceConfig::default()
     };
-    let mut loss = InfoNce::<F>::new(config, sampler, key()).unwrap().with_fixed_start(scene.start);
+    let mut loss = InfoNce::<F>::new(config, sampler, key()).unwrap().with_fixed_start(grid.start);
     set(&case, "param.", &mut encoder);
     set(&case, "param.", &mut loss);
 
@@ -185,7 +185,7 @@ fn module_case<F: Scalar>(name: &str) {
     close("loss", &[report.loss], &case.floats("out.loss"), loss_tolerance);
     close("loss by k", loss.per_prediction_step(), &case.floats("out.loss_per_k"), loss_tolerance);
     let bounds = case.floats("out.accuracy_lo_hi_per_k");
-    let mean = |i: usize| bounds.iter().skip(i).step_by(2).sum::<f64>() / scene.prediction_steps as f64;
+    let mean = |i: usize| bounds.iter().skip(i).step_by(2).sum::<f64>() / grid.prediction_steps as f64;
     assert!(report.accuracy >= mean(0) - 1e-6 && report.accuracy <= mean(1) + 1e-6, "{report:?}");
 
     if let (Some(context), Some(c), Some(dc)) = (&mut context, &c, &mut dc) {
@@ -255,7 +255,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
     let modules = (0..6)
         .map(|i| {
             let window = lengths[i].min(128);
-            let scene = Scene {
+            let grid = PredictionGrid {
                 items: batch,
                 steps: lengths[i],
                 cols: 1,
@@ -266,7 +266,7 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
                 prediction_steps,
                 negatives,
             };
-            let draws = Permuted::from_permutations(&scene, &case.ints(&format!("draw.{i}.perms")));
+            let draws = Permuted::from_permutations(&grid, &case.ints(&format!("draw.{i}.perms")));
             let context = (i == 5).then(|| gru(case.n("H"), true));
             let config = InfoNceConfig {
                 channels: 8,

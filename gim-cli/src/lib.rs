@@ -1,7 +1,24 @@
-//! The parts of the `gim` program that the command line only wires together.
+//! The program `gim`, as a library: commands, and the configuration of a run.
+//!
+//! Imports point down: `commands` → `report` → `comparison` (beside it `bench`) → `figures`,
+//! `experiment` → the domain crates and `gim-eval` → `gim-core`.
+//!
+//! ```
+//! use gim_cli::Config;
+//!
+//! # fn main() -> gim_core::Result<()> {
+//! let config = Config::load("audio-small", &["loss.negatives=20".into()])?;
+//! assert!(config.to_toml().contains("negatives = 20"));
+//! # Ok(())
+//! # }
+//! ```
 
-pub mod bench;
-pub mod comparison;
-pub mod experiment;
-pub mod figures;
-pub mod report;
+mod bench;
+pub mod commands;
+mod comparison;
+mod experiment;
+mod figures;
+mod report;
+
+pub use experiment::config::Config;
+pub use experiment::progress::Mode;

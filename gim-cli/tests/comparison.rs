@@ -1,4 +1,4 @@
-//! Whole comparisons: what is done is not done again, tables and page hold every run, and the guard finds what moved.
+//! Whole comparisons: what is done is not done again, tables and page hold every run, and the regression check finds what moved.
 #![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
 
 mod common;
@@ -28,13 +28,13 @@ fn sweep(root: &Path, steps: usize) {
         run("gim", "paper = \"gim\""),
         run("supervised", ""),
         run("greedy-supervised", "baselines = \"vision/gim\""),
-        run("one-negative", "than = \"vision/gim\"\nbaselines = \"vision/gim\""),
+        run("one-negative", "ablation_of = \"vision/gim\"\nbaselines = \"vision/gim\""),
     ];
     std::fs::write(root.join("tiny.toml"), text.concat()).unwrap();
 }
 
 #[test]
-fn a_comparison_is_whole_resumable_and_guarded() {
+fn a_comparison_is_whole_resumable_and_checked() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     folders(&root.join("corpus"), false);
@@ -133,7 +133,7 @@ fn a_comparison_is_whole_resumable_and_guarded() {
     assert!(fails(root, &["reproduce", "tiny.toml", "--out", "out"]).contains("another configuration"));
     sweep(root, 8);
 
-    // The guard: a baseline needs a spread; what it holds is found again; what moved is named, with exit code 1.
+    // The regression check: a baseline needs a spread; what it holds is found again; what moved is named, with exit code 1.
     let only = ["--only", "vision/greedy"];
     let check = |more: &[&str]| {
         let args: Vec<&str> = ["check", "tiny.toml"].iter().chain(&only).chain(more).copied().collect();

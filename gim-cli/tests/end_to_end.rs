@@ -74,20 +74,20 @@ fn features_probes_and_figures() {
         assert_eq!(rows.len(), 1 + 2 * if kind == "fused-context" { 5 } else { 6 }, "{kind}");
         assert!(rows.iter().all(|r| r["accuracy"].as_f64().unwrap() > r["majority"].as_f64().unwrap()), "{kind}");
     }
-    // Weights of the moments are kept beside the newest: the latent space has a row for each.
+    // Weights of the snapshots are kept beside the newest: the latent space has a row for each.
     ok(d, &["extract", "separate-context", "--out", "separate-context/features.h5"]);
-    let moments = gim_eval::FeatureFile::open(d.join("separate-context/moments.h5")).unwrap();
-    let of_first: Vec<&str> = moments.groups().filter(|g| g.ends_with("_module_1")).collect();
-    assert_eq!(of_first, ["moment_00000000_module_1", "moment_00000002_module_1"]);
+    let snapshots = gim_eval::FeatureFile::open(d.join("separate-context/snapshots.h5")).unwrap();
+    let of_first: Vec<&str> = snapshots.groups().filter(|g| g.ends_with("_module_1")).collect();
+    assert_eq!(of_first, ["snapshot_00000000_module_1", "snapshot_00000002_module_1"]);
     let end = gim_eval::FeatureFile::open(d.join("separate-context/features.h5")).unwrap();
     let mean_of = |file: &gim_eval::FeatureFile, group: &str, id: &str| {
         file.read_means(group).unwrap().row(file.items().iter().position(|i| i == id).unwrap()).to_owned()
     };
-    for id in [&moments.items()[0], moments.items().last().unwrap()] {
+    for id in [&snapshots.items()[0], snapshots.items().last().unwrap()] {
         // Before the first step there is the random encoder.
-        let (start, random) = (mean_of(&moments, of_first[0], id), mean_of(&end, "random_1", id));
+        let (start, random) = (mean_of(&snapshots, of_first[0], id), mean_of(&end, "random_1", id));
         assert!((&start - &random).iter().all(|d| d.abs() < 1e-5), "{id}");
-        assert!(mean_of(&moments, of_first[1], id) != start, "{id}: nothing was learned");
+        assert!(mean_of(&snapshots, of_first[1], id) != start, "{id}: nothing was learnt");
     }
     let out = ok(d, &["figures", "separate-context"]);
     for figure in String::from_utf8_lossy(&out.stdout).lines() {

@@ -99,7 +99,7 @@ fn bad_input_is_one_clear_error() {
         fails(d, &train("a", &["--set", "network.kind=cpc", "--set", "network.cuts=[1]"])).contains("network.cuts")
     );
     assert!(fails(d, &train("a", &["--set", "network.overlap=8"])).contains("network.overlap"));
-    assert!(fails(d, &train("a", &["--set", "loss.directions=['sideways']"])).contains("loss.directions"));
+    assert!(fails(d, &train("a", &["--set", "loss.directions=['sideways']"])).contains("directions"));
     let cpc = |more| fails(d, &train("a", &["--set", "network.kind=cpc", "--set", more]));
     assert!(cpc("network.context_layers=0").contains("network.context_layers"));
     assert!(cpc("loss.directions=['up']").contains("loss.directions"), "contexts have seen what is above");

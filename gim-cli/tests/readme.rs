@@ -1,5 +1,7 @@
 //! README's tables come from `results/`: nobody types them. `GIM_UPDATE=1 cargo test -p gim-cli --test readme` writes them.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};

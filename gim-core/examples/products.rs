@@ -2,8 +2,8 @@
 use std::time::Instant;
 
 use gim_core::Pool;
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
-use gim_core::kernels::profile::peak_gflops;
+use gim_core::kernels::gemm::peak_gflops;
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
 
 /// The kernel's own speed on one thread, now: clocks change.
 fn peak() -> f64 {
@@ -12,7 +12,7 @@ fn peak() -> f64 {
 
 fn main() {
     let pool = Pool::<f32>::new();
-    println!("{:>6} {:>5} {:>5}  {:>15} {:>15}", "m", "k", "n", "product", "outer");
+    println!("{:>6} {:>5} {:>5}  {:>15} {:>15}", "m", "k", "n", "gemm", "gemm_tn");
     for (m, k, n) in
         [(2048, 64, 256), (2048, 576, 64), (200_704, 64, 256), (200_704, 256, 64), (2048, 2304, 256), (4096, 1024, 512)]
     {
@@ -35,17 +35,17 @@ fn main() {
             work / best / 1e9
         };
         let p = best(&mut || {
-            product(
-                &Mat::new(&a, m, k),
-                &packed,
-                MatMut::new(&mut c, m, n),
-                Store::Overwrite,
-                |_, _, _| {},
-                Threads::This,
-            )
+            gemm(&Mat::new(&a, m, k), &packed, MatMut::new(&mut c, m, n), Store::Overwrite, |_, _, _| {}, Threads::This)
         });
         let o = best(&mut || {
-            outer(Mat::new(&d, m, n), &Mat::new(&a, m, k), MatMut::new(&mut w, n, k), Store::Add, Threads::This, &pool)
+            gemm_tn(
+                Mat::new(&d, m, n),
+                &Mat::new(&a, m, k),
+                MatMut::new(&mut w, n, k),
+                Store::Add,
+                Threads::This,
+                &pool,
+            )
         });
         println!("{m:6} {k:5} {n:5}  {p:8.1} {:4.0} %  {o:8.1} {:4.0} %", 100.0 * p / peak(), 100.0 * o / peak());
     }

@@ -242,7 +242,7 @@ mod tests {
     fn margins_are_zero_and_rows_are_found() {
         let pool = Pool::<f32>::new();
         drop(pool.take(2 * 8 * 3));
-        pool.soil();
+        pool.poison();
         let shape = Shape::sequence(2, 4, 3);
         let layout = Layout::padded(shape, 2, 8);
         let values: Vec<f32> = (0..24).map(|i| i as f32).collect();

@@ -1,8 +1,7 @@
 //! Gradient-isolated modules.
 
 use crate::activations::{Activations, Detached, Layout, Shape};
-use crate::layers::Sequential;
-use crate::layers::{Above, InputGrad, Keep, Layer};
+use crate::layers::{InputGrad, Keep, Layer, LayerInfo, Readout, ReadoutGrad, Sequential};
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
 use crate::param::{Param, Params};
@@ -101,7 +100,7 @@ pub struct Parts<F: Scalar> {
     /// z = encoder(x); without layers z = x and the encoder learns nothing.
     pub encoder: Sequential<F>,
     /// What the loss and probes see of z (the mean over a patch); `None` for z itself.
-    pub readout: Option<Box<dyn Layer<F>>>,
+    pub readout: Option<Box<dyn Readout<F>>>,
     /// c = context(z); `None` for c = z.
     pub context: Option<Box<dyn Layer<F>>>,
     /// The loss.
@@ -112,7 +111,7 @@ pub struct Parts<F: Scalar> {
 
 struct Learnable<F: Scalar> {
     encoder: Sequential<F>,
-    readout: Option<Box<dyn Layer<F>>>,
+    readout: Option<Box<dyn Readout<F>>>,
     context: Option<Box<dyn Layer<F>>>,
     loss: Box<dyn LocalLoss<F>>,
 }
@@ -120,9 +119,6 @@ struct Learnable<F: Scalar> {
 impl<F: Scalar> Params<F> for Learnable<F> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
         self.encoder.visit(f);
-        if let Some(r) = &mut self.readout {
-            r.visit(f);
-        }
         if let Some(c) = &mut self.context {
             c.visit(f);
         }
@@ -145,10 +141,8 @@ impl<F: Scalar> LocalModule<F> {
     /// Module `number` (one-based) of its stack.
     pub fn new(number: usize, mut parts: Parts<F>, pool: Pool<F>) -> Self {
         parts.encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
-        for (layer, name) in [(&mut parts.readout, "readout"), (&mut parts.context, "context")] {
-            if let Some(layer) = layer {
-                layer.visit(&mut |p| p.name = format!("{name}.{}", p.name));
-            }
+        if let Some(context) = &mut parts.context {
+            context.visit(&mut |p| p.name = format!("context.{}", p.name));
         }
         let Parts { encoder, readout, context, loss, optimizer } = parts;
         let learnable = Learnable { encoder, readout, context, loss };
@@ -186,7 +180,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn forward(&mut self, x: &Detached<F>, layout: Layout, mode: Mode) {
         self.release();
-        // Nobody looks inside readout and context.
+        // Nobody looks inside the context network.
         let (inner, keep) = match mode {
             Mode::Train => (Keep::ForBackward, Keep::ForBackward),
             Mode::Eval => (Keep::Nothing, Keep::Nothing),
@@ -204,7 +198,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         if let Some(readout) = readout {
             let shape = readout.output(z.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
             let mut read = Activations::new(Layout::dense(shape), &self.pool);
-            readout.forward(&z, &mut read, keep, &self.pool);
+            readout.forward(&z, &mut read, &self.pool);
             self.read = Some(read);
         }
         if let Some(context) = context {
@@ -233,7 +227,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
         let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
         // Without anything to learn below the loss, nobody wants the features' gradient.
-        let mut dread = (!encoder.is_empty() || readout.is_some()).then(|| Activations::new(read.layout(), &pool));
+        let mut dread = (!encoder.is_empty()).then(|| Activations::new(read.layout(), &pool));
         let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
         let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
         if !report.loss.is_finite() {
@@ -252,14 +246,10 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         }
         // The module's input lies below a gradient block: its gradient is never computed.
         match (readout, dread) {
-            (Some(readout), Some(mut dread)) if encoder.is_empty() => {
-                readout.backward(&z, read, &mut dread, InputGrad::Stop, &pool);
+            (Some(readout), Some(dread)) => {
+                encoder.backward_below(x, &z, ReadoutGrad { readout: &**readout, dy: &dread }, &pool);
             }
-            (Some(readout), Some(mut dread)) => {
-                let above = Above { layer: &mut **readout, output: read, grad: &mut dread };
-                encoder.backward_below(x, &z, above, InputGrad::Stop, &pool);
-            }
-            (_, Some(mut dz)) => encoder.backward(x, &z, &mut dz, InputGrad::Stop, &pool),
+            (None, Some(mut dz)) => encoder.backward(x, &z, &mut dz, InputGrad::Stop, &pool),
             (_, None) => {}
         }
         self.read = None;
@@ -284,7 +274,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn layer_outputs(&self) -> Vec<(String, &Activations<F>)> {
         let l = &self.learnable;
-        let mut names = l.encoder.layers().iter().map(|l| l.describe());
+        let mut names = l.encoder.layers().map(|l| l.describe());
         let mut outputs: Vec<_> = l.encoder.hidden().iter().zip(names.by_ref()).map(|(a, n)| (n, a)).collect();
         if let Some(name) = names.next() {
             outputs.push((name, self.read.as_ref().unwrap_or_else(|| self.z())));
@@ -298,7 +288,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
     fn describe(&self) -> ModuleDescription {
         let l = &self.learnable;
         ModuleDescription {
-            layers: l.encoder.layers().iter().map(|l| l.describe()).collect(),
+            layers: l.encoder.layers().map(|l| l.describe()).collect(),
             context: l.context.as_ref().map(|c| c.describe()),
             loss: l.loss.describe(),
         }

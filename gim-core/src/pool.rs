@@ -1,22 +1,21 @@
-//! Recycled buffers, so that a warm training step makes none.
+//! Recycled buffers, so that a warm training step allocates none.
 //!
-//! A [`Buffer`] goes back to the [`Pool`] it came from when it is dropped, on whatever thread that happens, and serves
-//! requests of about its size. After the first steps every request finds a buffer, and only small things (lists of tasks, of
-//! shapes) are allocated. Modules whose buffers differ in size
-//! share few of them, so that the pool holds more than is ever in use at once; a sparing pool does not: it frees idle
-//! buffers before it makes another, and new memory takes the system some percent of a step.
+//! A dropped [`Buffer`] returns to the [`Pool`] it came from, on whatever thread it is dropped. It then serves requests of
+//! about its size. After the first steps every request finds a buffer; only small lists are still allocated.
+//!
+//! Modules with buffers of different sizes share few of them, so a pool holds more than is ever in use at once. A low-memory
+//! pool frees idle buffers before it allocates another. That costs some percent of a step.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Scalar;
 
-/// What a sparing pool may hold beyond the most that was ever in use: a sixteenth, for buffers that come and go within a
-/// step.
+/// A low-memory pool may hold a sixteenth more than was ever in use at once, for buffers that come and go within a step.
 const SLACK: usize = 16;
 
 #[derive(Debug, Default)]
-struct Shelf<F> {
+struct FreeList<F> {
     /// Idle vectors, sorted by capacity.
     idle: Vec<Vec<F>>,
     /// Numbers held by all vectors, idle or out.
@@ -24,26 +23,26 @@ struct Shelf<F> {
     /// Numbers held by the vectors that are out, and the most that ever were.
     out: usize,
     peak: usize,
-    /// Vectors made since the pool began.
-    made: usize,
+    /// Vectors allocated since the pool began.
+    allocated: usize,
     /// Whether idle vectors are freed to make room.
-    sparing: bool,
+    low_memory: bool,
 }
 
-impl<F> Shelf<F> {
+impl<F> FreeList<F> {
     /// An idle vector for `len` numbers. One far too large is left for whoever needs its size: more than twice, or, where
     /// memory is scarce, more than a quarter.
     fn fitting(&mut self, len: usize) -> Option<Vec<F>> {
         let at = self.idle.partition_point(|v| v.capacity() < len);
-        let most = if self.sparing { len + len / 4 } else { 2 * len };
+        let most = if self.low_memory { len + len / 4 } else { 2 * len };
         let fits = self.idle.get(at).is_some_and(|v| v.capacity() <= most.max(64));
         fits.then(|| self.idle.remove(at))
     }
 
-    /// Takes idle vectors off until `len` more numbers may be made: the smallest that makes enough room, or the largest and
+    /// Takes idle vectors off until `len` more numbers may be allocated: the smallest that makes enough room, or the largest and
     /// then others.
     fn make_room(&mut self, len: usize) -> Vec<Vec<F>> {
-        let limit = if self.sparing { self.peak + self.peak / SLACK } else { usize::MAX };
+        let limit = if self.low_memory { self.peak + self.peak / SLACK } else { usize::MAX };
         let mut dropped = Vec::new();
         while self.held + len > limit && !self.idle.is_empty() {
             let excess = self.held + len - limit;
@@ -58,7 +57,7 @@ impl<F> Shelf<F> {
 
 /// A source of reusable buffers. Cloning gives another handle to the same pool.
 #[derive(Debug, Clone, Default)]
-pub struct Pool<F>(Arc<Mutex<Shelf<F>>>);
+pub struct Pool<F>(Arc<Mutex<FreeList<F>>>);
 
 impl<F: Scalar> Pool<F> {
     /// An empty pool.
@@ -66,37 +65,37 @@ impl<F: Scalar> Pool<F> {
         Self::default()
     }
 
-    /// An empty pool that holds little more than is in use, for those to whom memory is worth more than time. Layers ask it
-    /// whether to keep what they could compute once more.
-    pub fn sparing() -> Self {
-        Self(Arc::new(Mutex::new(Shelf { sparing: true, ..Shelf::default() })))
+    /// An empty pool that trades speed for memory: idle buffers are freed, and layers recompute block outputs in the backward
+    /// pass instead of keeping them.
+    pub fn low_memory() -> Self {
+        Self(Arc::new(Mutex::new(FreeList { low_memory: true, ..FreeList::default() })))
     }
 
-    /// Whether memory is worth more than time.
-    pub fn is_sparing(&self) -> bool {
-        self.shelf().sparing
+    /// Whether this is a [`Pool::low_memory`] pool.
+    pub fn is_low_memory(&self) -> bool {
+        self.list().low_memory
     }
 
-    fn shelf(&self) -> std::sync::MutexGuard<'_, Shelf<F>> {
-        // A panic while the lock is held leaves a valid shelf: at worst a buffer is missing from it.
+    fn list(&self) -> std::sync::MutexGuard<'_, FreeList<F>> {
+        // A panic while the lock is held leaves a valid list: at worst a buffer is missing from it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A buffer of `len` numbers with unspecified contents (whatever its last user left).
     pub fn take(&self, len: usize) -> Buffer<F> {
-        let mut shelf = self.shelf();
-        let found = shelf.fitting(len);
-        shelf.out += found.as_ref().map_or(len, Vec::capacity);
-        shelf.peak = shelf.peak.max(shelf.out);
+        let mut list = self.list();
+        let found = list.fitting(len);
+        list.out += found.as_ref().map_or(len, Vec::capacity);
+        list.peak = list.peak.max(list.out);
         if let Some(mut data) = found {
-            drop(shelf);
+            drop(list);
             data.resize(len, F::zero());
             return Buffer { data, home: Some(self.clone()) };
         }
-        let freed = shelf.make_room(len);
-        shelf.held += len;
-        shelf.made += 1;
-        drop(shelf);
+        let freed = list.make_room(len);
+        list.held += len;
+        list.allocated += 1;
+        drop(list);
         // Memory is given back before more is asked for.
         drop(freed);
         Buffer { data: vec![F::zero(); len], home: Some(self.clone()) }
@@ -109,32 +108,32 @@ impl<F: Scalar> Pool<F> {
         b
     }
 
-    /// Buffers made so far; constant once a loop has warmed up, unless the pool is sparing.
-    pub fn made(&self) -> usize {
-        self.shelf().made
+    /// Buffers allocated so far; constant once a loop has warmed up, unless the pool is a low-memory pool.
+    pub fn allocated(&self) -> usize {
+        self.list().allocated
     }
 
     /// Bytes of the most that was ever in use at once.
     pub fn peak_bytes(&self) -> usize {
-        self.shelf().peak * F::BYTES
+        self.list().peak * F::BYTES
     }
 
     /// Bytes held by the pool and its outstanding buffers.
     pub fn bytes(&self) -> usize {
-        self.shelf().held * F::BYTES
+        self.list().held * F::BYTES
     }
 
     /// Frees the buffers nobody uses.
     pub fn trim(&self) {
-        let mut shelf = self.shelf();
-        let freed: usize = shelf.idle.iter().map(Vec::capacity).sum();
-        shelf.held -= freed;
-        shelf.idle.clear();
+        let mut list = self.list();
+        let freed: usize = list.idle.iter().map(Vec::capacity).sum();
+        list.held -= freed;
+        list.idle.clear();
     }
 
     /// Overwrites all idle buffers with NaN: what tests call to show that nobody relies on old contents.
-    pub fn soil(&self) {
-        for v in &mut self.shelf().idle {
+    pub fn poison(&self) {
+        for v in &mut self.list().idle {
             let full = v.capacity();
             v.resize(full, F::nan());
             v.fill(F::nan());
@@ -179,10 +178,10 @@ impl<F: Scalar> Drop for Buffer<F> {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             let data = std::mem::take(&mut self.data);
-            let mut shelf = home.shelf();
-            shelf.out -= data.capacity();
-            let at = shelf.idle.partition_point(|v| v.capacity() < data.capacity());
-            shelf.idle.insert(at, data);
+            let mut list = home.list();
+            list.out -= data.capacity();
+            let at = list.idle.partition_point(|v| v.capacity() < data.capacity());
+            list.idle.insert(at, data);
         }
     }
 }
@@ -198,20 +197,20 @@ mod tests {
             let (a, b) = (pool.take(100), pool.take(80));
             assert_eq!((a.len(), b.len()), (100, 80));
         }
-        assert_eq!(pool.made(), 2);
+        assert_eq!(pool.allocated(), 2);
         assert_eq!((pool.bytes(), pool.peak_bytes()), (180 * 4, 180 * 4));
         drop(pool.take(1000));
-        assert_eq!(pool.made(), 3, "a small buffer cannot serve a large request");
+        assert_eq!(pool.allocated(), 3, "a small buffer cannot serve a large request");
         drop(pool.take(10));
-        assert_eq!(pool.made(), 4, "a small request does not take a large buffer away");
+        assert_eq!(pool.allocated(), 4, "a small request does not take a large buffer away");
         pool.trim();
         assert_eq!(pool.bytes(), 0);
     }
 
     /// Two modules that take turns, one with a large buffer and one with many small ones.
     #[test]
-    fn idle_buffers_of_a_sparing_pool_make_room_for_others() {
-        let pool = Pool::<f32>::sparing();
+    fn idle_buffers_of_a_low_memory_pool_make_room_for_others() {
+        let pool = Pool::<f32>::low_memory();
         for _ in 0..3 {
             drop(pool.take(1000));
             let small: Vec<_> = (0..10).map(|_| pool.take(100)).collect();
@@ -224,12 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_zero_after_soiling() {
+    fn zeros_are_zero_after_poisoning() {
         let pool = Pool::<f64>::new();
         drop(pool.take(64));
-        pool.soil();
+        pool.poison();
         assert!(pool.take(64)[0].is_nan());
         assert!(pool.zeros(64).iter().all(|x| *x == 0.0));
-        assert_eq!(pool.made(), 1);
+        assert_eq!(pool.allocated(), 1);
     }
 }

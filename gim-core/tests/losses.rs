@@ -1,10 +1,10 @@
 //! Every loss against finite differences, with every sampler; products against their definition; threads and bits.
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm, gemm_naive};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul, matmul_naive};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::Params;
-use gim_core::sampler::{Direction, NAMES, Recorded, Targets, by_name};
+use gim_core::sampler::{Direction, Recorded, SamplerKind, Targets};
 use gim_core::testing::vectors::{farthest, of};
 use gim_core::testing::{check_loss, uniform};
 use gim_core::{Key, Pool, Purpose, Scalar};
@@ -16,7 +16,7 @@ fn step(labels: &[i32]) -> StepInfo<'_> {
 
 #[test]
 fn infonce() {
-    for (i, name) in NAMES.into_iter().enumerate() {
+    for (i, kind) in SamplerKind::ALL.into_iter().enumerate() {
         for (context, skip, epsilon, window) in
             [(None, 0, None, Some(6)), (Some(3), 1, None, None), (None, 0, Some(1e-3), Some(7))]
         {
@@ -33,7 +33,7 @@ fn infonce() {
                 ..InfoNceConfig::default()
             };
             let key = Key::new(i as u64, Purpose::Init);
-            let mut loss = InfoNce::new(config, by_name(name).unwrap(), key).unwrap();
+            let mut loss = InfoNce::new(config, kind.build(), key).unwrap();
             let z = if way.sideways() { (2, 8) } else { (8, 2) };
             let z = Shape { items: 2, steps: z.0, cols: z.1, channels: 4 };
             check_loss(&mut loss, z, context.map(|c| z.with_channels(c)), step(&[]));
@@ -56,7 +56,7 @@ fn small() -> InfoNceConfig {
 #[test]
 fn several_directions() {
     let key = Key::new(2, Purpose::Init);
-    let mut loss = Directions::new(&small(), &Direction::ALL, || by_name("targets"), key).unwrap();
+    let mut loss = Directions::new(&small(), &Direction::ALL, || SamplerKind::Targets.build(), key).unwrap();
     let z = Shape { items: 2, steps: 5, cols: 4, channels: 3 };
     check_loss(&mut loss, z, None, step(&[]));
     check_loss(&mut loss, z, Some(z), step(&[]));
@@ -73,7 +73,7 @@ fn groups_of_distances_use_their_own_weights() {
     let run = |channels: usize| {
         let config =
             InfoNceConfig { channels, context: channels, prediction_steps, negatives: 3, window: None, ..small() };
-        let mut loss = InfoNce::<f64>::new(config, by_name("others").unwrap(), Key::new(1, Purpose::Init)).unwrap();
+        let mut loss = InfoNce::<f64>::new(config, SamplerKind::Others.build(), Key::new(1, Purpose::Init)).unwrap();
         loss.visit(&mut |p| {
             p.value.fill(0.0);
             for (row, from) in weights.chunks_exact(few).enumerate() {
@@ -203,11 +203,11 @@ fn product_error<F: Scalar>(m: usize, k: usize, n: usize, stride: usize, add: bo
     let mut c = vec![if add { F::one() } else { F::nan() }; m * n];
     let (left, right) = (Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
     let store = if add { Store::Add } else { Store::Overwrite };
-    gemm(left, right, MatMut::new(&mut c, m, n), store, &Pool::new());
+    matmul(left, right, MatMut::new(&mut c, m, n), store, &Pool::new());
     let wide = |x: &[F]| x.iter().map(|x| x.f64()).collect::<Vec<_>>();
     let (a, b) = (wide(&a), wide(&b));
     let start = f64::from(u8::from(add));
-    let want = gemm_naive(Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
+    let want = matmul_naive(Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
     farthest(&c, &want.iter().map(|w| w + start).collect::<Vec<_>>())
 }
 
@@ -233,13 +233,19 @@ fn deep_products_and_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let mut c = vec![f64::NAN; m * n];
         pool.install(|| {
-            gemm(Mat::new(&a, k, m).t(), Mat::new(&b, k, n), MatMut::new(&mut c, m, n), Store::Overwrite, &Pool::new());
+            matmul(
+                Mat::new(&a, k, m).t(),
+                Mat::new(&b, k, n),
+                MatMut::new(&mut c, m, n),
+                Store::Overwrite,
+                &Pool::new(),
+            );
         });
         c
     };
     let one = run(1);
     assert_eq!(one, run(2));
     assert_eq!(one, run(3));
-    let want = gemm_naive(Mat::new(&a, k, m).t(), Mat::new(&b, k, n));
+    let want = matmul_naive(Mat::new(&a, k, m).t(), Mat::new(&b, k, n));
     assert!(one.iter().zip(&want).all(|(c, w)| (c - w).abs() < 1e-9));
 }

@@ -266,6 +266,9 @@ impl FeatureWriter {
             let what = format!("{} groups and {} kinds of labels", item.features.len(), item.labels.len());
             return Err(self.refuse(item, what, "give the groups and labels of the layout, in its order"));
         }
+        if item.split == Split::Unlabeled {
+            return Err(self.refuse(item, "is of no part that probes use", "give it to the training or the test part"));
+        }
         let rows = item.features[0].nrows();
         for (g, x) in self.layout.groups.iter().zip(item.features) {
             if x.dim() != (rows, g.dims) || rows == 0 {

@@ -1,18 +1,10 @@
-//! Which rows belong to which item, and on which side of the split an item stands.
+//! Which rows belong to which item, and which part of the dataset an item is of.
 
 use std::ops::Range;
 
+pub use gim_core::data::Split;
 use ndarray::{Array2, ArrayView2, ArrayViewMut1};
 use rayon::prelude::*;
-
-/// The side of the train/test split an item stands on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Split {
-    /// Probes are fitted on it.
-    Train,
-    /// Probes are judged on it.
-    Test,
-}
 
 /// Rows of each item: items follow one another without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]

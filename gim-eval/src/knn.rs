@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::{Error, Pool, Result};
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -146,7 +146,7 @@ fn search(
         for (c, candidates) in candidates.chunks(BLOCK).enumerate() {
             let unit_candidates = normalised(candidates, d, pool.take(candidates.len() * d));
             let mut similarities = pool.take(queries.len() * candidates.len());
-            gemm(
+            matmul(
                 Mat::new(&unit_queries, queries.len(), d),
                 Mat::new(&unit_candidates, candidates.len(), d).t(),
                 MatMut::new(&mut similarities, queries.len(), candidates.len()),

@@ -1,5 +1,9 @@
 //! Rows of a run's CSV files. Further columns are ignored.
 
+use std::fmt;
+use std::str::FromStr;
+
+use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A row of `train.csv`: one module, one reported step.
@@ -38,6 +42,175 @@ pub enum Group {
     Other,
 }
 
+/// A group of a feature file, by its name there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum GroupId {
+    /// `module_3`: the trained module of this one-based number.
+    Trained(usize),
+    /// `random_3`: the same module at its initial weights.
+    Random(usize),
+    /// `baseline_mfcc`: mel-frequency cepstral coefficients.
+    Mfcc,
+    /// `baseline_pixels`: the image itself.
+    Pixels,
+    /// `snapshot_00000200_module_3`: a module after so many steps of training.
+    Snapshot {
+        /// Steps done.
+        step: u64,
+        /// One-based number.
+        module: usize,
+    },
+}
+
+impl GroupId {
+    /// The kind of features, as tables name it.
+    pub fn group(self) -> Group {
+        match self {
+            Self::Trained(_) => Group::Trained,
+            Self::Random(_) => Group::Random,
+            Self::Mfcc => Group::Mfcc,
+            Self::Pixels => Group::Raw,
+            Self::Snapshot { .. } => Group::Other,
+        }
+    }
+
+    /// One-based module number; 0 for the input itself.
+    pub fn module(self) -> usize {
+        match self {
+            Self::Trained(module) | Self::Random(module) | Self::Snapshot { module, .. } => module,
+            Self::Mfcc | Self::Pixels => 0,
+        }
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trained(module) => write!(f, "module_{module}"),
+            Self::Random(module) => write!(f, "random_{module}"),
+            Self::Mfcc => f.write_str("baseline_mfcc"),
+            Self::Pixels => f.write_str("baseline_pixels"),
+            Self::Snapshot { step, module } => write!(f, "snapshot_{step:08}_module_{module}"),
+        }
+    }
+}
+
+impl FromStr for GroupId {
+    type Err = Error;
+
+    /// # Errors
+    /// When the program writes no group of this name.
+    fn from_str(name: &str) -> Result<Self> {
+        let number = |prefix: &str| name.strip_prefix(prefix).and_then(|n| n.parse().ok());
+        let snapshot = || {
+            let (step, module) = name.strip_prefix("snapshot_")?.split_once("_module_")?;
+            Some(Self::Snapshot { step: step.parse().ok()?, module: module.parse().ok()? })
+        };
+        match name {
+            "baseline_mfcc" => Some(Self::Mfcc),
+            "baseline_pixels" => Some(Self::Pixels),
+            _ => number("module_").map(Self::Trained).or_else(|| number("random_").map(Self::Random)).or_else(snapshot),
+        }
+        .ok_or_else(|| Error::config("group", format_args!("unknown group `{name}`"), "see the groups of the file"))
+    }
+}
+
+/// What a probe predicts; in the order of tables, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// The class of an image.
+    Classes,
+    /// The phone of every 10 ms of speech.
+    Phones,
+    /// The speaker of an utterance.
+    Speakers,
+}
+
+impl Task {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Phones, Self::Speakers, Self::Classes];
+
+    /// Name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Phones => "phones",
+            Self::Speakers => "speakers",
+            Self::Classes => "classes",
+        }
+    }
+
+    /// Name of its labels in a feature file.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Phones => "phone",
+            Self::Speakers => "speaker",
+            Self::Classes => "class",
+        }
+    }
+
+    /// The class that is silence, which a second accuracy leaves out.
+    pub fn silence(self) -> Option<usize> {
+        match self {
+            Self::Phones => Some(0),
+            Self::Speakers | Self::Classes => None,
+        }
+    }
+}
+
+/// How features are evaluated; in the order of tables, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// A linear probe fitted until nothing moves.
+    Converged,
+    /// Nearest neighbors, without any fit.
+    Knn,
+    /// A linear probe as the paper fits it.
+    Paper,
+}
+
+impl Protocol {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Converged, Self::Paper, Self::Knn];
+
+    /// Name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Converged => "converged",
+            Self::Paper => "paper",
+            Self::Knn => "knn",
+        }
+    }
+}
+
+/// Display and FromStr by the names of a closed set.
+macro_rules! by_name {
+    ($set:ty, $key:literal) => {
+        impl fmt::Display for $set {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+
+        impl FromStr for $set {
+            type Err = Error;
+
+            /// # Errors
+            /// Lists the names when `name` is none of them.
+            fn from_str(name: &str) -> Result<Self> {
+                Self::ALL.into_iter().find(|one| one.name() == name).ok_or_else(|| {
+                    let names = Self::ALL.map(Self::name).join(", ");
+                    Error::config($key, format_args!("unknown name `{name}`"), format_args!("use one of {names}"))
+                })
+            }
+        }
+    };
+}
+
+by_name!(Task, "task");
+by_name!(Protocol, "protocol");
+
 fn all_labels() -> f64 {
     1.0
 }
@@ -49,10 +222,10 @@ pub struct ProbeRow {
     pub group: Group,
     /// One-based module number; 0 for the input itself.
     pub module: usize,
-    /// `phones`, `speakers` or `classes`.
-    pub task: String,
-    /// `converged`, `paper` or `knn`.
-    pub protocol: String,
+    /// What was predicted.
+    pub task: Task,
+    /// How.
+    pub protocol: Protocol,
     /// Share of the training labels that were fitted on.
     #[serde(default = "all_labels")]
     pub labels: f64,
@@ -119,6 +292,30 @@ mod tests {
         assert_eq!(rows.iter().map(|r| r.group).collect::<Vec<_>>(), [Group::Mfcc, Group::Other]);
         // Tables of older versions know neither shares of labels nor the five best.
         assert_eq!((rows[0].labels, rows[0].top5, rows[0].l2, rows[0].macro_accuracy), (1.0, None, None, 0.3));
+    }
+
+    #[test]
+    fn names_come_back() {
+        let groups = [
+            GroupId::Trained(3),
+            GroupId::Random(12),
+            GroupId::Mfcc,
+            GroupId::Pixels,
+            GroupId::Snapshot { step: 200, module: 2 },
+        ];
+        let names = ["module_3", "random_12", "baseline_mfcc", "baseline_pixels", "snapshot_00000200_module_2"];
+        for (group, name) in groups.into_iter().zip(names) {
+            assert_eq!((group.to_string().as_str(), name.parse::<GroupId>().unwrap()), (name, group));
+        }
+        assert!("module_x".parse::<GroupId>().is_err() && "labels".parse::<GroupId>().is_err());
+        assert!(Task::ALL.iter().all(|t| t.to_string().parse::<Task>().unwrap() == *t));
+        assert!(Protocol::ALL.iter().all(|p| p.to_string().parse::<Protocol>().unwrap() == *p));
+        let sorted = |names: Vec<&str>| names.is_sorted();
+        let (mut tasks, mut protocols) = (Task::ALL, Protocol::ALL);
+        tasks.sort_unstable();
+        protocols.sort_unstable();
+        assert!(sorted(tasks.map(Task::name).to_vec()) && sorted(protocols.map(Protocol::name).to_vec()));
+        assert!("vowels".parse::<Task>().unwrap_err().to_string().contains("phones, speakers, classes"));
     }
 
     #[test]

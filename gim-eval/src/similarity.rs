@@ -14,7 +14,7 @@
 //! It is the biased estimate: independent features of N rows do not give 0 but about √(D₁D₂) / N as long as D₁, D₂ ≪ N, and
 //! approach 1 when N ≪ D₁, D₂. Compare numbers made from the same number of rows, and give many times more rows than dimensions.
 
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::{Error, Pool, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
@@ -134,7 +134,7 @@ fn squared_norm(x: &Centred<'_>, y: &Centred<'_>, pool: &Pool<f32>) -> f64 {
         let rows = x.block(from, &mut a);
         y.block(from, &mut b);
         let (a, b) = (Mat::new(&a, rows, p), Mat::new(&b, rows, q));
-        gemm(a.t(), b, MatMut::new(&mut product, p, q), Store::Overwrite, pool);
+        matmul(a.t(), b, MatMut::new(&mut product, p, q), Store::Overwrite, pool);
         sums.par_iter_mut().zip(&product[..]).with_min_len(BLOCK).for_each(|(sum, x)| *sum += f64::from(*x));
     }
     sums.iter().map(|sum| sum * sum).sum()

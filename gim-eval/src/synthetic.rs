@@ -1,6 +1,6 @@
 //! Synthetic features with classes, for measurements without a corpus.
 
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::{Error, Pool, Result, testing::uniform};
 use ndarray::Array2;
 
@@ -31,7 +31,13 @@ pub fn examples(items: usize, frames: usize, d: usize, classes: usize, strength:
     }
     let mix = narrow(uniform(hidden * d, 2));
     let mut x = vec![0f32; n * d];
-    gemm(Mat::new(&h, n, hidden), Mat::new(&mix, hidden, d), MatMut::new(&mut x, n, d), Store::Overwrite, &Pool::new());
+    matmul(
+        Mat::new(&h, n, hidden),
+        Mat::new(&mix, hidden, d),
+        MatMut::new(&mut x, n, d),
+        Store::Overwrite,
+        &Pool::new(),
+    );
     let noise = narrow(uniform(n * 7 + d, 3));
     x.iter_mut().enumerate().for_each(|(i, v)| *v = (*v + 0.1 * noise[i % noise.len()] - 0.1).max(0.0));
     let features = Array2::from_shape_vec((n, d), x).unwrap_or_default();

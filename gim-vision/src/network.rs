@@ -1,13 +1,12 @@
 //! The paper's networks for images, from configuration.
 
-use gim_core::layers::Layer;
-use gim_core::layers::{ItemLayer, Itemwise, Sequential};
+use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
 use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
-use gim_core::sampler::Direction;
+use gim_core::sampler::{Direction, SamplerKind};
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Purpose, Result, Scalar, sampler};
+use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
@@ -114,12 +113,12 @@ pub struct LossConfig {
     pub prediction_steps: usize,
     /// Number of negatives N for each prediction.
     pub negatives: usize,
-    /// Negative sampler, by name.
-    pub sampler: String,
+    /// Negative sampler.
+    pub sampler: SamplerKind,
     /// Rows skipped before the first prediction: neighboring patches overlap.
     pub skip: usize,
-    /// Directions of prediction: down, up, right, left. Their losses are averaged.
-    pub directions: Vec<String>,
+    /// Ways of prediction, of which the losses are averaged: down, up, right, left.
+    pub directions: Vec<Direction>,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
     pub epsilon: f64,
 }
@@ -130,9 +129,9 @@ impl Default for LossConfig {
             target: Target::Future,
             prediction_steps: 5,
             negatives: 16,
-            sampler: "targets".into(),
+            sampler: SamplerKind::Targets,
             skip: 1,
-            directions: vec!["down".into()],
+            directions: vec![Direction::Down],
             epsilon: 0.0,
         }
     }
@@ -147,16 +146,13 @@ impl LossConfig {
         }
     }
 
-    fn ways(&self) -> Result<Vec<Direction>> {
-        let names = Direction::ALL.map(Direction::name).join(", ");
-        let of = |name: &String| {
-            Direction::ALL.into_iter().find(|d| d.name() == name).ok_or_else(|| {
-                Error::config("loss.directions", format_args!("there is no `{name}`"), format_args!("use {names}"))
-            })
-        };
-        let ways: Vec<Direction> = self.directions.iter().map(of).collect::<Result<_>>()?;
+    /// The directions, each of which may be named once.
+    fn distinct_directions(&self) -> Result<&[Direction]> {
+        let ways = &self.directions;
         if ways.is_empty() || (1..ways.len()).any(|i| ways[..i].contains(&ways[i])) {
-            let what = format!("{:?} names none, or one twice", self.directions);
+            let what =
+                format!("[{}] names none, or one twice", ways.iter().map(|d| d.name()).collect::<Vec<_>>().join(", "));
+            let names = Direction::ALL.map(Direction::name).join(", ");
             return Err(Error::config("loss.directions", what, format_args!("use some of {names}")));
         }
         Ok(ways)
@@ -279,10 +275,9 @@ impl NetworkConfig {
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
         for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
-            let encoder = cut.stages.into_iter().map(|s| -> Box<dyn Layer<F>> { Box::new(Itemwise::new(s)) });
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if self.kind == NetworkKind::Cpc && supervision.is_none() {
-                if loss.ways()? != [Direction::Down] {
+                if loss.distinct_directions()? != [Direction::Down] {
                     let what = "a PixelCNN's contexts have seen the rows above and beside them: only those below are left to predict";
                     return Err(Error::config("loss.directions", what, "use ['down'], or network.kind = \"gim\""));
                 }
@@ -299,14 +294,14 @@ impl NetworkConfig {
                 epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
                 ..InfoNceConfig::default()
             };
-            let sampler = || sampler::by_name(&loss.sampler);
+            let sampler = || loss.sampler.build();
             let key = key.with_item(LOSS_ITEM);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
-                None => Box::new(Directions::new(&config, &loss.ways()?, sampler, key)?),
+                None => Box::new(Directions::new(&config, loss.distinct_directions()?, sampler, key)?),
                 Some(labels) => Box::new(labels.loss(cut.channels, key)?),
             };
             let parts = Parts {
-                encoder: Sequential::new(encoder.collect()),
+                encoder: Sequential::new(cut.stages.into_iter().map(Itemwise::new)),
                 readout: Some(Box::new(PatchMean { grid })),
                 context,
                 loss,

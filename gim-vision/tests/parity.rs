@@ -6,8 +6,7 @@
 use std::path::Path;
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::layers::{InputGrad, Keep, Layer};
-use gim_core::layers::{ItemLayer, Itemwise};
+use gim_core::layers::{InputGrad, ItemLayer, Itemwise, Keep, Layer, LayerInfo, Readout, ReadoutGrad};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::{Param, Params};
 use gim_core::sampler::{Recorded, Targets};
@@ -142,17 +141,16 @@ fn modules_case<F: Scalar>(name: &str) {
         encoder.forward(&x, &mut z, Keep::ForBackward, &pool);
         let shown: Vec<F> = (0..9).flat_map(|i| z.item(6 * i).to_vec()).collect();
         close(&format!("{m} z"), &shown, &case.channels_last(&format!("out.{m}.z")), loss_tolerance);
-        let mut mean = PatchMean { grid };
-        let read_shape = Layer::<F>::output(&mean, z.shape()).unwrap();
+        let mean = PatchMean { grid };
+        let read_shape = mean.output(z.shape()).unwrap();
         let mut read = Activations::new(Layout::dense(read_shape), &pool);
-        mean.forward(&z, &mut read, Keep::ForBackward, &pool);
+        mean.forward(&z, &mut read, &pool);
         close(&format!("{m} grid"), &read.to_vec(), &case.channels_last(&format!("out.{m}.grid")), loss_tolerance);
         let mut dread = Activations::new(read.layout(), &pool);
         let report = loss.value_and_grad(&read, None, info(), Some(&mut dread), None, &pool);
         close("loss", &[report.loss], &case.tensor(&format!("out.{m}.loss")).0, loss_tolerance);
         close("loss by k", loss.per_prediction_step(), &case.tensor(&format!("out.{m}.loss_per_k")).0, loss_tolerance);
-        let mut dz = Activations::new(z.layout(), &pool);
-        mean.backward(&z, &read, &mut dread, InputGrad::Overwrite(&mut dz), &pool);
+        let mut dz = ReadoutGrad { readout: &mean, dy: &dread }.whole(z.layout(), &pool);
         encoder.backward(&x, &z, &mut dz, InputGrad::Stop, &pool);
         encoder.visit(&mut |p| {
             let want = case.channels_last(&format!("grad.param.{m}.{}", published(&p.name, m == 0)));

@@ -10,9 +10,11 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::loader::draw_fifth;
+pub use gim_core::data::Split;
+use gim_core::data::draw_fifth;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::decode;
@@ -23,8 +25,9 @@ use crate::geometry::LABEL_HOP;
 /// Depth to which folders are searched. A link to a parent folder would otherwise loop forever.
 const DEPTH: usize = 16;
 
-/// What to do when a split file names an utterance that is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What to do about a split that names an utterance which is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MissingPolicy {
     /// Report an error.
     #[default]
@@ -32,15 +35,6 @@ pub enum MissingPolicy {
     /// Leave it out and note how many. For parts of a corpus that come with the split files of the
     /// whole.
     Ignore,
-}
-
-/// The parts of a corpus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// Utterances to train on.
-    Train,
-    /// Utterances to test on.
-    Test,
 }
 
 /// How to open a corpus; the default looks for the files named in the [module](self).
@@ -188,7 +182,7 @@ impl Corpus {
     /// Utterances of a split, ascending.
     pub fn split(&self, split: Split) -> &[usize] {
         match split {
-            Split::Train => &self.train,
+            Split::Train | Split::Unlabeled => &self.train,
             Split::Test => &self.test,
         }
     }

@@ -16,7 +16,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gim_core::data::loader::guarded;
+use gim_core::data::guarded;
 use gim_core::{Error, Result};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Fault;

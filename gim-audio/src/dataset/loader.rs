@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-pub use gim_core::data::loader::LoaderStats;
-use gim_core::data::loader::{Cache, EpochOrder, Loader, below};
+pub use gim_core::data::LoaderStats;
+use gim_core::data::{Cache, EpochOrder, Loader, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::corpus::{Corpus, Split};
 use crate::dataset::decode;
@@ -19,7 +20,8 @@ use crate::dataset::standardize::Standardize;
 pub const CROP_GRID: usize = 160;
 
 /// What to do with utterances shorter than a crop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ShortPolicy {
     /// Leave them out.
     #[default]
@@ -208,7 +210,7 @@ impl CropLoader {
 
     /// Waiting time and memory so far.
     pub fn stats(&self) -> LoaderStats {
-        self.loader.stats(self.shared.clips.bytes(), self.shared.pool.made())
+        self.loader.stats(self.shared.clips.bytes(), self.shared.pool.allocated())
     }
 }
 

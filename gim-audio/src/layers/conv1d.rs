@@ -9,10 +9,10 @@
 //! each other. A few of them straddle two items; their outputs land on margins, which are cleared.
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 use rayon::prelude::*;
@@ -181,10 +181,10 @@ impl<F: Scalar> Conv1d<F> {
             let to = &mut dx.memory_mut()[(lx.before - padding) * in_channels..];
             if self.is_two_blocks(out_channels) {
                 let w = WinogradWeights::of_rows(&w, stride * in_channels, pool);
-                w.product(dy, rows, to, store, |_, _, _| {}, pool);
+                w.gemm(dy, rows, to, store, |_, _, _| {}, pool);
             } else {
                 let dy = Mat::strided(dy, rows, q * out_channels, out_channels);
-                product(&dy, &packed(), MatMut::new(to, rows, stride * in_channels), store, |_, _, _| {}, Threads::All);
+                gemm(&dy, &packed(), MatMut::new(to, rows, stride * in_channels), store, |_, _, _| {}, Threads::All);
             }
             dx.clear_margins();
             return;
@@ -199,7 +199,7 @@ impl<F: Scalar> Conv1d<F> {
             dys[(q - 1) * out_channels..][..kept].copy_from_slice(&from[..kept]);
             let rows = Mat::strided(&dys, blocks, q * out_channels, out_channels);
             let to = MatMut::new(&mut dxs, blocks, stride * in_channels);
-            product(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
+            gemm(&rows, &w, to, Store::Overwrite, |_, _, _| {}, Threads::All);
             let to = dx.item_mut(item);
             let from = &dxs[padding * in_channels..][..to.len()];
             match store {
@@ -217,7 +217,7 @@ impl<F: Scalar> Params<F> for Conv1d<F> {
     }
 }
 
-impl<F: Scalar> Layer<F> for Conv1d<F> {
+impl<F: Scalar> LayerInfo for Conv1d<F> {
     fn describe(&self) -> String {
         format!("{} + ReLU", self.describe_config())
     }
@@ -234,6 +234,13 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         Ok(Shape::sequence(x.items, steps, self.config.out_channels))
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let Conv1dConfig { in_channels, out_channels, kernel_size, .. } = self.config;
+        (x.items * self.steps_out(x.steps).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
+    }
+}
+
+impl<F: Scalar> Layer<F> for Conv1d<F> {
     fn input_layout(&self, x: Shape, y: Layout) -> Layout {
         let need = self.stored_steps(x, y.shape);
         let whole_batch = self.config.stride * y.padded;
@@ -267,11 +274,11 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             match &weight {
                 Arranged::Shared(winograd) => {
                     let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                    winograd.product(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+                    winograd.gemm(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
                 }
                 Arranged::Plain(weight) => {
                     let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, out_channels));
-                    product(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+                    gemm(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
                 }
             }
         }
@@ -305,7 +312,7 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             } else {
                 let dw = MatMut::new(self.weight.grad_mut(), out_channels, kernel_size * in_channels);
                 let (from, x) = (Mat::new(from, p.rows, out_channels), Self::windows(self.config, x, i, &p));
-                outer(from, &x, dw, Store::Add, Threads::All, pool);
+                gemm_tn(from, &x, dw, Store::Add, Threads::All, pool);
             }
         }
         match dx {
@@ -313,11 +320,6 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
             InputGrad::Overwrite(dx) => self.input_grad(dy, dx, Store::Overwrite, pool),
             InputGrad::Add(dx) => self.input_grad(dy, dx, Store::Add, pool),
         }
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        let Conv1dConfig { in_channels, out_channels, kernel_size, .. } = self.config;
-        (x.items * self.steps_out(x.steps).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
     }
 }
 

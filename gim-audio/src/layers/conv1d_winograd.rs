@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Rows, Store, Threads, outer, prefetch, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Rows, Store, Threads, gemm, gemm_tn, prefetch};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::add_scaled;
 use gim_core::{Buffer, Pool, Scalar};
@@ -113,9 +113,9 @@ impl<F: Scalar> WinogradWeights<F> {
         Self { first: packed(u), second: packed(v), sum: packed(&sum), block, cols }
     }
 
-    /// `y (rows, cols)`, y_j = x_j·U + x_{j+1}·V, for the `rows + 1` blocks at the beginning of
-    /// `x`; then `finish` as for [`product`].
-    pub(crate) fn product(
+    /// `y (rows, cols)`, y_j = x_j·U + x_{j+1}·V, for the `rows + 1` blocks at the beginning of `x`; then `finish` as for
+    /// [`product`].
+    pub(crate) fn gemm(
         &self,
         x: &[F],
         rows: usize,
@@ -128,7 +128,7 @@ impl<F: Scalar> WinogradWeights<F> {
         let pairs = rows / 2;
         let mut both = pool.take(pairs * cols);
         let to = MatMut::new(&mut both, pairs, cols);
-        product(&shared(x, block, pairs), &self.sum, to, Store::Overwrite, |_, _, _| {}, Threads::All);
+        gemm(&shared(x, block, pairs), &self.sum, to, Store::Overwrite, |_, _, _| {}, Threads::All);
         for (odd, weight) in [(0, &self.first), (1, &self.second)] {
             let own = Differences { x, block, plus: 2 * odd, pairs };
             let to = MatMut::strided(y.get_mut(odd * cols..).unwrap_or(&mut []), pairs, cols, 2 * cols);
@@ -136,14 +136,14 @@ impl<F: Scalar> WinogradWeights<F> {
                 y.iter_mut().zip(&both[row * cols + col..]).for_each(|(y, both)| *y += *both);
                 finish(2 * row + odd, col, y);
             };
-            product(&own, weight, to, into, add_shared, Threads::All);
+            gemm(&own, weight, to, into, add_shared, Threads::All);
         }
         if rows % 2 == 1 {
             let (x, last) = (&x[(rows - 1) * block..], &mut y[(rows - 1) * cols..][..cols]);
             let left = |block_of: usize| Mat::new(&x[block_of * block..], 1, block);
-            product(&left(0), &self.first, MatMut::new(last, 1, cols), into, |_, _, _| {}, Threads::All);
+            gemm(&left(0), &self.first, MatMut::new(last, 1, cols), into, |_, _, _| {}, Threads::All);
             let finish = |_, col, y: &mut [F]| finish(rows - 1, col, y);
-            product(&left(1), &self.second, MatMut::new(last, 1, cols), Store::Add, finish, Threads::All);
+            gemm(&left(1), &self.second, MatMut::new(last, 1, cols), Store::Add, finish, Threads::All);
         }
     }
 }
@@ -157,12 +157,12 @@ pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usiz
     add_halves(&dy[..2 * pairs * cols], cols, &mut sums);
     let mut both = pool.take(cols * block);
     let to = MatMut::new(&mut both, cols, block);
-    outer(Mat::new(&sums, pairs, cols), &shared(x, block, pairs), to, Store::Overwrite, Threads::All, pool);
+    gemm_tn(Mat::new(&sums, pairs, cols), &shared(x, block, pairs), to, Store::Overwrite, Threads::All, pool);
     for odd in [0, 1] {
         let dy = Mat::strided(dy.get(odd * cols..).unwrap_or(&[]), pairs, cols, 2 * cols);
         let own = Differences { x, block, plus: 2 * odd, pairs };
         let to = MatMut::strided(&mut grad[odd * block..], cols, block, 2 * block);
-        outer(dy, &own, to, Store::Add, Threads::All, pool);
+        gemm_tn(dy, &own, to, Store::Add, Threads::All, pool);
     }
     (grad.par_chunks_mut(2 * block), both.par_chunks(block))
         .into_par_iter()
@@ -172,14 +172,14 @@ pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usiz
     if rows % 2 == 1 {
         let last = Mat::new(&dy[(rows - 1) * cols..][..cols], 1, cols);
         let window = Mat::new(&x[(rows - 1) * block..], 1, 2 * block);
-        outer(last, &window, MatMut::new(grad, cols, 2 * block), Store::Add, Threads::All, pool);
+        gemm_tn(last, &window, MatMut::new(grad, cols, 2 * block), Store::Add, Threads::All, pool);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gim_core::kernels::gemm::gemm_naive;
+    use gim_core::kernels::gemm::matmul_naive;
     use gim_core::testing::uniform;
     use gim_core::testing::vectors::farthest;
     use proptest::prelude::*;
@@ -197,18 +197,18 @@ mod tests {
 
         let mut y = vec![F::nan(); rows * cols];
         let negate = |_: usize, _: usize, y: &mut [F]| y.iter_mut().for_each(|y| *y = -*y);
-        WinogradWeights::of_columns(&weight, cols, &pool).product(&x, rows, &mut y, Store::Overwrite, negate, &pool);
-        let want = gemm_naive(windows, Mat::new(&exact_w, cols, 2 * block).t());
+        WinogradWeights::of_columns(&weight, cols, &pool).gemm(&x, rows, &mut y, Store::Overwrite, negate, &pool);
+        let want = matmul_naive(windows, Mat::new(&exact_w, cols, 2 * block).t());
         let columns = farthest(&y, &want.iter().map(|w| -w).collect::<Vec<_>>());
 
         let mut y = start.clone();
-        WinogradWeights::of_rows(&weight, cols, &pool).product(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
-        let want = gemm_naive(windows, Mat::new(&exact_w, 2 * block, cols));
+        WinogradWeights::of_rows(&weight, cols, &pool).gemm(&x, rows, &mut y, Store::Add, |_, _, _| {}, &pool);
+        let want = matmul_naive(windows, Mat::new(&exact_w, 2 * block, cols));
         let by_rows = farthest(&y, &want.iter().zip(&start).map(|(w, s)| w + s.f64()).collect::<Vec<_>>());
 
         let mut grad = weight.clone();
         outer_of_two(&x, &dy, rows, cols, &mut grad, &pool);
-        let want = gemm_naive(Mat::new(&exact_dy, rows, cols).t(), windows);
+        let want = matmul_naive(Mat::new(&exact_dy, rows, cols).t(), windows);
         let grads = farthest(&grad, &want.iter().zip(&exact_w).map(|(w, s)| w + s).collect::<Vec<_>>());
         [columns, by_rows, grads]
     }

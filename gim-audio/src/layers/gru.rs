@@ -2,9 +2,9 @@
 //! audio.
 
 use gim_core::activations::{Activations, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, matmul};
 use gim_core::kernels::vector::{add_column_sums, sigmoid, tanh};
-use gim_core::layers::{InputGrad, Keep, Layer};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 
@@ -103,17 +103,23 @@ impl<F: Scalar> Params<F> for Gru<F> {
     }
 }
 
-impl<F: Scalar> Layer<F> for Gru<F> {
+impl<F: Scalar> LayerInfo for Gru<F> {
     fn describe(&self) -> String {
         let GruConfig { in_channels, hidden, bptt } = self.config;
         format!("GRU {in_channels} → {hidden}{}", if bptt { "" } else { ", not through time" })
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", Layer::<F>::describe(self));
+        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", LayerInfo::describe(self));
         Ok(x.with_channels(self.config.hidden))
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        (x.positions() * 3 * self.config.hidden * (self.config.in_channels + self.config.hidden)) as u64
+    }
+}
+
+impl<F: Scalar> Layer<F> for Gru<F> {
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         let GruConfig { in_channels, hidden: h, .. } = self.config;
         let (lx, ly) = (x.layout(), y.layout());
@@ -124,7 +130,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         let mut from_x = pool.take(items * lx.padded * 3 * h);
         from_x.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_ih.value));
         let weight = Mat::new(&self.weight_ih.value, 3 * h, in_channels).t();
-        gemm(Self::rows(x), weight, MatMut::new(&mut from_x, items * lx.padded, 3 * h), Store::Add, pool);
+        matmul(Self::rows(x), weight, MatMut::new(&mut from_x, items * lx.padded, 3 * h), Store::Add, pool);
 
         let weight = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h).t(), pool);
         let mut from_h = pool.take(items * 3 * h);
@@ -136,7 +142,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                 let before = &y.memory()[(ly.before + t - 1) * h..];
                 let before = Mat::strided(before, items, h, ly.item_len());
                 let to = MatMut::new(&mut from_h, items, 3 * h);
-                product(&before, &weight, to, Store::Add, |_, _, _| {}, Threads::All);
+                gemm(&before, &weight, to, Store::Add, |_, _, _| {}, Threads::All);
             }
             for item in 0..items {
                 let from_x = &from_x[lx.row(item, t, 0) * 3 * h..][..3 * h];
@@ -204,15 +210,15 @@ impl<F: Scalar> Layer<F> for Gru<F> {
             if bptt && t > 0 {
                 let db = Mat::strided(&db[(lx.before + t) * 3 * h..], items, 3 * h, lx.padded * 3 * h);
                 let to = MatMut::new(&mut dh, items, h);
-                product(&db, &weight_hh, to, Store::Add, |_, _, _| {}, Threads::All);
+                gemm(&db, &weight_hh, to, Store::Add, |_, _, _| {}, Threads::All);
             }
         }
 
         add_column_sums(self.bias_ih.grad_mut(), &da);
         add_column_sums(self.bias_hh.grad_mut(), &db);
         let (da, db) = (Mat::new(&da, rows, 3 * h), Mat::new(&db, rows, 3 * h));
-        gemm(da.t(), Self::rows(x), MatMut::new(self.weight_ih.grad_mut(), 3 * h, in_channels), Store::Add, pool);
-        gemm(db.t(), Mat::new(&states, rows, h), MatMut::new(self.weight_hh.grad_mut(), 3 * h, h), Store::Add, pool);
+        matmul(da.t(), Self::rows(x), MatMut::new(self.weight_ih.grad_mut(), 3 * h, in_channels), Store::Add, pool);
+        matmul(db.t(), Mat::new(&states, rows, h), MatMut::new(self.weight_hh.grad_mut(), 3 * h, h), Store::Add, pool);
         let (dx, store) = match dx {
             InputGrad::Stop => return,
             InputGrad::Overwrite(dx) => (dx, Store::Overwrite),
@@ -220,11 +226,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         };
         assert_eq!(dx.layout(), lx, "the input's gradient is stored like the input");
         let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, in_channels);
-        gemm(da, weight_ih, MatMut::new(dx.memory_mut(), rows, in_channels), store, pool);
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        (x.positions() * 3 * self.config.hidden * (self.config.in_channels + self.config.hidden)) as u64
+        matmul(da, weight_ih, MatMut::new(dx.memory_mut(), rows, in_channels), store, pool);
     }
 }
 

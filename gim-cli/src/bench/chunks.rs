@@ -9,11 +9,11 @@ use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// Threads that are simulated.
-pub const THREADS: [usize; 5] = [1, 2, 8, 32, 64];
+pub(crate) const THREADS: [usize; 5] = [1, 2, 8, 32, 64];
 
 /// The loops of one name in a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LoopCost {
+pub(crate) struct LoopCost {
     /// What they do.
     pub name: String,
     /// How many there are in a step.
@@ -28,7 +28,7 @@ pub struct LoopCost {
 
 /// How far a step can be spread over threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Chunks {
+pub(crate) struct Chunks {
     /// The loops by name, those that take most time first.
     pub loops: Vec<LoopCost>,
     /// Seconds of a step outside of all loops, which more threads do not shorten.
@@ -43,7 +43,7 @@ impl Chunks {
     ///
     /// # Errors
     /// When the steps were not cut alike.
-    pub fn of(recorded: &[Loop], steps: &[f64]) -> Result<Self> {
+    pub(crate) fn of(recorded: &[Loop], steps: &[f64]) -> Result<Self> {
         let each = recorded.len() / steps.len().max(1);
         let first = &recorded[..each];
         let alike = |a: &Loop, b: &Loop| a.name == b.name && a.tasks.len() == b.tasks.len();
@@ -88,7 +88,7 @@ impl Chunks {
     }
 
     /// Speed-up on as many threads as [`THREADS`] says.
-    pub fn speed_ups(&self) -> [f64; THREADS.len()] {
+    pub(crate) fn speed_ups(&self) -> [f64; THREADS.len()] {
         self.seconds.map(|s| self.seconds[0] / s)
     }
 }

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use gim_core::activations::Activations;
+use gim_core::activations::{Activations, Layout};
+use gim_core::kernels::gemm;
 use gim_core::kernels::profile::{self, Kind};
 use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::schedule::step_in_turn;
+use gim_core::stack::Stack;
 use gim_core::{Key, Purpose, Result};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use crate::experiment::environment::peak_resident_bytes;
 
 /// Cost of one module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ModuleCost {
+pub(crate) struct ModuleCost {
     /// One-based number.
     pub module: usize,
     /// Learnable numbers.
@@ -34,7 +36,7 @@ pub struct ModuleCost {
 
 /// Products of one shape.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ProductCost {
+pub(crate) struct ProductCost {
     /// `product` (outputs, input gradients) or `outer` (weight gradients).
     pub kind: String,
     /// Rows or positions of a step.
@@ -57,7 +59,7 @@ pub struct ProductCost {
 
 /// Cost of a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// Module by module.
     pub modules: Vec<ModuleCost>,
     /// Median seconds of a step.
@@ -88,7 +90,7 @@ pub struct Estimate {
 
 /// What is timed.
 #[derive(Debug, Clone, Copy)]
-pub struct Timed {
+pub(crate) struct Timed {
     /// Steps, after two to warm up.
     pub steps: usize,
     /// Forward alone, as features are computed, instead of a step of training.
@@ -101,7 +103,7 @@ pub struct Timed {
 ///
 /// # Errors
 /// When the configuration cannot be built.
-pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
+pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let Timed { steps, features, profiled } = timed;
     let pool = config.train.pool();
     let model = config.domain.model();
@@ -115,7 +117,7 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let mut warm = 0;
     for step in 0..steps + 2 {
         if step == 2 {
-            warm = pool.made();
+            warm = pool.allocated();
             if profiled {
                 profile::start();
             }
@@ -146,10 +148,31 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     if profiled {
         let (rows, loops) = profile::stop();
         chunks = Some(Chunks::of(&loops, &times)?);
-        let rate = profile::peak_gflops::<f32>();
+        let rate = gemm::peak_gflops::<f32>();
         products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
         peak = Some(rate);
     }
+    let modules = module_costs(&mut stack, &layouts, features, &turns);
+    let gflop: f64 = modules.iter().map(|m| m.gflop).sum();
+    Ok(Estimate {
+        modules,
+        seconds,
+        spread: [times.iter().copied().fold(seconds, f64::min), times.iter().copied().fold(seconds, f64::max)],
+        times,
+        gflop,
+        gflop_per_second: gflop / seconds,
+        peak_mb: peak_resident_bytes().map(|b| b as f64 / 1e6),
+        buffers_mb: pool.peak_bytes() as f64 / 1e6,
+        new_buffers: pool.allocated() - warm,
+        threads: rayon::current_num_threads(),
+        peak_gflop_per_second: peak,
+        products,
+        chunks,
+    })
+}
+
+/// Cost of each module, given the seconds of its turns.
+fn module_costs(stack: &mut Stack<f32>, layouts: &[Layout], features: bool, turns: &[Vec<f64>]) -> Vec<ModuleCost> {
     let mut modules = Vec::new();
     for (i, module) in stack.modules_mut().iter_mut().enumerate() {
         let (forward, rest) = module.multiply_adds(layouts[i].shape);
@@ -164,26 +187,11 @@ pub fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
             seconds: median(&turns[i]),
         });
     }
-    let gflop: f64 = modules.iter().map(|m| m.gflop).sum();
-    Ok(Estimate {
-        modules,
-        seconds,
-        spread: [times.iter().copied().fold(seconds, f64::min), times.iter().copied().fold(seconds, f64::max)],
-        times,
-        gflop,
-        gflop_per_second: gflop / seconds,
-        peak_mb: peak_resident_bytes().map(|b| b as f64 / 1e6),
-        buffers_mb: pool.peak_bytes() as f64 / 1e6,
-        new_buffers: pool.made() - warm,
-        threads: rayon::current_num_threads(),
-        peak_gflop_per_second: peak,
-        products,
-        chunks,
-    })
+    modules
 }
 
 /// The middle value, or the mean of the two in the middle.
-pub fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = &sorted[sorted.len().saturating_sub(1) / 2..sorted.len() / 2 + usize::from(!sorted.is_empty())];
@@ -196,8 +204,8 @@ fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
     let gflop = row.flops() / 1e9 / share;
     ProductCost {
         kind: match row.kind {
-            Kind::Product => "product",
-            Kind::Outer => "outer",
+            Kind::Gemm => "gemm",
+            Kind::GemmTn => "gemm_tn",
         }
         .to_owned(),
         m: row.m / steps as u64,
@@ -212,7 +220,7 @@ fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
 }
 
 /// The estimate for people.
-pub fn print(e: &Estimate) -> String {
+pub(crate) fn print(e: &Estimate) -> String {
     let mut out = format!(
         "{:<8} {:>12} {:>9} {:>10} {:>10} {:>9}\n",
         "module", "parameters", "GFLOP", "state MB", "output MB", "seconds"

@@ -4,33 +4,35 @@
 //! Everything is measured in a process of its own, so that peaks of memory are its own, and programs that are compared take
 //! turns in one session: ours, theirs, ours. Files are written after every measurement; what an interruption leaves is whole.
 
-pub mod chunks;
-pub mod estimate;
+pub(crate) mod chunks;
+pub(crate) mod estimate;
 mod plan;
 mod probe;
+mod readings;
 mod readme;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Instant, SystemTime};
 
-use gim_core::kernels::profile;
+use gim_core::kernels::gemm;
 use gim_core::{Error, Result};
 use gim_eval::table;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::bench::chunks::{Chunks, THREADS};
-use crate::bench::estimate::{Estimate, median};
+use crate::bench::estimate::median;
+use crate::bench::readings::{Reading, estimate, fits, run, torch};
 use crate::experiment::environment::{Environment, rfc3339};
 use crate::experiment::progress::Mode;
 use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
 use gim_core::files::{create_folder, write_atomic};
 use plan::{Item, Other};
-pub use probe::{Fits, ProbeWork};
+pub(crate) use probe::ProbeWork;
 
 /// What to measure, and with what.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Options {
+pub(crate) struct Options {
     /// Folder for bench.csv, chunks.csv, README.md and the chart [default: results/bench/DATE-PROCESSOR].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -51,9 +53,12 @@ pub struct Options {
     pub quick: bool,
 }
 
+/// The table of a benchmark.
+const TABLE: &str = "bench.csv";
+
 /// What one program needed for one piece of work: a line of bench.csv. Times in seconds, memory in MB (10⁶ bytes).
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// `section/work`, then what varies.
     pub name: String,
     /// `gim`, `PyTorch` or `scikit-learn`.
@@ -99,29 +104,6 @@ fn in_one_cell<S: Serializer>(times: &[f64], serializer: S) -> std::result::Resu
     serializer.serialize_str(&times.iter().map(|t| format!("{t:.5}")).collect::<Vec<_>>().join(" "))
 }
 
-/// What a process measured.
-#[derive(Debug, Default)]
-struct Reading {
-    times: Vec<f64>,
-    peak_mb: Option<f64>,
-    held_mb: Option<f64>,
-    gflop: Option<f64>,
-    objective: Option<f64>,
-    chunks: Option<Chunks>,
-    version: Option<String>,
-}
-
-/// A line of JSON as PyTorch's script prints it.
-#[derive(Deserialize)]
-struct TorchStep {
-    torch: String,
-    seconds: f64,
-    /// Shortest and longest.
-    spread: [f64; 2],
-    /// MiB.
-    peak_rss_mb: f64,
-}
-
 /// A benchmark under way.
 struct Bench {
     folder: PathBuf,
@@ -145,7 +127,7 @@ struct Bench {
 ///
 /// # Errors
 /// When nothing is asked for, a measurement of ours fails, or files cannot be written. Other programs may fail: the report says so.
-pub fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
+pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     let threads = rayon::current_num_threads();
     let mut items = plan::items(options.quick, threads);
     items.retain(|i| options.only.as_ref().is_none_or(|prefix| i.name.starts_with(prefix.as_str())));
@@ -156,7 +138,7 @@ pub fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     }
     let environment = Environment::capture(0, threads);
     let folder = options.out.clone().unwrap_or_else(|| default_folder(&environment));
-    if folder.join("bench.csv").exists() {
+    if folder.join(TABLE).exists() {
         return Err(Error::file(&folder, "holds a benchmark already", "choose another --out, or remove it"));
     }
     create_folder(&folder)?;
@@ -302,7 +284,7 @@ impl Bench {
     fn note_peak(&mut self, threads: usize) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::config("--threads", e, "use fewer threads"))?;
-        let rate = pool.install(profile::peak_gflops::<f32>);
+        let rate = pool.install(gemm::peak_gflops::<f32>);
         match self.peaks.iter_mut().find(|p| p.0 == threads) {
             Some(peak) => peak.1 = peak.1.max(rate),
             None => self.peaks.push((threads, rate)),
@@ -326,7 +308,7 @@ impl Bench {
     fn write(&mut self) -> Result<Vec<PathBuf>> {
         self.hold_against_limit();
         let file = |name: &str| self.folder.join(name);
-        let mut files = vec![file("bench.csv")];
+        let mut files = vec![file(TABLE)];
         table::write_rows(&files[0], &self.rows)?;
         if !self.chunks.is_empty() {
             files.push(file("chunks.csv"));
@@ -400,76 +382,9 @@ fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
     rows
 }
 
-/// Runs a program and gives the last line it printed.
-fn run(command: &mut Command) -> Result<String> {
-    let program = Path::new(command.get_program()).to_owned();
-    let out = command.output().map_err(|e| Error::io(&program, "run the program", &e))?;
-    let last = |bytes: &[u8]| {
-        let text = String::from_utf8_lossy(bytes);
-        text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default().trim().to_owned()
-    };
-    if out.status.success() {
-        Ok(last(&out.stdout))
-    } else {
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Err(Error::config(name, format_args!("{}: {}", out.status, last(&out.stderr)), "run its command by hand"))
-    }
-}
-
-fn parse<'a, T: Deserialize<'a>>(said: &'a str) -> Result<T> {
-    serde_json::from_str(said).map_err(|e| {
-        Error::config("bench", format_args!("`{said}` is not the JSON it should be: {e}"), "run its command by hand")
-    })
-}
-
-fn estimate(said: &str) -> Result<Reading> {
-    let e: Estimate = parse(said)?;
-    let state: f64 = e.modules.iter().map(|m| m.state_mb).sum();
-    Ok(Reading {
-        times: e.times,
-        peak_mb: e.peak_mb,
-        held_mb: Some(e.buffers_mb + state),
-        gflop: Some(e.gflop),
-        chunks: e.chunks,
-        ..Reading::default()
-    })
-}
-
-fn fits(said: &str) -> Result<Reading> {
-    let f: Fits = parse(said)?;
-    Ok(Reading {
-        times: f.times,
-        peak_mb: f.peak_mb,
-        objective: Some(f.objective),
-        version: f.version,
-        ..Reading::default()
-    })
-}
-
-fn torch(said: &str) -> Result<Reading> {
-    let t: TorchStep = parse(said)?;
-    Ok(Reading {
-        times: vec![t.spread[0], t.seconds, t.spread[1]],
-        peak_mb: Some(t.peak_rss_mb * 1.048_576),
-        version: Some(t.torch),
-        ..Reading::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn other_programs_are_understood() {
-        let said = r#"{"torch": "2.9", "task": "audio", "seconds": 2.0, "spread": [1.5, 3.0], "peak_rss_mb": 1000, "losses": [1.0]}"#;
-        let reading = torch(said).unwrap();
-        assert_eq!((reading.times, reading.version.as_deref()), (vec![1.5, 2.0, 3.0], Some("2.9")));
-        assert!((reading.peak_mb.unwrap() - 1048.576).abs() < 1e-9);
-        assert!(torch("Segmentation fault").is_err());
-        let said = r#"{"version": "1.9", "times": [0.5], "objective": 0.25, "iterations": 9, "peak_mb": 200.0}"#;
-        assert_eq!(fits(said).unwrap().objective, Some(0.25));
-    }
 
     #[test]
     fn folders_are_named_by_date_and_processor() {

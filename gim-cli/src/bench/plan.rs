@@ -211,8 +211,8 @@ impl Sizes {
     }
 
     /// A step that takes more time for less memory; the work of PyTorch is that of the plain step.
-    fn sparing(&self, name: &str, title: &str, domain: DomainKind, scale: f64) -> Item {
-        let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.spare_memory=true"]);
+    fn low_memory(&self, name: &str, title: &str, domain: DomainKind, scale: f64) -> Item {
+        let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.low_memory=true"]);
         self.alone(name, &format!("{title}, batch {}", self.batch(domain)), args, None)
     }
 
@@ -226,21 +226,21 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
     let sizes = Sizes { quick, threads };
     let (paper, small) = if quick { (0.01, 0.01) } else { (1.0, 0.25) };
     let mut items = vec![
-        sizes.beside("step/audio-gim", "Sound: GIM step", Audio, paper, &[], &[]),
-        sizes.beside("step/audio-cpc", "Sound: CPC step", Audio, paper, &["network.kind=cpc"], &["--modules", "1"]),
-        sizes.beside("step/vision-gim", "Pictures: GIM step", Vision, paper, &[], &[]),
-        sizes.sparing("step/audio-gim-sparing", "Sound: GIM step that spares memory", Audio, paper),
-        sizes.sparing("step/vision-gim-sparing", "Pictures: GIM step that spares memory", Vision, paper),
-        sizes.beside("features/audio", "Sound: features", Audio, paper, &["--features"], &["--forward"]),
-        sizes.beside("features/vision", "Pictures: features", Vision, paper, &["--features"], &["--forward"]),
-        sizes.beside("small/audio", "Sound at ¼ width: GIM step", Audio, small, &[], &[]),
-        sizes.beside("small/vision", "Pictures at ¼ width: GIM step", Vision, small, &[], &[]),
+        sizes.beside("step/audio-gim", "Audio: GIM step", Audio, paper, &[], &[]),
+        sizes.beside("step/audio-cpc", "Audio: CPC step", Audio, paper, &["network.kind=cpc"], &["--modules", "1"]),
+        sizes.beside("step/vision-gim", "Images: GIM step", Vision, paper, &[], &[]),
+        sizes.low_memory("step/audio-gim-low-memory", "Audio: GIM step, low memory", Audio, paper),
+        sizes.low_memory("step/vision-gim-low-memory", "Images: GIM step, low memory", Vision, paper),
+        sizes.beside("features/audio", "Audio: features", Audio, paper, &["--features"], &["--forward"]),
+        sizes.beside("features/vision", "Images: features", Vision, paper, &["--features"], &["--forward"]),
+        sizes.beside("small/audio", "Audio at ¼ width: GIM step", Audio, small, &[], &[]),
+        sizes.beside("small/vision", "Images at ¼ width: GIM step", Vision, small, &[], &[]),
         probe(quick, threads),
     ];
     // One thread, all, one, all: whatever else the machine does hits both.
     let scaled = [
-        ("audio-paper", "Sound: GIM step", Audio, paper, 3),
-        ("vision-small", "Pictures at ¼ width: GIM step", Vision, small, 2),
+        ("audio-paper", "Audio: GIM step", Audio, paper, 3),
+        ("vision-small", "Images at ¼ width: GIM step", Vision, small, 2),
     ];
     for (name, title, domain, scale, steps) in scaled {
         let args = sizes.estimate(domain, scale, if quick { 1 } else { steps }, &[]);
@@ -261,7 +261,7 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
         }
     }
     for (name, title, domain) in
-        [("chunks/audio-paper", "Sound: GIM step", Audio), ("chunks/vision-paper", "Pictures: GIM step", Vision)]
+        [("chunks/audio-paper", "Audio: GIM step", Audio), ("chunks/vision-paper", "Images: GIM step", Vision)]
     {
         // Of several steps, each task counts with its shortest time.
         let steps = match (quick, domain) {

@@ -11,7 +11,7 @@ use gim_core::files::{create_folder, write_atomic_with};
 
 /// What is fitted.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ProbeWork {
+pub(crate) struct ProbeWork {
     /// Rows to fit on.
     #[arg(long)]
     rows: usize,
@@ -34,7 +34,7 @@ pub struct ProbeWork {
 
 /// What came of it; another program's answer reads the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Fits {
+pub(crate) struct Fits {
     /// Seconds of each fit, standardising included.
     pub times: Vec<f64>,
     /// Mean cross-entropy + λ/2 ‖weights‖² at the solution, on standardised features.
@@ -53,7 +53,7 @@ impl ProbeWork {
     ///
     /// # Errors
     /// When a size is zero, the fit does not converge, or the features cannot be written.
-    pub fn measure(&self) -> Result<Fits> {
+    pub(crate) fn measure(&self) -> Result<Fits> {
         // Every tenth item is left for testing.
         let items = self.rows + self.rows.saturating_sub(1) / 9;
         let all = synthetic::examples(items, 1, self.dims, self.classes, 0.35)?;

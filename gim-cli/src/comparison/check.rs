@@ -1,10 +1,10 @@
-//! The guard on accuracies: a comparison's numbers against a committed baseline.
+//! The regression check of accuracies: a comparison's numbers against a committed baseline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use gim_core::{Error, Result};
-use gim_eval::{Baseline, Deviation, Interval, Measured, compare, table};
+use gim_eval::{Baseline, Deviation, Interval, Measured, Protocol, compare, table};
 
 use crate::comparison::reproduce::Plan;
 use crate::comparison::summary::Summary;
@@ -25,12 +25,13 @@ fn tolerance(spread: f64, test_rows: usize) -> f64 {
 /// Name of a value in the baseline.
 fn name(s: &Summary) -> Option<String> {
     // Few labels add noise and no eyes.
-    let how = match s.protocol.as_str() {
-        _ if s.labels < 1.0 => return None,
-        "converged" => "",
-        "paper" => " by the paper's protocol",
-        "knn" => " by neighbours",
-        _ => return None,
+    if s.labels < 1.0 {
+        return None;
+    }
+    let how = match s.protocol {
+        Protocol::Converged => "",
+        Protocol::Paper => " by the paper's protocol",
+        Protocol::Knn => " by neighbours",
     };
     s.features().map(|features| format!("{}: {}{how}, {features}", s.run, s.task))
 }
@@ -81,11 +82,17 @@ fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
     Ok(out)
 }
 
+/// Digest of the corpus of the run that a value is of.
+fn digest_of(digests: &BTreeMap<String, String>, value: &str) -> Result<String> {
+    let unknown = || Error::config("check", format_args!("`{value}` is of no run of the plan"), "report this");
+    digests.get(run_of(value)).cloned().ok_or_else(unknown)
+}
+
 /// Whether there will be something to say, before anything is trained.
 ///
 /// # Errors
 /// As [`check`] or, with `update`, [`update`].
-pub fn ready(plan: &Plan, baseline: &Path, update: bool) -> Result<()> {
+pub(crate) fn ready(plan: &Plan, baseline: &Path, update: bool) -> Result<()> {
     if update { spread(plan) } else { wanted(plan, baseline).map(drop) }
 }
 
@@ -114,16 +121,16 @@ fn wanted(plan: &Plan, baseline: &Path) -> Result<Vec<Baseline>> {
 ///
 /// # Errors
 /// When there is no baseline, or it cannot be read.
-pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<Deviation>, usize)> {
+pub(crate) fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<Deviation>, usize)> {
     let wanted = wanted(plan, baseline)?;
     let digests = digests(plan)?;
     let measured = values(summary)
         .into_iter()
         .map(|(name, (value, ..))| {
-            let digest = digests.get(run_of(&name)).cloned().unwrap_or_default();
-            (name, Measured { value, digest })
+            let digest = digest_of(&digests, &name)?;
+            Ok((name, Measured { value, digest }))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     Ok((compare(&measured, &wanted), wanted.len()))
 }
 
@@ -131,14 +138,14 @@ pub fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<(Vec<D
 ///
 /// # Errors
 /// When it has one seed and so no spread, or the file cannot be written.
-pub fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize> {
+pub(crate) fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize> {
     spread(plan)?;
     let mut rows: Vec<Baseline> = if baseline.is_file() { table::read_rows(baseline)? } else { Vec::new() };
     rows.retain(|b| !listed(plan, b));
     let digests = digests(plan)?;
     for (name, (value, spread, test_rows)) in values(summary) {
         let tolerance = tolerance(spread, test_rows);
-        let digest = digests.get(run_of(&name)).cloned().unwrap_or_default();
+        let digest = digest_of(&digests, &name)?;
         let round = |x: f64| (x * 100.0).round() / 100.0;
         let (value, spread, tolerance) = (round(value), round(spread), round(tolerance));
         rows.push(Baseline { name, value, spread, tolerance, digest });
@@ -152,7 +159,7 @@ pub fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize
 }
 
 /// What fell or rose, and by how much, for people.
-pub fn print(deviations: &[Deviation], compared: usize) -> String {
+pub(crate) fn print(deviations: &[Deviation], compared: usize) -> String {
     if deviations.is_empty() {
         return format!("all {compared} values lie within their tolerances\n");
     }

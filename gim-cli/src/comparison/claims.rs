@@ -4,12 +4,13 @@
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Summary, difference, last_module, signed};
 use crate::comparison::sweep::Entry;
+use crate::experiment::domain::DomainKind;
 use crate::experiment::probe::MOST_ITERATIONS;
-use gim_eval::Group;
+use gim_eval::{Group, Protocol, Task};
 
 /// What the numbers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The interval lies on the claim's side.
     Held,
     /// The interval lies on the other side.
@@ -20,7 +21,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// In words.
-    pub fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Held => "held",
             Self::DidNotHold => "did not hold",
@@ -40,7 +41,7 @@ impl Verdict {
 
 /// A claim, what became of it, and the numbers behind that.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// What the paper says.
     pub text: String,
     /// What ours says.
@@ -75,105 +76,144 @@ fn stopped<'a>(probes: impl IntoIterator<Item = &'a Summary>) -> String {
 }
 
 /// All claims that the rows and the peaks have numbers for.
-pub fn judge(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> {
+pub(crate) fn evaluate(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> {
     let mut out = Vec::new();
-    // Pictures are judged twice: the paper's probe and one that goes on until nothing moves do not see the same.
-    for (run, task, protocol, word) in [
-        ("audio/gim", "phones", "converged", "phones"),
-        ("audio/gim", "speakers", "converged", "speakers"),
-        ("vision/gim", "classes", "converged", "images"),
-        ("vision/gim", "classes", "paper", "images, by the paper's probe"),
+    // Images are evaluated twice: the paper's probe and one that goes on until nothing moves do not see the same.
+    for (domain, task, protocol, word) in [
+        (DomainKind::Audio, Task::Phones, Protocol::Converged, "phones"),
+        (DomainKind::Audio, Task::Speakers, Protocol::Converged, "speakers"),
+        (DomainKind::Vision, Task::Classes, Protocol::Converged, "images"),
+        (DomainKind::Vision, Task::Classes, Protocol::Paper, "images, by the paper's probe"),
     ] {
-        let of = |group: Group, module: usize| {
-            rows.iter().find(|s| {
-                s.run == run
-                    && s.task == task
-                    && s.protocol == protocol
-                    && s.labels == 1.0
-                    && s.group == group
-                    && s.module == module
-            })
-        };
-        let modules: Vec<&Summary> = (1..).map_while(|m| of(Group::Trained, m)).collect();
+        let probes = Probes { rows, domain, task, protocol, word };
+        let modules = probes.modules();
         let Some(last) = modules.last() else { continue };
+        out.extend(probes.each_module_improves(&modules));
+        out.extend(probes.against_baselines(last));
+        out.extend(probes.against_methods(last));
+    }
+    out.extend(entries.iter().filter_map(|entry| ablation(entry, rows)));
+    out.extend(memory(peaks));
+    out
+}
+
+/// Results of one probe of a domain's methods.
+struct Probes<'a> {
+    rows: &'a [Summary],
+    domain: DomainKind,
+    task: Task,
+    protocol: Protocol,
+    /// What claims call it.
+    word: &'static str,
+}
+
+impl<'a> Probes<'a> {
+    /// Greedy InfoMax's own row of a group and module, with all labels.
+    fn own(&self, group: Group, module: usize) -> Option<&'a Summary> {
+        let run = format!("{}/gim", self.domain);
+        self.rows.iter().find(|s| {
+            s.run == run
+                && s.task == self.task
+                && s.protocol == self.protocol
+                && s.labels == 1.0
+                && s.group == group
+                && s.module == module
+        })
+    }
+
+    /// Greedy InfoMax's modules from the first on.
+    fn modules(&self) -> Vec<&'a Summary> {
+        (1..).map_while(|m| self.own(Group::Trained, m)).collect()
+    }
+
+    fn each_module_improves(&self, modules: &[&Summary]) -> Option<Claim> {
         let steps: Vec<(f64, Option<f64>)> = modules.windows(2).filter_map(|w| difference(w[1], w[0])).collect();
-        if !steps.is_empty() {
-            let each: Vec<Verdict> = steps.iter().map(|d| Verdict::of(*d, 0.0)).collect();
-            let verdict = if each.contains(&Verdict::DidNotHold) {
-                Verdict::DidNotHold
-            } else if each.iter().all(|v| *v == Verdict::Held) {
-                Verdict::Held
-            } else {
-                Verdict::CannotTell
-            };
-            let list: Vec<String> = steps.iter().map(|d| points(*d)).collect();
-            out.push(Claim {
-                text: format!("Each module improves on the one below ({word})."),
-                verdict,
-                evidence: format!("module over the one below: {}{}", list.join(", "), stopped(modules.iter().copied())),
-            });
-        }
-        let mut compare = |text: String, other: Option<&Summary>, against: &str, side: Side| {
-            if let Some((other, d)) = other.and_then(|o| Some((o, difference(last, o)?))) {
-                let verdict = match side {
-                    Side::Above(least) => Verdict::of(d, least),
-                    Side::Below => Verdict::of((-d.0, d.1), 0.0),
-                };
-                let evidence = format!("last module against {against}: {}{}", points(d), stopped([*last, other]));
-                out.push(Claim { text, verdict, evidence });
-            }
+        let each: Vec<Verdict> = steps.iter().map(|d| Verdict::of(*d, 0.0)).collect();
+        let verdict = if each.contains(&Verdict::DidNotHold) {
+            Verdict::DidNotHold
+        } else if each.iter().all(|v| *v == Verdict::Held) {
+            Verdict::Held
+        } else {
+            Verdict::CannotTell
         };
-        compare(
-            format!("Greedy InfoMax learns: its last module beats the random encoder ({word})."),
-            of(Group::Random, last.module),
-            "the random encoder",
-            Side::Above(0.0),
-        );
-        let raw = of(Group::Mfcc, 0).or_else(|| of(Group::Raw, 0));
-        compare(format!("Its last module beats the input itself ({word})."), raw, "the input", Side::Above(0.0));
-        let domain = run.split('/').next().unwrap_or_default();
-        compare(
-            format!("Without end-to-end gradients it ends at most {NEAR:.0} points below CPC ({word})."),
-            last_module(rows, &format!("{domain}/cpc"), task, protocol),
-            "CPC",
-            Side::Above(-NEAR),
-        );
-        // With the labels of phones, supervised learning does better in the paper; with those of speakers or images, it does not.
-        let suffix = if domain == "audio" { format!("-{task}") } else { String::new() };
+        let list: Vec<String> = steps.iter().map(|d| points(*d)).collect();
+        (!steps.is_empty()).then(|| Claim {
+            text: format!("Each module improves on the one below ({}).", self.word),
+            verdict,
+            evidence: format!("module over the one below: {}{}", list.join(", "), stopped(modules.iter().copied())),
+        })
+    }
+
+    fn against_baselines(&self, last: &Summary) -> Vec<Claim> {
+        let word = self.word;
+        let random = self.own(Group::Random, last.module);
+        let text = format!("Greedy InfoMax learns: its last module beats the random encoder ({word}).");
+        let learns = compare(text, last, random, "the random encoder", Side::Above(0.0));
+        let raw = self.own(Group::Mfcc, 0).or_else(|| self.own(Group::Raw, 0));
+        let text = format!("Its last module beats the input itself ({word}).");
+        learns.into_iter().chain(compare(text, last, raw, "the input", Side::Above(0.0))).collect()
+    }
+
+    fn against_methods(&self, last: &Summary) -> Vec<Claim> {
+        let (domain, task, word) = (self.domain, self.task, self.word);
+        let of = |run: &str| last_module(self.rows, &format!("{domain}/{run}"), task, self.protocol);
+        let text = format!("Without end-to-end gradients it ends at most {NEAR:.0} points below CPC ({word}).");
+        let mut out: Vec<Claim> = compare(text, last, of("cpc"), "CPC", Side::Above(-NEAR)).into_iter().collect();
+        let suffix = match domain {
+            DomainKind::Audio => format!("-{task}"),
+            DomainKind::Vision => String::new(),
+        };
         for (name, method) in
             [("greedy-supervised", "greedy supervised learning"), ("supervised", "supervised learning")]
         {
-            let other = last_module(rows, &format!("{domain}/{name}{suffix}"), task, protocol);
-            match task {
-                "phones" => compare(format!("It falls short of {method} ({word})."), other, method, Side::Below),
-                _ => compare(format!("It beats {method} ({word})."), other, method, Side::Above(0.0)),
-            }
-        }
-    }
-    for entry in entries {
-        let Some(than) = &entry.than else { continue };
-        let (task, text) = match entry.name.as_str() {
-            "audio/no-bptt" => ("phones", "Back-propagation through time in the GRU helps (phones)."),
-            "audio/no-gru" => ("phones", "The GRU helps (phones)."),
-            "audio/iterative" => ("phones", "Modules that learn one after the other end no better (phones)."),
-            "vision/iterative" => ("classes", "Modules that learn one after the other end no better (images)."),
-            _ => continue,
-        };
-        let (Some(full), Some(without)) =
-            (last_module(rows, than, task, "converged"), last_module(rows, &entry.name, task, "converged"))
-        else {
-            continue;
-        };
-        if let Some(d) = difference(full, without) {
-            let evidence = match entry.name.ends_with("iterative") {
-                true => format!("last module at once against one after the other: {}", points(d)),
-                false => format!("last module with it against without: {}", points(d)),
+            // With the labels of phones, supervised learning does better in the paper; with others, it does not.
+            let (text, side) = match task {
+                Task::Phones => (format!("It falls short of {method} ({word})."), Side::Below),
+                Task::Speakers | Task::Classes => (format!("It beats {method} ({word})."), Side::Above(0.0)),
             };
-            let evidence = evidence + &stopped([full, without]);
-            out.push(Claim { text: text.into(), verdict: Verdict::of(d, 0.0), evidence });
+            out.extend(compare(text, last, of(&format!("{name}{suffix}")), method, side));
         }
+        out
     }
-    for (domain, word) in [("audio", "sound"), ("vision", "images")] {
+}
+
+/// A claim about the last module against something else; none where that has no numbers.
+fn compare(text: String, last: &Summary, other: Option<&Summary>, against: &str, side: Side) -> Option<Claim> {
+    let other = other?;
+    let d = difference(last, other)?;
+    let verdict = match side {
+        Side::Above(least) => Verdict::of(d, least),
+        Side::Below => Verdict::of((-d.0, d.1), 0.0),
+    };
+    let evidence = format!("last module against {against}: {}{}", points(d), stopped([last, other]));
+    Some(Claim { text, verdict, evidence })
+}
+
+/// The claim that an ablation is about, if the paper makes one.
+fn ablation(entry: &Entry, rows: &[Summary]) -> Option<Claim> {
+    let reference = entry.ablation_of.as_ref()?;
+    let (task, text) = match entry.name.as_str() {
+        "audio/no-bptt" => (Task::Phones, "Back-propagation through time in the GRU helps (phones)."),
+        "audio/no-gru" => (Task::Phones, "The GRU helps (phones)."),
+        "audio/iterative" => (Task::Phones, "Modules that learn one after the other end no better (phones)."),
+        "vision/iterative" => (Task::Classes, "Modules that learn one after the other end no better (images)."),
+        _ => return None,
+    };
+    let full = last_module(rows, reference, task, Protocol::Converged)?;
+    let without = last_module(rows, &entry.name, task, Protocol::Converged)?;
+    let d = difference(full, without)?;
+    let evidence = match entry.name.ends_with("iterative") {
+        true => format!("last module at once against one after the other: {}", points(d)),
+        false => format!("last module with it against without: {}", points(d)),
+    };
+    let evidence = evidence + &stopped([full, without]);
+    Some(Claim { text: text.into(), verdict: Verdict::of(d, 0.0), evidence })
+}
+
+/// Claims about memory.
+fn memory(peaks: &[Peak]) -> Vec<Claim> {
+    let mut out = Vec::new();
+    for (domain, word) in [(DomainKind::Audio, "sound"), (DomainKind::Vision, "images")] {
         let peak = |run: &str, schedule: &str| {
             peaks.iter().find(|p| p.run == format!("{domain}/{run}") && p.schedule == schedule).map(|p| p.total_mb)
         };
@@ -196,7 +236,7 @@ pub fn judge(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> 
 mod tests {
     use super::*;
     use crate::comparison::summary::summarise;
-    use crate::experiment::probe::Row;
+    use gim_eval::ProbeRow;
 
     #[test]
     fn verdicts_follow_the_interval() {
@@ -211,11 +251,11 @@ mod tests {
     fn rows(run: &str, accuracies: &[(Group, usize, f64)]) -> Vec<Summary> {
         let mut rows = Vec::new();
         for seed in 1..=3 {
-            rows.extend(accuracies.iter().map(|(group, module, accuracy)| Row {
+            rows.extend(accuracies.iter().map(|(group, module, accuracy)| ProbeRow {
                 group: *group,
                 module: *module,
-                task: "classes".into(),
-                protocol: "converged".into(),
+                task: Task::Classes,
+                protocol: Protocol::Converged,
                 labels: 1.0,
                 dims: 4,
                 train_rows: 10,
@@ -235,13 +275,13 @@ mod tests {
         summarise(&entry(run, None), &rows)
     }
 
-    fn entry(run: &str, than: Option<&str>) -> Entry {
+    fn entry(run: &str, ablation_of: Option<&str>) -> Entry {
         Entry {
             name: run.into(),
             preset: "vision-quick".into(),
             title: run.into(),
             paper: None,
-            than: than.map(Into::into),
+            ablation_of: ablation_of.map(Into::into),
             baselines: None,
             tasks: None,
             set: Vec::new(),
@@ -249,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_judged_by_what_they_say() {
+    fn claims_are_evaluated_by_what_they_say() {
         use Group::{Random, Raw, Trained};
         let mut all = rows("vision/gim", &[(Trained, 1, 0.5), (Trained, 2, 0.6), (Random, 2, 0.4), (Raw, 0, 0.65)]);
         all.extend(rows("vision/cpc", &[(Trained, 1, 0.62)]));
@@ -272,7 +312,7 @@ mod tests {
             peak("vision/cpc", "end to end", 80.0),
         ];
         all.iter_mut().find(|s| s.run == "vision/cpc").unwrap().stopped = 2;
-        let claims = judge(&entries, &all, &peaks);
+        let claims = evaluate(&entries, &all, &peaks);
         let verdict = |part: &str| {
             let found: Vec<&Claim> = claims.iter().filter(|c| c.text.contains(part)).collect();
             assert_eq!(found.len(), 1, "{part}: {claims:?}");

@@ -6,15 +6,19 @@ use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::schedule::step_in_turn;
 use gim_core::{Pool, Result};
+use gim_eval::table;
 use serde::{Deserialize, Serialize};
 
+use crate::comparison::comparison_dir::ComparisonDir;
+use crate::comparison::reproduce::FinishedRun;
 use crate::comparison::summary::{PaperValue, paper, with_mark};
 use crate::comparison::sweep::Entry;
 use crate::experiment::config::Config;
+use crate::experiment::domain::DomainKind;
 
 /// Peak memory of one way to train.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Peak {
+pub(crate) struct Peak {
     /// Name of the run.
     pub run: String,
     /// What it is called.
@@ -35,17 +39,37 @@ pub struct Peak {
 
 impl Peak {
     /// The paper's GB, for people.
-    pub fn reported(&self) -> Option<String> {
+    pub(crate) fn reported(&self) -> Option<String> {
         let (value, mark) = self.paper_gb.zip(self.paper_mark.as_deref())?;
         Some(with_mark(value, mark).replace(" (", " GB ("))
     }
+}
+
+/// Memory of the methods: what the comparison's table holds of all of them, or else measured on one step of each.
+///
+/// # Errors
+/// When the table is damaged, or as [`peaks`].
+pub(crate) fn of_methods(runs: &[FinishedRun], dir: &ComparisonDir) -> Result<Vec<Peak>> {
+    let table = dir.memory_table();
+    let methods = || runs.iter().filter(|r| r.is_method());
+    if table.is_file() {
+        let rows: Vec<Peak> = table::read_rows(&table)?;
+        if methods().all(|m| rows.iter().any(|r| r.run == m.entry.name)) {
+            return Ok(rows);
+        }
+    }
+    let mut rows = Vec::new();
+    for run in methods() {
+        rows.extend(peaks(&run.entry, &run.config)?);
+    }
+    Ok(rows)
 }
 
 /// One row per schedule: all modules at once, and each alone.
 ///
 /// # Errors
 /// When the configuration cannot be built, or a module diverges on noise.
-pub fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
+fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
     let n = config.domain.model().build(&config.optimizer, config.train.seed, &Pool::new())?.modules().len();
     let together = if n == 1 { "end to end".to_owned() } else { "all modules".to_owned() };
     let mut ways = vec![(together, vec![Mode::Train; n])];
@@ -55,8 +79,9 @@ pub fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
             ways.push((format!("module {} alone", k + 1), modes));
         }
     }
-    let corpus = config.domain.figures().paper_corpus();
-    let reported: Vec<PaperValue> = paper().into_iter().filter(|p| p.table == "memory" && p.corpus == corpus).collect();
+    let domain = config.domain.kind();
+    let reported: Vec<PaperValue> =
+        paper().into_iter().filter(|p| p.table == "memory" && domain == DomainKind::Vision).collect();
     ways.into_iter()
         .map(|(schedule, modes)| {
             let (buffers_mb, state_mb) = measure(config, &modes)?;

@@ -1,177 +1,148 @@
-//! A whole comparison by one command: train, extract, probe, draw, tabulate, for several seeds. What is done is not done again.
+//! A whole comparison: train, extract and probe, for several seeds, then summarize. What is done is not done again.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
+use gim_core::files::create_folder;
 use gim_core::{Error, Pool, Result};
-use gim_eval::table;
+use gim_eval::{Group, ProbeRow, Protocol, Task};
 
-use crate::comparison::claims;
-use crate::comparison::memory::{self, Peak};
+use crate::comparison::comparison_dir::ComparisonDir;
 use crate::comparison::summary::{self, Ablation, Summary, reported, signed, with};
 use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
-use crate::experiment::environment::{Environment, TrainedOn};
-use crate::experiment::probe::{How, Row};
+use crate::experiment::environment::TrainedOn;
+use crate::experiment::probe::ProbeSpec;
 use crate::experiment::progress::Mode as Show;
-use crate::experiment::{extract, probe, train};
-use crate::report::draw;
-use crate::report::figure_file::FigureFile;
-use crate::report::page::{Page, Report, RunProvenance};
-use gim_core::files::{create_folder, write_atomic};
-use gim_eval::{Group, TrainRow};
+use crate::experiment::run_dir::RunDir;
+use crate::experiment::train::CorpusPolicy;
+use crate::experiment::train_config::TrainConfig;
+use crate::experiment::{extract, interrupt, probe, train};
 
 /// What one invocation does.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// Name of the comparison, for titles.
     pub name: String,
     /// Its runs.
     pub sweep: Sweep,
     /// Folder for runs, tables, figures and the report.
-    pub out: PathBuf,
+    pub out: ComparisonDir,
     /// Changes to every run.
     pub set: Vec<String>,
     /// How much of it is made.
-    pub extent: Extent,
+    pub scope: Scope,
 }
 
 /// How much is made of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
+pub(crate) enum Scope {
     /// What is missing, then tables, figures and page.
     Whole,
     /// Tables, figures and page of the runs that are finished; trains and probes nothing.
     Finished,
-    /// What is missing of what a guard looks at: runs and their probes with all labels. No tables, figures or page.
-    Guarded,
+    /// What the regression check lacks: runs and their probes with all labels. No tables, figures or page.
+    RegressionCheck,
 }
 
 /// What came out.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub(crate) struct Outcome {
+    /// The runs that are there, with a folder for each seed.
+    pub runs: Vec<FinishedRun>,
     /// Every probe of every run.
     pub summary: Vec<Summary>,
     /// The ablations.
     pub ablations: Vec<Ablation>,
-    /// Tables, figures and the report.
-    pub files: Vec<PathBuf>,
 }
 
-/// The tables of a run: what its probes found, and its training curves.
-const PROBES: &str = "probe.csv";
-const CURVES: &str = "train.csv";
-const ENVIRONMENT: &str = "environment.json";
+/// A run of a comparison, after training and probing.
+#[derive(Debug, Clone)]
+pub(crate) struct FinishedRun {
+    /// What the comparison says of it.
+    pub entry: Entry,
+    /// Its configuration, of the first seed.
+    pub config: Config,
+    /// Folders of its seeds.
+    pub seeds: Vec<RunDir>,
+}
+
+impl FinishedRun {
+    /// Whether it is a method, not an ablation.
+    pub(crate) fn is_method(&self) -> bool {
+        self.entry.ablation_of.is_none()
+    }
+
+    /// Domain of the run.
+    pub(crate) fn domain(&self) -> DomainKind {
+        self.config.domain.kind()
+    }
+}
 
 /// Shares of the labels that methods are probed with besides all of them.
 const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
-/// Protocols of a task's probes: pictures get a second opinion.
-fn protocols(task: &str) -> &'static [&'static str] {
-    if task == "classes" { &["converged", "paper", "knn"] } else { &["converged"] }
+/// Protocols of a task's probes: images get a second opinion.
+fn protocols(task: Task) -> &'static [Protocol] {
+    match task {
+        Task::Classes => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
+        Task::Phones | Task::Speakers => &[Protocol::Converged],
+    }
 }
 
 impl Plan {
-    fn folder(&self, entry: &Entry, seed: u64) -> PathBuf {
-        self.out.join(&entry.name).join(format!("seed-{seed}"))
-    }
-
     /// Seeds of a run, from its configuration's on.
     fn seeds(&self, config: &Config) -> std::ops::Range<u64> {
         config.train.seed..config.train.seed + self.sweep.seeds
     }
 }
 
-/// Runs what is missing, and writes tables, figures and the report, as far as the plan says.
+/// Makes the runs that are missing, as far as the plan says, and summarizes all.
 ///
 /// # Errors
 /// Whatever stops a run; calling again goes on from there.
-pub fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
-    create_folder(&plan.out)?;
-    let mut summary = Vec::new();
-    let mut pictures = Vec::new();
-    let mut runs = Vec::new();
+pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
+    create_folder(plan.out.path())?;
+    let (mut summary, mut runs) = (Vec::new(), Vec::new());
     let mut corpora = Corpora::of(plan)?;
     for (i, entry) in plan.sweep.run.iter().enumerate() {
         let config = entry.config(&plan.set)?;
-        let mut rows: Vec<Row> = Vec::new();
-        let mut folders = Vec::new();
-        let wanted = wanted(entry, plan.extent)?;
+        let (mut rows, mut seeds) = (Vec::new(), Vec::new());
+        let wanted = wanted(entry, plan.scope)?;
+        let first = config.train.seed;
         for seed in plan.seeds(&config) {
-            let folder = plan.folder(entry, seed);
-            if plan.extent == Extent::Finished && !is_finished(&wanted, &folder)? {
+            let run = plan.out.run(&entry.name, seed);
+            if plan.scope == Scope::Finished && !is_finished(&wanted, &run)? {
                 continue;
             }
             if show != Show::Quiet {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
             // Figures look at one seed of every method; the features of the others can be computed again.
-            let drawn = plan.extent != Extent::Guarded && entry.than.is_none() && seed == config.train.seed;
-            let config = Config {
-                train: crate::experiment::config::TrainConfig { seed, ..config.train.clone() },
-                ..config.clone()
+            let drawn = plan.scope != Scope::RegressionCheck && entry.ablation_of.is_none();
+            let config = Config { train: TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
+            let seed_run = SeedRun {
+                wanted: &wanted,
+                run: &run,
+                baselines: entry.baselines.as_ref().map(|name| plan.out.run(name, seed)),
+                trained_on: corpora.expected(&config),
+                keep_features: drawn && seed == first,
+                config: &config,
             };
-            let baselines = entry.baselines.as_ref().map(|run| plan.out.join(run).join(format!("seed-{seed}")));
-            let on = corpora.expected(&config);
-            rows.extend(one_run(&wanted, &config, &folder, baselines.as_deref(), on, drawn, show)?);
-            corpora.note(&config, &folder)?;
-            folders.push(folder);
+            rows.extend(seed_run.finish(show)?);
+            corpora.note(&config, &run)?;
+            seeds.push(run);
         }
-        if folders.is_empty() {
-            continue;
+        if !seeds.is_empty() {
+            summary.extend(summary::summarise(entry, &rows));
+            runs.push(FinishedRun { entry: entry.clone(), config, seeds });
         }
-        summary.extend(summary::summarise(entry, &rows));
-        if entry.than.is_none() && plan.extent != Extent::Guarded {
-            let figures = plan.out.join(&entry.name).join("figures");
-            let drawn = draw::draw(&folders, &figures)?;
-            pictures.extend(and_earlier(drawn, &figures));
-        }
-        runs.push((entry.clone(), folders));
     }
     if runs.is_empty() {
-        return Err(Error::file(&plan.out, "holds no finished run", "leave out --finished to make them"));
+        return Err(Error::file(plan.out.path(), "holds no finished run", "leave out --finished to make them"));
     }
-    if plan.extent == Extent::Guarded {
-        return Ok(Outcome { ablations: summary::ablations(&plan.sweep.run, &summary), summary, files: Vec::new() });
-    }
-    let mut sweep = plan.sweep.clone();
-    sweep.run.retain(|e| runs.iter().any(|r| r.0.name == e.name));
-    let plan = &Plan { sweep, ..plan.clone() };
-    let figures = plan.out.join("figures");
-    let methods = methods(plan)?;
-    let peaks = peaks(plan)?;
-    let mut drawn = draw::compare(&runs, &figures)?;
-    drawn.extend(draw::memory_of(&peaks, &methods, &figures)?);
-    pictures.extend(and_earlier(drawn, &figures));
     let ablations = summary::ablations(&plan.sweep.run, &summary);
-    let tables = write_tables(plan, &methods, &summary, &ablations, &peaks)?;
-    let claims = claims::judge(&plan.sweep.run, &summary, &peaks);
-    let report = Report {
-        title: format!("Greedy InfoMax: {}", plan.name),
-        environments: environments(&runs)?,
-        summary: &summary,
-        ablations: &ablations,
-        peaks: &peaks,
-        claims: &claims,
-        folder: &plan.out,
-        figures: &pictures,
-        configurations: plan
-            .sweep
-            .run
-            .iter()
-            .map(|e| Ok((e.title.clone(), e.name.clone(), e.config(&plan.set)?.to_toml())))
-            .collect::<Result<_>>()?,
-    };
-    let contents = Page::new(report)?;
-    let page = plan.out.join("report.html");
-    write_atomic(&page, contents.html().as_bytes())?;
-    write_atomic(&plan.out.join("README.md"), contents.markdown().as_bytes())?;
-    let mut files: Vec<PathBuf> = pictures.into_iter().map(|p| p.path).collect();
-    files.extend(tables);
-    files.push(page);
-    Ok(Outcome { summary, ablations, files })
+    Ok(Outcome { runs, summary, ablations })
 }
 
 /// What the runs of a comparison have learnt from: those that look at the same data must have found the same corpus there, or
@@ -184,9 +155,9 @@ impl Corpora {
         let mut corpora = Self(BTreeMap::new());
         for entry in &plan.sweep.run {
             let config = entry.config(&plan.set)?;
-            for folder in plan.seeds(&config).map(|seed| plan.folder(entry, seed)) {
-                if folder.join(ENVIRONMENT).is_file() {
-                    corpora.note(&config, &folder)?;
+            for run in plan.seeds(&config).map(|seed| plan.out.run(&entry.name, seed)) {
+                if run.has_environment() {
+                    corpora.note(&config, &run)?;
                 }
             }
         }
@@ -205,12 +176,12 @@ impl Corpora {
     }
 
     /// Takes down what a run was trained on.
-    fn note(&mut self, config: &Config, folder: &Path) -> Result<()> {
-        let Some(own) = Environment::of_run(folder)?.corpus else { return Ok(()) };
+    fn note(&mut self, config: &Config, run: &RunDir) -> Result<()> {
+        let Some(own) = run.environment()?.corpus else { return Ok(()) };
         match self.expected(config).filter(|other| other.digest != own.digest) {
             Some(other) => {
                 let what = format!("was trained on {own}, other runs of this comparison on {other}");
-                Err(Error::file(folder, what, "choose another --out, or remove the folders of one kind"))
+                Err(Error::file(run.path(), what, "choose another --out, or remove the folders of one kind"))
             }
             None => {
                 self.0.insert(Self::key(config), own);
@@ -220,125 +191,107 @@ impl Corpora {
     }
 }
 
-/// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
-fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<FigureFile> {
-    let mut there: Vec<PathBuf> =
-        std::fs::read_dir(folder).into_iter().flatten().filter_map(|f| Some(f.ok()?.path())).collect();
-    there.sort();
-    there.retain(|f| f.extension().is_some_and(|e| e == "png") && !drawn.contains(f));
-    let as_drawn = |earlier| move |path| FigureFile { path, earlier };
-    drawn.into_iter().map(as_drawn(false)).chain(there.into_iter().map(as_drawn(true))).collect()
-}
-
-/// A run that is a method, no ablation.
-#[derive(Debug, Clone)]
-pub struct Method {
-    /// Name of the run.
-    pub run: String,
-    /// Its domain.
-    pub domain: DomainKind,
-    /// Size of its network and batch, in words.
-    pub size: String,
-}
-
-fn methods(plan: &Plan) -> Result<Vec<Method>> {
-    let methods = plan.sweep.run.iter().filter(|e| e.than.is_none());
-    methods
-        .map(|e| {
-            let config = e.config(&plan.set)?;
-            let size = format!("{}, batch {}", config.domain.figures().size_name(), config.train.batch);
-            Ok(Method { run: e.name.clone(), domain: config.domain.kind(), size })
-        })
-        .collect()
-}
-
-/// Whether a run has learnt and all its probes have been made. Weights and features may be gone.
-fn is_finished(wanted: &[How], folder: &Path) -> Result<bool> {
-    Ok(folder.join(CURVES).is_file() && made_and_missing(wanted, folder)?.1.is_empty())
+/// Whether a run has learned and all its probes have been made. Weights and features may be gone.
+fn is_finished(wanted: &[ProbeSpec], run: &RunDir) -> Result<bool> {
+    Ok(run.has_curves() && made_and_missing(wanted, run)?.1.is_empty())
 }
 
 /// The rows of the probes that have been made, and those that have not, be it of one module.
-fn made_and_missing(wanted: &[How], folder: &Path) -> Result<(Vec<Row>, Vec<How>)> {
-    let (csv, curves) = (folder.join(PROBES), folder.join(CURVES));
-    let made: Vec<Row> = if csv.is_file() { table::read_rows(&csv)? } else { Vec::new() };
-    let learnt: Vec<TrainRow> = if curves.is_file() { table::read_rows(&curves)? } else { Vec::new() };
-    let modules = learnt.iter().map(|r| r.module).max().unwrap_or(0);
+fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir) -> Result<(Vec<ProbeRow>, Vec<ProbeSpec>)> {
+    let made = if run.has_probes() { run.probe_rows()? } else { Vec::new() };
+    let curves = if run.has_curves() { run.train_rows()? } else { Vec::new() };
+    let modules = curves.iter().map(|r| r.module).max().unwrap_or(0);
     let mut missing = wanted.to_vec();
-    missing.retain(|how| {
-        let of = |m| made.iter().any(|r| how.made(r) && r.group == Group::Trained && r.module == m);
+    missing.retain(|spec| {
+        let of = |m| made.iter().any(|r| spec.made(r) && r.group == Group::Trained && r.module == m);
         !(1..=modules.max(1)).all(of)
     });
     Ok((made, missing))
 }
 
-/// Trains one seed of one run and makes the probes that are wanted, as far as that has not been done. Rows of the random encoder
-/// and the input are those of the run in `baselines`, if there is one. It is trained on the corpus `on`, if one is known.
-fn one_run(
-    wanted: &[How],
-    config: &Config,
-    folder: &Path,
-    baselines: Option<&Path>,
-    on: Option<&TrainedOn>,
+/// One seed of one run, and what is to become of it.
+struct SeedRun<'a> {
+    config: &'a Config,
+    run: &'a RunDir,
+    wanted: &'a [ProbeSpec],
+    /// The run whose rows of the random encoder and the input stand here too, if there is one.
+    baselines: Option<RunDir>,
+    /// The corpus it has to be trained on, if one is known.
+    trained_on: Option<&'a TrainedOn>,
     keep_features: bool,
-    show: Show,
-) -> Result<Vec<Row>> {
-    let made = folder.join("config.toml");
-    let started = made.is_file();
-    if started && Config::load(&made.to_string_lossy(), &[])? != *config {
-        return Err(Error::file(
-            folder,
-            "holds a run of another configuration",
-            "choose another --out, or remove this folder",
-        ));
-    }
-    let (mut done, missing) = made_and_missing(wanted, folder)?;
-    let features = folder.join("features.h5");
-    // Tables and curves may be all that was kept of a run.
-    if !missing.is_empty() || !folder.join(CURVES).is_file() {
-        if !started || !train::is_complete(folder, config)? {
-            train::train(config, folder, started, on.map_or(train::Accept::Begun, train::Accept::Only), show)?;
+}
+
+impl SeedRun<'_> {
+    /// Trains it and makes its probes, as far as that has not been done. Gives the probes' rows.
+    fn finish(&self, show: Show) -> Result<Vec<ProbeRow>> {
+        let run = self.run;
+        if run.is_begun() && run.config()? != *self.config {
+            let what = "holds a run of another configuration";
+            return Err(Error::file(run.path(), what, "choose another --out, or remove this folder"));
         }
-        let shared: Vec<Row> = baselines.map_or(Ok(Vec::new()), |run| table::read_rows(run.join(PROBES)))?;
-        extract::features_of(folder, baselines.is_none(), false, show)?;
-        if keep_features {
-            extract::moments(folder, &features, false, show)?;
-        }
-        for how in &missing {
-            if train::STOP.load(Ordering::Relaxed) {
-                let (.., step) = train::open(folder, &Pool::new())?;
-                let remedy = "what has been trained and probed is saved; the same command goes on".into();
-                return Err(Error::Interrupted { step, remedy });
+        let (mut done, missing) = made_and_missing(self.wanted, run)?;
+        // Tables and curves may be all that was kept of a run.
+        if !missing.is_empty() || !run.has_curves() {
+            self.train(show)?;
+            extract::features_of(run, self.baselines.is_none(), false, show)?;
+            if self.keep_features {
+                extract::snapshots(run, &run.features_file(), false, show)?;
             }
-            let mut rows = probe::probe(&features, how, show)?;
-            rows.extend(beside(&rows, shared.iter().filter(|r| how.made(r)), folder)?);
-            done = probe::merge(&folder.join(PROBES), &rows)?;
+            for spec in &missing {
+                done = self.probe(spec, show)?;
+            }
         }
+        if !self.keep_features {
+            run.remove_features()?;
+        }
+        Ok(done)
     }
-    if !keep_features && features.is_file() {
-        std::fs::remove_file(&features).map_err(|e| Error::io(&features, "remove features that are used up", &e))?;
+
+    /// Takes the steps that are left.
+    fn train(&self, show: Show) -> Result<()> {
+        let begun = self.run.is_begun();
+        if !begun || !train::is_complete(self.run, self.config)? {
+            let policy = self.trained_on.map_or(CorpusPolicy::Begun, CorpusPolicy::Only);
+            train::train(self.config, self.run, begun, policy, show)?;
+        }
+        Ok(())
     }
-    Ok(done)
+
+    /// Makes a probe and gives all rows.
+    fn probe(&self, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
+        if interrupt::requested() {
+            let (.., step) = train::open(self.run, &Pool::new())?;
+            let remedy = "what has been trained and probed is saved; the same command goes on".into();
+            return Err(Error::Interrupted { step, remedy });
+        }
+        let mut rows = probe::probe(&self.run.features_file(), spec, show)?;
+        if let Some(baselines) = &self.baselines {
+            let shared = baselines.probe_rows()?;
+            rows.extend(beside(&rows, shared.iter().filter(|r| spec.made(r)), self.run)?);
+        }
+        self.run.merge_probe_rows(&rows)
+    }
 }
 
 /// All probes of a run.
-fn wanted(entry: &Entry, extent: Extent) -> Result<Vec<How>> {
+fn wanted(entry: &Entry, scope: Scope) -> Result<Vec<ProbeSpec>> {
     // Label efficiency is of methods; ablations are judged with all labels.
-    let few = entry.than.is_none() && extent != Extent::Guarded;
+    let few = entry.ablation_of.is_none() && scope != Scope::RegressionCheck;
     let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };
     let mut all = Vec::new();
     for task in entry.tasks()? {
-        let how = |protocol: &str, labels| How { task: task.clone(), protocol: protocol.into(), module: None, labels };
-        all.extend(protocols(&task).iter().map(|p| how(p, 1.0)));
-        all.extend(shares.iter().map(|s| how("converged", *s)));
+        let spec = |protocol, labels| ProbeSpec { task, protocol, module: None, labels };
+        all.extend(protocols(task).iter().map(|p| spec(*p, 1.0)));
+        all.extend(shares.iter().map(|s| spec(Protocol::Converged, *s)));
     }
     Ok(all)
 }
 
 /// The rows of `others` that belong beside `rows`: those of the input, and of the random encoder at the same modules, where
 /// `rows` lacks them.
-fn beside<'a>(rows: &[Row], others: impl Iterator<Item = &'a Row>, folder: &Path) -> Result<Vec<Row>> {
+fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run: &RunDir) -> Result<Vec<ProbeRow>> {
     let mut out = Vec::new();
-    let lacks = |o: &&Row| !rows.iter().any(|r| (r.group, r.module) == (o.group, o.module));
+    let lacks = |o: &&ProbeRow| !rows.iter().any(|r| (r.group, r.module) == (o.group, o.module));
     for other in others.filter(|o| o.group != Group::Trained).filter(lacks) {
         match rows.iter().find(|r| r.group == Group::Trained && r.module == other.module) {
             Some(own) if own.dims != other.dims => {
@@ -347,7 +300,7 @@ fn beside<'a>(rows: &[Row], others: impl Iterator<Item = &'a Row>, folder: &Path
                     own.module, own.dims, other.dims
                 );
                 return Err(Error::file(
-                    folder,
+                    run.path(),
                     what,
                     "remove `baselines` from this run's list, so that it makes its own",
                 ));
@@ -359,64 +312,8 @@ fn beside<'a>(rows: &[Row], others: impl Iterator<Item = &'a Row>, folder: &Path
     Ok(out)
 }
 
-/// Memory of the methods, measured on one step of each.
-fn peaks(plan: &Plan) -> Result<Vec<Peak>> {
-    let csv = plan.out.join("table_memory.csv");
-    if csv.is_file() {
-        let rows: Vec<Peak> = table::read_rows(&csv)?;
-        let methods = plan.sweep.run.iter().filter(|e| e.than.is_none());
-        if methods.clone().all(|e| rows.iter().any(|r| r.run == e.name)) {
-            return Ok(rows);
-        }
-    }
-    let mut rows = Vec::new();
-    for entry in plan.sweep.run.iter().filter(|e| e.than.is_none()) {
-        rows.extend(memory::peaks(entry, &entry.config(&plan.set)?)?);
-    }
-    Ok(rows)
-}
-
-fn write_tables(
-    plan: &Plan,
-    methods: &[Method],
-    summary: &[Summary],
-    ablations: &[Ablation],
-    peaks: &[Peak],
-) -> Result<Vec<PathBuf>> {
-    let mut written = Vec::new();
-    for domain in DomainKind::ALL {
-        let of = |s: &&Summary| methods.iter().any(|m| m.run == s.run && m.domain == domain);
-        let rows: Vec<&Summary> = summary.iter().filter(of).collect();
-        if !rows.is_empty() {
-            let path = plan.out.join(format!("table_{domain}.csv"));
-            table::write_rows(&path, &rows)?;
-            written.push(path);
-        }
-    }
-    if !ablations.is_empty() {
-        written.push(plan.out.join("table_ablations.csv"));
-        table::write_rows(plan.out.join("table_ablations.csv"), ablations)?;
-    }
-    written.push(plan.out.join("table_memory.csv"));
-    table::write_rows(plan.out.join("table_memory.csv"), peaks)?;
-    Ok(written)
-}
-
-/// What each run was made with, and how long it took: name, environment, seconds of training.
-fn environments(runs: &[(Entry, Vec<PathBuf>)]) -> Result<Vec<RunProvenance>> {
-    let mut out = Vec::new();
-    for (entry, folders) in runs {
-        for folder in folders {
-            let environment = Environment::of_run(folder)?;
-            let seconds = table::read_rows::<TrainRow>(folder.join(CURVES))?.last().and_then(|r| r.seconds);
-            out.push(RunProvenance { run: entry.name.clone(), environment, seconds });
-        }
-    }
-    Ok(out)
-}
-
 /// The outcome for people: every method's modules, then the ablations.
-pub fn print(outcome: &Outcome) -> String {
+pub(crate) fn print(outcome: &Outcome) -> String {
     let mut out = format!(
         "{:<34} {:<9} {:<10} {:<11} {:>13} {:>13} {:>12} {:>9}\n",
         "run", "task", "protocol", "features", "all %", "no silence %", "over random", "paper"
@@ -447,7 +344,7 @@ pub fn print(outcome: &Outcome) -> String {
             a.module,
             with(a.accuracy, a.accuracy_ci95),
             signed(a.difference, a.difference_ci95),
-            a.than,
+            a.ablation_of,
             a.reference
         );
     }

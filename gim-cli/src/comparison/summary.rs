@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use gim_eval::Interval;
+use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::sweep::Entry;
-use crate::experiment::probe::{self, Row};
-use gim_eval::Group;
+use crate::experiment::probe;
 
 /// A value of the paper and how far it is to be trusted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PaperValue {
+pub(crate) struct PaperValue {
     /// Table of the paper.
     pub table: String,
     /// Corpus.
@@ -31,21 +30,21 @@ pub struct PaperValue {
 }
 
 /// All values of the paper.
-pub fn paper() -> Vec<PaperValue> {
+pub(crate) fn paper() -> Vec<PaperValue> {
     let text = include_str!("../../../results/paper.csv");
     let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize().collect::<Result<_, _>>();
     rows.unwrap_or_else(|e| unreachable!("the table is part of the program: {e}"))
 }
 
 /// A value and its mark, for people: recalled ones carry a `~`.
-pub fn with_mark(value: f64, mark: &str) -> String {
+pub(crate) fn with_mark(value: f64, mark: &str) -> String {
     let about = if mark == "M" { "~" } else { "" };
     format!("{about}{value} ({mark})")
 }
 
 /// Mean and spread of one probe of one run over seeds, in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Name of the run.
     pub run: String,
     /// What it is called.
@@ -55,9 +54,9 @@ pub struct Summary {
     /// Module number; 0 for the input itself.
     pub module: usize,
     /// Task.
-    pub task: String,
+    pub task: Task,
     /// Protocol.
-    pub protocol: String,
+    pub protocol: Protocol,
     /// Share of the training labels.
     pub labels: f64,
     /// Seeds.
@@ -97,20 +96,20 @@ pub struct Summary {
 
 impl Summary {
     /// What was probed, for people; `None` for groups that tables skip.
-    pub fn features(&self) -> Option<String> {
+    pub(crate) fn features(&self) -> Option<String> {
         probe::name(self.group, self.module)
     }
 
     /// Whether the other is this probe of what nobody trained over again, with the same seeds or some of them: runs share it, or
     /// came to the same.
-    pub fn covers_baseline(&self, other: &Self) -> bool {
-        let key = |s: &Self| (s.group, s.module, s.task.clone(), s.protocol.clone(), s.labels.to_bits());
+    pub(crate) fn covers_baseline(&self, other: &Self) -> bool {
+        let key = |s: &Self| (s.group, s.module, s.task, s.protocol, s.labels.to_bits());
         let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
         self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
     }
 
     /// Mean and half-width of what the run is judged by: without silence for phones.
-    pub fn judged(&self) -> (f64, Option<f64>) {
+    pub(crate) fn judged(&self) -> (f64, Option<f64>) {
         match self.no_silence {
             Some(mean) => (mean, self.no_silence_ci95),
             None => (self.accuracy, self.accuracy_ci95),
@@ -119,42 +118,42 @@ impl Summary {
 }
 
 /// The paper's value and its mark, for people; nothing where there is none.
-pub fn reported(value: Option<f64>, mark: Option<&str>) -> String {
+pub(crate) fn reported(value: Option<f64>, mark: Option<&str>) -> String {
     value.zip(mark).map_or(String::new(), |(v, m)| with_mark(v, m))
 }
 
 /// A difference and its half-width, for people.
-pub fn signed(mean: f64, half: Option<f64>) -> String {
+pub(crate) fn signed(mean: f64, half: Option<f64>) -> String {
     half.map_or(format!("{mean:+.1}"), |h| format!("{mean:+.1} ± {h:.1}"))
 }
 
 /// Mean and half-width, for people.
-pub fn with(mean: f64, half: Option<f64>) -> String {
+pub(crate) fn with(mean: f64, half: Option<f64>) -> String {
     half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))
 }
 
 /// The rows of one run's probes over all its seeds.
-pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
-    type Key = (String, String, u64, Group, usize);
-    let mut by: BTreeMap<Key, Vec<&Row>> = BTreeMap::new();
+pub(crate) fn summarise(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
+    type Key = (Task, Protocol, u64, Group, usize);
+    let mut by: BTreeMap<Key, Vec<&ProbeRow>> = BTreeMap::new();
     for r in rows {
-        by.entry((r.task.clone(), r.protocol.clone(), r.labels.to_bits(), r.group, r.module)).or_default().push(r);
+        by.entry((r.task, r.protocol, r.labels.to_bits(), r.group, r.module)).or_default().push(r);
     }
-    let mean = |rows: &[&Row], f: &dyn Fn(&Row) -> Option<f64>| -> Option<Interval> {
+    let mean = |rows: &[&ProbeRow], f: &dyn Fn(&ProbeRow) -> Option<f64>| -> Option<Interval> {
         Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
     };
     let last = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.module).max();
     let paper = paper();
     let mut out = Vec::new();
-    for (key @ (task, protocol, _, group, module), rows) in &by {
+    for ((task, protocol, labels, group, module), rows) in &by {
         let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
         let no_silence = mean(rows, &|r| r.accuracy_no_silence);
         let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
-        let ours =
-            |rows: &[&Row]| Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean);
-        let random = (*group == Group::Trained)
-            .then(|| by.get(&(key.0.clone(), key.1.clone(), key.2, Group::Random, key.4)))
-            .flatten();
+        let ours = |rows: &[&ProbeRow]| {
+            Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean)
+        };
+        let random =
+            (*group == Group::Trained).then(|| by.get(&(*task, *protocol, *labels, Group::Random, *module))).flatten();
         let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
         let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.judged());
         let over_by_seed =
@@ -165,16 +164,16 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             Group::Mfcc => Some("mfcc"),
             _ => None,
         };
-        let reported = method.filter(|_| rows[0].labels == 1.0 && protocol != "knn").and_then(|method| {
-            paper.iter().find(|p| p.method == method && &p.task == task && p.table != "error by module")
+        let reported = method.filter(|_| rows[0].labels == 1.0 && *protocol != Protocol::Knn).and_then(|method| {
+            paper.iter().find(|p| p.method == method && p.task == task.name() && p.table != "error by module")
         });
         out.push(Summary {
             run: entry.name.clone(),
             title: entry.title.clone(),
             group: *group,
             module: *module,
-            task: task.clone(),
-            protocol: protocol.clone(),
+            task: *task,
+            protocol: *protocol,
             labels: rows[0].labels,
             seeds: rows.len(),
             accuracy: accuracy.mean,
@@ -186,7 +185,7 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
             paper: reported.map(|p| p.value),
             paper_mark: reported.map(|p| p.mark.clone()),
             by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.judged())).collect(),
-            stopped: rows.iter().filter(|r| r.protocol == "converged" && !r.converged).count(),
+            stopped: rows.iter().filter(|r| r.protocol == Protocol::Converged && !r.converged).count(),
             test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
             train_rows: rows.iter().map(|r| r.train_rows).max().unwrap_or(0),
             over_random_by_seed: over_by_seed,
@@ -197,15 +196,15 @@ pub fn summarise(entry: &Entry, rows: &[Row]) -> Vec<Summary> {
 
 /// An ablation beside what it is compared with, at the last module of each, in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ablation {
+pub(crate) struct Ablation {
     /// Name of the run.
     pub run: String,
     /// What was changed.
     pub title: String,
     /// Task.
-    pub task: String,
+    pub task: Task,
     /// Protocol.
-    pub protocol: String,
+    pub protocol: Protocol,
     /// Its last module.
     pub module: usize,
     /// Mean accuracy (without silence for phones), %.
@@ -213,7 +212,7 @@ pub struct Ablation {
     /// Half-width of its 95 % interval over seeds.
     pub accuracy_ci95: Option<f64>,
     /// Name of the run it is compared with.
-    pub than: String,
+    pub ablation_of: String,
     /// That run's accuracy at its last module.
     pub reference: f64,
     /// Mean difference over the seeds that both have.
@@ -227,14 +226,14 @@ pub struct Ablation {
 }
 
 /// Mean and half-width of the differences between the seeds that both have.
-pub fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)> {
+pub(crate) fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)> {
     let paired: Vec<f64> = a.by_seed.iter().filter_map(|(seed, x)| Some(x - b.by_seed.get(seed)?)).collect();
     let interval = Interval::of(&paired)?;
     Some((interval.mean, (interval.n > 1).then_some(interval.half_width)))
 }
 
 /// The trained rows at a run's last module.
-pub fn last_module<'a>(rows: &'a [Summary], run: &str, task: &str, protocol: &str) -> Option<&'a Summary> {
+pub(crate) fn last_module<'a>(rows: &'a [Summary], run: &str, task: Task, protocol: Protocol) -> Option<&'a Summary> {
     rows.iter()
         .filter(|s| s.run == run && s.task == task && s.protocol == protocol && s.labels == 1.0)
         .filter(|s| s.group == Group::Trained)
@@ -242,15 +241,15 @@ pub fn last_module<'a>(rows: &'a [Summary], run: &str, task: &str, protocol: &st
 }
 
 /// All ablations of a comparison.
-pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
+pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
     let mut out = Vec::new();
     for e in entries {
-        let Some(than) = &e.than else { continue };
+        let Some(reference) = &e.ablation_of else { continue };
         let own = rows.iter().filter(|s| s.run == e.name);
-        let tasks: std::collections::BTreeSet<(&str, &str)> = own.map(|s| (&*s.task, &*s.protocol)).collect();
+        let tasks: std::collections::BTreeSet<(Task, Protocol)> = own.map(|s| (s.task, s.protocol)).collect();
         for (task, protocol) in tasks {
             let (Some(a), Some(b)) =
-                (last_module(rows, &e.name, task, protocol), last_module(rows, than, task, protocol))
+                (last_module(rows, &e.name, task, protocol), last_module(rows, reference, task, protocol))
             else {
                 continue;
             };
@@ -259,12 +258,12 @@ pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
             out.push(Ablation {
                 run: e.name.clone(),
                 title: e.title.clone(),
-                task: task.to_owned(),
-                protocol: protocol.to_owned(),
+                task,
+                protocol,
                 module: a.module,
                 accuracy,
                 accuracy_ci95,
-                than: than.clone(),
+                ablation_of: reference.clone(),
                 reference: b.judged().0,
                 difference,
                 difference_ci95,
@@ -280,25 +279,25 @@ pub fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
 mod tests {
     use super::*;
 
-    fn entry(name: &str, than: Option<&str>) -> Entry {
+    fn entry(name: &str, ablation_of: Option<&str>) -> Entry {
         Entry {
             name: name.into(),
             preset: "audio-quick".into(),
             title: name.into(),
             paper: Some("gim".into()),
-            than: than.map(Into::into),
+            ablation_of: ablation_of.map(Into::into),
             baselines: None,
             tasks: None,
             set: Vec::new(),
         }
     }
 
-    fn row(group: Group, module: usize, seed: u64, accuracy: f64) -> Row {
-        Row {
+    fn row(group: Group, module: usize, seed: u64, accuracy: f64) -> ProbeRow {
+        ProbeRow {
             group,
             module,
-            task: "phones".into(),
-            protocol: "converged".into(),
+            task: Task::Phones,
+            protocol: Protocol::Converged,
             labels: 1.0,
             dims: 4,
             train_rows: 10,
@@ -333,19 +332,19 @@ mod tests {
         assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
         assert_eq!(with_mark(62.5, "M"), "~62.5 (M)");
 
-        let better: Vec<Row> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
+        let better: Vec<ProbeRow> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
         let mut all = of.clone();
         all.extend(summarise(&entry("b", Some("a")), &better));
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
-        assert_eq!((found[0].module, found[0].than.as_str()), (2, "a"));
+        assert_eq!((found[0].module, found[0].ablation_of.as_str()), (2, "a"));
     }
 
     #[test]
     fn baselines_of_fewer_seeds_are_covered() {
         let of = |seeds: &[u64], group, accuracy| {
-            let rows: Vec<Row> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
+            let rows: Vec<ProbeRow> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
             summarise(&entry("a", None), &rows).remove(0)
         };
         let random = |seeds: &[u64]| of(seeds, Group::Random, 0.3);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::{Error, Result};
+use gim_eval::Task;
 use serde::Deserialize;
 
 use crate::experiment::config::Config;
 
 /// The comparisons that come with the program.
-pub const SWEEPS: [(&str, &str); 3] = [
+pub(crate) const SWEEPS: [(&str, &str); 3] = [
     ("quick", include_str!("../../sweeps/quick.toml")),
     ("small", include_str!("../../sweeps/small.toml")),
     ("paper", include_str!("../../sweeps/paper.toml")),
@@ -17,7 +18,7 @@ pub const SWEEPS: [(&str, &str); 3] = [
 /// One line of a comparison.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Folder below the output folder, e.g. `audio/gim`.
     pub name: String,
     /// Preset or configuration file.
@@ -29,14 +30,14 @@ pub struct Entry {
     pub paper: Option<String>,
     /// The run that an ablation is compared with; none for a method.
     #[serde(default)]
-    pub than: Option<String>,
+    pub ablation_of: Option<String>,
     /// An earlier run whose rows of the random encoder and of the input stand beside this one's too, since both start from the
     /// same weights and read the same corpus; its own are made when not given.
     #[serde(default)]
     pub baselines: Option<String>,
     /// Tasks to probe; all of the domain when not given.
     #[serde(default)]
-    pub tasks: Option<Vec<String>>,
+    pub tasks: Option<Vec<Task>>,
     /// Changes to the preset, each `section.key=value`.
     #[serde(default)]
     pub set: Vec<String>,
@@ -61,7 +62,7 @@ struct Listed {
 
 /// A list of runs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sweep {
+pub(crate) struct Sweep {
     /// Seeds of every run.
     pub seeds: u64,
     /// The runs, in the order in which they are made.
@@ -73,7 +74,7 @@ impl Entry {
     ///
     /// # Errors
     /// When the preset or a change is wrong.
-    pub fn config(&self, more: &[String]) -> Result<Config> {
+    pub(crate) fn config(&self, more: &[String]) -> Result<Config> {
         Config::load(&self.preset, &[&self.set[..], more].concat())
     }
 
@@ -81,8 +82,8 @@ impl Entry {
     ///
     /// # Errors
     /// When the configuration is wrong.
-    pub fn tasks(&self) -> Result<Vec<String>> {
-        let all = self.config(&[])?.domain.dataset().tasks().iter().map(|t| (*t).to_owned()).collect();
+    pub(crate) fn tasks(&self) -> Result<Vec<Task>> {
+        let all = self.config(&[])?.domain.dataset().tasks().to_vec();
         Ok(self.tasks.clone().unwrap_or(all))
     }
 }
@@ -92,7 +93,7 @@ impl Sweep {
     ///
     /// # Errors
     /// When there is none, or what it lists does not make sense.
-    pub fn load(source: &str) -> Result<Self> {
+    pub(crate) fn load(source: &str) -> Result<Self> {
         let text = match SWEEPS.iter().find(|s| s.0 == source) {
             Some(sweep) => sweep.1.to_owned(),
             None => std::fs::read_to_string(source).map_err(|e| {
@@ -148,8 +149,8 @@ impl Sweep {
             }
         }
         for (i, e) in self.run.iter().enumerate() {
-            if let Some(than) = e.than.as_ref().filter(|t| !names.contains(t)) {
-                return wrong(format!("compares `{}` with `{than}`, which it does not list", e.name));
+            if let Some(reference) = e.ablation_of.as_ref().filter(|t| !names.contains(t)) {
+                return wrong(format!("compares `{}` with `{reference}`, which it does not list", e.name));
             }
             if let Some(of) = &e.baselines {
                 let Some(run) = self.run[..i].iter().find(|r| &r.name == of) else {
@@ -165,20 +166,25 @@ impl Sweep {
                 }
             }
             let known = e.config(&[])?.domain.dataset().tasks();
-            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(&t.as_str())) {
-                return wrong(format!("probes `{}` for `{task}`; its tasks are {}", e.name, known.join(", ")));
+            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(t)) {
+                return wrong(format!(
+                    "probes `{}` for `{task}`; its tasks are {}",
+                    e.name,
+                    known.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ")
+                ));
             }
         }
         Ok(())
     }
 
     /// The runs whose names begin with `prefix`, and those they are compared with or share baselines with.
-    pub fn only(mut self, prefix: &str) -> Self {
+    pub(crate) fn only(mut self, prefix: &str) -> Self {
         let mut wanted: BTreeSet<String> =
             self.run.iter().map(|e| e.name.clone()).filter(|n| n.starts_with(prefix)).collect();
         loop {
             let named = self.run.iter().filter(|e| wanted.contains(&e.name));
-            let more: Vec<String> = named.flat_map(|e| [e.than.clone(), e.baselines.clone()]).flatten().collect();
+            let more: Vec<String> =
+                named.flat_map(|e| [e.ablation_of.clone(), e.baselines.clone()]).flatten().collect();
             let before = wanted.len();
             wanted.extend(more);
             if wanted.len() == before {
@@ -198,7 +204,7 @@ mod tests {
     fn comparisons_that_come_along_make_sense() {
         for (name, _) in SWEEPS {
             let sweep = Sweep::load(name).unwrap();
-            assert!(sweep.run.iter().any(|e| e.than.is_some()), "{name} has an ablation");
+            assert!(sweep.run.iter().any(|e| e.ablation_of.is_some()), "{name} has an ablation");
             for e in &sweep.run {
                 assert!(e.preset.ends_with(&format!("-{name}")), "{}: {}", e.name, e.preset);
             }
@@ -213,7 +219,7 @@ mod tests {
         let run = |name: &str, more: &str| {
             format!("[[run]]\nname = \"{name}\"\ntitle = \"T\"\npreset = \"audio-quick\"\n{more}\n")
         };
-        let runs = [run("c", ""), run("b", "baselines = \"c\""), run("a", "than = \"b\""), run("d", "")];
+        let runs = [run("c", ""), run("b", "baselines = \"c\""), run("a", "ablation_of = \"b\""), run("d", "")];
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), format!("seeds = 1\n{}", runs.concat())).unwrap();
         let part = Sweep::load(&file.path().to_string_lossy()).unwrap().only("a");
@@ -231,7 +237,7 @@ mod tests {
         assert!(load(format!("seeds = 1\n{run}")).is_ok());
         for (text, says) in [
             (format!("seeds = 1\n{run}{run}"), "twice"),
-            (format!("seeds = 1\n{run}than = \"b\"\n"), "`b`"),
+            (format!("seeds = 1\n{run}ablation_of = \"b\"\n"), "`b`"),
             (format!("seeds = 1\n{run}tasks = [\"classes\"]\n"), "phones, speakers"),
             (
                 format!("seeds = 1\n{run}tasks = [\"phones\"]\n{}baselines = \"a\"\n", run.replace("\"a\"", "\"b\"")),

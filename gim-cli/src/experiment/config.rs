@@ -1,16 +1,13 @@
 //! What a run is made from: TOML, presets, and `key=value` overrides.
 
-use std::path::Path;
-
-use gim_core::kernels::memory::give_large_buffers_back;
 use gim_core::optim::OptimizerConfig;
-use gim_core::{Error, Pool, Result};
-use serde::{Deserialize, Serialize};
+use gim_core::{Error, Result};
 
 use crate::experiment::domain::{Domain, DomainKind, section, text};
+use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
-pub const PRESETS: [(&str, &str); 6] = [
+pub(crate) const PRESETS: [(&str, &str); 6] = [
     ("audio-paper", include_str!("../../presets/audio-paper.toml")),
     ("audio-small", include_str!("../../presets/audio-small.toml")),
     ("audio-quick", include_str!("../../presets/audio-quick.toml")),
@@ -18,83 +15,6 @@ pub const PRESETS: [(&str, &str); 6] = [
     ("vision-small", include_str!("../../presets/vision-small.toml")),
     ("vision-quick", include_str!("../../presets/vision-quick.toml")),
 ];
-
-/// How long and in which order modules learn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TrainConfig {
-    /// Crops of a step.
-    pub batch: usize,
-    /// Steps (of each module, when iterative); 0 to count epochs instead.
-    pub steps: u64,
-    /// Epochs, when `steps` is 0.
-    pub epochs: u64,
-    /// `simultaneous` or `iterative`.
-    pub schedule: String,
-    /// Seed of all randomness.
-    pub seed: u64,
-    /// Steps averaged in a row of train.csv.
-    pub log_every: u64,
-    /// Steps between checkpoints; a multiple of `log_every`.
-    pub checkpoint_every: u64,
-    /// Shares of all steps after which weights are kept for good, for figures of what training does; each is rounded to a row of
-    /// train.csv.
-    pub moments: Vec<f64>,
-    /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time):
-    /// little more is held than is in use, and outputs are computed once more instead of kept. Results may differ in their
-    /// last bits.
-    pub spare_memory: bool,
-}
-
-impl TrainConfig {
-    /// Whether modules learn one after the other.
-    pub fn iterative(&self) -> bool {
-        self.schedule == "iterative"
-    }
-
-    /// An empty pool for a stack and its batches.
-    pub fn pool(&self) -> Pool<f32> {
-        if self.spare_memory {
-            give_large_buffers_back();
-            Pool::sparing()
-        } else {
-            Pool::new()
-        }
-    }
-
-    /// Steps after which weights are kept for good, of `total` steps.
-    pub fn moments(&self, total: u64) -> Vec<u64> {
-        let row = |share: &f64| (share * total as f64 / self.log_every as f64).round().max(1.0) as u64 * self.log_every;
-        let mut steps: Vec<u64> = self.moments.iter().map(row).filter(|step| *step < total).collect();
-        steps.sort_unstable();
-        steps.dedup();
-        steps
-    }
-
-    /// Steps that each module learns for; `epoch_len` is asked for only when epochs are counted.
-    ///
-    /// # Errors
-    /// When the length of an epoch cannot be told.
-    pub fn steps_each(&self, epoch_len: impl FnOnce() -> Result<u64>) -> Result<u64> {
-        if self.steps > 0 { Ok(self.steps) } else { Ok(self.epochs * epoch_len()?) }
-    }
-}
-
-impl Default for TrainConfig {
-    fn default() -> Self {
-        Self {
-            batch: 8,
-            steps: 0,
-            epochs: 1,
-            schedule: "simultaneous".into(),
-            seed: 1,
-            log_every: 10,
-            checkpoint_every: 200,
-            moments: vec![0.03, 0.2],
-            spare_memory: false,
-        }
-    }
-}
 
 /// A run's whole configuration. Defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -152,22 +72,6 @@ impl Config {
         Ok(config)
     }
 
-    /// That of a run, from its folder.
-    ///
-    /// # Errors
-    /// When the folder is no run, or its configuration is wrong.
-    pub fn of_run(run: &Path) -> Result<Self> {
-        let file = run.join("config.toml");
-        if !file.is_file() {
-            return Err(Error::file(
-                run,
-                "is not the folder of a run: it has no config.toml",
-                "give the folder that gim train made",
-            ));
-        }
-        Self::load(&file.to_string_lossy(), &[])
-    }
-
     /// The configuration as TOML, every key written out.
     pub fn to_toml(&self) -> String {
         let [data, network, loss] = self.domain.sections();
@@ -199,13 +103,9 @@ impl Config {
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "give either"));
         }
-        if let Some(share) = t.moments.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
+        if let Some(share) = t.snapshots.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
             let what = format!("{share} is no share of the steps");
-            return Err(Error::config("train.moments", what, "use numbers between 0 and 1, or none: []"));
-        }
-        if !["simultaneous", "iterative"].contains(&t.schedule.as_str()) {
-            let what = format!("`{}` is not known", t.schedule);
-            return Err(Error::config("train.schedule", what, "use simultaneous or iterative"));
+            return Err(Error::config("train.snapshots", what, "use numbers between 0 and 1, or none: []"));
         }
         Ok(())
     }
@@ -248,6 +148,8 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
 
 #[cfg(test)]
 mod tests {
+    use gim_core::sampler::SamplerKind;
+
     use super::*;
 
     #[test]
@@ -270,24 +172,17 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_rows_of_the_log_before_the_end() {
-        let train = TrainConfig { moments: vec![0.2, 0.001, 0.21, 0.99], log_every: 10, ..TrainConfig::default() };
-        assert_eq!(train.moments(1000), [10, 200, 210, 990]);
-        assert_eq!(train.moments(100), [10, 20]);
-        assert_eq!(train.moments(5), [0; 0]);
-        assert!(Config::load("audio-quick", &["train.moments=[1.5]".into()]).is_err());
-    }
-
-    #[test]
     fn wrong_keys_and_values_are_named() {
         let e = Config::load("audio-quick", &["optimizer.lrr=1".into()]).unwrap_err().to_string();
         assert!(e.contains("optimizer.lrr") && e.contains("`optimizer.lr`"), "{e}");
-        assert!(Config::load("audio-quick", &["train.schedule=both".into()]).is_err());
+        let both = Config::load("audio-quick", &["train.schedule=both".into()]).unwrap_err().to_string();
+        assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
+        assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());
         assert!(Config::load("nowhere.toml", &[]).unwrap_err().to_string().contains("audio-small"));
         let c =
             Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernel_sizes=[10,8]".into()]).unwrap();
         let Domain::Audio(audio) = c.domain else { panic!("audio-quick is of sound") };
-        assert_eq!((audio.loss.sampler.as_str(), audio.network.kernel_sizes.len()), ("others", 2));
+        assert_eq!((audio.loss.sampler, audio.network.kernel_sizes.len()), (SamplerKind::Others, 2));
         assert!(Config::load("vision-quick", &["loss.window=1".into()]).is_err());
         assert!(Config::load("audio-quick", &["data.short=both".into()]).is_err());
     }

@@ -4,12 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// What a run was trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct TrainedOn {
+pub(crate) struct TrainedOn {
     /// Name of the corpus's folder; the folders it lies in are nobody's business.
     pub name: String,
     /// Digest of the corpus.
@@ -18,7 +17,7 @@ pub struct TrainedOn {
 
 impl TrainedOn {
     /// The corpus in `folder`.
-    pub fn new(folder: &Path, digest: &str) -> Self {
+    pub(crate) fn new(folder: &Path, digest: &str) -> Self {
         Self { name: corpus_name(folder), digest: digest.to_owned() }
     }
 }
@@ -30,7 +29,7 @@ impl std::fmt::Display for TrainedOn {
 }
 
 /// What tables and figures call the corpus in `folder`.
-pub fn corpus_name(folder: &Path) -> String {
+pub(crate) fn corpus_name(folder: &Path) -> String {
     folder.file_name().map_or("corpus".into(), |n| n.to_string_lossy().into_owned())
 }
 
@@ -38,7 +37,7 @@ pub fn corpus_name(folder: &Path) -> String {
 ///
 /// Holds no host name, user name or path but those the user typed: results folders are meant to be shared.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// Version of the program.
     pub version: String,
     /// Commit the program was built from; none when it was built outside a git checkout.
@@ -72,12 +71,12 @@ pub struct Environment {
 
 impl Environment {
     /// The commit, as short as people write it.
-    pub fn short_commit(&self) -> String {
+    pub(crate) fn short_commit(&self) -> String {
         self.git_commit.as_deref().map_or("unknown".into(), |c| c.chars().take(10).collect())
     }
 
     /// The environment of this process, now.
-    pub fn capture(seed: u64, threads: usize) -> Self {
+    pub(crate) fn capture(seed: u64, threads: usize) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             git_commit: Some(env!("GIM_GIT_COMMIT")).filter(|c| !c.is_empty()).map(str::to_owned),
@@ -96,29 +95,19 @@ impl Environment {
         }
     }
 
-    /// That of a run, from its folder.
-    ///
-    /// # Errors
-    /// When there is no such file, or it holds something else.
-    pub fn of_run(run: &Path) -> Result<Self> {
-        let file = run.join("environment.json");
-        let text = fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
-        serde_json::from_slice(&text).map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))
-    }
-
     /// Notes the peak memory so far; call it when the run ends.
-    pub fn note_peak_memory(&mut self) {
+    pub(crate) fn note_peak_memory(&mut self) {
         self.peak_resident_bytes = peak_resident_bytes();
     }
 }
 
 /// Most resident memory this process has held so far, in bytes. None where the system does not say (only Linux does).
-pub fn peak_resident_bytes() -> Option<u64> {
+pub(crate) fn peak_resident_bytes() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM")
 }
 
 /// Seconds-precision UTC time as RFC 3339, e.g. `2024-02-29T23:59:59Z`. Times before 1970 count as 1970.
-pub fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Howard Hinnant's civil_from_days: years start in March, so that the leap day is a year's last.

@@ -3,30 +3,35 @@
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureFile, FeatureWriter, GroupSpec, Item, Layout, Per, Provenance};
+use gim_eval::{FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::experiment::config::Config;
 use crate::experiment::domain::Extractor;
 use crate::experiment::environment::{Environment, TrainedOn};
-use crate::experiment::latent::Chosen;
+use crate::experiment::latent::LatentSample;
 use crate::experiment::progress::{Mode as Show, Progress};
+use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
 
-/// Features of a run's moments, beside those of its end.
-pub const MOMENTS: &str = "moments.h5";
+/// The groups of a feature file that hold the trained modules.
+pub(crate) fn trained_modules(file: &FeatureFile) -> Vec<GroupId> {
+    let ids = file.groups().filter_map(|g| g.parse::<GroupId>().ok());
+    ids.filter(|id| matches!(id, GroupId::Trained(_))).collect()
+}
 
 /// The feature file of a run, written anew when the run has been trained since, or when it lacks the baselines that are wanted.
 ///
 /// # Errors
 /// As [`extract`].
-pub fn features_of(run_folder: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<PathBuf> {
-    let file = run_folder.join("features.h5");
-    let changed = |p: &Path| std::fs::metadata(p).and_then(|m| m.modified()).ok();
-    let trained = train::newest_checkpoint(run_folder).and_then(|c| changed(&c));
-    let old = !file.is_file() || changed(&file) < trained;
-    if old || (baselines && !FeatureFile::open(&file)?.groups().any(|g| g.starts_with("random_"))) {
-        extract(run_folder, &file, baselines, any_corpus, show)?;
+pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show: Show) -> Result<PathBuf> {
+    let file = run.features_file();
+    let has_baselines = || -> Result<bool> {
+        let features = FeatureFile::open(&file)?;
+        Ok(features.groups().any(|g| matches!(g.parse::<GroupId>(), Ok(GroupId::Random(_)))))
+    };
+    if run.features_are_old() || (baselines && !has_baselines()?) {
+        extract(run, &file, baselines, any_corpus, show)?;
     }
     Ok(file)
 }
@@ -36,13 +41,13 @@ pub fn features_of(run_folder: &Path, baselines: bool, any_corpus: bool, show: S
 ///
 /// # Errors
 /// When the run or the corpus cannot be read, or the file cannot be written.
-pub fn extract(run_folder: &Path, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
+pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
-    let (config, mut trained, _) = train::open(run_folder, &pool)?;
+    let (config, mut trained, _) = train::open(run, &pool)?;
     let build = || config.domain.model().build(&config.optimizer, config.train.seed, &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor()?;
-    same_corpus(run_folder, &*extractor, any_corpus)?;
+    same_corpus(run, &*extractor, any_corpus)?;
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(items.len() as u64, extractor.noun(), show);
@@ -56,13 +61,8 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, any_corpus: bool,
             let writer = match &mut writer {
                 Some(w) => w,
                 none => {
-                    let modules = if baselines { item.groups.len() / 2 } else { item.groups.len() };
-                    let group = |i: usize| match i {
-                        i if i < modules => format!("module_{}", i + 1),
-                        i if i < 2 * modules => format!("random_{}", i + 1 - modules),
-                        _ => extractor.baseline().to_owned(),
-                    };
-                    let specs = item.groups.iter().enumerate().map(|(i, g)| spec(group(i), g)).collect();
+                    let ids = group_ids(item.groups.len(), baselines.then(|| extractor.baseline()));
+                    let specs = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
                     let layout = Layout { groups: specs, labels: extractor.labels(), deflate: None };
                     none.insert(FeatureWriter::create(out, layout, &provenance(&config, &*extractor))?)
                 }
@@ -86,7 +86,15 @@ pub fn extract(run_folder: &Path, out: &Path, baselines: bool, any_corpus: bool,
     Ok(())
 }
 
-fn spec(group: String, features: &Array2<f32>) -> GroupSpec {
+/// Groups in the order in which an extractor gives them: the modules and, with baselines, their random twins and the input.
+fn group_ids(n: usize, baseline: Option<GroupId>) -> Vec<GroupId> {
+    let modules = if baseline.is_some() { n / 2 } else { n };
+    let random = if baseline.is_some() { modules } else { 0 };
+    (1..=modules).map(GroupId::Trained).chain((1..=random).map(GroupId::Random)).chain(baseline).collect()
+}
+
+fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
+    let group = id.to_string();
     GroupSpec { name: group.replace('_', " "), group, dims: features.ncols() }
 }
 
@@ -94,61 +102,62 @@ fn provenance(config: &Config, extractor: &dyn Extractor) -> Provenance {
     Provenance {
         configuration: config.to_toml(),
         seed: config.train.seed,
-        commit: Environment::capture(config.train.seed, 1).git_commit.unwrap_or_default(),
+        commit: Environment::capture(config.train.seed, 1).git_commit.unwrap_or_else(|| "unknown".into()),
         corpus_digest: extractor.digest().to_owned(),
     }
 }
 
-fn same_corpus(run_folder: &Path, extractor: &dyn Extractor, any_corpus: bool) -> Result<()> {
-    match Environment::of_run(run_folder)?.corpus {
+fn same_corpus(run: &RunDir, extractor: &dyn Extractor, any_corpus: bool) -> Result<()> {
+    match run.environment()?.corpus {
         Some(on) if on.digest != extractor.digest() && !any_corpus => {
             let here = TrainedOn::new(extractor.root(), extractor.digest());
             let what = format!("was trained on {on}, not on {here}");
-            Err(Error::file(run_folder, what, "name that corpus by GIM_DATA, or say --any-corpus"))
+            Err(Error::file(run.path(), what, "name that corpus by GIM_DATA, or say --any-corpus"))
         }
         _ => Ok(()),
     }
 }
 
-/// Writes `moments.h5` into the run's folder: means over time of the utterances that the latent-space figure shows of `features`, as the
-/// run's modules had them before the first step and at each of its moments: groups `moment_STEP_module_k`. Nothing for pictures.
+/// Writes the features of a run's snapshots into its folder: means over time of the utterances that the latent-space figure
+/// shows of `features`, before the first step and at each snapshot. Nothing for images.
 ///
 /// # Errors
 /// When the run, the features or the corpus cannot be read, or the file cannot be written.
-pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show) -> Result<()> {
-    let config = Config::of_run(run_folder)?;
+pub(crate) fn snapshots(run: &RunDir, features: &Path, any_corpus: bool, show: Show) -> Result<()> {
+    let config = run.config()?;
     if !config.domain.dataset().has_speakers() {
         return Ok(());
     }
     let end = FeatureFile::open(features)?;
-    let chosen = Chosen::of(&end)?;
+    let sample = LatentSample::of(&end)?;
     let pool = Pool::new();
-    let mut stacks = train::moments(run_folder, &pool)?;
+    let mut stacks = train::snapshots(run, &pool)?;
     let mut extractor = config.domain.dataset().extractor()?;
-    same_corpus(run_folder, &*extractor, any_corpus)?;
-    let per_item = |label: &gim_eval::LabelSpec| label.per == Per::Item;
+    same_corpus(run, &*extractor, any_corpus)?;
+    let per_item = |label: &LabelSpec| label.per == Per::Item;
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();
     let labels: Vec<_> = extractor.labels().into_iter().filter(per_item).collect();
-    let wanted: Vec<_> = extractor.items().iter().copied().filter(|i| chosen.holds(&extractor.id(i.0))).collect();
+    let wanted: Vec<_> = extractor.items().iter().copied().filter(|i| sample.holds(&extractor.id(i.0))).collect();
+    let out = run.snapshots_file();
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(wanted.len() as u64, "utterances at earlier steps", show);
     for (done, (number, split)) in wanted.into_iter().enumerate() {
-        let (mut groups, mut specs, mut labelled) = (Vec::new(), Vec::new(), None);
+        let (mut groups, mut specs, mut labeled) = (Vec::new(), Vec::new(), None);
         for (step, stack) in &mut stacks {
             let Some(item) = extractor.extract(&[number], stack, None, &pool)?.pop().flatten() else { continue };
             for (i, frames) in item.groups.iter().enumerate() {
-                let mean = frames.mean_axis(Axis(0)).unwrap_or_default().insert_axis(Axis(0));
-                specs.push(spec(format!("moment_{step:08}_module_{}", i + 1), &mean));
+                let Some(mean) = frames.mean_axis(Axis(0)) else { continue };
+                let mean = mean.insert_axis(Axis(0));
+                specs.push(spec(GroupId::Snapshot { step: *step, module: i + 1 }, &mean));
                 groups.push(mean);
             }
-            labelled = Some((item.id, item.labels));
+            labeled = Some((item.id, item.labels));
         }
-        let Some((id, all)) = labelled else { continue };
+        let Some((id, all)) = labeled else { continue };
         let writer = match &mut writer {
             Some(w) => w,
             none => {
                 let layout = Layout { groups: specs, labels: labels.clone(), deflate: None };
-                let out = run_folder.join(MOMENTS);
                 none.insert(FeatureWriter::create(&out, layout, &provenance(&config, &*extractor))?)
             }
         };
@@ -161,7 +170,8 @@ pub fn moments(run_folder: &Path, features: &Path, any_corpus: bool, show: Show)
     if let Some(writer) = writer {
         let written = writer.n_items();
         writer.finish()?;
-        progress.finish(&format!("{written} utterances at {} earlier steps in {MOMENTS}", stacks.len()));
+        let steps = stacks.len();
+        progress.finish(&format!("{written} utterances at {steps} earlier steps in {}", out.display()));
     }
     Ok(())
 }

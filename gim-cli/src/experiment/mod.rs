@@ -1,10 +1,13 @@
 //! One run: its configuration, folder, training, features and probes.
 
-pub mod config;
-pub mod domain;
-pub mod environment;
-pub mod extract;
-pub mod latent;
-pub mod probe;
-pub mod progress;
-pub mod train;
+pub(crate) mod config;
+pub(crate) mod domain;
+pub(crate) mod environment;
+pub(crate) mod extract;
+pub(crate) mod interrupt;
+pub(crate) mod latent;
+pub(crate) mod probe;
+pub(crate) mod progress;
+pub(crate) mod run_dir;
+pub(crate) mod train;
+pub(crate) mod train_config;

@@ -37,7 +37,7 @@ impl Mode {
 }
 
 /// Reports how far some work has come, how fast it goes and when it will be done.
-pub struct Progress {
+pub(crate) struct Progress {
     total: u64,
     unit: String,
     interval: Duration,
@@ -56,12 +56,12 @@ enum Out {
 
 impl Progress {
     /// Progress of `total` `unit`s (plural, e.g. `"steps"`), none of which is done.
-    pub fn new(total: u64, unit: &str, mode: Mode) -> Self {
+    pub(crate) fn new(total: u64, unit: &str, mode: Mode) -> Self {
         Self::resumed(0, total, unit, mode)
     }
 
     /// Progress of work of which `done` of `total` `unit`s were done before.
-    pub fn resumed(done: u64, total: u64, unit: &str, mode: Mode) -> Self {
+    pub(crate) fn resumed(done: u64, total: u64, unit: &str, mode: Mode) -> Self {
         let out = match mode {
             Mode::Bar => Out::Bar(bar(done, total)),
             Mode::Lines => Out::Lines(Box::new(io::stderr())),
@@ -81,7 +81,7 @@ impl Progress {
     /// Tells that `done` units are done; call it after every unit.
     ///
     /// Costs a look at the clock; `message` (the losses, say) is only called, and anything only printed, when a report is due.
-    pub fn tick(&mut self, done: u64, message: impl FnOnce() -> String) {
+    pub(crate) fn tick(&mut self, done: u64, message: impl FnOnce() -> String) {
         if matches!(self.out, Out::Quiet) {
             return;
         }
@@ -97,7 +97,7 @@ impl Progress {
     }
 
     /// Ends the progress with a last message, which is always shown (but when quiet).
-    pub fn finish(mut self, message: &str) {
+    pub(crate) fn finish(mut self, message: &str) {
         let took = duration(self.started.elapsed());
         match &mut self.out {
             Out::Bar(bar) => {
@@ -149,7 +149,7 @@ fn bar(done: u64, total: u64) -> ProgressBar {
 }
 
 /// A duration to two units: `7 s`, `3 min 05 s`, `2 h 11 min`, `5 d 03 h`.
-pub fn duration(d: Duration) -> String {
+pub(crate) fn duration(d: Duration) -> String {
     let s = (d.as_secs_f64()).round() as u64;
     match s {
         0..60 => format!("{s} s"),

@@ -8,21 +8,21 @@ use super::axes::{Panel, Sample, Scale, Shape, Sheet, error_bar};
 use super::canvas::{Canvas, Color};
 use super::palette::{BLUE, GREEN, MUTED, ORANGE, PURPLE};
 use super::{BARS, Figure, count, mean_and_half_width, select, task_word};
-use gim_eval::{Group, ProbeRow};
+use gim_eval::{Group, ProbeRow, Protocol, Task};
 
 const FIGURE: &str = "accuracy by module";
 
 /// Input of [`accuracy_by_module`].
 #[derive(Debug, Clone)]
-pub struct AccuracyByModule {
+pub(crate) struct AccuracyByModule {
     /// Title; should name the corpus or image dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
     /// Task to show: `phones`, `speakers` or `classes`.
-    pub task: String,
+    pub task: Task,
     /// Probe protocol to show; required when the rows hold several.
-    pub protocol: Option<String>,
+    pub protocol: Option<Protocol>,
     /// Rows of any number of `probe.csv` files, one file a seed; accuracies from 0 to 1.
     pub rows: Vec<ProbeRow>,
 }
@@ -52,8 +52,8 @@ type Series = BTreeMap<usize, Vec<f64>>;
 ///
 /// # Errors
 /// When the rows mix protocols, or no module has an accuracy for the task.
-pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
-    let rows = select(FIGURE, &spec.rows, &spec.task, spec.protocol.as_deref())?;
+pub(crate) fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
+    let rows = select(FIGURE, &spec.rows, spec.task, spec.protocol)?;
     let on_modules = |r: &&&ProbeRow| r.module > 0;
     let metrics: Vec<Metric> = METRICS
         .into_iter()
@@ -90,7 +90,7 @@ pub fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
             _ => (340.0, 320.0),
         },
         x_title: "Module".into(),
-        y_title: format!("{} accuracy (%)", task_word(&spec.task)),
+        y_title: format!("{} accuracy (%)", task_word(spec.task)),
         notes: Vec::new(),
         numbers: true,
     };
@@ -228,19 +228,13 @@ mod tests {
     use super::super::testing::{check_figure, probe_rows};
     use super::*;
 
-    fn spec(task: &str, rows: Vec<ProbeRow>) -> AccuracyByModule {
-        AccuracyByModule {
-            title: "Accuracy — toy".into(),
-            subtitle: String::new(),
-            task: task.into(),
-            protocol: None,
-            rows,
-        }
+    fn spec(task: Task, rows: Vec<ProbeRow>) -> AccuracyByModule {
+        AccuracyByModule { title: "Accuracy — toy".into(), subtitle: String::new(), task, protocol: None, rows }
     }
 
     #[test]
     fn phones_have_three_panels_and_all_baselines() {
-        let figure = accuracy_by_module(&spec("phones", probe_rows("phones", 6, &[1, 2, 3]))).unwrap();
+        let figure = accuracy_by_module(&spec(Task::Phones, probe_rows(Task::Phones, 6, &[1, 2, 3]))).unwrap();
         check_figure(
             &figure,
             &[
@@ -258,22 +252,23 @@ mod tests {
 
     #[test]
     fn speakers_have_one_panel() {
-        let figure = accuracy_by_module(&spec("speakers", probe_rows("speakers", 1, &[1]))).unwrap();
+        let figure = accuracy_by_module(&spec(Task::Speakers, probe_rows(Task::Speakers, 1, &[1]))).unwrap();
         check_figure(&figure, &["random encoder (same architecture)", "Speaker accuracy (%)"]);
         assert!(!figure.canvas.texts().contains(&ALL));
     }
 
     #[test]
     fn refuses_mixed_protocols_and_missing_tasks() {
-        let mut rows = probe_rows("phones", 2, &[1]);
-        let error = accuracy_by_module(&spec("speakers", rows.clone())).unwrap_err().to_string();
+        let mut rows = probe_rows(Task::Phones, 2, &[1]);
+        let error = accuracy_by_module(&spec(Task::Speakers, rows.clone())).unwrap_err().to_string();
         assert!(error.contains("no module has an accuracy for 'speakers'"), "{error}");
-        rows[3].protocol = "other".into();
-        let error = accuracy_by_module(&spec("phones", rows.clone())).unwrap_err().to_string();
+        rows[3].protocol = Protocol::Paper;
+        let error = accuracy_by_module(&spec(Task::Phones, rows.clone())).unwrap_err().to_string();
         assert!(error.contains("mix the protocols"), "{error}");
         assert!(
-            accuracy_by_module(&AccuracyByModule { protocol: Some("other".into()), ..spec("phones", rows) }).is_ok()
+            accuracy_by_module(&AccuracyByModule { protocol: Some(Protocol::Paper), ..spec(Task::Phones, rows) })
+                .is_ok()
         );
-        assert!(accuracy_by_module(&spec("phones", vec![])).is_err());
+        assert!(accuracy_by_module(&spec(Task::Phones, vec![])).is_err());
     }
 }

@@ -10,7 +10,7 @@ use super::{Figure, nothing_to_draw};
 
 /// Input of [`architecture`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Architecture {
+pub(crate) struct Architecture {
     /// Title.
     pub title: String,
     /// What enters the stack, e.g. `audio: 20 480 samples (1.28 s)`.
@@ -21,7 +21,7 @@ pub struct Architecture {
 
 /// One module of the diagram.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ModuleBox {
+pub(crate) struct ModuleBox {
     /// Its name, e.g. `Module 1`.
     pub name: String,
     /// Its layers, first one first, e.g. `conv1d, kernel 10, stride 5, 512 + ReLU`.
@@ -54,7 +54,7 @@ const MARGIN: f64 = 24.0;
 ///
 /// # Errors
 /// When there is no module.
-pub fn architecture(spec: &Architecture) -> Result<Figure> {
+pub(crate) fn architecture(spec: &Architecture) -> Result<Figure> {
     if spec.modules.is_empty() {
         return Err(nothing_to_draw("architecture", "there are no modules", "describe at least one module"));
     }

@@ -10,7 +10,7 @@ const FIGURE: &str = "confusion";
 
 /// Input of [`confusion`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct ConfusionMap {
+pub(crate) struct ConfusionMap {
     /// Title; should name the features, the corpus or image dataset, and the seed.
     pub title: String,
     /// Second line, may be empty.
@@ -25,7 +25,7 @@ pub struct ConfusionMap {
 ///
 /// # Errors
 /// When there is not one name a class, or nothing was counted.
-pub fn confusion(spec: &ConfusionMap) -> Result<Figure> {
+pub(crate) fn confusion(spec: &ConfusionMap) -> Result<Figure> {
     let (n, all) = (spec.names.len(), &spec.confusion);
     if n != all.n_classes() {
         let what = format_args!("{n} names for {} classes", all.n_classes());

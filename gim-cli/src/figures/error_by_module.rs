@@ -8,21 +8,21 @@ use super::axes::{Panel, SHAPES, Sample, Scale, Shape, Sheet, error_bar};
 use super::canvas::{Canvas, Color};
 use super::palette::PALETTE;
 use super::{BARS, Figure, mean_and_half_width, nothing_to_draw, select, task_word};
-use gim_eval::{Group, ProbeRow};
+use gim_eval::{Group, ProbeRow, Protocol, Task};
 
 const FIGURE: &str = "error by module";
 
 /// Input of [`error_by_module`].
 #[derive(Debug, Clone)]
-pub struct ErrorByModule {
+pub(crate) struct ErrorByModule {
     /// Title; should name the corpus or image dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
     /// Task to show: `phones`, `speakers` or `classes`.
-    pub task: String,
+    pub task: Task,
     /// Probe protocol to show; required when the rows hold several.
-    pub protocol: Option<String>,
+    pub protocol: Option<Protocol>,
     /// The methods to overlay.
     pub methods: Vec<ErrorCurve>,
     /// The paper's curves, drawn in gray; may be empty.
@@ -31,7 +31,7 @@ pub struct ErrorByModule {
 
 /// A method and its probe rows.
 #[derive(Debug, Clone)]
-pub struct ErrorCurve {
+pub(crate) struct ErrorCurve {
     /// Its name in the legend.
     pub label: String,
     /// The group whose rows are drawn: [`Group::Trained`], or [`Group::Random`] for a random
@@ -43,7 +43,7 @@ pub struct ErrorCurve {
 
 /// A curve of the paper.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PaperCurve {
+pub(crate) struct PaperCurve {
     /// Its name in the legend, before `(paper, read off figure)`.
     pub label: String,
     /// Error (0 to 1) of modules 1, 2, …
@@ -67,11 +67,11 @@ struct Point {
 ///
 /// # Errors
 /// When nothing is given, a method's rows mix protocols, or no module has an accuracy.
-pub fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
+pub(crate) fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let mut methods: Vec<Vec<Point>> = Vec::with_capacity(spec.methods.len());
     for method in &spec.methods {
         let own: Vec<ProbeRow> = method.rows.iter().filter(|r| r.group == method.group).cloned().collect();
-        let rows = select(FIGURE, &own, &spec.task, spec.protocol.as_deref())?;
+        let rows = select(FIGURE, &own, spec.task, spec.protocol)?;
         methods.push(points(&rows));
     }
     let paper_errors = || spec.paper.iter().flat_map(|p| &p.errors).filter(|e| e.is_finite() && **e > 0.0);
@@ -133,8 +133,8 @@ fn sheet(spec: &ErrorByModule, none_wrong: bool) -> Sheet {
         panel: (780.0, 430.0),
         x_title: "Module".into(),
         y_title: match without_silence(spec) {
-            true => format!("{} error without silence (%), log scale", task_word(&spec.task)),
-            false => format!("{} error (%), log scale", task_word(&spec.task)),
+            true => format!("{} error without silence (%), log scale", task_word(spec.task)),
+            false => format!("{} error (%), log scale", task_word(spec.task)),
         },
         notes,
         numbers: true,
@@ -232,7 +232,7 @@ mod tests {
         ErrorByModule {
             title: "Speaker error — toy".into(),
             subtitle: "seeds 1, 2".into(),
-            task: "speakers".into(),
+            task: Task::Speakers,
             protocol: None,
             methods,
             paper,
@@ -240,7 +240,7 @@ mod tests {
     }
 
     fn method(label: &str, group: Group, n_modules: usize, seeds: &[u64]) -> ErrorCurve {
-        ErrorCurve { label: label.into(), group, rows: probe_rows("speakers", n_modules, seeds) }
+        ErrorCurve { label: label.into(), group, rows: probe_rows(Task::Speakers, n_modules, seeds) }
     }
 
     #[test]

@@ -52,20 +52,20 @@ fn losses() -> Vec<Named> {
 }
 
 fn accuracies() -> Vec<Named> {
-    let chart = |task: &str, n_modules, seeds: &[u64]| {
+    let chart = |task: Task, n_modules, seeds: &[u64]| {
         accuracy_by_module(&AccuracyByModule {
             title: format!("Linear probe for {task} by module"),
             subtitle: SUBTITLE.into(),
-            task: task.into(),
+            task,
             protocol: None,
             rows: probe_rows(task, n_modules, seeds),
         })
     };
     vec![
-        named("phones_6x3", chart("phones", 6, &[1, 2, 3])),
-        named("phones_1x1", chart("phones", 1, &[1])),
-        named("speakers_6x3", chart("speakers", 6, &[1, 2, 3])),
-        named("speakers_1x1", chart("speakers", 1, &[1])),
+        named("phones_6x3", chart(Task::Phones, 6, &[1, 2, 3])),
+        named("phones_1x1", chart(Task::Phones, 1, &[1])),
+        named("speakers_6x3", chart(Task::Speakers, 6, &[1, 2, 3])),
+        named("speakers_1x1", chart(Task::Speakers, 1, &[1])),
     ]
 }
 
@@ -73,14 +73,14 @@ fn errors() -> Vec<Named> {
     let curve = |label: &str, group, m, seeds: &[u64]| ErrorCurve {
         label: label.into(),
         group,
-        rows: probe_rows("speakers", m, seeds),
+        rows: probe_rows(Task::Speakers, m, seeds),
     };
     let paper = |label: &str, errors: [f64; 6]| PaperCurve { label: label.into(), errors: errors.to_vec() };
     let chart = |methods, paper| {
         error_by_module(&ErrorByModule {
             title: "Speaker error by module".into(),
             subtitle: SUBTITLE.into(),
-            task: "speakers".into(),
+            task: Task::Speakers,
             protocol: None,
             methods,
             paper,

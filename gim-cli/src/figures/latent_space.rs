@@ -13,7 +13,7 @@ const FIGURE: &str = "latent space";
 
 /// Input of [`latent_space`].
 #[derive(Debug, Clone)]
-pub struct LatentSpace {
+pub(crate) struct LatentSpace {
     /// Title; should name the corpus or image dataset, and the seed.
     pub title: String,
     /// Second line, may be empty.
@@ -34,7 +34,7 @@ pub struct LatentSpace {
 
 /// One map.
 #[derive(Debug, Clone)]
-pub struct LatentPanel {
+pub(crate) struct LatentPanel {
     /// Its title, e.g. `Module 1`.
     pub title: String,
     /// Feature vectors (n_items, D), the same items in every panel.
@@ -46,7 +46,7 @@ pub struct LatentPanel {
 /// # Errors
 /// When there are no panels or items, an item's class has no name, panels hold other items than
 /// `class`, or t-SNE refuses the features.
-pub fn latent_space(spec: &LatentSpace) -> Result<Figure> {
+pub(crate) fn latent_space(spec: &LatentSpace) -> Result<Figure> {
     let maps = maps(spec)?;
     let small = spec.columns.is_some_and(|c| c > 3);
     let (mut canvas, panels) = sheet(spec, small).lay_out(|i| (range(&maps[i], 0), range(&maps[i], 1)))?;

@@ -12,7 +12,7 @@ use gim_eval::TrainRow;
 
 /// Input of [`loss_by_module`].
 #[derive(Debug, Clone)]
-pub struct LossByModule {
+pub(crate) struct LossByModule {
     /// Title; should name the corpus or image dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
@@ -26,7 +26,7 @@ pub struct LossByModule {
 
 /// A run's losses.
 #[derive(Debug, Clone)]
-pub struct LossRun {
+pub(crate) struct LossRun {
     /// Its name in the legend.
     pub label: String,
     /// Rows of its `train.csv`; losses in nats.
@@ -49,7 +49,7 @@ const LEAST_HALF: usize = 3;
 ///
 /// # Errors
 /// When there are no rows.
-pub fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
+pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
     let modules: BTreeSet<usize> = spec.runs.iter().flat_map(|r| r.rows.iter().map(|row| row.module)).collect();
     let modules: Vec<usize> = modules.into_iter().collect();
     if modules.is_empty() {

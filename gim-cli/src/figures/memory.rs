@@ -10,7 +10,7 @@ use super::{Figure, nothing_to_draw, short};
 
 /// Input of [`memory`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct MemoryBars {
+pub(crate) struct MemoryBars {
     /// Title.
     pub title: String,
     /// Second line, may be empty.
@@ -21,7 +21,7 @@ pub struct MemoryBars {
 
 /// Memory of one method and schedule, in MB (10⁶ bytes).
 #[derive(Debug, Clone, PartialEq)]
-pub struct MemoryBar {
+pub(crate) struct MemoryBar {
     /// The method.
     pub method: String,
     /// What trains: `end to end`, `all modules`, `module k alone`.
@@ -45,7 +45,7 @@ const NUMBERS: f64 = 220.0;
 ///
 /// # Errors
 /// When all bars are empty, or one is infinite.
-pub fn memory(spec: &MemoryBars) -> Result<Figure> {
+pub(crate) fn memory(spec: &MemoryBars) -> Result<Figure> {
     let most = spec.bars.iter().map(|b| b.buffers + b.state).fold(0.0, f64::max);
     if !(most > 0.0 && most.is_finite()) {
         return Err(nothing_to_draw("memory", "no method has a peak", "measure some first"));

@@ -53,28 +53,28 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::{create_folder, write_atomic};
 use gim_core::{Error, Result};
-use gim_eval::{Group, Interval, ProbeRow};
+use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
 
-pub use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
-pub use architecture::{Architecture, ModuleBox, architecture};
-pub use canvas::{Canvas, Tile, caption_of};
-pub use confusion::{ConfusionMap, confusion};
-pub use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
-pub use latent_space::{LatentPanel, LatentSpace, latent_space};
-pub use loss_by_module::{LossByModule, LossRun, loss_by_module};
-pub use memory::{MemoryBar, MemoryBars, memory};
-pub use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
-pub use patches::{Neuron, PatchFigure, PatchRow, patches};
-pub use similarity::{SimilarityMap, similarity};
-pub use speed::{SpeedBars, WorkBars, speed};
-pub use tsne::{Tsne, tsne};
+pub(crate) use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
+pub(crate) use architecture::{Architecture, ModuleBox, architecture};
+pub(crate) use canvas::{Canvas, Tile, caption_of};
+pub(crate) use confusion::{ConfusionMap, confusion};
+pub(crate) use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
+pub(crate) use latent_space::{LatentPanel, LatentSpace, latent_space};
+pub(crate) use loss_by_module::{LossByModule, LossRun, loss_by_module};
+pub(crate) use memory::{MemoryBar, MemoryBars, memory};
+pub(crate) use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
+pub(crate) use patches::{Neuron, PatchFigure, PatchRow, patches};
+pub(crate) use similarity::{SimilarityMap, similarity};
+pub(crate) use speed::{SpeedBars, WorkBars, speed};
+pub(crate) use tsne::Tsne;
 
 /// What error bars are, as in tables.
 const BARS: &str = "bars: 95 % CI over seeds";
 
 /// A drawing and its caption.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
+pub(crate) struct Figure {
     /// What is drawn.
     pub canvas: Canvas,
     /// Caption for a report: what is shown, over which data, what error bars and smoothing are.
@@ -87,7 +87,7 @@ impl Figure {
     ///
     /// # Errors
     /// When the folder or a file cannot be written.
-    pub fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2]> {
+    pub(crate) fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2]> {
         create_folder(folder)?;
         let paths = ["png", "svg"].map(|extension| folder.join(format!("{name}.{extension}")));
         write_atomic(&paths[0], &self.canvas.png(&self.caption)?)?;
@@ -124,7 +124,7 @@ pub(crate) fn short(value: f64) -> String {
 ///
 /// # Errors
 /// When protocols are mixed, because their mean means nothing, or no module has an accuracy.
-fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: &str, protocol: Option<&str>) -> Result<Vec<&'a ProbeRow>> {
+fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: Task, protocol: Option<Protocol>) -> Result<Vec<&'a ProbeRow>> {
     let wanted = |r: &&ProbeRow| r.task == task && protocol.is_none_or(|p| r.protocol == p) && r.group != Group::Other;
     let chosen: Vec<&ProbeRow> = rows.iter().filter(wanted).collect();
     if let Some(other) = chosen.iter().find(|r| r.protocol != chosen[0].protocol) {
@@ -138,9 +138,11 @@ fn select<'a>(figure: &str, rows: &'a [ProbeRow], task: &str, protocol: Option<&
     Ok(chosen)
 }
 
-/// The task's name at the start of a label: `phones` → `Phone`.
-fn task_word(task: &str) -> String {
-    let singular = if task == "classes" { "class" } else { task.strip_suffix('s').unwrap_or(task) };
-    let mut letters = singular.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+/// The task's name at the start of a label.
+fn task_word(task: Task) -> &'static str {
+    match task {
+        Task::Phones => "Phone",
+        Task::Speakers => "Speaker",
+        Task::Classes => "Class",
+    }
 }

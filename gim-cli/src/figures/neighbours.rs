@@ -11,7 +11,7 @@ const FIGURE: &str = "nearest neighbors";
 
 /// Input of [`neighbours`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Neighbours {
+pub(crate) struct Neighbours {
     /// Title; should name the image dataset and the seed.
     pub title: String,
     /// Second line, may be empty.
@@ -22,7 +22,7 @@ pub struct Neighbours {
 
 /// A query image and its neighbors in several feature spaces.
 #[derive(Debug, Clone, PartialEq)]
-pub struct QueryBlock {
+pub(crate) struct QueryBlock {
     /// The query.
     pub tile: Tile,
     /// Its class, written below it; may be empty.
@@ -33,7 +33,7 @@ pub struct QueryBlock {
 
 /// The neighbors in one feature space.
 #[derive(Debug, Clone, PartialEq)]
-pub struct NeighbourRow {
+pub(crate) struct NeighbourRow {
     /// Its title, e.g. `Module 1` or `raw pixels`.
     pub title: String,
     /// The neighbors, nearest first; about eight.
@@ -42,7 +42,7 @@ pub struct NeighbourRow {
 
 /// One neighbor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Neighbour {
+pub(crate) struct Neighbour {
     /// The image.
     pub tile: Tile,
     /// Whether its class is the query's.
@@ -85,7 +85,7 @@ const WIDEST: f64 = 1400.0;
 ///
 /// # Errors
 /// When there is no query, a query has no rows, no row has a neighbor, or a tile is not whole.
-pub fn neighbours(spec: &Neighbours) -> Result<Figure> {
+pub(crate) fn neighbours(spec: &Neighbours) -> Result<Figure> {
     let all = || spec.queries.iter().flat_map(|q| &q.rows).flat_map(|r| &r.neighbours);
     if all().next().is_none() || spec.queries.iter().any(|q| q.rows.is_empty()) {
         return Err(nothing_to_draw(FIGURE, "a query without neighbors, or no query", "search neighbors first"));

@@ -11,7 +11,7 @@ const FIGURE: &str = "patches";
 
 /// Input of [`patches`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct PatchFigure {
+pub(crate) struct PatchFigure {
     /// Title; should name the image dataset and the seed.
     pub title: String,
     /// Second line, may be empty.
@@ -22,7 +22,7 @@ pub struct PatchFigure {
 
 /// The neurons of one module.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PatchRow {
+pub(crate) struct PatchRow {
     /// Its title, e.g. `Module 1`.
     pub title: String,
     /// The neurons to show; about six fit side by side, more continue below.
@@ -31,7 +31,7 @@ pub struct PatchRow {
 
 /// A neuron and its top-activating patches.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Neuron {
+pub(crate) struct Neuron {
     /// Its channel, written below its patches.
     pub index: usize,
     /// The patches, highest activation first; four in the paper.
@@ -56,7 +56,7 @@ const WIDEST: f64 = 1400.0;
 ///
 /// # Errors
 /// When there is no module, a module has no neurons, a neuron no patches, or a tile is not whole.
-pub fn patches(spec: &PatchFigure) -> Result<Figure> {
+pub(crate) fn patches(spec: &PatchFigure) -> Result<Figure> {
     check(spec)?;
     let layout = Layout::of(spec)?;
     let heading = Heading::new(&spec.title, &spec.subtitle, layout.width - 2.0 * MARGIN)?;

@@ -10,7 +10,7 @@ const FIGURE: &str = "similarity";
 
 /// Input of [`similarity`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct SimilarityMap {
+pub(crate) struct SimilarityMap {
     /// Title; should name the corpus or image dataset.
     pub title: String,
     /// Second line, may be empty.
@@ -27,7 +27,7 @@ pub struct SimilarityMap {
 ///
 /// # Errors
 /// When there are no features, or `cka` is not (n, n) for n names.
-pub fn similarity(spec: &SimilarityMap) -> Result<Figure> {
+pub(crate) fn similarity(spec: &SimilarityMap) -> Result<Figure> {
     let n = spec.names.len();
     if n == 0 {
         return Err(nothing_to_draw(FIGURE, "there are no features", "extract some first"));

@@ -10,7 +10,7 @@ use super::{Figure, nothing_to_draw, short};
 
 /// Input of [`speed`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct SpeedBars {
+pub(crate) struct SpeedBars {
     /// Title.
     pub title: String,
     /// Second line, may be empty; should name the processor.
@@ -23,7 +23,7 @@ pub struct SpeedBars {
 
 /// Times of a workload, in seconds.
 #[derive(Debug, Clone, PartialEq)]
-pub struct WorkBars {
+pub(crate) struct WorkBars {
     /// Its name.
     pub label: String,
     /// Least time for its arithmetic at the measured rate of the processor.
@@ -46,7 +46,7 @@ const LIMIT: Color = Color(170, 170, 170);
 ///
 /// # Errors
 /// When there is no workload, or a time divided by its limit is not finite.
-pub fn speed(spec: &SpeedBars) -> Result<Figure> {
+pub(crate) fn speed(spec: &SpeedBars) -> Result<Figure> {
     let bars = |w: &WorkBars| {
         let other = w.other.map(|s| (s, VERMILLION));
         [Some((w.limit, LIMIT)), Some((w.ours, BLUE)), other].into_iter().flatten().collect::<Vec<_>>()

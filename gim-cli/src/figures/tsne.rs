@@ -9,7 +9,7 @@ use rand::RngExt;
 
 /// Settings of [`tsne`]; the default is common practice.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tsne {
+pub(crate) struct Tsne {
     /// Effective number of neighbors of an item; at most (n − 1)/3 for n items.
     pub perplexity: f64,
     /// Iterations of gradient descent.
@@ -46,7 +46,7 @@ const START_SPREAD: f64 = 1e-4;
 ///
 /// # Errors
 /// When there are fewer than 4 or more than 3000 items, or a feature is not finite.
-pub fn tsne(x: ArrayView2<'_, f32>, settings: &Tsne) -> Result<Array2<f64>> {
+pub(crate) fn tsne(x: ArrayView2<'_, f32>, settings: &Tsne) -> Result<Array2<f64>> {
     let n = x.nrows();
     if !ITEMS.contains(&n) {
         let remedy = format!("choose between {} and {}", ITEMS.start(), ITEMS.end());

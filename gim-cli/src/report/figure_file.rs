@@ -16,24 +16,24 @@ const JPEG_QUALITY: u8 = 85;
 
 /// A figure's PNG file.
 #[derive(Debug, Clone)]
-pub struct FigureFile {
+pub(crate) struct FigureFile {
     /// Where it is.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Whether it was drawn earlier, and the features it shows are gone.
-    pub earlier: bool,
+    pub(crate) earlier: bool,
 }
 
 /// What the page shows of a figure.
 #[derive(Debug)]
 pub(super) struct ShownFigure {
     /// Run and figure.
-    pub name: String,
+    pub(crate) name: String,
     /// What the file says of itself.
-    pub caption: String,
+    pub(crate) caption: String,
     /// The file, relative to the comparison's folder.
-    pub path: String,
+    pub(crate) path: String,
     /// The image as a data URL.
-    pub source: String,
+    pub(crate) source: String,
 }
 
 impl FigureFile {

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use gim_core::{Error, Key, Pool, Purpose, Result};
-use gim_eval::{FeatureFile, Probe, Split, nearest};
-use gim_vision::dataset;
+use gim_eval::{FeatureFile, GroupId, Probe, Split, Task, nearest};
 use gim_vision::dataset::image::Image;
 use gim_vision::features::CenterCrops;
 use ndarray::Axis;
 
+use crate::experiment::extract::trained_modules;
+use crate::experiment::run_dir::RunDir;
 use crate::experiment::{probe, train};
 use crate::figures::{
     ConfusionMap, Figure, Neighbour, NeighbourRow, Neighbours, Neuron, PatchFigure, PatchRow, QueryBlock, Tile,
@@ -29,8 +30,8 @@ const NEAREST: usize = 8;
 ///
 /// # Errors
 /// When the run, its corpus or its features cannot be read, or the features are of another corpus.
-pub fn draw(
-    run_folder: &Path,
+pub(crate) fn draw(
+    run: &RunDir,
     crops: &CenterCrops,
     features: &Path,
     subtitle: &str,
@@ -41,7 +42,7 @@ pub fn draw(
         return Err(Error::file(features, what, "name the corpus it was made of by data.path or GIM_DATA"));
     }
     Ok(vec![
-        (exciting(run_folder, crops, subtitle)?, "patches"),
+        (exciting(run, crops, subtitle)?, "patches"),
         (near(crops, &file, subtitle)?, "neighbours"),
         (mistaken(crops, &file, subtitle)?, "confusion"),
     ])
@@ -63,10 +64,10 @@ fn patch_of(crops: &CenterCrops, image: &Image, patch: usize) -> Tile {
 }
 
 /// The patches of test images that excite some neurons most.
-fn exciting(run_folder: &Path, crops: &CenterCrops, subtitle: &str) -> Result<Figure> {
+fn exciting(run: &RunDir, crops: &CenterCrops, subtitle: &str) -> Result<Figure> {
     let pool = Pool::new();
-    let (_, mut stack, _) = train::open(run_folder, &pool)?;
-    let test = crops.dataset().split(dataset::Split::Test);
+    let (_, mut stack, _) = train::open(run, &pool)?;
+    let test = crops.dataset().split(Split::Test);
     // Spread over the corpus, which lists class after class.
     let looked_at: Vec<usize> = test.iter().copied().step_by(test.len().div_ceil(LOOKED_AT).max(1)).collect();
     // (activation, image, patch) of the best, for each module and shown neuron.
@@ -110,7 +111,7 @@ fn exciting(run_folder: &Path, crops: &CenterCrops, subtitle: &str) -> Result<Fi
 fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let corpus = crops.dataset();
     let mut items: Vec<(usize, bool)> = Vec::new();
-    for (split, test) in [(dataset::Split::Train, false), (dataset::Split::Test, true)] {
+    for (split, test) in [(Split::Train, false), (Split::Test, true)] {
         items.extend(corpus.split(split).iter().map(|i| (*i, test)));
     }
     // The order of the feature file.
@@ -121,10 +122,10 @@ fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figur
     let name = |i: usize| corpus.label(i).map_or("unknown".to_owned(), |l| corpus.classes()[l].replace('_', " "));
     let mut groups: Vec<(String, String)> = Vec::new();
     for g in file.groups() {
-        if g.starts_with("baseline_") {
-            groups.insert(0, (g.to_owned(), "Raw pixels".into()));
-        } else if g.starts_with("module_") {
-            groups.push((g.to_owned(), g.replace("module_", "Module ")));
+        match g.parse::<GroupId>() {
+            Ok(GroupId::Pixels) => groups.insert(0, (g.to_owned(), "Raw pixels".into())),
+            Ok(GroupId::Trained(module)) => groups.push((g.to_owned(), format!("Module {module}"))),
+            _ => {}
         }
     }
     let mut blocks = Vec::new();
@@ -155,8 +156,8 @@ fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figur
 
 /// Confusion of the linear probe on the last module.
 fn mistaken(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
-    let last = file.groups().filter(|g| g.starts_with("module_")).count();
-    let examples = file.examples(&format!("module_{last}"), "class")?;
+    let last = trained_modules(file).len();
+    let examples = file.examples(&GroupId::Trained(last).to_string(), Task::Classes.label())?;
     let key = Key::new(file.provenance().seed, Purpose::Probe);
     let train = examples.part(Split::Train);
     let fitted = Probe::Converged(probe::converged(&train)).fit(&train, key)?;

@@ -1,13 +1,17 @@
-//! Figures, tables and pages of runs.
+//! Figures, tables and pages, from the files that runs left.
 //!
-//! `tables` and `figure_file` turn rows and PNG files into plain text and data URLs, `page` collects
-//! them, and the templates in `templates/` lay them out: `report.html`, and `report.md` as its twin.
+//! `draw` and `compare` read rows and features and call the charts; `tables` and `figure_file` turn
+//! rows and PNG files into plain text and data URLs; `page` collects them, and the templates in
+//! `templates/` lay them out: `report.html`, and `report.md` as its twin.
 
-pub mod draw;
-pub mod figure_file;
-pub mod image_figures;
+mod compare;
+pub(crate) mod comparison;
+pub(crate) mod draw;
+pub(crate) mod figure_file;
+mod image_figures;
+mod latent;
 pub(crate) mod markdown;
-pub mod page;
+pub(crate) mod page;
 pub(crate) mod table;
 mod tables;
 

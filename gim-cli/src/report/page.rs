@@ -16,41 +16,41 @@ use crate::figures::count;
 
 /// What made a run.
 #[derive(Debug, Clone)]
-pub struct RunProvenance {
+pub(crate) struct RunProvenance {
     /// Name of the run.
-    pub run: String,
+    pub(crate) run: String,
     /// Program, machine, command, seed.
-    pub environment: Environment,
+    pub(crate) environment: Environment,
     /// Seconds of training.
-    pub seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
 }
 
 /// What a report is made from.
 #[derive(Debug)]
-pub struct Report<'a> {
+pub(crate) struct Report<'a> {
     /// Title of the page.
-    pub title: String,
+    pub(crate) title: String,
     /// What made the runs.
-    pub environments: Vec<RunProvenance>,
+    pub(crate) environments: Vec<RunProvenance>,
     /// Every probe.
-    pub summary: &'a [Summary],
+    pub(crate) summary: &'a [Summary],
     /// The ablations.
-    pub ablations: &'a [Ablation],
+    pub(crate) ablations: &'a [Ablation],
     /// Memory by method and schedule.
-    pub peaks: &'a [Peak],
+    pub(crate) peaks: &'a [Peak],
     /// The paper's claims.
-    pub claims: &'a [Claim],
+    pub(crate) claims: &'a [Claim],
     /// The comparison's folder.
-    pub folder: &'a Path,
+    pub(crate) folder: &'a Path,
     /// Figures in it.
-    pub figures: &'a [FigureFile],
+    pub(crate) figures: &'a [FigureFile],
     /// Title, name and TOML of every run's configuration.
-    pub configurations: Vec<(String, String, String)>,
+    pub(crate) configurations: Vec<(String, String, String)>,
 }
 
 /// Everything a report says, as text: what both templates are filled with.
 #[derive(Debug)]
-pub struct Page {
+pub(crate) struct Page {
     title: String,
     verdict: String,
     claims: Vec<ShownClaim>,
@@ -112,7 +112,7 @@ impl Page {
     ///
     /// # Errors
     /// When a figure cannot be read.
-    pub fn new(report: Report<'_>) -> Result<Self> {
+    pub(crate) fn new(report: Report<'_>) -> Result<Self> {
         Ok(Self {
             verdict: verdict(report.claims),
             claims: report.claims.iter().map(ShownClaim::new).collect(),
@@ -125,12 +125,12 @@ impl Page {
     }
 
     /// The page in HTML.
-    pub fn html(&self) -> String {
+    pub(crate) fn html(&self) -> String {
         rendered(&HtmlPage { page: self, claims_notes: &CLAIMS_NOTES, reading: &READING })
     }
 
     /// The page in Markdown, without the configurations.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         rendered(&MarkdownPage { page: self, claims_notes: &CLAIMS_NOTES, reading: &READING })
     }
 }

@@ -6,7 +6,7 @@ use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
 use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS};
 use crate::figures::count;
-use gim_eval::Group;
+use gim_eval::{Group, Protocol, Task};
 
 /// A table and what is said about it. All of it is plain text.
 #[derive(Debug)]
@@ -42,15 +42,15 @@ pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Pea
 #[derive(PartialEq)]
 struct ProbeKey<'a> {
     domain: &'a str,
-    task: &'a str,
-    protocol: &'a str,
+    task: Task,
+    protocol: Protocol,
     /// Share of the training labels.
     labels: f64,
 }
 
 impl<'a> ProbeKey<'a> {
     fn of(s: &'a Summary) -> Self {
-        Self { domain: domain(&s.run), task: &s.task, protocol: &s.protocol, labels: s.labels }
+        Self { domain: domain(&s.run), task: s.task, protocol: s.protocol, labels: s.labels }
     }
 
     fn few_labels(&self) -> bool {
@@ -59,15 +59,14 @@ impl<'a> ProbeKey<'a> {
 
     fn title(&self) -> String {
         let task = match self.task {
-            "phones" => "Phone accuracy".to_owned(),
-            "speakers" => "Speaker accuracy".into(),
-            "classes" => "Image class accuracy".into(),
-            other => format!("Accuracy for {other}"),
+            Task::Phones => "Phone accuracy",
+            Task::Speakers => "Speaker accuracy",
+            Task::Classes => "Image class accuracy",
         };
         let protocol = match self.protocol {
-            "knn" => "20 nearest neighbors",
-            "paper" => "linear probe, the paper's protocol",
-            _ => "linear probe to convergence",
+            Protocol::Knn => "20 nearest neighbors",
+            Protocol::Paper => "linear probe, the paper's protocol",
+            Protocol::Converged => "linear probe to convergence",
         };
         let few = if self.few_labels() { format!(", {} % of the labels", 100.0 * self.labels) } else { String::new() };
         format!("{task} ({}): {protocol}{few}", self.domain)
@@ -90,7 +89,7 @@ fn probe_section(key: &ProbeKey<'_>, methods: &[&Summary], id: String) -> Sectio
         }
     }
     // Only phones have frames of silence; elsewhere the two accuracies would be one.
-    let phones = key.task == "phones";
+    let phones = key.task == Task::Phones;
     let mut names = vec!["method", "features", "seeds"];
     names.extend(if phones { &["accuracy without silence", "of all frames"][..] } else { &["accuracy"] });
     names.extend(["macro", "over random", "paper"]);
@@ -143,7 +142,7 @@ fn highest(shown: &[(&Summary, String)]) -> Option<String> {
 
 fn probe_notes(key: &ProbeKey<'_>, shown: &[(&Summary, String)]) -> Vec<String> {
     let mut notes = Vec::new();
-    if key.task == "phones" {
+    if key.task == Task::Phones {
         notes.push("The paper's phone accuracy is of all frames, silence included.".to_owned());
     }
     let rows = shown.iter().map(|(s, _)| s.train_rows);
@@ -154,7 +153,7 @@ fn probe_notes(key: &ProbeKey<'_>, shown: &[(&Summary, String)]) -> Vec<String> 
         None => "no rows".into(),
     };
     notes.push(match key.protocol {
-        "knn" => format!("The neighbors come from {rows}."),
+        Protocol::Knn => format!("The neighbors come from {rows}."),
         _ => format!("Each probe is fitted on {rows}."),
     });
     if key.few_labels() {
@@ -279,19 +278,19 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn probe(run: &str, group: Group, module: usize, task: &str, labels: f64, accuracy: f64) -> Summary {
+    fn probe(run: &str, group: Group, module: usize, task: Task, labels: f64, accuracy: f64) -> Summary {
         Summary {
             run: run.into(),
             title: run.into(),
             group,
             module,
-            task: task.into(),
-            protocol: "converged".into(),
+            task,
+            protocol: Protocol::Converged,
             labels,
             seeds: 1,
             accuracy,
             accuracy_ci95: None,
-            no_silence: (task == "phones").then_some(accuracy - 10.0),
+            no_silence: (task == Task::Phones).then_some(accuracy - 10.0),
             no_silence_ci95: None,
             macro_accuracy: accuracy,
             over_random: None,
@@ -308,12 +307,12 @@ mod tests {
     #[test]
     fn probes_of_one_kind_share_a_table_and_baselines_are_shown_once() {
         let rows = [
-            probe("audio/gim", Group::Trained, 1, "phones", 0.1, 30.0),
-            probe("audio/gim", Group::Trained, 1, "phones", 1.0, 40.0),
-            probe("audio/gim", Group::Random, 1, "phones", 1.0, 20.0),
-            probe("audio/cpc", Group::Trained, 1, "phones", 1.0, 45.0),
-            probe("audio/cpc", Group::Random, 1, "phones", 1.0, 20.0),
-            probe("vision/gim", Group::Trained, 1, "classes", 1.0, 50.0),
+            probe("audio/gim", Group::Trained, 1, Task::Phones, 0.1, 30.0),
+            probe("audio/gim", Group::Trained, 1, Task::Phones, 1.0, 40.0),
+            probe("audio/gim", Group::Random, 1, Task::Phones, 1.0, 20.0),
+            probe("audio/cpc", Group::Trained, 1, Task::Phones, 1.0, 45.0),
+            probe("audio/cpc", Group::Random, 1, Task::Phones, 1.0, 20.0),
+            probe("vision/gim", Group::Trained, 1, Task::Classes, 1.0, 50.0),
         ];
         let sections = sections(&rows, &[], &[]);
         let titles: Vec<&str> = sections.iter().map(|s| s.title.as_str()).collect();
@@ -338,12 +337,12 @@ mod tests {
         let ablation = |difference, difference_ci95| Ablation {
             run: "audio/no-gru".into(),
             title: "No GRU".into(),
-            task: "phones".into(),
-            protocol: "converged".into(),
+            task: Task::Phones,
+            protocol: Protocol::Converged,
             module: 5,
             accuracy: 20.0,
             accuracy_ci95: None,
-            than: "audio/gim".into(),
+            ablation_of: "audio/gim".into(),
             reference: 25.0,
             difference,
             difference_ci95,

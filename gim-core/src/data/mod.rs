@@ -1,3 +1,45 @@
-//! Batches made beside training, in order.
+//! Batches made beside training, whatever is in them.
+//!
+//! Domains bring the decoding. This module brings the threads that make batches in order ([`Loader`]), the order of items
+//! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]).
 
-pub mod loader;
+mod cache;
+mod loader;
+mod split;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+pub use cache::Cache;
+pub use loader::{Loader, LoaderStats};
+pub use split::{EpochOrder, Split, below, draw_fifth, shuffle};
+
+use crate::{Error, Result};
+
+/// `work` on the file at `path`, by a decoder of another's making. A damaged file must not bring a run down: should the decoder
+/// panic on one, that is an error of the file.
+///
+/// # Errors
+/// Those of `work`, or that it panicked.
+pub fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let what = "the decoder failed on it: the file is damaged";
+        Err(Error::file(path, what, "copy, download or make the file again"))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error_of_the_file() {
+        let path = Path::new("some.flac");
+        assert_eq!(guarded(path, || Ok(3)).unwrap(), 3);
+        let failed = guarded::<()>(path, || panic!("a panic that a test wants")).unwrap_err().to_string();
+        assert!(failed.contains("some.flac") && failed.contains("damaged"), "{failed}");
+        let own = guarded::<()>(path, || Err(Error::config("a", "b", "c"))).unwrap_err().to_string();
+        assert_eq!(own, "a: b (c)");
+    }
+}

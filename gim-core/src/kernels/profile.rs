@@ -11,15 +11,13 @@ use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
 
-use crate::Scalar;
-
 /// What is summed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Rows times weights: outputs and input gradients.
-    Product,
+    Gemm,
     /// Positions times positions: weight gradients.
-    Outer,
+    GemmTn,
 }
 
 /// Products of one shape: `m` rows (or positions) in all, a weight of `k × n`.
@@ -50,7 +48,7 @@ impl Row {
     /// Numbers read and written at least: both sides and the result of every call.
     pub fn numbers(&self) -> f64 {
         let weight = (self.k * self.n) as f64 * self.calls as f64;
-        self.m as f64 * (self.k + self.n) as f64 + if self.kind == Kind::Outer { 2.0 * weight } else { weight }
+        self.m as f64 * (self.k + self.n) as f64 + if self.kind == Kind::GemmTn { 2.0 * weight } else { weight }
     }
 }
 
@@ -115,15 +113,6 @@ pub trait Tasks: ParallelIterator {
 }
 
 impl<I: ParallelIterator> Tasks for I {}
-
-/// GFLOP/s of the innermost kernel on all threads at once, on numbers in first-level caches: what a product can reach here.
-pub fn peak_gflops<F: Scalar>() -> f64 {
-    let rates: Vec<f64> = rayon::broadcast(|_| {
-        // Clocks rise and fall: the best of several short rounds.
-        (0..20).map(|_| super::gemm::kernel_gflops::<F>(2000)).fold(0.0, f64::max)
-    });
-    rates.iter().sum()
-}
 
 /// Runs `f`, and adds its time to the row of its shape while recording.
 #[inline]

@@ -1,35 +1,33 @@
 //! Layers that treat every item by itself, run over chunks of items.
 //!
-//! Patches of a picture meet each other only in the loss. A chunk of them goes through all layers of a module on one thread
-//! while its activations are hot, instead of the whole batch going through one layer after the other by way of main memory.
-//! Chunks and their grouping depend on shapes and on whether memory is spared, and groups add up their gradients in order:
-//! results do not depend on the number of threads.
+//! Patches of an image meet each other only in the loss. So a chunk of patches goes through all layers of a module on one
+//! thread, while its activations are in cache.
+//!
+//! Chunks and groups of chunks depend on shapes and on [`Pool::is_low_memory`] alone. Each group sums its parameter gradients,
+//! and the groups' sums are added in order. Results do not depend on the number of threads.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use crate::activations::{Activations, Shape};
-use crate::kernels::gemm::Threads;
+use crate::kernels::gemm::{Store, Threads};
 use crate::kernels::profile::Tasks;
 use crate::kernels::vector::add_scaled;
-use crate::layers::{Above, InputGrad, Keep, Layer};
+use crate::layers::{InputGrad, Keep, Layer, LayerInfo, ReadoutGrad};
 use crate::param::{Param, Params};
 use crate::{Buffer, Pool, Result, Scalar};
 
-/// Numbers of a chunk in its widest layer: 2 MB in single precision, small enough to stay near its core.
+/// Values of a chunk in its widest layer: 2 MB in single precision, small enough to stay near its core.
 const CHUNK: usize = 1 << 19;
-/// Numbers that partial sums of weight gradients may take in all.
+/// Values that all partial sums of weight gradients may take.
 const PARTIAL_SUMS: usize = 1 << 25;
-/// Numbers of hidden outputs of a batch (400 MB in single precision) beyond which, as with a sparing pool, layers that restore
-/// their output do not keep it: it is computed once more for backward, which takes a twelfth of a stage's arithmetic.
+/// Values of hidden outputs of a batch (400 MB in single precision) beyond which outputs that can be recomputed are not kept,
+/// as with a low-memory pool. Recomputing takes a twelfth of a stage's arithmetic.
 const KEPT_OUTPUTS: usize = 100 << 20;
-/// Most partial sums, and with a sparing pool.
+/// Most partial sums, and most with a low-memory pool.
 const GROUPS: usize = 16;
-const SPARING_GROUPS: usize = 6;
-
-/// Writes the output gradients of some items.
-type MakeGrads<'a, F> = dyn Fn(Range<usize>, &mut [F]) + Sync + 'a;
+const LOW_MEMORY_GROUPS: usize = 6;
 
 /// What a chunk computes with.
 #[derive(Debug, Clone, Copy)]
@@ -50,22 +48,10 @@ pub enum Pass {
 }
 
 /// A layer whose output for an item depends on that item alone. Activations are dense: items × steps × cols × channels.
-pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
-    /// A short description.
-    fn describe(&self) -> String;
-
-    /// Shape of the output for an input of shape `x`.
-    ///
-    /// # Errors
-    /// When the input is too small, which is the user's business.
-    ///
-    /// # Panics
-    /// When it has the wrong number of channels, or is otherwise no input of this layer: that is the programmer's.
-    fn output(&self, x: Shape) -> Result<Shape>;
-
-    /// Numbers that backward needs of every item beyond `x`. When `sparing`, what is cheaply computed once more is none of them: the
-    /// length of what forward and backward are given then tells them so.
-    fn kept(&self, x: Shape, sparing: bool) -> usize;
+pub trait ItemLayer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
+    /// Values that backward needs of every item beyond `x`. With `recompute`, values that are cheap to compute again are not
+    /// counted; `forward` and `backward` see that by the length of `kept`.
+    fn kept(&self, x: Shape, recompute: bool) -> usize;
 
     /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>);
@@ -76,13 +62,13 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
     /// `x` (of shape `shape`) → `y`, and `kept` for backward; both are overwritten.
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>);
 
-    /// Whether [`ItemLayer::restore`] is worth more than keeping the output.
-    fn restores(&self) -> bool {
+    /// Whether the output is recomputed in the backward pass when memory is short, instead of kept.
+    fn recomputes(&self) -> bool {
         false
     }
 
-    /// Computes `y` once more, from `x` and what forward kept, to the same bits.
-    fn restore(&self, _x: &[F], _shape: Shape, _kept: &[F], _y: &mut [F], _work: Work<'_, F>) {
+    /// Computes `y` again, from `x` and what forward kept, to the same bits.
+    fn recompute(&self, _x: &[F], _shape: Shape, _kept: &[F], _y: &mut [F], _work: Work<'_, F>) {
         unreachable!("{} keeps its output", self.describe())
     }
 
@@ -100,14 +86,6 @@ pub trait ItemLayer<F: Scalar>: Params<F> + Send + Sync {
 
     /// Number of learnable numbers: of all parameters that `visit` names.
     fn n_params(&self) -> usize;
-
-    /// Multiply-adds of one forward pass.
-    fn multiply_adds(&self, x: Shape) -> u64;
-
-    /// Multiply-adds of the gradient of `x` itself, which is left out where nothing below learns.
-    fn first_multiply_adds(&self, x: Shape) -> u64 {
-        self.multiply_adds(x)
-    }
 }
 
 /// A chain of layers that treat every item by itself: one [`Layer`].
@@ -122,17 +100,17 @@ pub struct Itemwise<F: Scalar> {
 
 /// What backward needs of a batch: outputs of all layers but the last, and what the layers keep.
 struct Saved<F: Scalar> {
-    /// Empty where a layer restores its output.
+    /// Empty where a layer recomputes its output.
     hidden: Vec<Buffer<F>>,
     kept: Vec<Buffer<F>>,
 }
 
 impl<F: Scalar> Saved<F> {
-    /// What layer `i` was given: the part of `x` or of what the layer below put out, or that output computed once more.
-    fn input<'a>(&'a self, i: usize, x: &'a [F], restored: &'a [Buffer<F>], part: Range<usize>) -> &'a [F] {
+    /// Input of layer `i`: the part of `x` or of the output of the layer below, kept or recomputed.
+    fn input<'a>(&'a self, i: usize, x: &'a [F], recomputed: &'a [Buffer<F>], part: Range<usize>) -> &'a [F] {
         match i.checked_sub(1) {
             None => &x[part],
-            Some(below) if self.hidden[below].is_empty() => &restored[below],
+            Some(below) if self.hidden[below].is_empty() => &recomputed[below],
             Some(below) => &self.hidden[below][part],
         }
     }
@@ -146,8 +124,8 @@ struct Plan {
     chunk: usize,
     /// Chunks of a group whose gradients are summed on the way.
     group: usize,
-    /// Whether outputs are computed once more instead of kept.
-    sparing: bool,
+    /// Whether outputs are recomputed in the backward pass instead of kept.
+    recompute: bool,
 }
 
 impl Plan {
@@ -184,7 +162,7 @@ impl<F: Scalar> Itemwise<F> {
                 p.name = format!("{i}.{}", p.name);
                 visited += p.value.len();
             });
-            let said = ItemLayer::n_params(&**layer);
+            let said = layer.n_params();
             assert_eq!(said, visited, "{}: number of its parameters, and what it visits", layer.describe());
         }
         Self { layers, chunk: None, kept_outputs: KEPT_OUTPUTS, saved: None }
@@ -196,13 +174,13 @@ impl<F: Scalar> Itemwise<F> {
         self
     }
 
-    /// Keeps at most so many numbers of hidden outputs; more are computed once more, to the same bits.
+    /// Keeps at most so many values of hidden outputs. If there are more, outputs are recomputed, to the same bits.
     pub fn with_kept_outputs(mut self, numbers: usize) -> Self {
         self.kept_outputs = numbers;
         self
     }
 
-    fn plan(&self, x: Shape, spared: bool) -> Result<Plan> {
+    fn plan(&self, x: Shape, low_memory: bool) -> Result<Plan> {
         let mut shapes = vec![x];
         for layer in &self.layers {
             shapes.push(layer.output(shapes[shapes.len() - 1])?);
@@ -212,18 +190,29 @@ impl<F: Scalar> Itemwise<F> {
         let chunks = x.items.div_ceil(chunk);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let outputs: usize = shapes[1..shapes.len() - 1].iter().map(Shape::len).sum();
-        let sparing = spared || outputs > self.kept_outputs;
-        let most = if spared { SPARING_GROUPS } else { GROUPS };
+        let recompute = low_memory || outputs > self.kept_outputs;
+        let most = if low_memory { LOW_MEMORY_GROUPS } else { GROUPS };
         let groups = (PARTIAL_SUMS / n_params.max(1)).clamp(1, most).min(chunks.max(1));
-        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), sparing })
+        Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), recompute })
     }
 
-    /// The backward pass, with the gradient of all outputs in `dy`, or from `made`, which writes that of some items.
+    /// The backward pass from the gradient of a readout of the output, which is made chunk by chunk.
+    pub(super) fn backward_below(
+        &mut self,
+        x: &Activations<F>,
+        grad: ReadoutGrad<'_, F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        self.backward_from(x, &mut [], Some(grad), dx, pool);
+    }
+
+    /// The backward pass, from the gradient of all outputs in `dy`, or from that of a `readout` of them.
     fn backward_from(
         &mut self,
         x: &Activations<F>,
         dy: &mut [F],
-        made: Option<&MakeGrads<'_, F>>,
+        readout: Option<ReadoutGrad<'_, F>>,
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
@@ -231,82 +220,37 @@ impl<F: Scalar> Itemwise<F> {
             panic!("backward without a forward pass that kept its activations")
         };
         let plan = self.planned(x, pool);
-        let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
+        let items = x.shape().items;
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let per_group = plan.group * plan.chunk;
         let groups = items.div_ceil(per_group);
         let mut sums = scratch(pool, groups * n_params);
         sums.fill(F::zero());
-        let (mut dxs, add) = match dx {
-            InputGrad::Stop => (None, false),
-            InputGrad::Overwrite(dx) => (Some(dx), false),
-            InputGrad::Add(dx) => (Some(dx), true),
+        let (mut dx, store) = match dx {
+            InputGrad::Stop => (None, None),
+            InputGrad::Overwrite(dx) => (Some(dx), Some(Store::Overwrite)),
+            InputGrad::Add(dx) => (Some(dx), Some(Store::Add)),
         };
-        let no_dx = dxs.is_none();
-        let dx_memory: &mut [F] = dxs.as_mut().map_or(&mut [], |dx| dx.memory_mut());
-        let dx_parts = split(dx_memory, plan.item(0), per_group);
-        let dy_parts = split(dy, plan.item(last), per_group);
+        let dx_memory: &mut [F] = dx.as_mut().map_or(&mut [], |dx| dx.memory_mut());
+        let (dx_item, dy_item) = (plan.item(0), plan.item(plan.last()));
+        let dx_parts = split(dx_memory, dx_item, per_group);
+        let dy_parts = split(dy, dy_item, per_group);
         let sums_parts = split(&mut sums, n_params, 1);
         let tasks: Vec<_> = sums_parts.zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
-        let work = Work { pool, threads: within(tasks.len()) };
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
             layer.pack(Pass::Backward, *x, pool);
-            if plan.sparing && layer.restores() {
+            if plan.recompute && layer.recomputes() {
                 layer.pack(Pass::Forward, *x, pool);
             }
         }
-        let layers = &self.layers;
+        let work = Work { pool, threads: within(tasks.len()) };
+        let chain = Backward { layers: &self.layers, plan: &plan, saved: &saved, x: x.memory(), readout, store, work };
         tasks.into_par_iter().for_each_task("groups of chunks backward", |(g, ((sums, dx), dy))| {
-            let to = items.min((g + 1) * per_group);
-            for from in (g * per_group..to).step_by(plan.chunk) {
-                let (items, at) = (plan.chunk.min(to - from), from - g * per_group);
-                let part = |per_item: usize| from * per_item..(from + items) * per_item;
-                let size = plan.item(last);
-                // Outputs that were not kept, from the bottom up.
-                let mut restored: Vec<Buffer<F>> = Vec::with_capacity(n);
-                for i in 0..n - 1 {
-                    let missing = saved.hidden[i].is_empty();
-                    let mut y = scratch(pool, if missing { plan.item(i + 1) * items } else { 0 });
-                    if missing {
-                        let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
-                        let shape = Shape { items, ..plan.shapes[i] };
-                        let kept = &saved.kept[i][part(layers[i].kept(shape, plan.sparing))];
-                        layers[i].restore(input, shape, kept, &mut y, work);
-                    }
-                    restored.push(y);
-                }
-                let mut above: Option<Buffer<F>> = made.map(|made| {
-                    let mut dy = scratch(pool, size * items);
-                    made(from..from + items, &mut dy);
-                    dy
-                });
-                let mut grads_end = n_params;
-                for i in (0..n).rev() {
-                    let shape = Shape { items, ..plan.shapes[i] };
-                    let input = saved.input(i, x.memory(), &restored, part(plan.item(i)));
-                    let kept = &saved.kept[i][part(layers[i].kept(shape, plan.sparing))];
-                    let grads = &mut sums[grads_end - layers[i].n_params()..grads_end];
-                    grads_end -= layers[i].n_params();
-                    let dy: &mut [F] = match &mut above {
-                        Some(above) => above,
-                        None => &mut dy[at * size..(at + items) * size],
-                    };
-                    // The input gradient of the whole chain goes straight to where it belongs, unless it is to be added there.
-                    let goes_out = i == 0 && !no_dx && !add;
-                    let mut own = scratch(pool, if i == 0 && (no_dx || goes_out) { 0 } else { plan.item(i) * items });
-                    let into: Option<&mut [F]> = if i == 0 && no_dx {
-                        None
-                    } else if goes_out {
-                        Some(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)])
-                    } else {
-                        Some(&mut own)
-                    };
-                    layers[i].backward(input, shape, kept, dy, into, grads, work);
-                    if i == 0 && add && !no_dx {
-                        add_scaled(&mut dx[at * plan.item(0)..(at + items) * plan.item(0)], F::one(), &own);
-                    }
-                    above = Some(own);
-                }
+            let (begin, end) = (g * per_group, items.min((g + 1) * per_group));
+            for from in (begin..end).step_by(plan.chunk) {
+                let to = end.min(from + plan.chunk);
+                let within = from - begin..to - begin;
+                chain.chunk(from..to, portion(dy, &within, dy_item), portion(dx, &within, dx_item), sums);
             }
         });
         self.layers.iter_mut().for_each(|l| l.unpack());
@@ -323,9 +267,93 @@ impl<F: Scalar> Itemwise<F> {
 
     fn planned(&self, x: &Activations<F>, pool: &Pool<F>) -> Plan {
         assert_eq!(x.layout().padded, x.shape().steps, "items are stored without margins");
-        self.plan(x.shape(), pool.is_sparing())
+        self.plan(x.shape(), pool.is_low_memory())
             .unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
+}
+
+/// A backward pass over a batch, of which each task does some chunks.
+struct Backward<'a, F: Scalar> {
+    layers: &'a [Box<dyn ItemLayer<F>>],
+    plan: &'a Plan,
+    saved: &'a Saved<F>,
+    x: &'a [F],
+    readout: Option<ReadoutGrad<'a, F>>,
+    /// How the input gradient is stored; `None` when nobody wants it.
+    store: Option<Store>,
+    work: Work<'a, F>,
+}
+
+impl<F: Scalar> Backward<'_, F> {
+    /// What layer `i` was given for these items, and what it kept of them.
+    fn saved<'a>(&'a self, i: usize, items: &Range<usize>, recomputed: &'a [Buffer<F>]) -> (&'a [F], Shape, &'a [F]) {
+        let shape = Shape { items: items.len(), ..self.plan.shapes[i] };
+        let input = self.saved.input(i, self.x, recomputed, numbers(items, self.plan.item(i)));
+        let kept = self.layers[i].kept(shape, self.plan.recompute);
+        (input, shape, &self.saved.kept[i][numbers(items, kept)])
+    }
+
+    /// Outputs that were not kept, from the bottom up; empty where they were.
+    fn recompute(&self, items: &Range<usize>) -> Vec<Buffer<F>> {
+        let hidden = self.layers.len() - 1;
+        let mut recomputed: Vec<Buffer<F>> = Vec::with_capacity(hidden);
+        for i in 0..hidden {
+            let missing = self.saved.hidden[i].is_empty();
+            let mut y = scratch(self.work.pool, if missing { self.plan.item(i + 1) * items.len() } else { 0 });
+            if missing {
+                let (input, shape, kept) = self.saved(i, items, &recomputed);
+                self.layers[i].recompute(input, shape, kept, &mut y, self.work);
+            }
+            recomputed.push(y);
+        }
+        recomputed
+    }
+
+    /// One chunk: parameter gradients are added to `sums`, the input gradient goes to `dx`. `dy` is the gradient of the
+    /// chunk's output; empty when that comes from the readout.
+    fn chunk(&self, items: Range<usize>, dy: &mut [F], dx: &mut [F], sums: &mut [F]) {
+        let (plan, pool) = (self.plan, self.work.pool);
+        let recomputed = self.recompute(&items);
+        let mut above: Option<Buffer<F>> = self.readout.map(|readout| {
+            let mut dy = scratch(pool, plan.item(plan.last()) * items.len());
+            readout.of_items(plan.shapes[plan.last()], items.clone(), &mut dy);
+            dy
+        });
+        let mut end = sums.len();
+        for (i, layer) in self.layers.iter().enumerate().rev() {
+            let (input, shape, kept) = self.saved(i, &items, &recomputed);
+            let begin = end - layer.n_params();
+            let grads = &mut sums[begin..end];
+            end = begin;
+            let dy: &mut [F] = match &mut above {
+                Some(above) => above,
+                None => &mut *dy,
+            };
+            // The chain's input gradient is written where it belongs, unless it is added to what is there.
+            let direct = i == 0 && self.store != Some(Store::Add);
+            let mut own = scratch(pool, if direct { 0 } else { plan.item(i) * items.len() });
+            let into: Option<&mut [F]> = match (direct, self.store) {
+                (true, None) => None,
+                (true, Some(_)) => Some(&mut *dx),
+                (false, _) => Some(&mut own),
+            };
+            layer.backward(input, shape, kept, dy, into, grads, self.work);
+            if i == 0 && !direct {
+                add_scaled(dx, F::one(), &own);
+            }
+            above = Some(own);
+        }
+    }
+}
+
+/// Where the numbers of some items lie, with `per_item` of them each.
+fn numbers(items: &Range<usize>, per_item: usize) -> Range<usize> {
+    items.start * per_item..items.end * per_item
+}
+
+/// The part of a group's buffer that belongs to some items of the group; none of a buffer that is not there.
+fn portion<'a, F>(buffer: &'a mut [F], items: &Range<usize>, per_item: usize) -> &'a mut [F] {
+    if buffer.is_empty() { buffer } else { &mut buffer[numbers(items, per_item)] }
 }
 
 /// Scratch that may be of no length: the pool's buffers are not for that.
@@ -339,7 +367,7 @@ impl<F: Scalar> Params<F> for Itemwise<F> {
     }
 }
 
-impl<F: Scalar> Layer<F> for Itemwise<F> {
+impl<F: Scalar> LayerInfo for Itemwise<F> {
     fn describe(&self) -> String {
         self.layers.iter().map(|l| l.describe()).collect::<Vec<_>>().join(", ")
     }
@@ -348,6 +376,17 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         self.layers.iter().try_fold(x, |x, l| l.output(x))
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let shapes = self.plan(x, false).map(|p| p.shapes).unwrap_or_default();
+        self.layers.iter().zip(shapes).map(|(l, s)| l.multiply_adds(s)).sum()
+    }
+
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.layers[0].first_multiply_adds(x)
+    }
+}
+
+impl<F: Scalar> Layer<F> for Itemwise<F> {
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         self.saved = None;
         let plan = self.planned(x, pool);
@@ -355,10 +394,10 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let keeps = keep == Keep::ForBackward;
         let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
         // The output of layer i is hidden number i.
-        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.sparing && l.restores())).collect();
+        let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.recompute && l.recomputes())).collect();
         let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(if stays[i - 1] { plan.item(i) } else { 0 })).collect();
         let kept_sizes: Vec<usize> =
-            self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s, plan.sparing)).collect();
+            self.layers.iter().zip(&plan.shapes).map(|(l, s)| l.kept(*s, plan.recompute)).collect();
         let mut kept: Vec<Buffer<F>> = kept_sizes.iter().map(|k| whole(*k)).collect();
 
         // Each chunk's part of every buffer.
@@ -441,36 +480,6 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         };
         self.backward_from(x, dense, None, dx, pool);
     }
-
-    fn backward_below(
-        &mut self,
-        x: &Activations<F>,
-        y: &Activations<F>,
-        above: Above<'_, F>,
-        dx: InputGrad<'_, F>,
-        pool: &Pool<F>,
-    ) {
-        if above.layer.splits() {
-            self.backward_from(
-                x,
-                &mut [],
-                Some(&|items, dy| above.layer.grad_of_items(y.shape(), above.grad, items, dy)),
-                dx,
-                pool,
-            );
-        } else {
-            above.backward(self, x, y, dx, pool);
-        }
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        let shapes = self.plan(x, false).map(|p| p.shapes).unwrap_or_default();
-        self.layers.iter().zip(shapes).map(|(l, s)| l.multiply_adds(s)).sum()
-    }
-
-    fn first_multiply_adds(&self, x: Shape) -> u64 {
-        self.layers[0].first_multiply_adds(x)
-    }
 }
 
 #[cfg(test)]
@@ -496,13 +505,19 @@ mod tests {
         }
     }
 
-    impl ItemLayer<f64> for Square {
+    impl LayerInfo for Square {
         fn describe(&self) -> String {
             "squares".into()
         }
         fn output(&self, x: Shape) -> Result<Shape> {
             Ok(x)
         }
+        fn multiply_adds(&self, x: Shape) -> u64 {
+            x.len() as u64
+        }
+    }
+
+    impl ItemLayer<f64> for Square {
         fn kept(&self, _: Shape, _: bool) -> usize {
             0
         }
@@ -530,9 +545,6 @@ mod tests {
         }
         fn n_params(&self) -> usize {
             self.n_params
-        }
-        fn multiply_adds(&self, x: Shape) -> u64 {
-            x.len() as u64
         }
     }
 

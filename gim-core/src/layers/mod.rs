@@ -1,12 +1,12 @@
 //! The layer trait, and layers that know no domain.
 
 mod itemwise;
+mod readout;
 mod sequential;
 
-use std::ops::Range;
-
 pub use itemwise::{ItemLayer, Itemwise, Pass, Work};
-pub use sequential::Sequential;
+pub use readout::{Readout, ReadoutGrad};
+pub use sequential::{Sequential, Stage};
 
 use crate::activations::{Activations, Layout, Shape};
 use crate::param::Params;
@@ -23,32 +23,6 @@ pub enum InputGrad<'a, F: Scalar> {
     Add(&'a mut Activations<F>),
 }
 
-/// A layer that read an output, and the gradient of what it made of it.
-pub struct Above<'a, F: Scalar> {
-    /// The layer.
-    pub layer: &'a mut dyn Layer<F>,
-    /// Its output.
-    pub output: &'a Activations<F>,
-    /// ∂loss/∂output.
-    pub grad: &'a mut Activations<F>,
-}
-
-impl<F: Scalar> Above<'_, F> {
-    /// The gradient of the output `y` that the layer read, followed by the backward pass of `below`, which made it.
-    pub(crate) fn backward(
-        self,
-        below: &mut (impl Layer<F> + ?Sized),
-        x: &Activations<F>,
-        y: &Activations<F>,
-        dx: InputGrad<'_, F>,
-        pool: &Pool<F>,
-    ) {
-        let mut dy = Activations::new(y.layout(), pool);
-        self.layer.backward(y, self.output, self.grad, InputGrad::Overwrite(&mut dy), pool);
-        below.backward(x, y, &mut dy, dx, pool);
-    }
-}
-
 /// What a forward pass keeps besides its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keep {
@@ -60,23 +34,34 @@ pub enum Keep {
     Nothing,
 }
 
-/// A differentiable map between activations, object-safe so that networks are put together from configuration.
-///
-/// Parameter gradients accumulate; outputs overwrite; scratch may be dirty. A layer saves what its backward pass needs beyond
-/// `x` and `y` within itself, in buffers that it gives back to the pool when backward is done.
-pub trait Layer<F: Scalar>: Params<F> + Send + Sync {
+/// What every layer says of itself: its name, its output's shape, its cost.
+pub trait LayerInfo {
     /// A short description such as `conv 8/4 → 512`.
     fn describe(&self) -> String;
 
     /// Shape of the output for an input of shape `x`.
     ///
     /// # Errors
-    /// When the input is too small, which is the user's business.
+    /// [`Error::Config`](crate::Error::Config) when the input is too small, which a configuration can cause.
     ///
     /// # Panics
-    /// When it has the wrong number of channels, or is otherwise no input of this layer: that is the programmer's.
+    /// When `x` has the wrong number of channels, or is otherwise no input of this layer: a mistake of the program.
     fn output(&self, x: Shape) -> Result<Shape>;
 
+    /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
+    fn multiply_adds(&self, x: Shape) -> u64;
+
+    /// Multiply-adds of the gradient of `x` itself. A module's first layer leaves it out, because nothing below trains.
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.multiply_adds(x)
+    }
+}
+
+/// A differentiable map between activations. Object-safe, so that networks can be built from configuration.
+///
+/// Parameter gradients accumulate, outputs overwrite, scratch may be dirty. A layer keeps what its backward pass needs beyond
+/// `x` and `y` within itself, in buffers that return to the pool when backward is done.
+pub trait Layer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
     /// The margins this layer wants around an input of shape `x` when its output is stored as `y`.
     fn input_layout(&self, x: Shape, _y: Layout) -> Layout {
         Layout::dense(x)
@@ -99,36 +84,4 @@ pub trait Layer<F: Scalar>: Params<F> + Send + Sync {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     );
-
-    /// Like [`Layer::backward`], with the gradient of `y` as `above` gives it. A layer that needs it part by part can have it
-    /// made part by part.
-    fn backward_below(
-        &mut self,
-        x: &Activations<F>,
-        y: &Activations<F>,
-        above: Above<'_, F>,
-        dx: InputGrad<'_, F>,
-        pool: &Pool<F>,
-    ) {
-        above.backward(self, x, y, dx, pool);
-    }
-
-    /// Whether [`Layer::grad_of_items`] can be asked: the layer has no parameters, and the gradient of its input follows from `dy`.
-    fn splits(&self) -> bool {
-        false
-    }
-
-    /// The gradient of some items of an input of shape `x`, one after the other: `dx` is overwritten.
-    fn grad_of_items(&self, _x: Shape, _dy: &Activations<F>, _items: Range<usize>, _dx: &mut [F]) {
-        unreachable!("{} does not split", self.describe())
-    }
-
-    /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
-    fn multiply_adds(&self, x: Shape) -> u64;
-
-    /// Multiply-adds of the gradient of `x` itself, which is left out where nothing below learns: in a chain, those of its first
-    /// layer.
-    fn first_multiply_adds(&self, x: Shape) -> u64 {
-        self.multiply_adds(x)
-    }
 }

@@ -1,23 +1,60 @@
 //! Layers one after the other.
 
 use crate::activations::{Activations, Layout, Shape};
-use crate::layers::{Above, InputGrad, Keep, Layer};
+use crate::layers::{InputGrad, Itemwise, Keep, Layer, LayerInfo, ReadoutGrad};
 use crate::param::{Param, Params};
 use crate::{Pool, Result, Scalar};
+
+/// A part of a [`Sequential`].
+pub enum Stage<F: Scalar> {
+    /// A layer that takes the batch as a whole.
+    Batch(Box<dyn Layer<F>>),
+    /// Layers that take the batch chunk by chunk, and so can have the gradient of their output made chunk by chunk.
+    Items(Itemwise<F>),
+}
+
+impl<F: Scalar> Stage<F> {
+    fn get(&self) -> &dyn Layer<F> {
+        match self {
+            Self::Batch(layer) => &**layer,
+            Self::Items(layers) => layers,
+        }
+    }
+
+    fn get_mut(&mut self) -> &mut dyn Layer<F> {
+        match self {
+            Self::Batch(layer) => &mut **layer,
+            Self::Items(layers) => layers,
+        }
+    }
+}
+
+impl<F: Scalar> From<Box<dyn Layer<F>>> for Stage<F> {
+    fn from(layer: Box<dyn Layer<F>>) -> Self {
+        Self::Batch(layer)
+    }
+}
+
+impl<F: Scalar> From<Itemwise<F>> for Stage<F> {
+    fn from(layers: Itemwise<F>) -> Self {
+        Self::Items(layers)
+    }
+}
 
 /// A chain of layers; without layers it is the identity.
 #[derive(Default)]
 pub struct Sequential<F: Scalar> {
-    layers: Vec<Box<dyn Layer<F>>>,
+    layers: Vec<Stage<F>>,
     /// Outputs of all layers but the last, kept for backward (and for whoever looks into the chain).
     hidden: Vec<Activations<F>>,
 }
 
 impl<F: Scalar> Sequential<F> {
     /// The chain of these layers; parameters are prefixed with their layer's number.
-    pub fn new(mut layers: Vec<Box<dyn Layer<F>>>) -> Self {
+    pub fn new<S: Into<Stage<F>>>(layers: impl IntoIterator<Item = S>) -> Self {
+        let mut layers: Vec<Stage<F>> = layers.into_iter().map(Into::into).collect();
         for (i, layer) in layers.iter_mut().enumerate() {
-            layer.visit(&mut |p| p.name = format!("{i}.{}", p.name));
+            layer.get_mut().visit(&mut |p| p.name = format!("{i}.{}", p.name));
         }
         let hidden = Vec::with_capacity(layers.len());
         Self { layers, hidden }
@@ -29,8 +66,8 @@ impl<F: Scalar> Sequential<F> {
     }
 
     /// The layers.
-    pub fn layers(&self) -> &[Box<dyn Layer<F>>] {
-        &self.layers
+    pub fn layers(&self) -> impl Iterator<Item = &dyn Layer<F>> {
+        self.layers.iter().map(Stage::get)
     }
 
     /// Outputs of all layers but the last, while they are kept.
@@ -43,13 +80,21 @@ impl<F: Scalar> Sequential<F> {
         self.hidden.clear();
     }
 
+    /// The backward pass of a module's encoder, from the gradient of a readout of its output `z`. No input gradient is made.
+    pub fn backward_below(&mut self, x: &Activations<F>, z: &Activations<F>, grad: ReadoutGrad<'_, F>, pool: &Pool<F>) {
+        self.backward_from(x, InputGrad::Stop, pool, |last, x, dx| match (last, dx) {
+            (Stage::Items(last), dx) => last.backward_below(x, grad, dx, pool),
+            (last, dx) => last.get_mut().backward(x, z, &mut grad.whole(z.layout(), pool), dx, pool),
+        });
+    }
+
     /// The backward pass, the last layer's by `last(layer, input, input gradient)`.
     fn backward_from(
         &mut self,
         x: &Activations<F>,
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
-        last: impl FnOnce(&mut dyn Layer<F>, &Activations<F>, InputGrad<'_, F>),
+        last: impl FnOnce(&mut Stage<F>, &Activations<F>, InputGrad<'_, F>),
     ) {
         let n = self.layers.len();
         assert_eq!(self.hidden.len() + 1, n, "backward without a forward pass that kept its activations");
@@ -66,8 +111,8 @@ impl<F: Scalar> Sequential<F> {
                 None => dx.take().unwrap_or(InputGrad::Stop),
             };
             match (&mut above, last.take()) {
-                (Some((y, dy)), _) => self.layers[i].backward(input, y, dy, into, pool),
-                (None, Some(last)) => last(&mut *self.layers[i], input, into),
+                (Some((y, dy)), _) => self.layers[i].get_mut().backward(input, y, dy, into, pool),
+                (None, Some(last)) => last(&mut self.layers[i], input, into),
                 (None, None) => unreachable!("only the last layer has nothing above"),
             }
             above = hidden.zip(below);
@@ -78,38 +123,57 @@ impl<F: Scalar> Sequential<F> {
     fn layout_at(&self, at: usize, x: Shape, y: Layout) -> Layout {
         // Recomputed from the top: a few integer operations, and nothing to keep in step with the batch's shape.
         let mut shape = x;
-        for layer in &self.layers[..at] {
+        for layer in self.layers().take(at) {
             shape = layer.output(shape).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"));
         }
         if at == self.layers.len() {
             return y;
         }
         let above = self.layout_at(at + 1, x, y);
-        self.layers[at].input_layout(shape, above)
+        self.layers[at].get().input_layout(shape, above)
     }
 }
 
 impl<F: Scalar> Params<F> for Sequential<F> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
-        self.layers.iter_mut().for_each(|l| l.visit(f));
+        self.layers.iter_mut().for_each(|l| l.get_mut().visit(f));
+    }
+}
+
+impl<F: Scalar> LayerInfo for Sequential<F> {
+    fn describe(&self) -> String {
+        self.layers().map(|l| l.describe()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn output(&self, x: Shape) -> Result<Shape> {
+        self.layers().try_fold(x, |x, l| l.output(x))
+    }
+
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let mut shape = x;
+        let mut sum = 0;
+        for layer in self.layers() {
+            sum += layer.multiply_adds(shape);
+            match layer.output(shape) {
+                Ok(s) => shape = s,
+                Err(_) => return sum,
+            }
+        }
+        sum
+    }
+
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.layers().next().map_or(0, |l| l.first_multiply_adds(x))
     }
 }
 
 impl<F: Scalar> Layer<F> for Sequential<F> {
-    fn describe(&self) -> String {
-        self.layers.iter().map(|l| l.describe()).collect::<Vec<_>>().join(", ")
-    }
-
-    fn output(&self, x: Shape) -> Result<Shape> {
-        self.layers.iter().try_fold(x, |x, l| l.output(x))
-    }
-
     fn input_layout(&self, x: Shape, y: Layout) -> Layout {
         if self.is_empty() { y } else { self.layout_at(0, x, y) }
     }
 
     fn output_layout(&self, y: Shape) -> Layout {
-        self.layers.last().map_or(Layout::dense(y), |l| l.output_layout(y))
+        self.layers().last().map_or(Layout::dense(y), |l| l.output_layout(y))
     }
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
@@ -121,14 +185,14 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
             let layout = self.layout_at(i + 1, x.shape(), y.layout());
             let mut out = Activations::new(layout, pool);
             let input = if i == 0 { x } else { &self.hidden[self.hidden.len() - 1] };
-            self.layers[i].forward(input, &mut out, within, pool);
+            self.layers[i].get_mut().forward(input, &mut out, within, pool);
             if keep == Keep::Nothing {
                 self.hidden.clear();
             }
             self.hidden.push(out);
         }
         let input = if last == 0 { x } else { &self.hidden[self.hidden.len() - 1] };
-        self.layers[last].forward(input, y, within, pool);
+        self.layers[last].get_mut().forward(input, y, within, pool);
         if keep == Keep::Nothing {
             self.hidden.clear();
         }
@@ -142,35 +206,7 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
-        self.backward_from(x, dx, pool, |last, x, dx| last.backward(x, y, dy, dx, pool));
-    }
-
-    fn backward_below(
-        &mut self,
-        x: &Activations<F>,
-        y: &Activations<F>,
-        above: Above<'_, F>,
-        dx: InputGrad<'_, F>,
-        pool: &Pool<F>,
-    ) {
-        self.backward_from(x, dx, pool, |last, x, dx| last.backward_below(x, y, above, dx, pool));
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        let mut shape = x;
-        let mut sum = 0;
-        for layer in &self.layers {
-            sum += layer.multiply_adds(shape);
-            match layer.output(shape) {
-                Ok(s) => shape = s,
-                Err(_) => return sum,
-            }
-        }
-        sum
-    }
-
-    fn first_multiply_adds(&self, x: Shape) -> u64 {
-        self.layers.first().map_or(0, |l| l.first_multiply_adds(x))
+        self.backward_from(x, dx, pool, |last, x, dx| last.get_mut().backward(x, y, dy, dx, pool));
     }
 }
 
@@ -185,13 +221,22 @@ mod tests {
         fn visit(&mut self, _: &mut dyn FnMut(&mut Param<f64>)) {}
     }
 
-    impl Layer<f64> for Double {
+    impl LayerInfo for Double {
         fn describe(&self) -> String {
             "double".into()
         }
         fn output(&self, x: Shape) -> Result<Shape> {
             Ok(x)
         }
+        fn multiply_adds(&self, _: Shape) -> u64 {
+            3
+        }
+        fn first_multiply_adds(&self, _: Shape) -> u64 {
+            2
+        }
+    }
+
+    impl Layer<f64> for Double {
         fn forward(&mut self, x: &Activations<f64>, y: &mut Activations<f64>, _: Keep, _: &Pool<f64>) {
             for item in 0..x.shape().items {
                 y.item_mut(item).iter_mut().zip(x.item(item)).for_each(|(y, x)| *y = 2.0 * x);
@@ -217,17 +262,11 @@ mod tests {
                     .for_each(|(dx, dy)| *dx = 2.0 * dy + if add { *dx } else { 0.0 });
             }
         }
-        fn multiply_adds(&self, _: Shape) -> u64 {
-            3
-        }
-        fn first_multiply_adds(&self, _: Shape) -> u64 {
-            2
-        }
     }
 
     #[test]
     fn only_the_first_layer_has_the_input_gradient() {
-        let chain = |n: usize| Sequential::new((0..n).map(|_| Box::new(Double) as Box<dyn Layer<f64>>).collect());
+        let chain = |n: usize| Sequential::new((0..n).map(|_| Box::new(Double) as Box<dyn Layer<f64>>));
         let x = Shape::sequence(1, 2, 3);
         assert_eq!((chain(0).multiply_adds(x), chain(0).first_multiply_adds(x)), (0, 0));
         assert_eq!((chain(3).multiply_adds(x), chain(3).first_multiply_adds(x)), (9, 2));

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{LocalLoss, LossReport, StepInfo};
 use crate::activations::{Activations, Shape};
-use crate::kernels::gemm::{Mat, MatMut, Store, gemm};
+use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::profile::Tasks;
 use crate::kernels::vector::{add_column_sums, add_scaled, log_softmax};
 use crate::param::{Param, Params};
@@ -98,7 +98,7 @@ impl<F: Scalar> CrossEntropy<F> {
         let (channels, classes) = (self.config.channels, self.config.classes);
         logits.chunks_exact_mut(classes).for_each(|row| row.copy_from_slice(&self.bias.value));
         let weight = Mat::new(&self.weight.value, classes, channels);
-        gemm(Mat::new(pooled, rows, channels), weight.t(), MatMut::new(logits, rows, classes), Store::Add, pool);
+        matmul(Mat::new(pooled, rows, channels), weight.t(), MatMut::new(logits, rows, classes), Store::Add, pool);
     }
 }
 
@@ -160,7 +160,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
 
         let dlogits = Mat::new(&d, rows, classes);
         let dweight = MatMut::new(self.weight.grad_mut(), classes, channels);
-        gemm(dlogits.t(), Mat::new(&pooled, rows, channels), dweight, Store::Add, pool);
+        matmul(dlogits.t(), Mat::new(&pooled, rows, channels), dweight, Store::Add, pool);
         add_column_sums(self.bias.grad_mut(), &d);
         if c.is_some()
             && let Some(dz) = dz.as_deref_mut()
@@ -170,7 +170,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
         if let Some(into) = if c.is_some() { dc } else { dz } {
             let mut dpooled = pool.take(rows * channels);
             let weight = Mat::new(&self.weight.value, classes, channels);
-            gemm(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);
+            matmul(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);
             into.memory_mut().fill(F::zero());
             let (shape, step_len) = (into.shape(), into.layout().step_len());
             for (row, from) in dpooled.chunks_exact(channels).enumerate() {

@@ -16,11 +16,11 @@ impl<F: Scalar> Directions<F> {
     /// One loss per direction, otherwise as `config` says; `sampler` makes a sampler for each.
     ///
     /// # Errors
-    /// As [`InfoNce::new`], and as `sampler`.
+    /// As [`InfoNce::new`].
     pub fn new(
         config: &InfoNceConfig,
         directions: &[Direction],
-        sampler: impl Fn() -> Result<Box<dyn NegativeSampler>>,
+        sampler: impl Fn() -> Box<dyn NegativeSampler>,
         key: Key,
     ) -> Result<Self> {
         assert!(!directions.is_empty(), "a loss needs a direction");
@@ -30,7 +30,7 @@ impl<F: Scalar> Directions<F> {
                 weight: config.weight / directions.len() as f64,
                 ..config.clone()
             };
-            let mut loss = InfoNce::new(config, sampler()?, key.with_item(key.item + *direction as u32))?;
+            let mut loss = InfoNce::new(config, sampler(), key.with_item(key.item + *direction as u32))?;
             loss.visit(&mut |p| p.name = p.name.replace("predictor", &format!("predictor.{}", direction.name())));
             Ok(loss)
         };

@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use super::{LocalLoss, LossReport, StepInfo};
 use crate::activations::{Activations, Layout, Shape};
-use crate::kernels::gemm::{Mat, MatMut, Store, gemm, prefetch};
+use crate::kernels::gemm::{Mat, MatMut, Store, matmul, prefetch};
 use crate::kernels::profile::Tasks;
 use crate::kernels::vector::{add_all_scaled, add_scaled, dots, exp_shifted};
 use crate::param::{Param, Params};
-use crate::sampler::{Direction, NegativeSampler, Scene};
+use crate::sampler::{Direction, NegativeSampler, PredictionGrid};
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 /// Settings of [`InfoNce`]; the default is the paper's for sound.
@@ -135,17 +135,17 @@ impl<F: Scalar> InfoNce<F> {
     }
 
     /// Fills `candidates` for `count` distances from `first` on.
-    fn name_candidates(&mut self, scene: &Scene, first: usize, count: usize, z: Layout) {
-        let width = 1 + scene.negatives;
+    fn name_candidates(&mut self, grid: &PredictionGrid, first: usize, count: usize, z: Layout) {
+        let width = 1 + grid.negatives;
         self.candidates.clear();
-        self.candidates.resize(scene.rows(first) * count * width, NOBODY);
+        self.candidates.resize(grid.rows(first) * count * width, NOBODY);
         for i in 0..count {
-            let rows = scene.rows(first + i);
-            self.negatives.resize(rows * scene.negatives, 0);
-            self.sampler.negatives(scene, first + i, &mut self.negatives);
-            for (row, negatives) in self.negatives.chunks_exact(scene.negatives).enumerate() {
+            let rows = grid.rows(first + i);
+            self.negatives.resize(rows * grid.negatives, 0);
+            self.sampler.negatives(grid, first + i, &mut self.negatives);
+            for (row, negatives) in self.negatives.chunks_exact(grid.negatives).enumerate() {
                 let to = &mut self.candidates[(row * count + i) * width..][..width];
-                to[0] = z.row_of(scene.target(row, first + i)) as u32;
+                to[0] = z.row_of(grid.target(row, first + i)) as u32;
                 to[1..].iter_mut().zip(negatives).for_each(|(to, n)| *to = z.row_of(*n as usize) as u32);
             }
         }
@@ -161,13 +161,13 @@ impl<F: Scalar> InfoNce<F> {
         step.key(purpose).with_item(self.config.direction as u32)
     }
 
-    fn scene(&self, shape: Shape, step: StepInfo<'_>) -> Scene {
+    fn grid(&self, shape: Shape, step: StepInfo<'_>) -> PredictionGrid {
         let (steps, cols) = self.along(shape);
         let window = self.config.window.map_or(steps, |w| w.min(steps));
         // Differs from the published code: the last window can be drawn too.
         let draw = || self.key(step, Purpose::Window).rng().random_range(0..=steps - window);
         let start = self.fixed_start.unwrap_or_else(draw);
-        Scene {
+        PredictionGrid {
             items: shape.items,
             steps,
             cols,
@@ -225,15 +225,15 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         pool: &Pool<F>,
     ) -> LossReport {
         let (channels, context) = (self.config.channels, self.config.context);
-        let scene = self.scene(z.shape(), step);
-        self.sampler.draw(&scene, &mut self.key(step, Purpose::Negatives).rng());
+        let grid = self.grid(z.shape(), step);
+        self.sampler.draw(&grid, &mut self.key(step, Purpose::Negatives).rng());
         let contexts = c.unwrap_or(z);
 
         // Contexts of the window as one matrix, step by step, so that distance k uses its first rows.
-        let all = scene.window * scene.items * scene.cols;
+        let all = grid.window * grid.items * grid.cols;
         let memory_row = |a: &Activations<F>, row: usize| {
-            let (step, item, col) = scene.place(row);
-            a.layout().row_of(scene.position(step, item, col))
+            let (step, item, col) = grid.place(row);
+            a.layout().row_of(grid.position(step, item, col))
         };
         let mut cw = pool.take(all * context);
         for (row, to) in cw.chunks_exact_mut(context).enumerate() {
@@ -241,20 +241,20 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         }
         let mut dcw = pool.zeros(all * context);
 
-        let width = 1 + scene.negatives;
-        let group = (GROUP_COLUMNS / channels).clamp(1, scene.prediction_steps);
+        let width = 1 + grid.negatives;
+        let group = (GROUP_COLUMNS / channels).clamp(1, grid.prediction_steps);
         let mut hits = 0.0;
-        for first in (1..=scene.prediction_steps).step_by(group) {
-            let count = group.min(scene.prediction_steps + 1 - first);
-            let (rows, cols) = (scene.rows(first), count * channels);
-            self.name_candidates(&scene, first, count, z.layout());
+        for first in (1..=grid.prediction_steps).step_by(group) {
+            let count = group.min(grid.prediction_steps + 1 - first);
+            let (rows, cols) = (grid.rows(first), count * channels);
+            self.name_candidates(&grid, first, count, z.layout());
 
             // q = c Wᵀ: what these distances expect, (rows, distances · C).
             let weights = (first - 1) * channels * context..(first - 1 + count) * channels * context;
             let mut q = pool.take(rows * cols);
             let cw = Mat::new(&cw, rows, context);
             let w = Mat::new(&self.predictor.value[weights.clone()], cols, context);
-            gemm(cw, w.t(), MatMut::new(&mut q, rows, cols), Store::Overwrite, pool);
+            matmul(cw, w.t(), MatMut::new(&mut q, rows, cols), Store::Overwrite, pool);
 
             // Scores, their gradients, and dq, while a row's candidates are in cache.
             let mut dq = pool.take(rows * cols);
@@ -267,7 +267,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 .zip(&mut self.losses)
                 .enumerate()
                 .map(|(i, ((((q, dq), dscores), own), loss))| {
-                    let rows = scene.rows(first + i % count) * scene.prediction_steps;
+                    let rows = grid.rows(first + i % count) * grid.prediction_steps;
                     Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64) }
                 })
                 .collect();
@@ -282,7 +282,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 }
             });
             for i in 0..count {
-                let n = scene.rows(first + i) as f64;
+                let n = grid.rows(first + i) as f64;
                 let (mut loss, mut won) = (0.0, 0usize);
                 for l in self.losses.iter().skip(i).step_by(count) {
                     loss += l.0;
@@ -298,9 +298,9 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
             }
             // ∂/∂W = dqᵀ c and ∂/∂c = dq W.
             let dq = Mat::new(&dq, rows, cols);
-            gemm(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
+            matmul(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
             let dw = MatMut::new(&mut self.predictor.grad_mut()[weights], cols, context);
-            gemm(dq.t(), cw, dw, Store::Add, pool);
+            matmul(dq.t(), cw, dw, Store::Add, pool);
         }
 
         if let Some(into) = if c.is_some() { dc } else { dz } {
@@ -312,7 +312,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 add_scaled(into.at_mut(at), F::one(), from);
             }
         }
-        let prediction_steps = scene.prediction_steps as f64;
+        let prediction_steps = grid.prediction_steps as f64;
         LossReport {
             loss: self.per_prediction_step.iter().sum::<f64>() / prediction_steps,
             accuracy: hits / prediction_steps,

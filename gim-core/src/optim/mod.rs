@@ -9,7 +9,7 @@ pub use sgd::{Sgd, SgdConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::param::Params;
-use crate::{Error, Result, Scalar};
+use crate::{Result, Scalar};
 
 /// Numbers handed to a thread at once when parameters are updated.
 const CHUNK: usize = 1 << 14;
@@ -44,12 +44,23 @@ pub enum Decay {
     Cosine,
 }
 
+/// The update rules that a configuration can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// [`Adam`], the paper's.
+    #[default]
+    Adam,
+    /// [`Sgd`].
+    Sgd,
+}
+
 /// Which optimiser every module gets, as configuration; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
     /// `adam` or `sgd`.
-    pub kind: String,
+    pub kind: OptimizerKind,
     /// Step size.
     pub lr: f64,
     /// Adam's β₁.
@@ -71,7 +82,7 @@ impl Default for OptimizerConfig {
     fn default() -> Self {
         let AdamConfig { lr, beta1, beta2, eps, decay_steps } = AdamConfig::default();
         Self {
-            kind: "adam".into(),
+            kind: OptimizerKind::Adam,
             lr,
             beta1,
             beta2,
@@ -87,16 +98,13 @@ impl OptimizerConfig {
     /// An optimiser that has not taken a step.
     ///
     /// # Errors
-    /// When the kind is unknown or a setting is out of range.
+    /// When a setting is out of range.
     pub fn build<F: Scalar>(&self) -> Result<Box<dyn Optimizer<F>>> {
         let Self { lr, beta1, beta2, eps, momentum, .. } = *self;
         let decay_steps = if self.decay == Decay::Cosine { self.decay_steps } else { 0 };
-        match self.kind.as_str() {
-            "adam" => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps, decay_steps })?)),
-            "sgd" => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum, decay_steps })?)),
-            other => {
-                Err(Error::config("optimizer.kind", format_args!("there is no optimiser `{other}`"), "use adam or sgd"))
-            }
+        match self.kind {
+            OptimizerKind::Adam => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps, decay_steps })?)),
+            OptimizerKind::Sgd => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum, decay_steps })?)),
         }
     }
 }

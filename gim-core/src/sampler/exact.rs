@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{NegativeSampler, Scene};
+use super::{NegativeSampler, PredictionGrid};
 
 /// Another row's positive of the same prediction, at a random cyclic distance 1..rows−1: never one's own, unless there is no
 /// other row.
@@ -27,27 +27,27 @@ impl NegativeSampler for Exact {
         "exact"
     }
 
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        self.offsets.resize_with(scene.prediction_steps, Vec::new);
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
+        self.offsets.resize_with(grid.prediction_steps, Vec::new);
         for (k, offsets) in (1..).zip(&mut self.offsets) {
-            let rows = scene.rows(k);
+            let rows = grid.rows(k);
             offsets.clear();
             // A lone row has itself at every distance.
             let end = rows.max(2) as u32;
-            offsets.extend((0..scene.negatives * rows).map(|_| rng.random_range(1..end)));
+            offsets.extend((0..grid.negatives * rows).map(|_| rng.random_range(1..end)));
         }
     }
 
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
-        let (rows, steps) = (scene.rows(k), scene.context_steps(k));
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
+        let (rows, steps) = (grid.rows(k), grid.context_steps(k));
         let offsets = &self.offsets[k - 1];
-        for (row, out) in out.chunks_exact_mut(scene.negatives).enumerate() {
-            let (step, item, col) = scene.place(row);
-            let published = (item * steps + step) * scene.cols + col;
+        for (row, out) in out.chunks_exact_mut(grid.negatives).enumerate() {
+            let (step, item, col) = grid.place(row);
+            let published = (item * steps + step) * grid.cols + col;
             for (n, out) in out.iter_mut().enumerate() {
                 let other = (published + offsets[n * rows + published] as usize) % rows;
-                let (item, rest) = (other / (steps * scene.cols), other % (steps * scene.cols));
-                *out = scene.position(rest / scene.cols + scene.offset(k), item, rest % scene.cols) as u32;
+                let (item, rest) = (other / (steps * grid.cols), other % (steps * grid.cols));
+                *out = grid.position(rest / grid.cols + grid.offset(k), item, rest % grid.cols) as u32;
             }
         }
     }

@@ -17,11 +17,18 @@ pub use recorded::Recorded;
 pub use targets::Targets;
 pub use within_sequence::WithinSequence;
 
+use std::fmt;
+use std::str::FromStr;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// Which way a grid is predicted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Along the steps: forward in time, downwards in a picture. The paper's.
     #[default]
@@ -61,7 +68,7 @@ impl Direction {
 ///
 /// Steps and columns are those of the prediction: with a sideways [`Direction`] a step is a column of the grid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scene {
+pub struct PredictionGrid {
     /// Items of the batch.
     pub items: usize,
     /// Steps of the whole grid, along the direction.
@@ -82,7 +89,7 @@ pub struct Scene {
     pub negatives: usize,
 }
 
-impl Scene {
+impl PredictionGrid {
     /// Positions of the whole batch.
     pub fn positions(&self) -> usize {
         self.items * self.steps * self.cols
@@ -140,34 +147,75 @@ pub trait NegativeSampler: Send {
     fn name(&self) -> &'static str;
 
     /// Makes all random choices of a step.
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng);
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng);
 
     /// Negatives of prediction k: `out (rows(k), negatives)` position numbers. Call [`draw`](Self::draw) first.
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]);
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]);
 }
 
-/// Names of the samplers in a configuration, for [`by_name`].
-pub const NAMES: [&str; 5] = ["permuted", "within-sequence", "exact", "others", "targets"];
+/// The samplers that a configuration can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SamplerKind {
+    /// [`Permuted`].
+    Permuted,
+    /// [`WithinSequence`].
+    WithinSequence,
+    /// [`Exact`].
+    Exact,
+    /// [`Others`].
+    Others,
+    /// [`Targets`].
+    Targets,
+}
 
-/// The sampler of a name, one of [`NAMES`].
-///
-/// # Errors
-/// Lists the names when `name` is none of them.
-pub fn by_name(name: &str) -> crate::Result<Box<dyn NegativeSampler>> {
-    Ok(match name {
-        "permuted" => Box::new(Permuted::default()),
-        "within-sequence" => Box::new(WithinSequence::default()),
-        "exact" => Box::new(Exact::default()),
-        "others" => Box::new(Others::default()),
-        "targets" => Box::new(Targets::default()),
-        _ => {
-            return Err(crate::Error::config(
+impl SamplerKind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Permuted, Self::WithinSequence, Self::Exact, Self::Others, Self::Targets];
+
+    /// Name in configuration and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Permuted => "permuted",
+            Self::WithinSequence => "within-sequence",
+            Self::Exact => "exact",
+            Self::Others => "others",
+            Self::Targets => "targets",
+        }
+    }
+
+    /// A sampler that has drawn nothing.
+    pub fn build(self) -> Box<dyn NegativeSampler> {
+        match self {
+            Self::Permuted => Box::new(Permuted::default()),
+            Self::WithinSequence => Box::new(WithinSequence::default()),
+            Self::Exact => Box::new(Exact::default()),
+            Self::Others => Box::new(Others::default()),
+            Self::Targets => Box::new(Targets::default()),
+        }
+    }
+}
+
+impl fmt::Display for SamplerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for SamplerKind {
+    type Err = Error;
+
+    /// # Errors
+    /// Lists the names when `name` is none of them.
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
+            Error::config(
                 "loss.sampler",
                 format_args!("there is no sampler `{name}`"),
-                format_args!("use one of {}", NAMES.join(", ")),
-            ));
-        }
-    })
+                format_args!("use one of {}", Self::ALL.map(Self::name).join(", ")),
+            )
+        })
+    }
 }
 
 /// The last `keep` entries of a random permutation of `0..n`, into `out`.

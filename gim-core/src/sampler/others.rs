@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{NegativeSampler, Scene};
+use super::{NegativeSampler, PredictionGrid};
 
 /// Uniform, with replacement, over all positions of the batch except the positive itself.
 ///
@@ -20,11 +20,11 @@ impl NegativeSampler for Others {
         "others"
     }
 
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        self.draws.resize(scene.rows(1) * scene.negatives, 0);
-        let n = scene.positions() as u32;
-        for (row, draws) in self.draws.chunks_exact_mut(scene.negatives).enumerate() {
-            let target = scene.target(row, 1) as u32;
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
+        self.draws.resize(grid.rows(1) * grid.negatives, 0);
+        let n = grid.positions() as u32;
+        for (row, draws) in self.draws.chunks_exact_mut(grid.negatives).enumerate() {
+            let target = grid.target(row, 1) as u32;
             for out in draws {
                 let other = rng.random_range(0..n - 1);
                 *out = if other < target { other } else { other + 1 };
@@ -32,9 +32,9 @@ impl NegativeSampler for Others {
         }
     }
 
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
         // Row r of prediction k aims at the target of row r + (k − 1)·items·cols of prediction 1.
-        let from = (k - 1) * scene.items * scene.cols * scene.negatives;
+        let from = (k - 1) * grid.items * grid.cols * grid.negatives;
         out.copy_from_slice(&self.draws[from..][..out.len()]);
     }
 }

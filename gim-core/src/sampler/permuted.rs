@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{NegativeSampler, Scene, permutation_tail};
+use super::{NegativeSampler, PredictionGrid, permutation_tail};
 
 /// One permutation of all positions of the batch per negative; prediction k uses its last `rows(k)` entries.
 ///
@@ -16,9 +16,9 @@ pub struct Permuted {
 
 impl Permuted {
     /// As if the given permutations (negatives, positions) had been drawn.
-    pub fn from_permutations(scene: &Scene, permutations: &[u32]) -> Self {
-        let rows = scene.rows(1);
-        let tails = permutations.chunks(scene.positions()).flat_map(|p| &p[p.len() - rows..]).copied().collect();
+    pub fn from_permutations(grid: &PredictionGrid, permutations: &[u32]) -> Self {
+        let rows = grid.rows(1);
+        let tails = permutations.chunks(grid.positions()).flat_map(|p| &p[p.len() - rows..]).copied().collect();
         Self { tails, scratch: Vec::new() }
     }
 }
@@ -28,21 +28,21 @@ impl NegativeSampler for Permuted {
         "permuted"
     }
 
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        let rows = scene.rows(1);
-        self.tails.resize(scene.negatives * rows, 0);
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
+        let rows = grid.rows(1);
+        self.tails.resize(grid.negatives * rows, 0);
         for tail in self.tails.chunks_mut(rows) {
-            permutation_tail(scene.positions(), tail, &mut self.scratch, rng);
+            permutation_tail(grid.positions(), tail, &mut self.scratch, rng);
         }
     }
 
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
-        let (first, rows) = (scene.rows(1), scene.rows(k));
-        let steps = scene.context_steps(k);
-        for (row, out) in out.chunks_exact_mut(scene.negatives).enumerate() {
-            let (step, item, col) = scene.place(row);
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
+        let (first, rows) = (grid.rows(1), grid.rows(k));
+        let steps = grid.context_steps(k);
+        for (row, out) in out.chunks_exact_mut(grid.negatives).enumerate() {
+            let (step, item, col) = grid.place(row);
             // The published code numbers rows item by item.
-            let entry = first - rows + (item * steps + step) * scene.cols + col;
+            let entry = first - rows + (item * steps + step) * grid.cols + col;
             for (n, out) in out.iter_mut().enumerate() {
                 *out = self.tails[n * first + entry];
             }

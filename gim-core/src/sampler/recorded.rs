@@ -2,7 +2,7 @@
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{NegativeSampler, Scene};
+use super::{NegativeSampler, PredictionGrid};
 
 /// Wraps a sampler whose choices were already made; drawing does nothing.
 pub struct Recorded<S>(pub S);
@@ -12,9 +12,9 @@ impl<S: NegativeSampler> NegativeSampler for Recorded<S> {
         "recorded"
     }
 
-    fn draw(&mut self, _: &Scene, _: &mut ChaCha8Rng) {}
+    fn draw(&mut self, _: &PredictionGrid, _: &mut ChaCha8Rng) {}
 
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
-        self.0.negatives(scene, k, out);
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
+        self.0.negatives(grid, k, out);
     }
 }

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{NegativeSampler, Scene};
+use super::{NegativeSampler, PredictionGrid};
 
 /// Uniform with replacement over the targets of the prediction; can be the positive.
 #[derive(Debug, Default)]
@@ -24,23 +24,23 @@ impl NegativeSampler for Targets {
         "targets"
     }
 
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        self.rows.resize_with(scene.prediction_steps, Vec::new);
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
+        self.rows.resize_with(grid.prediction_steps, Vec::new);
         for (k, rows) in (1..).zip(&mut self.rows) {
-            let n = scene.rows(k);
+            let n = grid.rows(k);
             rows.clear();
-            rows.extend((0..n * scene.negatives).map(|_| rng.random_range(0..n as u32)));
+            rows.extend((0..n * grid.negatives).map(|_| rng.random_range(0..n as u32)));
         }
     }
 
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
         let drawn = &self.rows[k - 1];
-        for (row, out) in out.chunks_exact_mut(scene.negatives).enumerate() {
-            let (step, item, col) = scene.place(row);
-            let published = (step * scene.cols + col) * scene.items + item;
-            for (out, other) in out.iter_mut().zip(&drawn[published * scene.negatives..]) {
-                let (item, rest) = (*other as usize % scene.items, *other as usize / scene.items);
-                *out = scene.position(rest / scene.cols + scene.offset(k), item, rest % scene.cols) as u32;
+        for (row, out) in out.chunks_exact_mut(grid.negatives).enumerate() {
+            let (step, item, col) = grid.place(row);
+            let published = (step * grid.cols + col) * grid.items + item;
+            for (out, other) in out.iter_mut().zip(&drawn[published * grid.negatives..]) {
+                let (item, rest) = (*other as usize % grid.items, *other as usize / grid.items);
+                *out = grid.position(rest / grid.cols + grid.offset(k), item, rest % grid.cols) as u32;
             }
         }
     }

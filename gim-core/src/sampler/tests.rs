@@ -2,11 +2,11 @@ use super::*;
 use crate::{Key, Purpose};
 use proptest::prelude::*;
 
-fn scene() -> impl Strategy<Value = Scene> {
+fn grid() -> impl Strategy<Value = PredictionGrid> {
     (1usize..4, 1usize..3, 1usize..4, 1usize..5, 0usize..3, 2usize..20, 0usize..10, 0usize..4).prop_map(
         |(items, cols, prediction_steps, negatives, skip, extra, beyond, way)| {
             let window = prediction_steps + skip + extra;
-            Scene {
+            PredictionGrid {
                 items,
                 steps: window + beyond,
                 cols,
@@ -22,29 +22,29 @@ fn scene() -> impl Strategy<Value = Scene> {
 }
 
 /// Item, and place across the direction, of a position: what a prediction does not leave.
-fn lane(scene: &Scene, position: usize) -> (usize, usize) {
-    let (item, rest) = (position / (scene.steps * scene.cols), position % (scene.steps * scene.cols));
-    (item, if scene.direction.sideways() { rest / scene.steps } else { rest % scene.cols })
+fn lane(grid: &PredictionGrid, position: usize) -> (usize, usize) {
+    let (item, rest) = (position / (grid.steps * grid.cols), position % (grid.steps * grid.cols));
+    (item, if grid.direction.sideways() { rest / grid.steps } else { rest % grid.cols })
 }
 
 proptest! {
     #[test]
-    fn all_samplers_name_positions_of_the_batch(scene in scene(), seed: u64) {
-        for name in NAMES {
-            let mut s = by_name(name).unwrap();
-            prop_assert_eq!(s.name(), name);
-            s.draw(&scene, &mut Key::new(seed, Purpose::Negatives).rng());
-            for k in 1..=scene.prediction_steps {
-                let mut out = vec![u32::MAX; scene.rows(k) * scene.negatives];
-                s.negatives(&scene, k, &mut out);
-                for (row, negatives) in out.chunks(scene.negatives).enumerate() {
+    fn all_samplers_name_positions_of_the_batch(grid in grid(), seed: u64) {
+        for kind in SamplerKind::ALL {
+            let mut s = kind.build();
+            prop_assert_eq!(s.name(), kind.name());
+            s.draw(&grid, &mut Key::new(seed, Purpose::Negatives).rng());
+            for k in 1..=grid.prediction_steps {
+                let mut out = vec![u32::MAX; grid.rows(k) * grid.negatives];
+                s.negatives(&grid, k, &mut out);
+                for (row, negatives) in out.chunks(grid.negatives).enumerate() {
                     for n in negatives {
-                        prop_assert!((*n as usize) < scene.positions(), "{name}");
-                        if name == "exact" || name == "others" {
-                            prop_assert_ne!(*n as usize, scene.target(row, k), "{} drew the positive", name);
+                        prop_assert!((*n as usize) < grid.positions(), "{kind}");
+                        if matches!(kind, SamplerKind::Exact | SamplerKind::Others) {
+                            prop_assert_ne!(*n as usize, grid.target(row, k), "{} drew the positive", kind);
                         }
-                        if name == "within-sequence" {
-                            prop_assert_eq!(lane(&scene, *n as usize), lane(&scene, scene.target(row, k)));
+                        if kind == SamplerKind::WithinSequence {
+                            prop_assert_eq!(lane(&grid, *n as usize), lane(&grid, grid.target(row, k)));
                         }
                     }
                 }
@@ -64,7 +64,7 @@ proptest! {
 /// Every position but the positive is drawn equally often, within five standard deviations.
 #[test]
 fn others_is_uniform() {
-    let scene = Scene {
+    let grid = PredictionGrid {
         items: 2,
         steps: 6,
         cols: 1,
@@ -76,14 +76,14 @@ fn others_is_uniform() {
         negatives: 200,
     };
     let mut s = Others::default();
-    let mut counts = vec![0u32; scene.positions()];
+    let mut counts = vec![0u32; grid.positions()];
     for seed in 0..100 {
-        s.draw(&scene, &mut Key::new(seed, Purpose::Negatives).rng());
-        let mut out = vec![0; scene.rows(2) * scene.negatives];
-        s.negatives(&scene, 2, &mut out);
-        out[..scene.negatives].iter().for_each(|n| counts[*n as usize] += 1);
+        s.draw(&grid, &mut Key::new(seed, Purpose::Negatives).rng());
+        let mut out = vec![0; grid.rows(2) * grid.negatives];
+        s.negatives(&grid, 2, &mut out);
+        out[..grid.negatives].iter().for_each(|n| counts[*n as usize] += 1);
     }
-    let target = scene.target(0, 2);
+    let target = grid.target(0, 2);
     assert_eq!(counts[target], 0);
     let (mean, sd) = (20_000.0 / 11.0, (20_000.0f64 / 11.0).sqrt());
     for (i, c) in counts.iter().enumerate().filter(|(i, _)| *i != target) {
@@ -96,8 +96,8 @@ fn others_is_uniform() {
 fn steps_are_where_the_direction_goes() {
     // 2 rows of 3: rows are steps downwards, columns are steps sideways.
     let places = |direction: Direction, steps, cols| {
-        let scene = Scene { direction, steps, cols, ..lone() };
-        (0..cols).map(|col| (0..steps).map(|step| scene.at(step, 1, col)).collect::<Vec<_>>()).collect::<Vec<_>>()
+        let grid = PredictionGrid { direction, steps, cols, ..lone() };
+        (0..cols).map(|col| (0..steps).map(|step| grid.at(step, 1, col)).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     assert_eq!(places(Direction::Down, 2, 3), [[6, 9], [7, 10], [8, 11]]);
     assert_eq!(places(Direction::Up, 2, 3), [[9, 6], [10, 7], [11, 8]]);
@@ -105,9 +105,9 @@ fn steps_are_where_the_direction_goes() {
     assert_eq!(places(Direction::Left, 3, 2), [[8, 7, 6], [11, 10, 9]]);
 }
 
-/// A scene whose farthest prediction has one row.
-fn lone() -> Scene {
-    Scene {
+/// A grid whose farthest prediction has one row.
+fn lone() -> PredictionGrid {
+    PredictionGrid {
         items: 1,
         steps: 5,
         cols: 1,
@@ -122,19 +122,20 @@ fn lone() -> Scene {
 
 #[test]
 fn a_lone_row_is_drawn_for() {
-    let scene = lone();
-    assert_eq!((scene.rows(1), scene.rows(2)), (2, 1));
-    for name in NAMES {
-        let mut s = by_name(name).unwrap();
-        s.draw(&scene, &mut Key::new(1, Purpose::Negatives).rng());
-        let mut out = vec![u32::MAX; scene.negatives];
-        s.negatives(&scene, 2, &mut out);
-        assert!(out.iter().all(|n| (*n as usize) < scene.positions()), "{name}: {out:?}");
+    let grid = lone();
+    assert_eq!((grid.rows(1), grid.rows(2)), (2, 1));
+    for kind in SamplerKind::ALL {
+        let mut s = kind.build();
+        s.draw(&grid, &mut Key::new(1, Purpose::Negatives).rng());
+        let mut out = vec![u32::MAX; grid.negatives];
+        s.negatives(&grid, 2, &mut out);
+        assert!(out.iter().all(|n| (*n as usize) < grid.positions()), "{kind}: {out:?}");
     }
 }
 
 #[test]
 fn the_names_are_listed() {
-    let text = by_name("none").err().unwrap().to_string();
-    assert!(NAMES.iter().all(|name| text.contains(name)), "{text}");
+    let text = "none".parse::<SamplerKind>().unwrap_err().to_string();
+    assert!(SamplerKind::ALL.iter().all(|kind| text.contains(kind.name())), "{text}");
+    assert!(SamplerKind::ALL.iter().all(|kind| kind.to_string().parse::<SamplerKind>().unwrap() == *kind));
 }

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{NegativeSampler, Scene, permutation_tail};
+use super::{NegativeSampler, PredictionGrid, permutation_tail};
 
 /// One permutation of the steps per negative, shared by all items; negatives come from the item itself, and in a picture from the
 /// column (or, sideways, the row) that is predicted along.
@@ -29,20 +29,20 @@ impl NegativeSampler for WithinSequence {
         "within-sequence"
     }
 
-    fn draw(&mut self, scene: &Scene, rng: &mut ChaCha8Rng) {
-        self.permutations.resize(scene.negatives * scene.steps, 0);
-        for p in self.permutations.chunks_mut(scene.steps) {
-            permutation_tail(scene.steps, p, &mut self.scratch, rng);
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
+        self.permutations.resize(grid.negatives * grid.steps, 0);
+        for p in self.permutations.chunks_mut(grid.steps) {
+            permutation_tail(grid.steps, p, &mut self.scratch, rng);
         }
-        self.start = rng.random_range(0..=scene.steps - scene.window);
+        self.start = rng.random_range(0..=grid.steps - grid.window);
     }
 
-    fn negatives(&self, scene: &Scene, k: usize, out: &mut [u32]) {
-        for (row, out) in out.chunks_exact_mut(scene.negatives).enumerate() {
-            let (step, item, col) = scene.place(row);
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
+        for (row, out) in out.chunks_exact_mut(grid.negatives).enumerate() {
+            let (step, item, col) = grid.place(row);
             for (n, out) in out.iter_mut().enumerate() {
-                let t = self.permutations[n * scene.steps + self.start + scene.offset(k) + step] as usize;
-                *out = scene.at(t, item, col) as u32;
+                let t = self.permutations[n * grid.steps + self.start + grid.offset(k) + step] as usize;
+                *out = grid.at(t, item, col) as u32;
             }
         }
     }

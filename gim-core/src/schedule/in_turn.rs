@@ -1,6 +1,6 @@
 //! Modules that take turns on one thread: simultaneous and iterative training.
 
-use super::{ModuleReport, Turn, run_module};
+use super::{ModuleReport, ModuleStep, run_module};
 use crate::activations::Layout;
 use crate::kernels::on_pool_thread;
 use crate::link::{Packet, Slot};
@@ -8,7 +8,7 @@ use crate::module::Mode;
 use crate::stack::Stack;
 use crate::{Result, Scalar};
 
-/// One batch through the modules, in turn. `modes` says who learns; modules beyond it do not run.
+/// One batch through the modules, in work. `modes` says who learns; modules beyond it do not run.
 ///
 /// With all of them learning this is *simultaneous* training; with one learning above frozen ones it is a step of *iterative*
 /// training.
@@ -27,8 +27,8 @@ pub fn step_in_turn<F: Scalar>(
         let mut source = Slot::new(Some(packet));
         for (i, (module, mode)) in stack.modules_mut().iter_mut().zip(modes).enumerate() {
             let mut sink = Slot::default();
-            let turn = Turn { seed, module: i + 1, mode: *mode, output: layouts[i + 1] };
-            run_module(&mut **module, &mut source, &mut sink, turn, observe)?;
+            let work = ModuleStep { seed, module: i + 1, mode: *mode, output: layouts[i + 1] };
+            run_module(&mut **module, &mut source, &mut sink, work, observe)?;
             source = sink;
         }
         Ok(())

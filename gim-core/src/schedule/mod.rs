@@ -1,6 +1,6 @@
 //! How modules take turns. All schedules are the same loop over links; only the links and the modes differ.
 //!
-//! A module's turn is: receive, forward, send on, learn. Since nothing ever comes back, sending before learning is exact,
+//! A module's step is: receive, forward, send, train. Since nothing ever comes back, sending before training is exact,
 //! and every schedule that shows every batch to every module in order gives the same bits.
 
 mod in_turn;
@@ -26,9 +26,9 @@ pub struct ModuleReport {
     pub loss: LossReport,
 }
 
-/// What a module's turns have in common, besides its batches.
+/// What all steps of a module have in common.
 #[derive(Debug, Clone, Copy)]
-pub struct Turn {
+pub struct ModuleStep {
     /// Seed of the run.
     pub seed: u64,
     /// One-based number of the module.
@@ -47,16 +47,16 @@ pub fn run_module<F: Scalar>(
     module: &mut dyn Module<F>,
     source: &mut dyn Source<F>,
     sink: &mut dyn Sink<F>,
-    turn: Turn,
+    work: ModuleStep,
     observe: &mut dyn FnMut(ModuleReport),
 ) -> Result<()> {
     while let Some(Packet { x, step, labels }) = source.recv() {
-        module.forward(&x, turn.output, turn.mode);
+        module.forward(&x, work.output, work.mode);
         sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels) });
-        if turn.mode == Mode::Train {
-            let info = StepInfo { seed: turn.seed, step, module: turn.module as u32, labels: &labels };
+        if work.mode == Mode::Train {
+            let info = StepInfo { seed: work.seed, step, module: work.module as u32, labels: &labels };
             let loss = module.train(&x, info)?;
-            observe(ModuleReport { module: turn.module, step, loss });
+            observe(ModuleReport { module: work.module, step, loss });
         }
         module.release();
     }

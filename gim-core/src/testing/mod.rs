@@ -4,7 +4,7 @@
 pub mod vectors;
 
 use crate::activations::{Activations, Layout, Shape};
-use crate::layers::{InputGrad, Keep, Layer};
+use crate::layers::{InputGrad, Keep, Layer, Readout, ReadoutGrad};
 use crate::loss::{LocalLoss, StepInfo};
 use crate::param::Params;
 use crate::{Key, Pool, Purpose};
@@ -49,6 +49,41 @@ fn compare(what: &str, got: &[f64], want: &[f64]) {
     }
 }
 
+/// Checks a readout on outputs of shape `z`: its gradient, for all items and for some, against central differences of Σ r·y.
+///
+/// # Panics
+/// When the readout fails the check.
+pub fn check_readout(readout: &dyn Readout<f64>, z: Shape, seed: u64) {
+    let pool = Pool::new();
+    let out = readout.output(z).unwrap_or_else(|e| panic!("{}: {e}", readout.describe()));
+    let mut input = Activations::from_slice(Layout::dense(z), &uniform(z.len(), seed), &pool);
+    let weights = uniform(out.len(), seed + 1);
+    let value = |input: &Activations<f64>| -> f64 {
+        let mut y = Activations::new(Layout::dense(out), &pool);
+        y.memory_mut().fill(f64::NAN);
+        readout.forward(input, &mut y, &pool);
+        y.to_vec().iter().zip(&weights).map(|(y, w)| y * w).sum()
+    };
+    let want: Vec<f64> = (0..z.len())
+        .map(|i| {
+            let at = input.memory()[i];
+            input.memory_mut()[i] = at + H;
+            let up = value(&input);
+            input.memory_mut()[i] = at - H;
+            let down = value(&input);
+            input.memory_mut()[i] = at;
+            (up - down) / (2.0 * H)
+        })
+        .collect();
+    let dy = Activations::from_slice(Layout::dense(out), &weights, &pool);
+    let grad = ReadoutGrad { readout, dy: &dy };
+    compare(&format!("{} input", readout.describe()), &grad.whole(Layout::dense(z), &pool).to_vec(), &want);
+    let (item, last) = (z.len() / z.items, z.items - 1);
+    let mut some = vec![f64::NAN; item];
+    grad.of_items(z, last..z.items, &mut some);
+    compare(&format!("{} input, last item", readout.describe()), &some, &want[last * item..]);
+}
+
 /// Checks a layer on an input of shape `x`: forward with dirty scratch and stable bits, parameter and input gradients against
 /// central differences of Σ r·y, accumulation of parameter gradients, `Add` against `Overwrite`, margins left zero, no new
 /// buffers once warm.
@@ -69,7 +104,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     layer.visit(&mut |p| p.attach_grad(&pool));
 
     let forward = |layer: &mut dyn Layer<f64>, input: &Activations<f64>, keep| {
-        pool.soil();
+        pool.poison();
         let mut y = Activations::new(y_layout, &pool);
         layer.forward(input, &mut y, keep, &pool);
         y
@@ -81,7 +116,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
         let y = forward(layer, input, Keep::ForBackward);
         let margins: f64 = y.memory().iter().sum::<f64>() - y.to_vec().iter().sum::<f64>();
         assert!(margins.abs() < 1e-9, "{}: margins of the output are not zero", layer.describe());
-        pool.soil();
+        pool.poison();
         let mut dy = Activations::from_slice(y_layout, &weights, &pool);
         layer.backward(input, &y, &mut dy, dx, &pool);
     };
@@ -123,7 +158,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     compare(&format!("{} input", layer.describe()), &dx.to_vec(), &want);
 
     // A second pass doubles the parameter gradients and, with `Add`, the input's.
-    let made = {
+    let allocated = {
         let mut sum = Activations::from_slice(x_layout, &dx.to_vec(), &pool);
         backward(layer, &input, InputGrad::Add(&mut sum));
         compare(
@@ -131,14 +166,14 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
             &sum.to_vec(),
             &want.iter().map(|w| 2.0 * w).collect::<Vec<_>>(),
         );
-        pool.made()
+        pool.allocated()
     };
     let (_, twice) = snapshot(layer);
     for (once, twice) in grads.iter().zip(&twice) {
         compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
     }
     backward(layer, &input, InputGrad::Stop);
-    assert_eq!(pool.made(), made, "{}: a warm pass allocates", layer.describe());
+    assert_eq!(pool.allocated(), allocated, "{}: a warm pass allocates", layer.describe());
     let (_, thrice) = snapshot(layer);
     for (once, thrice) in grads.iter().zip(&thrice) {
         compare("without input gradient", thrice, &once.iter().map(|g| 3.0 * g).collect::<Vec<_>>());
@@ -158,14 +193,14 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
     let mut zs = Activations::from_slice(padded(z), &uniform(z.len(), 11), &pool);
     let mut cs = c.map(|c| Activations::from_slice(padded(c), &uniform(c.len(), 12), &pool));
     let value = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| {
-        pool.soil();
+        pool.poison();
         let mut dc = c.map(|c| Activations::new(c.layout(), &pool));
         loss.value_and_grad(z, c, step, None, dc.as_mut(), &pool).loss
     };
 
     let run = |loss: &mut dyn LocalLoss<f64>| {
         loss.visit(&mut |p| p.attach_grad(&pool));
-        pool.soil();
+        pool.poison();
         let mut dz = Activations::new(zs.layout(), &pool);
         let mut dc = cs.as_ref().map(|c| Activations::new(c.layout(), &pool));
         loss.value_and_grad(&zs, cs.as_ref(), step, Some(&mut dz), dc.as_mut(), &pool);

@@ -4,7 +4,7 @@
 //! The Hessian of the loss is Σ_n (diag p − ppᵀ)_n ⊗ x xᵀ / N + λI. With h, the mean of p(1 − p), in place of the first factor
 //! it is the same matrix A = h·XᵀX/N + λI for every class; A = LLᵀ, and A⁻¹v = MᵀMv with M = L⁻¹ costs two small products.
 
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::kernels::vector::{add_scaled, dot};
 use gim_core::{Pool, Scalar};
 
@@ -28,7 +28,7 @@ pub(super) fn gram<F: Scalar>(x: &[F], n: usize, d: usize, pool: &Pool<F>) -> Op
     (d <= MOST_DIMS).then(|| {
         let mut g = vec![F::zero(); d * d];
         let x = Mat::new(x, n, d);
-        gemm(x.t(), x, MatMut::new(&mut g, d, d), Store::Overwrite, pool);
+        matmul(x.t(), x, MatMut::new(&mut g, d, d), Store::Overwrite, pool);
         let share = F::of(1.0 / n as f64);
         g.iter_mut().for_each(|v| *v *= share);
         g
@@ -68,8 +68,8 @@ impl<'a, F: Scalar> Preconditioner<'a, F> {
         }
         a.iter_mut().zip(weight.iter()).for_each(|(a, w)| *a = F::of(*w / size));
         let m = Mat::new(m, d, d);
-        gemm(m, Mat::new(&a, d, c), MatMut::new(&mut b, d, c), Store::Overwrite, self.pool);
-        gemm(m.t(), Mat::new(&b, d, c), MatMut::new(&mut a, d, c), Store::Overwrite, self.pool);
+        matmul(m, Mat::new(&a, d, c), MatMut::new(&mut b, d, c), Store::Overwrite, self.pool);
+        matmul(m.t(), Mat::new(&b, d, c), MatMut::new(&mut a, d, c), Store::Overwrite, self.pool);
         weight.iter_mut().zip(a.iter()).for_each(|(w, a)| *w = a.f64() * size);
     }
 }
@@ -99,7 +99,7 @@ fn cholesky(a: &mut [f64], d: usize, floor: f64, pool: &Pool<f64>) {
             let panel: Vec<f64> = (to..d).flat_map(|i| a[i * d + from..i * d + to].to_vec()).collect();
             let minus: Vec<f64> = panel.iter().map(|v| -v).collect();
             let below = MatMut::strided(&mut a[to * d + to..], rest, rest, d);
-            gemm(Mat::new(&minus, rest, width), Mat::new(&panel, rest, width).t(), below, Store::Add, pool);
+            matmul(Mat::new(&minus, rest, width), Mat::new(&panel, rest, width).t(), below, Store::Add, pool);
         }
     }
 }
@@ -115,7 +115,7 @@ fn invert_lower(l: &[f64], d: usize, pool: &Pool<f64>) -> Vec<f64> {
         if from > 0 {
             let left = Mat::strided(&l[from * d..], to - from, from, d);
             let above = Mat::strided(done, from, from, d);
-            gemm(left, above, MatMut::strided(block, to - from, from, d), Store::Overwrite, pool);
+            matmul(left, above, MatMut::strided(block, to - from, from, d), Store::Overwrite, pool);
             block.iter_mut().for_each(|v| *v = -*v);
         }
         for i in 0..to - from {

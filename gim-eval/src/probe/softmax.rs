@@ -1,6 +1,6 @@
 //! The loss of a linear probe, multinomial logistic loss, and its gradient.
 
-use gim_core::kernels::gemm::{Mat, MatMut, Store, gemm};
+use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::kernels::vector::{add_column_sums, dot, exp_shifted};
 use gim_core::{Pool, Scalar};
 use rayon::prelude::*;
@@ -70,7 +70,7 @@ impl<F: Scalar> Softmax<'_, F> {
     /// ∂loss/∂weight = xᵀ·r and ∂loss/∂bias = column sums of r, overwriting.
     pub(super) fn gradient(&self, r: &[F], dw: &mut [F], db: &mut [F]) {
         let (n, d, c) = (self.n(), self.d, self.classes);
-        gemm(Mat::new(self.x, n, d).t(), Mat::new(r, n, c), MatMut::new(dw, d, c), Store::Overwrite, self.pool);
+        matmul(Mat::new(self.x, n, d).t(), Mat::new(r, n, c), MatMut::new(dw, d, c), Store::Overwrite, self.pool);
         db.fill(F::zero());
         add_column_sums(db, r);
     }
@@ -93,7 +93,7 @@ impl<F: Scalar> Softmax<'_, F> {
 pub(super) fn scores<F: Scalar>(x: &[F], n: usize, d: usize, weight: &[F], bias: &[F], z: &mut [F], pool: &Pool<F>) {
     let c = bias.len();
     z.par_chunks_mut(ROWS * c).for_each(|z| z.chunks_exact_mut(c).for_each(|row| row.copy_from_slice(bias)));
-    gemm(Mat::new(x, n, d), Mat::new(weight, d, c), MatMut::new(z, n, c), Store::Add, pool);
+    matmul(Mat::new(x, n, d), Mat::new(weight, d, c), MatMut::new(z, n, c), Store::Add, pool);
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::path::Path;
 
-use gim_core::data::loader::guarded;
+use gim_core::data::guarded;
 use gim_core::{Error, Result};
 use image::imageops::{FilterType, resize};
 use image::metadata::Orientation;

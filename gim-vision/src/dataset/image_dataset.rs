@@ -4,6 +4,7 @@ use std::fmt::{Debug, Display};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use gim_core::data::Split;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
@@ -11,18 +12,6 @@ use crate::dataset::image::Image;
 
 /// Command-line option that leaves bad images out.
 pub(crate) const SKIP_BAD: &str = "--skip-bad";
-
-/// The parts of a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Split {
-    /// Images to train on without labels: the unlabeled part, or [`Train`](Self::Train) when there
-    /// is none.
-    Unlabeled,
-    /// Images to train on with labels.
-    Train,
-    /// Images to test on.
-    Test,
-}
 
 /// How to open a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

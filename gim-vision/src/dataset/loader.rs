@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use gim_core::data::loader::{Cache, EpochOrder, Loader, LoaderStats, below};
+use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
@@ -235,7 +235,7 @@ impl ImageLoader {
 
     /// Waiting time and memory so far.
     pub fn stats(&self) -> LoaderStats {
-        self.loader.stats(self.shared.images.bytes(), self.shared.pool.made())
+        self.loader.stats(self.shared.images.bytes(), self.shared.pool.allocated())
     }
 }
 

@@ -1,9 +1,9 @@
 //! Convolution of images, as matrix products on windows that are gathered into cache.
 
 use gim_core::activations::Shape;
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, outer, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, gemm, gemm_tn};
 use gim_core::kernels::vector::add_column_sums;
-use gim_core::layers::{ItemLayer, Pass, Work};
+use gim_core::layers::{ItemLayer, LayerInfo, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Error, Key, Pool, Result, Scalar};
 
@@ -163,7 +163,7 @@ impl<F: Scalar> Conv2d<F> {
             Kernels::Im2col(packed) => {
                 let windows = Im2col { grid: self.grid(shape), image: x, relu };
                 let y = MatMut::new(y, windows.grid.count(), self.config.out_channels);
-                product(&windows, packed, y, into, with_bias, work.threads);
+                gemm(&windows, packed, y, into, with_bias, work.threads);
             }
             Kernels::Tiles(places) => {
                 winograd::convolve(Tiled { image: x, shape, relu }, places, y, into, with_bias, work);
@@ -182,7 +182,7 @@ impl<F: Scalar> Conv2d<F> {
         }
         let windows = Im2col { grid: self.grid(shape), image: x, relu };
         let dweight = MatMut::new(dweight, out_channels, self.config.window());
-        outer(Mat::new(dy, n, out_channels), &windows, dweight, Store::Add, work.threads, work.pool);
+        gemm_tn(Mat::new(dy, n, out_channels), &windows, dweight, Store::Add, work.threads, work.pool);
     }
 
     /// `dx` = (or +=) the gradient of what the windows see; then, behind a ReLU, 0 where `x` is not
@@ -226,7 +226,7 @@ impl<F: Scalar> Conv2d<F> {
             };
             let windows = Im2col { grid, image: dy, relu: false };
             let dx = MatMut::new(dx, shape.positions(), in_channels);
-            return product(&windows, packed, dx, into, last, work.threads);
+            return gemm(&windows, packed, dx, into, last, work.threads);
         }
         if into == Store::Overwrite {
             dx.fill(F::zero());
@@ -237,7 +237,7 @@ impl<F: Scalar> Conv2d<F> {
         for (i, dy) in dy.chunks(block * y.channels).enumerate() {
             let n = dy.len() / y.channels;
             let (dy, to) = (Mat::new(dy, n, y.channels), MatMut::new(&mut windows, n, len));
-            product(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
+            gemm(&dy, packed, to, Store::Overwrite, |_, _, _| {}, work.threads);
             grid.scatter(&windows[..n * len], i * block..i * block + n, dx);
         }
         dx.chunks_exact_mut(in_channels).enumerate().for_each(|(position, dx)| last(position, 0, dx));
@@ -251,7 +251,7 @@ impl<F: Scalar> Params<F> for Conv2d<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
+impl<F: Scalar> LayerInfo for Conv2d<F> {
     fn describe(&self) -> String {
         let Conv2dConfig { in_channels, out_channels, kernel_size: [kh, kw], stride, .. } = self.config;
         format!("conv {in_channels} → {out_channels}, {kh}×{kw}/{stride}")
@@ -268,6 +268,12 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         })
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        self.out(x).map_or(0, |y| (y.len() * self.config.window()) as u64)
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     fn kept(&self, _: Shape, _: bool) -> usize {
         0
     }
@@ -300,11 +306,11 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
         self.packed = [None, None];
     }
 
-    fn restores(&self) -> bool {
+    fn recomputes(&self) -> bool {
         true
     }
 
-    fn restore(&self, x: &[F], shape: Shape, _: &[F], y: &mut [F], work: Work<'_, F>) {
+    fn recompute(&self, x: &[F], shape: Shape, _: &[F], y: &mut [F], work: Work<'_, F>) {
         self.forward(x, shape, y, &mut [], work);
     }
 
@@ -330,10 +336,6 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
 
     fn n_params(&self) -> usize {
         self.weight.value.len() + self.bias.value.len()
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        self.out(x).map_or(0, |y| (y.len() * self.config.window()) as u64)
     }
 }
 

@@ -4,9 +4,7 @@ use std::ops::Range;
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::profile::Tasks;
-use gim_core::kernels::vector::add_scaled;
-use gim_core::layers::{InputGrad, Keep, Layer};
-use gim_core::param::{Param, Params};
+use gim_core::layers::{LayerInfo, Readout};
 use gim_core::{Error, Pool, Result, Scalar};
 use rayon::prelude::*;
 
@@ -107,11 +105,7 @@ pub struct PatchMean {
     pub grid: [usize; 2],
 }
 
-impl<F: Scalar> Params<F> for PatchMean {
-    fn visit(&mut self, _: &mut dyn FnMut(&mut Param<F>)) {}
-}
-
-impl<F: Scalar> Layer<F> for PatchMean {
+impl LayerInfo for PatchMean {
     fn describe(&self) -> String {
         format!("mean over each of {} × {} patches", self.grid[0], self.grid[1])
     }
@@ -122,7 +116,13 @@ impl<F: Scalar> Layer<F> for PatchMean {
         Ok(Shape { items: x.items / (rows * cols), steps: rows, cols, channels: x.channels })
     }
 
-    fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
+    fn multiply_adds(&self, _: Shape) -> u64 {
+        0
+    }
+}
+
+impl<F: Scalar> Readout<F> for PatchMean {
+    fn forward(&self, x: &Activations<F>, y: &mut Activations<F>, pool: &Pool<F>) {
         let c = x.shape().channels;
         let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
         let mut means = pool.zeros(x.shape().items * c);
@@ -138,37 +138,7 @@ impl<F: Scalar> Layer<F> for PatchMean {
         }
     }
 
-    fn backward(
-        &mut self,
-        x: &Activations<F>,
-        _: &Activations<F>,
-        dy: &mut Activations<F>,
-        dx: InputGrad<'_, F>,
-        pool: &Pool<F>,
-    ) {
-        let (dx, add) = match dx {
-            InputGrad::Stop => return,
-            InputGrad::Overwrite(dx) => (dx, false),
-            InputGrad::Add(dx) => (dx, true),
-        };
-        assert_eq!(dx.layout().padded, dx.shape().steps, "patches are stored without margins");
-        let item = dx.layout().item_len();
-        dx.memory_mut().par_chunks_mut(item.max(1)).enumerate().for_each_task("gradients of patches", |(patch, dx)| {
-            if add {
-                let mut own = pool.take(item);
-                self.grad_of_items(x.shape(), dy, patch..patch + 1, &mut own);
-                add_scaled(dx, F::one(), &own);
-            } else {
-                self.grad_of_items(x.shape(), dy, patch..patch + 1, dx);
-            }
-        });
-    }
-
-    fn splits(&self) -> bool {
-        true
-    }
-
-    fn grad_of_items(&self, x: Shape, dy: &Activations<F>, items: Range<usize>, dx: &mut [F]) {
+    fn input_grad(&self, x: Shape, dy: &Activations<F>, items: Range<usize>, dx: &mut [F]) {
         let pixels = x.steps * x.cols;
         let share = F::of(1.0 / pixels as f64);
         for (patch, dx) in items.zip(dx.chunks_exact_mut((pixels * x.channels).max(1))) {
@@ -177,9 +147,5 @@ impl<F: Scalar> Layer<F> for PatchMean {
                 pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
             }
         }
-    }
-
-    fn multiply_adds(&self, _: Shape) -> u64 {
-        0
     }
 }

@@ -11,7 +11,7 @@
 
 use gim_core::activations::Shape;
 use gim_core::kernels::vector::{add_scaled, sigmoid, tanh};
-use gim_core::layers::{ItemLayer, Pass, Work};
+use gim_core::layers::{ItemLayer, LayerInfo, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 
@@ -148,7 +148,7 @@ impl<F: Scalar> Params<F> for PixelCnn<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
+impl<F: Scalar> LayerInfo for PixelCnn<F> {
     fn describe(&self) -> String {
         format!("PixelCNN {} × {}", self.layers.len(), self.channels)
     }
@@ -158,6 +158,12 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
         Ok(x)
     }
 
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().in_channels))).sum()
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
     fn kept(&self, x: Shape, _: bool) -> usize {
         // The last horizontal stream, too, for the convolution at the end.
         x.steps * x.cols * x.channels * (KEPT * self.layers.len() + 1)
@@ -266,9 +272,5 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
 
     fn n_params(&self) -> usize {
         self.convs().map(|c| c.n_params()).sum()
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        self.convs().map(|c| c.multiply_adds(x.with_channels(c.config().in_channels))).sum()
     }
 }

@@ -4,7 +4,7 @@
 use gim_core::activations::Shape;
 use gim_core::kernels::gemm::Store;
 use gim_core::kernels::vector::relu;
-use gim_core::layers::{ItemLayer, Pass, Work};
+use gim_core::layers::{ItemLayer, LayerInfo, Pass, Work};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
@@ -149,7 +149,7 @@ impl<F: Scalar> Params<F> for Residual<F> {
     }
 }
 
-impl<F: Scalar> ItemLayer<F> for Residual<F> {
+impl<F: Scalar> LayerInfo for Residual<F> {
     fn describe(&self) -> String {
         let (first, last) = (self.convs[0].config(), self.convs[self.convs.len() - 1].config());
         let name = match self.kind {
@@ -165,12 +165,23 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         self.convs.iter().try_fold(x, |x, c| c.output(x))
     }
 
-    /// Outputs of all convolutions but the last: recomputing them would cost a third of the
-    /// arithmetic. That of a 1×1 in front of a stride is the exception: as large as the others of
-    /// its stage together, and a sixth of its block's arithmetic.
-    fn kept(&self, x: Shape, sparing: bool) -> usize {
+    fn multiply_adds(&self, x: Shape) -> u64 {
+        let Ok(shapes) = self.shapes(x) else { return 0 };
+        let chain: u64 = self.convs.iter().zip(shapes).map(|(c, s)| c.multiply_adds(s)).sum();
+        chain + self.shortcut.as_ref().map_or(0, |s| s.multiply_adds(x))
+    }
+
+    fn first_multiply_adds(&self, x: Shape) -> u64 {
+        self.convs.first().into_iter().chain(&self.shortcut).map(|c| c.multiply_adds(x)).sum()
+    }
+}
+
+impl<F: Scalar> ItemLayer<F> for Residual<F> {
+    /// Outputs of all convolutions but the last: recomputing them would cost a third of the arithmetic. That of a 1×1 in front of
+    /// a stride is the exception: as large as the others of its stage together, and a sixth of its block's arithmetic.
+    fn kept(&self, x: Shape, recompute: bool) -> usize {
         let shapes = self.planned(x);
-        let first = 1 + usize::from(sparing && self.opens_wide());
+        let first = 1 + usize::from(recompute && self.opens_wide());
         shapes[first..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
     }
 
@@ -196,11 +207,11 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
         self.join(x, input, shape, y, work);
     }
 
-    fn restores(&self) -> bool {
+    fn recomputes(&self) -> bool {
         true
     }
 
-    fn restore(&self, x: &[F], shape: Shape, kept: &[F], y: &mut [F], work: Work<'_, F>) {
+    fn recompute(&self, x: &[F], shape: Shape, kept: &[F], y: &mut [F], work: Work<'_, F>) {
         let shapes = self.planned(shape);
         let last = shapes[self.convs.len() - 1].len();
         self.join(x, &kept[kept.len() - last..], shape, y, work);
@@ -261,15 +272,5 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
 
     fn n_params(&self) -> usize {
         self.convs.iter().chain(&self.shortcut).map(|c| c.n_params()).sum()
-    }
-
-    fn multiply_adds(&self, x: Shape) -> u64 {
-        let Ok(shapes) = self.shapes(x) else { return 0 };
-        let chain: u64 = self.convs.iter().zip(shapes).map(|(c, s)| c.multiply_adds(s)).sum();
-        chain + self.shortcut.as_ref().map_or(0, |s| s.multiply_adds(x))
-    }
-
-    fn first_multiply_adds(&self, x: Shape) -> u64 {
-        self.convs.first().into_iter().chain(&self.shortcut).map(|c| c.multiply_adds(x)).sum()
     }
 }

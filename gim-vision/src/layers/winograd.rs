@@ -18,7 +18,7 @@
 use std::ops::{Add, Range, Sub};
 
 use gim_core::activations::Shape;
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, outer, product};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::relu;
 use gim_core::layers::Work;
@@ -430,7 +430,7 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
         for (p, kernel) in kernels.iter().enumerate() {
             let from = Mat::new(&inputs[p * apart_in..], n, in_channels);
             let to = MatMut::new(&mut products[p * apart_out..], n, out_channels);
-            product(&from, kernel, to, Store::Overwrite, |_, _, _| {}, Threads::This);
+            gemm(&from, kernel, to, Store::Overwrite, |_, _, _| {}, Threads::This);
         }
         outputs::<F, T, M>(&products, apart_out, cols, y, out_channels, into);
         let first = number * rows_each * M * cols;
@@ -525,7 +525,7 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
         for (p, sums) in sums.chunks_exact_mut(out_channels * in_channels).enumerate() {
             let outputs = Mat::new(&outputs[p * apart_out..], n, out_channels);
             let inputs = Mat::new(&inputs[p * apart_in..], n, in_channels);
-            outer(outputs, &inputs, MatMut::new(sums, out_channels, in_channels), into, threads, pool);
+            gemm_tn(outputs, &inputs, MatMut::new(sums, out_channels, in_channels), into, threads, pool);
         }
     }
     for (o, grads) in grads.chunks_exact_mut(KERNEL_AREA * in_channels).enumerate() {

@@ -11,17 +11,17 @@ use gim_audio::features::FeatureExtractor;
 use gim_audio::geometry::LABEL_HOP;
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::loader::LoaderStats;
+use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{LabelSpec, Per, Split};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
-use super::{DatasetSpec, Extracted, Extractor, Feed, ModelSpec, Sections, folder};
-use crate::experiment::config::TrainConfig;
+use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ impl Default for AudioData {
 }
 
 /// The configuration of speech; the default is the paper's.
-pub type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
+pub(crate) type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 
 impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
@@ -83,7 +83,7 @@ impl AudioConfig {
     }
 }
 
-struct SpeechFeed {
+struct SpeechBatches {
     corpus: Arc<Corpus>,
     loader: CropLoader,
     target: Target,
@@ -91,7 +91,7 @@ struct SpeechFeed {
     crop: usize,
 }
 
-impl SpeechFeed {
+impl SpeechBatches {
     /// Labels of the crops of the batch at hand.
     fn labels(&self) -> Arc<[i32]> {
         let crops = self.loader.crops().iter();
@@ -103,7 +103,7 @@ impl SpeechFeed {
     }
 }
 
-impl Feed for SpeechFeed {
+impl BatchSource for SpeechBatches {
     fn notes(&self) -> Vec<String> {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
     }
@@ -131,11 +131,11 @@ impl DatasetSpec for AudioConfig {
         folder(&self.data.path, "speech", "speech-mini")
     }
 
-    fn tasks(&self) -> &'static [&'static str] {
-        &["phones", "speakers"]
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Phones, Task::Speakers]
     }
 
-    fn batches(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
+    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
         let (corpus, standardize) = self.open()?;
         let short = if self.data.short == Short::Pad { ShortPolicy::Pad } else { ShortPolicy::Skip };
         let crops = CropConfig {
@@ -147,7 +147,7 @@ impl DatasetSpec for AudioConfig {
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
-        Ok(Box::new(SpeechFeed { corpus, loader, target: self.loss.target, crop: self.data.crop }))
+        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, crop: self.data.crop }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
@@ -238,8 +238,8 @@ impl Extractor for SpeechExtractor {
         labels
     }
 
-    fn baseline(&self) -> &'static str {
-        "baseline_mfcc"
+    fn baseline(&self) -> GroupId {
+        GroupId::Mfcc
     }
 
     fn digest(&self) -> &str {

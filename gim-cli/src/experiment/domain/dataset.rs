@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout};
-use gim_core::data::loader::LoaderStats;
+use gim_core::data::LoaderStats;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
-use gim_eval::{LabelSpec, Split};
+use gim_eval::{GroupId, LabelSpec, Split, Task};
 use ndarray::Array2;
 
-use crate::experiment::config::TrainConfig;
+use crate::experiment::train_config::TrainConfig;
 
 /// The dataset of a configuration.
 pub trait DatasetSpec {
@@ -22,18 +22,18 @@ pub trait DatasetSpec {
     fn folder(&self) -> Result<PathBuf>;
 
     /// Names of the tasks that probes can be trained for.
-    fn tasks(&self) -> &'static [&'static str];
+    fn tasks(&self) -> &'static [Task];
 
     /// Whether items are utterances of known speakers.
     fn has_speakers(&self) -> bool {
-        self.tasks().contains(&"speakers")
+        self.tasks().contains(&Task::Speakers)
     }
 
     /// Opens the dataset and starts making the batches of steps `first`, `first + 1`, …
     ///
     /// # Errors
     /// When the dataset cannot be used.
-    fn batches(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>>;
+    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>>;
 
     /// Opens the dataset for features.
     ///
@@ -47,7 +47,7 @@ pub trait DatasetSpec {
 }
 
 /// Training batches.
-pub trait Feed {
+pub trait BatchSource {
     /// What the user should know about the data.
     fn notes(&self) -> Vec<String>;
 
@@ -96,7 +96,7 @@ pub trait Extractor {
     fn labels(&self) -> Vec<LabelSpec>;
 
     /// Group of feature files that holds the input itself.
-    fn baseline(&self) -> &'static str;
+    fn baseline(&self) -> GroupId;
 
     /// Digest of the dataset.
     fn digest(&self) -> &str;

@@ -13,11 +13,11 @@ use gim_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use audio::{AudioConfig, AudioData};
-pub use dataset::{DatasetSpec, Extracted, Extractor, Feed};
-pub use figures::FigureSpec;
-pub use model::ModelSpec;
-pub use vision::{VisionConfig, VisionData};
+pub(crate) use audio::AudioConfig;
+pub(crate) use dataset::{BatchSource, DatasetSpec, Extracted, Extractor};
+pub(crate) use figures::FigureSpec;
+pub(crate) use model::ModelSpec;
+pub(crate) use vision::VisionConfig;
 
 /// Which domain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]

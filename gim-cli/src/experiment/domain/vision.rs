@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::loader::LoaderStats;
+use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
-use gim_eval::{LabelSpec, Per, Split};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use gim_vision::dataset::image::Color;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
@@ -21,8 +21,8 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
-use super::{DatasetSpec, Extracted, Extractor, Feed, ModelSpec, Sections, folder};
-use crate::experiment::config::TrainConfig;
+use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Default for VisionData {
 }
 
 /// The configuration of images; the default is the paper's.
-pub type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
+pub(crate) type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
 
 /// Images whose features are computed together.
 const TOGETHER: usize = 16;
@@ -106,14 +106,14 @@ impl VisionConfig {
     }
 }
 
-struct ImageFeed {
+struct ImageBatches {
     corpus: Arc<dyn ImageDataset>,
     loader: ImageLoader,
     patches: Patches,
     images: Shape,
 }
 
-impl Feed for ImageFeed {
+impl BatchSource for ImageBatches {
     fn notes(&self) -> Vec<String> {
         self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
     }
@@ -141,11 +141,11 @@ impl DatasetSpec for VisionConfig {
         folder(&self.data.path, "imagenette96", "fashion-mini")
     }
 
-    fn tasks(&self) -> &'static [&'static str] {
-        &["classes"]
+    fn tasks(&self) -> &'static [Task] {
+        &[Task::Classes]
     }
 
-    fn batches(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn Feed>> {
+    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
         let (corpus, standardize) = self.open(true)?;
         let d = &self.data;
         let views = ViewConfig {
@@ -168,7 +168,7 @@ impl DatasetSpec for VisionConfig {
         };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
         let (patches, images) = (self.network.patches()?, self.images(train.batch));
-        Ok(Box::new(ImageFeed { corpus, loader, patches, images }))
+        Ok(Box::new(ImageBatches { corpus, loader, patches, images }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
@@ -251,8 +251,8 @@ impl Extractor for ImageExtractor {
         vec![LabelSpec { task: "class".into(), per: Per::Item, classes: self.crops.dataset().classes().len() }]
     }
 
-    fn baseline(&self) -> &'static str {
-        "baseline_pixels"
+    fn baseline(&self) -> GroupId {
+        GroupId::Pixels
     }
 
     fn digest(&self) -> &str {

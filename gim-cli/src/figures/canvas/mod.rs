@@ -21,11 +21,11 @@ use plotters::coord::Shift;
 use plotters::prelude::{Circle, DrawingArea, DrawingBackend, RGBColor};
 use plotters::style::Color as _;
 
-pub use png::caption_of;
+pub(crate) use png::caption_of;
 use text::TextMark;
 pub(super) use text::{Align, TextStyle, shorten, text_width, wrap};
 use tile::PlacedTile;
-pub use tile::Tile;
+pub(crate) use tile::Tile;
 
 /// An opaque color: red, green, blue. Faint colors are mixed with white beforehand, because
 /// overlapping translucent segments would darken at the joints.
@@ -60,7 +60,7 @@ enum Mark {
 
 /// A drawing surface of `width` × `height` pixels, the origin at the top left.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Canvas {
+pub(crate) struct Canvas {
     width: u32,
     height: u32,
     marks: Vec<Mark>,
@@ -75,7 +75,8 @@ impl Canvas {
     }
 
     /// Width and height in pixels.
-    pub fn size(&self) -> (u32, u32) {
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> (u32, u32) {
         (self.width, self.height)
     }
 

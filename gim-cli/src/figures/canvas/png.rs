@@ -16,7 +16,7 @@ const CAPTION: &str = "Description";
 
 impl Canvas {
     /// The canvas as a PNG file, RGB, with its caption as a text of the file; see [`caption_of`].
-    pub fn png(&self, caption: &str) -> Result<Vec<u8>> {
+    pub(crate) fn png(&self, caption: &str) -> Result<Vec<u8>> {
         let (w, h) = (self.width * SUPERSAMPLE, self.height * SUPERSAMPLE);
         let mut large = vec![255u8; (w * h * 3) as usize];
         {
@@ -41,7 +41,7 @@ impl Tile {
 }
 
 /// The caption in a PNG file that [`Canvas::png`] made.
-pub fn caption_of(png: &[u8]) -> Option<String> {
+pub(crate) fn caption_of(png: &[u8]) -> Option<String> {
     let reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().ok()?;
     reader.info().utf8_text.iter().find(|t| t.keyword == CAPTION)?.get_text().ok()
 }

@@ -23,7 +23,7 @@ const BASELINE: f64 = 0.76;
 
 impl Canvas {
     /// The canvas as an SVG document. Tiles become `<image>` elements, their pixels as PNGs.
-    pub fn svg(&self) -> Result<String> {
+    pub(crate) fn svg(&self) -> Result<String> {
         let (w, h) = (self.width * UNITS, self.height * UNITS);
         let mut text = String::new();
         {

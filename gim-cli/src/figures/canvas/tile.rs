@@ -4,7 +4,7 @@ use gim_core::{Error, Result};
 
 /// A small image to be shown enlarged, its pixels as squares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tile {
+pub(crate) struct Tile {
     /// Rows of pixels.
     pub height: usize,
     /// Columns of pixels.

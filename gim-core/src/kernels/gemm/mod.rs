@@ -1,145 +1,28 @@
 //! Matrix products, in parallel and bit-identical for any number of threads.
 //!
-//! Two shapes of product make up all of training. [`product`] has many rows on the left and weights on the right, which are
-//! packed once ([`Packed`]) and shared; [`outer`] sums over positions, which are many, into weights. Both take the side with
+//! Two shapes of product make up all of training. [`gemm`] has many rows on the left and weights on the right, which are
+//! packed once ([`Packed`]) and shared; [`gemm_tn`] sums over positions, which are many, into weights. Both take the side with
 //! many rows through [`Rows`], which writes a block of it next to its core: windows of a convolution are gathered there, and
 //! nowhere else.
 //!
 //! How a product is cut into blocks depends on its shape alone, and where partial sums are added they are added in block
 //! order, so the thread count never reaches the result.
 
+mod mat;
+mod pack;
 mod tile;
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-pub use tile::{PORTABLE_F64, Tile, best_f32};
+pub use mat::{Mat, MatMut, Rows, Store};
+pub use pack::Packed;
+use tile::{LARGEST, LEFT_STRIDE, RunTile, TN_LEFT_STRIDE, TN_RIGHT_STRIDE};
+pub use tile::{PORTABLE_F64, Tile, best_f32, prefetch};
 
 use super::profile::{Kind, Tasks, timed};
-use crate::{Buffer, Pool, Scalar};
-pub use tile::prefetch;
-use tile::{LARGEST, LEFT_STRIDE, OUTER_LEFT_STRIDE, OUTER_RIGHT_STRIDE, RunTile};
-
-/// A read-only matrix inside a slice. Rows may overlap (`row_stride < cols`): that is how a convolution becomes a product.
-#[derive(Debug, Clone, Copy)]
-pub struct Mat<'a, F> {
-    data: &'a [F],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
-}
-
-impl<'a, F: Scalar> Mat<'a, F> {
-    /// Row-major `(rows, cols)` without gaps.
-    pub fn new(data: &'a [F], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, cols)
-    }
-
-    /// Rows of `cols` numbers, one every `row_stride`.
-    pub fn strided(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        let need = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
-        assert!(
-            data.len() >= need,
-            "matrix ({rows}, {cols}) with row stride {row_stride} needs {need} numbers, the slice has {}",
-            data.len()
-        );
-        Self { data, rows, cols, row_stride, col_stride: 1 }
-    }
-
-    /// The transpose, without moving anything.
-    pub fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-
-    /// `(rows, cols)`.
-    pub fn dim(&self) -> (usize, usize) {
-        (self.rows, self.cols)
-    }
-
-    /// Element at row `i`, column `j`.
-    pub fn at(&self, i: usize, j: usize) -> F {
-        self.data[i * self.row_stride + j * self.col_stride]
-    }
-}
-
-/// What a product does with the numbers that are already in its destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Store {
-    /// `c = a·b`; old contents, NaN included, do not matter.
-    Overwrite,
-    /// `c += a·b`.
-    Add,
-}
-
-/// A row-major destination: rows of `cols` numbers, one every `row_stride ≥ cols`.
-#[derive(Debug)]
-pub struct MatMut<'a, F> {
-    data: &'a mut [F],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-}
-
-impl<'a, F: Scalar> MatMut<'a, F> {
-    /// Row-major `(rows, cols)` without gaps.
-    pub fn new(data: &'a mut [F], rows: usize, cols: usize) -> Self {
-        Self::strided(data, rows, cols, cols)
-    }
-
-    /// Rows of `cols` numbers, one every `row_stride`; numbers between rows stay as they are.
-    pub fn strided(data: &'a mut [F], rows: usize, cols: usize, row_stride: usize) -> Self {
-        assert!(row_stride >= cols, "rows of a destination must not overlap: {row_stride} < {cols}");
-        let need = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
-        assert!(
-            data.len() >= need,
-            "destination ({rows}, {cols}) with row stride {row_stride} needs {need} numbers, the slice has {}",
-            data.len()
-        );
-        Self { data, rows, cols, row_stride }
-    }
-}
-
-/// A matrix that can be written out block by block: numbers in memory, or windows of a convolution.
-pub trait Rows<F>: Sync {
-    /// `(rows, cols)`.
-    fn dim(&self) -> (usize, usize);
-
-    /// Writes the block `rows × cols` to `out`, one row every `stride` numbers.
-    fn copy(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [F], stride: usize);
-
-    /// Asks the memory for these numbers, which `copy` will want soon. A hint: it may do nothing.
-    fn prefetch(&self, _rows: Range<usize>, _cols: Range<usize>) {}
-}
-
-impl<F: Scalar> Rows<F> for Mat<'_, F> {
-    fn dim(&self) -> (usize, usize) {
-        (self.rows, self.cols)
-    }
-
-    fn copy(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [F], stride: usize) {
-        if self.col_stride == 1 {
-            for (row, to) in rows.zip(out.chunks_mut(stride)) {
-                to[..cols.len()].copy_from_slice(&self.data[row * self.row_stride + cols.start..][..cols.len()]);
-            }
-        } else {
-            for (row, to) in rows.zip(out.chunks_mut(stride)) {
-                for (col, to) in cols.clone().zip(to) {
-                    *to = self.at(row, col);
-                }
-            }
-        }
-    }
-
-    fn prefetch(&self, rows: Range<usize>, cols: Range<usize>) {
-        if self.col_stride == 1 {
-            for row in rows {
-                prefetch(&self.data[row * self.row_stride + cols.start..][..cols.len()]);
-            }
-        }
-    }
-}
+use crate::{Pool, Scalar};
 
 /// Blocks that will be wanted after the one at hand, asked for little by little while tiles are computed.
 struct Ahead<'a, R> {
@@ -270,19 +153,17 @@ const BLOCK_COLS: usize = 512;
 /// Tasks that products with few rows are cut into, if they have the columns.
 const LEAST_TASKS: usize = 16;
 /// Rows and columns of a task of an outer product.
-const OUTER_ROWS: usize = 256;
-const OUTER_COLS: usize = 512;
+const TN_ROWS: usize = 256;
+const TN_COLS: usize = 512;
 /// Columns of the right side's block of an outer product.
-const OUTER_BLOCK: usize = 128;
+const TN_BLOCK: usize = 128;
 /// Most parts that a small outer product over many positions is cut into, and positions of a part.
-const OUTER_PARTS: usize = 16;
-const OUTER_PART: usize = 1024;
+const TN_PARTS: usize = 16;
+const TN_PART: usize = 1024;
 /// Positions of a block of an outer product: the strips of both sides that a tile reads stay in a first-level cache.
-const OUTER_DEPTH: usize = 128;
+const TN_DEPTH: usize = 128;
 /// Bytes of a right side up to which it stays in a second-level cache, and need not be asked for.
 const NEAR_BYTES: usize = 1 << 18;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// Ranges of at most `most` numbers that `len` falls into, as equal as multiples of `unit` allow.
 fn parts(len: usize, most: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
@@ -290,104 +171,9 @@ fn parts(len: usize, most: usize, unit: usize) -> impl Iterator<Item = Range<usi
     (0..len.div_ceil(step)).map(move |i| i * step..len.min((i + 1) * step))
 }
 
-/// The right side of a [`product`], (depth, cols): strips as wide as a tile, block after block of the depth.
-pub struct Packed<F: Scalar> {
-    numbers: Buffer<F>,
-    /// The first number, at the beginning of a cache line.
-    from: usize,
-    depth: usize,
-    cols: usize,
-}
-
-impl<F: Scalar> Packed<F> {
-    /// Packs a matrix.
-    pub fn new(b: Mat<'_, F>, pool: &Pool<F>) -> Self {
-        if b.col_stride == 1 {
-            Self::from_rows(b.rows, b.cols, |d| &b.data[d * b.row_stride..][..b.cols], pool)
-        } else if b.row_stride == 1 {
-            Self::pack(b.rows, b.cols, pool, |depths, cols, width, to| {
-                // Eight columns at a time: numbers that will lie together are written together.
-                for group in cols.clone().step_by(8) {
-                    let column = |col: usize| &b.data[col * b.col_stride + depths.start..][..depths.len()];
-                    let to = to[group - cols.start..].chunks_mut(width);
-                    if group + 8 <= cols.end {
-                        let from: [&[F]; 8] = std::array::from_fn(|j| column(group + j));
-                        to.enumerate().for_each(|(d, to)| to[..8].copy_from_slice(&from.map(|from| from[d])));
-                    } else {
-                        to.enumerate()
-                            .for_each(|(d, to)| (group..cols.end).zip(to).for_each(|(col, t)| *t = column(col)[d]));
-                    }
-                }
-            })
-        } else {
-            unreachable!("a matrix is row-major, or the transpose of one that is")
-        }
-    }
-
-    /// Packs the matrix whose row d is `row(d)`.
-    pub fn from_rows<'a>(
-        depth: usize,
-        cols: usize,
-        row: impl Fn(usize) -> &'a [F] + Sync + Send,
-        pool: &Pool<F>,
-    ) -> Self {
-        Self::pack(depth, cols, pool, |depths, cols, width, to| {
-            for (d, to) in depths.zip(to.chunks_exact_mut(width)) {
-                to[..cols.len()].copy_from_slice(&row(d)[cols.clone()]);
-            }
-        })
-    }
-
-    /// `strip(depths, columns, width, to)` writes one strip of a block, one row every `width` numbers.
-    fn pack(
-        depth: usize,
-        cols: usize,
-        pool: &Pool<F>,
-        strip: impl Fn(Range<usize>, Range<usize>, usize, &mut [F]) + Sync + Send,
-    ) -> Self {
-        let width = F::tile(cols).cols;
-        let padded = cols.next_multiple_of(width);
-        let mut numbers = pool.take(depth * padded + LINE / F::BYTES);
-        let from = numbers.as_ptr().align_offset(LINE);
-        let mut rest = &mut numbers[from..from + depth * padded];
-        for depths in parts(depth, DEPTH, 8) {
-            let (block, after) = rest.split_at_mut(depths.len() * padded);
-            rest = after;
-            block.par_chunks_mut((depths.len() * width).max(1)).enumerate().for_each_task("pack weights", |(i, to)| {
-                let cols = i * width..cols.min((i + 1) * width);
-                if cols.len() < width {
-                    to.fill(F::zero());
-                }
-                strip(depths.clone(), cols, width, to);
-            });
-        }
-        Self { numbers, from, depth, cols }
-    }
-
-    /// `(depth, cols)`.
-    pub fn dim(&self) -> (usize, usize) {
-        (self.depth, self.cols)
-    }
-
-    /// Number `strip` of the block at `depths`; none past the last one.
-    fn strip(&self, depths: &Range<usize>, strip: usize) -> &[F] {
-        let width = F::tile(self.cols).cols;
-        let padded = self.cols.next_multiple_of(width);
-        let from = strip * depths.len() * width;
-        let block = &self.numbers[self.from + depths.start * padded..][..depths.len() * padded];
-        block.get(from..from + depths.len() * width).unwrap_or(&[])
-    }
-}
-
-impl<F: Scalar> std::fmt::Debug for Packed<F> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Packed{:?}", self.dim())
-    }
-}
-
 /// `c = a·b` or `c += a·b` for `a (m, k)`, `b (k, n)`, `c (m, n)`; then `finish(row, first column, numbers)` for every part of
 /// a row of `c` while it is hot: bias, nonlinearity, residual.
-pub fn product<F: Scalar>(
+pub fn gemm<F: Scalar>(
     a: &impl Rows<F>,
     b: &Packed<F>,
     mut c: MatMut<'_, F>,
@@ -437,7 +223,7 @@ pub fn product<F: Scalar>(
                         ahead.one_tile();
                         prefetch(next_strip.next().unwrap_or(&[]));
                         // SAFETY: the block holds whole tiles of rows, the strip whole rows of a tile; tasks are disjoint.
-                        unsafe { to.tile(tile, tile.product, (rows.start + i, col), size, sides, add) };
+                        unsafe { to.tile(tile, tile.gemm, (rows.start + i, col), size, sides, add) };
                     }
                 }
             }
@@ -448,11 +234,11 @@ pub fn product<F: Scalar>(
         }
     };
     let tasks = row_blocks.len() * col_blocks.len();
-    timed(Kind::Product, (m, k, n), threads.count(tasks), || threads.for_each("product", tasks, &each_task));
+    timed(Kind::Gemm, (m, k, n), threads.count(tasks), || threads.for_each("gemm", tasks, &each_task));
 }
 
 /// `c = aᵀ·b` or `c += aᵀ·b` for `a (k, m)`, `b (k, n)`, `c (m, n)`: a sum over positions, as a weight's gradient is.
-pub fn outer<F: Scalar>(
+pub fn gemm_tn<F: Scalar>(
     a: Mat<'_, F>,
     b: &impl Rows<F>,
     mut c: MatMut<'_, F>,
@@ -468,17 +254,15 @@ pub fn outer<F: Scalar>(
         return;
     }
     let tile = F::tile(n);
-    let row_blocks: Vec<_> = parts(m, OUTER_ROWS, tile.rows).collect();
-    let col_blocks: Vec<_> = parts(n, OUTER_COLS, tile.cols).collect();
+    let row_blocks: Vec<_> = parts(m, TN_ROWS, tile.rows).collect();
+    let col_blocks: Vec<_> = parts(n, TN_COLS, tile.cols).collect();
     let blocks = row_blocks.len() * col_blocks.len();
-    let depth_parts = (OUTER_PARTS / blocks).clamp(1, k.div_ceil(OUTER_PART).max(1));
+    let depth_parts = (TN_PARTS / blocks).clamp(1, k.div_ceil(TN_PART).max(1));
     let block = |task: usize| (&row_blocks[task / col_blocks.len()], &col_blocks[task % col_blocks.len()]);
     if depth_parts == 1 {
         let to = Shared::new(&mut c);
-        let each_task = |task| outer_block(a, b, 0..k, block(task), to, into == Store::Add);
-        timed(Kind::Outer, (k, m, n), threads.count(blocks), || {
-            threads.for_each("sum of products", blocks, &each_task)
-        });
+        let each_task = |task| gemm_tn_block(a, b, 0..k, block(task), to, into == Store::Add);
+        timed(Kind::GemmTn, (k, m, n), threads.count(blocks), || threads.for_each("gemm_tn", blocks, &each_task));
         return;
     }
     // Each part sums into numbers of its own; then they are added in order.
@@ -487,10 +271,10 @@ pub fn outer<F: Scalar>(
     let tos: Vec<_> =
         sums.chunks_exact_mut(m * n).take(parts.len()).map(|part| Shared::new(&mut MatMut::new(part, m, n))).collect();
     let each_task = |task: usize| {
-        outer_block(a, b, parts[task / blocks].clone(), block(task % blocks), tos[task / blocks], false);
+        gemm_tn_block(a, b, parts[task / blocks].clone(), block(task % blocks), tos[task / blocks], false);
     };
     let tasks = parts.len() * blocks;
-    timed(Kind::Outer, (k, m, n), threads.count(tasks), || threads.for_each("sum of products", tasks, &each_task));
+    timed(Kind::GemmTn, (k, m, n), threads.count(tasks), || threads.for_each("gemm_tn", tasks, &each_task));
     for (row, to) in c.data.chunks_mut(c.row_stride).take(m).enumerate() {
         for part in 0..parts.len() {
             let from = &sums[(part * m + row) * n..][..n];
@@ -503,8 +287,8 @@ pub fn outer<F: Scalar>(
     }
 }
 
-/// One task of [`outer`]: the sum over `positions` for some rows and columns.
-fn outer_block<F: Scalar>(
+/// One task of [`gemm_tn`]: the sum over `positions` for some rows and columns.
+fn gemm_tn_block<F: Scalar>(
     a: Mat<'_, F>,
     b: &impl Rows<F>,
     positions: Range<usize>,
@@ -513,27 +297,27 @@ fn outer_block<F: Scalar>(
     add: bool,
 ) {
     let tile = F::tile(b.dim().1);
-    let most = positions.len().min(OUTER_DEPTH);
+    let most = positions.len().min(TN_DEPTH);
     // The last tile of a block reads past its last column.
-    let (left_len, right_len) = (most * OUTER_LEFT_STRIDE, most * OUTER_RIGHT_STRIDE);
+    let (left_len, right_len) = (most * TN_LEFT_STRIDE, most * TN_RIGHT_STRIDE);
     if positions.is_empty() && !add {
         // SAFETY: this task has these rows and columns for itself.
         rows.clone().for_each(|row| unsafe { to.row(row, cols.clone()) }.fill(F::zero()));
     }
     F::with_scratch(left_len + right_len + tile.rows + tile.cols, |scratch| {
         let (left, right) = scratch.split_at_mut(left_len);
-        let blocks: Vec<_> = parts(cols.len(), OUTER_BLOCK, tile.cols)
+        let blocks: Vec<_> = parts(cols.len(), TN_BLOCK, tile.cols)
             .map(|block| cols.start + block.start..cols.start + block.end)
             .collect();
-        for depths in parts(positions.len(), OUTER_DEPTH, 8) {
+        for depths in parts(positions.len(), TN_DEPTH, 8) {
             let add = add || depths.start > 0;
             let depths = positions.start + depths.start..positions.start + depths.end;
             let after = depths.end..positions.end.min(depths.end + depths.len());
-            a.copy(depths.clone(), rows.clone(), left, OUTER_LEFT_STRIDE);
+            a.copy(depths.clone(), rows.clone(), left, TN_LEFT_STRIDE);
             let tiles = |cols: &Range<usize>| cols.len().div_ceil(tile.cols) * rows.len().div_ceil(tile.rows);
             let mut left_ahead = Ahead::new(&a, (after.clone(), rows.clone()), tiles(cols));
             for (i, block) in blocks.iter().enumerate() {
-                b.copy(depths.clone(), block.clone(), right, OUTER_RIGHT_STRIDE);
+                b.copy(depths.clone(), block.clone(), right, TN_RIGHT_STRIDE);
                 let next = match blocks.get(i + 1) {
                     Some(block) => (depths.clone(), block.clone()),
                     None => (after.clone(), blocks[0].clone()),
@@ -547,7 +331,7 @@ fn outer_block<F: Scalar>(
                         left_ahead.one_tile();
                         right_ahead.one_tile();
                         // SAFETY: both blocks hold whole tiles at every position; tasks are disjoint.
-                        unsafe { to.tile(tile, tile.outer, (rows.start + i, col), size, sides, add) };
+                        unsafe { to.tile(tile, tile.gemm_tn, (rows.start + i, col), size, sides, add) };
                     }
                 }
             }
@@ -557,31 +341,40 @@ fn outer_block<F: Scalar>(
 
 /// `c = a·b` or `c += a·b` for `a (m, k)`, `b (k, n)`, `c (m, n)`, on all threads: for products that are made once, of
 /// matrices that lie in memory.
-pub fn gemm<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store, pool: &Pool<F>) {
+pub fn matmul<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: Store, pool: &Pool<F>) {
     if a.col_stride != 1 && b.col_stride == 1 {
-        outer(a.t(), &b, c, into, Threads::All, pool);
+        gemm_tn(a.t(), &b, c, into, Threads::All, pool);
     } else {
-        product(&a, &Packed::new(b, pool), c, into, |_, _, _| {}, Threads::All);
+        gemm(&a, &Packed::new(b, pool), c, into, |_, _, _| {}, Threads::All);
     }
 }
 
+/// GFLOP/s of the innermost kernel on all threads at once, on numbers in first-level caches: what a product can reach here.
+pub fn peak_gflops<F: Scalar>() -> f64 {
+    let rates: Vec<f64> = rayon::broadcast(|_| {
+        // Clocks rise and fall: the best of several short rounds.
+        (0..20).map(|_| kernel_gflops::<F>(2000)).fold(0.0, f64::max)
+    });
+    rates.iter().sum()
+}
+
 /// GFLOP/s of `rounds` runs of the innermost kernel on this thread, on sides that fit into a first-level cache of 32 KB.
-pub(super) fn kernel_gflops<F: Scalar>(rounds: usize) -> f64 {
+fn kernel_gflops<F: Scalar>(rounds: usize) -> f64 {
     let tile = F::tile(usize::MAX);
     let a = vec![F::one(); tile.rows * LEFT_STRIDE];
-    let b = vec![F::one(); tile.cols * OUTER_DEPTH];
+    let b = vec![F::one(); tile.cols * TN_DEPTH];
     let mut c = vec![F::zero(); tile.rows * tile.cols];
     let from = std::time::Instant::now();
     for _ in 0..rounds {
         // SAFETY: `a`, `b` and `c` hold a whole tile of this depth.
-        unsafe { (tile.product)(OUTER_DEPTH, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), tile.cols, false) };
+        unsafe { (tile.gemm)(TN_DEPTH, a.as_ptr(), b.as_ptr(), c.as_mut_ptr(), tile.cols, false) };
         std::hint::black_box(&c);
     }
-    2.0 * (rounds * tile.rows * tile.cols * OUTER_DEPTH) as f64 / from.elapsed().as_secs_f64() / 1e9
+    2.0 * (rounds * tile.rows * tile.cols * TN_DEPTH) as f64 / from.elapsed().as_secs_f64() / 1e9
 }
 
 /// The definition, for tests: `c (m, n)` as a fresh vector.
-pub fn gemm_naive<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>) -> Vec<F> {
+pub fn matmul_naive<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>) -> Vec<F> {
     let mut c = Vec::with_capacity(a.rows * b.cols);
     for i in 0..a.rows {
         for j in 0..b.cols {

@@ -3,7 +3,7 @@
 //! A tile of `rows × cols` numbers gets Σ_d a[·, d]·b[d, ·]: the left side is read number by number and spread over a
 //! register, the right side register by register.
 
-use super::{DEPTH, OUTER_BLOCK, OUTER_ROWS};
+use super::{DEPTH, TN_BLOCK, TN_ROWS};
 use crate::Scalar;
 
 /// `c = a·b` or (`add`) `c += a·b` for one tile: depth, a, b, c and its row stride.
@@ -27,18 +27,18 @@ struct Lay {
 /// Numbers from one row of the left side's block to the next: rows are kept off the same cache sets.
 pub(super) const LEFT_STRIDE: usize = DEPTH + 16;
 /// Numbers from one position of an outer product's blocks to the next.
-pub(super) const OUTER_LEFT_STRIDE: usize = OUTER_ROWS + 16;
-pub(super) const OUTER_RIGHT_STRIDE: usize = OUTER_BLOCK + 16;
+pub(super) const TN_LEFT_STRIDE: usize = TN_ROWS + 16;
+pub(super) const TN_RIGHT_STRIDE: usize = TN_BLOCK + 16;
 
 impl Lay {
     /// Of a product: rows of a block; strips as wide as a tile.
-    const fn product(cols: usize) -> Self {
+    const fn gemm(cols: usize) -> Self {
         Self { row: LEFT_STRIDE, depth: 1, right: cols }
     }
 
     /// Of an outer product: positions are rows of both blocks.
-    const fn outer() -> Self {
-        Self { row: 1, depth: OUTER_LEFT_STRIDE, right: OUTER_RIGHT_STRIDE }
+    const fn gemm_tn() -> Self {
+        Self { row: 1, depth: TN_LEFT_STRIDE, right: TN_RIGHT_STRIDE }
     }
 }
 
@@ -52,9 +52,9 @@ pub struct Tile<F> {
     /// Columns of the tile.
     pub cols: usize,
     /// The kernel of products.
-    pub(super) product: RunTile<F>,
+    pub(super) gemm: RunTile<F>,
     /// The kernel of outer products.
-    pub(super) outer: RunTile<F>,
+    pub(super) gemm_tn: RunTile<F>,
     /// Rows and kernel of a lower tile, with the same columns, for products of few rows.
     low: (usize, RunTile<F>),
 }
@@ -63,9 +63,9 @@ impl<F: Copy> Tile<F> {
     /// The tile for a product of so many rows: the low one where that leaves fewer rows empty. Of many rows few are empty anyway,
     /// and the whole tile reads its right side less often.
     pub(super) fn for_rows(&self, rows: usize) -> Self {
-        let (low, product) = self.low;
+        let (low, gemm) = self.low;
         if rows <= 2 * self.rows && rows.next_multiple_of(low) < rows.next_multiple_of(self.rows) {
-            Self { rows: low, product, ..*self }
+            Self { rows: low, gemm, ..*self }
         } else {
             *self
         }
@@ -90,7 +90,7 @@ pub fn prefetch<F>(numbers: &[F]) {
 ///
 /// # Safety
 /// As [`RunTile`].
-unsafe fn portable<F: Scalar, const ROWS: usize, const COLS: usize, const OUTER: bool>(
+unsafe fn portable<F: Scalar, const ROWS: usize, const COLS: usize, const TN: bool>(
     depth: usize,
     a: *const F,
     b: *const F,
@@ -98,7 +98,7 @@ unsafe fn portable<F: Scalar, const ROWS: usize, const COLS: usize, const OUTER:
     c_stride: usize,
     add: bool,
 ) {
-    let lay = const { if OUTER { Lay::outer() } else { Lay::product(COLS) } };
+    let lay = const { if TN { Lay::gemm_tn() } else { Lay::gemm(COLS) } };
     let mut sums = [[F::zero(); COLS]; ROWS];
     for d in 0..depth {
         // SAFETY: the caller answers for (rows, depth) of `a` and (depth, cols) of `b`.
@@ -125,8 +125,8 @@ pub const PORTABLE_F64: Tile<f64> = Tile {
     name: "portable",
     rows: 4,
     cols: 8,
-    product: portable::<f64, 4, 8, false>,
-    outer: portable::<f64, 4, 8, true>,
+    gemm: portable::<f64, 4, 8, false>,
+    gemm_tn: portable::<f64, 4, 8, true>,
     low: (2, portable::<f64, 2, 8, false>),
 };
 /// The portable kernel for single precision.
@@ -134,8 +134,8 @@ const PORTABLE_F32: Tile<f32> = Tile {
     name: "portable",
     rows: 6,
     cols: 16,
-    product: portable::<f32, 6, 16, false>,
-    outer: portable::<f32, 6, 16, true>,
+    gemm: portable::<f32, 6, 16, false>,
+    gemm_tn: portable::<f32, 6, 16, true>,
     low: (4, portable::<f32, 4, 16, false>),
 };
 
@@ -184,7 +184,7 @@ mod x86 {
             /// # Safety
             /// As [`super::RunTile`].
             #[target_feature(enable = $features)]
-            unsafe fn $name<const OUTER: bool, const ROWS: usize, const WIDE: usize>(
+            unsafe fn $name<const TN: bool, const ROWS: usize, const WIDE: usize>(
                 depth: usize,
                 mut a: *const f32,
                 mut b: *const f32,
@@ -192,7 +192,7 @@ mod x86 {
                 c_stride: usize,
                 add: bool,
             ) {
-                let lay = const { if OUTER { Lay::outer() } else { Lay::product(WIDE * $lanes) } };
+                let lay = const { if TN { Lay::gemm_tn() } else { Lay::gemm(WIDE * $lanes) } };
                 // The destination comes from main memory while the sums are made.
                 for i in 0..ROWS {
                     let c = c.wrapping_add(i * c_stride).cast::<i8>();
@@ -254,8 +254,8 @@ mod x86 {
         name: "AVX2",
         rows: 6,
         cols: 16,
-        product: avx2::<false, 6, 2>,
-        outer: avx2::<true, 6, 2>,
+        gemm: avx2::<false, 6, 2>,
+        gemm_tn: avx2::<true, 6, 2>,
         low: (4, avx2::<false, 4, 2>),
     };
     /// 24 sums in 32 registers of 16 numbers.
@@ -263,8 +263,8 @@ mod x86 {
         name: "AVX-512",
         rows: 12,
         cols: 32,
-        product: avx512::<false, 12, 2>,
-        outer: avx512::<true, 12, 2>,
+        gemm: avx512::<false, 12, 2>,
+        gemm_tn: avx512::<true, 12, 2>,
         low: (8, avx512::<false, 8, 2>),
     };
     /// The same for results of few columns, which would leave half of the other's empty.
@@ -272,8 +272,8 @@ mod x86 {
         name: "AVX-512, narrow",
         rows: 24,
         cols: 16,
-        product: avx512::<false, 24, 1>,
-        outer: avx512::<true, 24, 1>,
+        gemm: avx512::<false, 24, 1>,
+        gemm_tn: avx512::<true, 24, 1>,
         low: (8, avx512::<false, 8, 1>),
     };
 }
@@ -288,10 +288,10 @@ mod tests {
         (rows, cols): (usize, usize),
         run: RunTile<F>,
         depth: usize,
-        outer: bool,
+        tn: bool,
         add: bool,
     ) -> (Vec<F>, Vec<F>) {
-        let lay = if outer { Lay::outer() } else { Lay::product(cols) };
+        let lay = if tn { Lay::gemm_tn() } else { Lay::gemm(cols) };
         let number = |i: usize, by: f64| F::of((i as f64 * by).sin());
         let a: Vec<F> = (0..rows * lay.row + depth * lay.depth).map(|i| number(i, 0.7)).collect();
         let b: Vec<F> = (0..depth * lay.right + cols).map(|i| number(i, 0.3)).collect();
@@ -310,8 +310,8 @@ mod tests {
     }
 
     /// The kernels of a tile, with their rows.
-    fn kernels<F>(tile: &Tile<F>, outer: bool) -> Vec<(usize, RunTile<F>)> {
-        if outer { vec![(tile.rows, tile.outer)] } else { vec![(tile.rows, tile.product), tile.low] }
+    fn kernels<F>(tile: &Tile<F>, tn: bool) -> Vec<(usize, RunTile<F>)> {
+        if tn { vec![(tile.rows, tile.gemm_tn)] } else { vec![(tile.rows, tile.gemm), tile.low] }
     }
 
     #[test]
@@ -325,19 +325,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_kernel_agrees_with_the_definition(depth in 0usize..70, outer: bool, add: bool) {
+        fn every_kernel_agrees_with_the_definition(depth in 0usize..70, tn: bool, add: bool) {
             for tile in available_f32() {
                 prop_assert!(tile.rows * tile.cols <= LARGEST);
-                for (rows, run) in kernels(&tile, outer) {
-                    let (got, want) = both((rows, tile.cols), run, depth, outer, add);
+                for (rows, run) in kernels(&tile, tn) {
+                    let (got, want) = both((rows, tile.cols), run, depth, tn, add);
                     for (g, w) in got.iter().zip(&want) {
                         let same = (g - w).abs() < 1e-4 || (g.is_nan() && w.is_nan());
                         prop_assert!(same, "{}, {rows} rows: {g} for {w}", tile.name);
                     }
                 }
             }
-            for (rows, run) in kernels(&PORTABLE_F64, outer) {
-                let (got, want) = both((rows, PORTABLE_F64.cols), run, depth, outer, add);
+            for (rows, run) in kernels(&PORTABLE_F64, tn) {
+                let (got, want) = both((rows, PORTABLE_F64.cols), run, depth, tn, add);
                 for (g, w) in got.iter().zip(&want) {
                     prop_assert!((g - w).abs() < 1e-12 || (g.is_nan() && w.is_nan()));
                 }

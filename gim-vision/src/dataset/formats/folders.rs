@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::loader::draw_fifth;
+use gim_core::data::draw_fifth;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};

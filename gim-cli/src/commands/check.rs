@@ -1,0 +1,58 @@
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gim_core::{Error, Result};
+
+use super::comparison::Comparison;
+use crate::comparison::check;
+use crate::comparison::reproduce::{Plan, Scope, reproduce};
+use crate::experiment::interrupt::save_on_interrupt;
+use crate::experiment::progress::Mode;
+
+/// Run a comparison and hold its accuracies against a baseline; exit code 1 when one has moved.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    comparison: Comparison,
+    /// Table of expected values.
+    #[arg(long, default_value = "results/baseline.csv")]
+    baseline: PathBuf,
+    /// Write the baseline instead, with tolerances from the spread over seeds.
+    #[arg(long)]
+    update: bool,
+}
+
+impl Args {
+    pub(super) fn run(mut self, show: Mode) -> Result<ExitCode> {
+        // What other code left behind says nothing about this code.
+        let in_scratch = || std::env::temp_dir().join(format!("gim-check-{}", std::process::id()));
+        let scratch = self.comparison.out.is_none().then(in_scratch);
+        self.comparison.out = self.comparison.out.or_else(|| scratch.clone());
+        let plan = self.comparison.plan(Scope::RegressionCheck)?;
+        check::ready(&plan, &self.baseline, self.update)?;
+        save_on_interrupt()?;
+        let held = match (compare(&plan, &self.baseline, self.update, show), &scratch) {
+            (Err(Error::Interrupted { step, .. }), Some(_)) => {
+                let remedy = "nothing is kept; give --out to be able to go on".into();
+                Err(Error::Interrupted { step, remedy })
+            }
+            (compared, _) => compared,
+        };
+        if let Some(scratch) = scratch.filter(|s| s.is_dir()) {
+            std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", &e))?;
+        }
+        Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// Makes the runs, then compares them with the baseline, or writes it. Whether all values held.
+fn compare(plan: &Plan, baseline: &Path, update: bool, show: Mode) -> Result<bool> {
+    let outcome = reproduce(plan, show)?;
+    if update {
+        println!("{} values in {}", check::update(plan, &outcome.summary, baseline)?, baseline.display());
+        return Ok(true);
+    }
+    let (deviations, compared) = check::check(plan, &outcome.summary, baseline)?;
+    print!("{}", check::print(&deviations, compared));
+    Ok(deviations.is_empty())
+}

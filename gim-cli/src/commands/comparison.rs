@@ -1,0 +1,49 @@
+//! What the verbs that run a comparison have in common.
+
+use std::path::{Path, PathBuf};
+
+use gim_core::{Error, Result};
+
+use crate::comparison::comparison_dir::ComparisonDir;
+use crate::comparison::reproduce::{Plan, Scope};
+use crate::comparison::sweep::Sweep;
+
+/// A comparison and what to change about it.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Comparison {
+    /// quick (embedded corpora), small (real corpora, see GIM_DATA), paper, or a TOML file that lists runs.
+    #[arg(default_value = "quick")]
+    what: String,
+    /// Only runs whose names begin so, e.g. audio or vision/gim (and those they are compared with).
+    #[arg(long)]
+    only: Option<String>,
+    /// Number of seeds.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// Folder for runs, tables, figures and report [default: runs/WHAT; for check a temporary one].
+    #[arg(long)]
+    pub(super) out: Option<PathBuf>,
+    /// Override a setting of every run.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Comparison {
+    pub(super) fn plan(&self, scope: Scope) -> Result<Plan> {
+        let mut sweep = Sweep::load(&self.what)?;
+        if let Some(prefix) = &self.only {
+            sweep = sweep.only(prefix);
+            if sweep.run.is_empty() {
+                let what = format_args!("no run begins with `{prefix}`");
+                return Err(Error::config("--only", what, "see gim config sweep"));
+            }
+        }
+        if self.seeds == Some(0) {
+            return Err(Error::config("--seeds", "no seed is left", "use 1 or more"));
+        }
+        sweep.seeds = self.seeds.unwrap_or(sweep.seeds);
+        let name = Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy().into_owned());
+        let out = ComparisonDir::new(self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&name)));
+        Ok(Plan { name, sweep, out, set: self.set.clone(), scope })
+    }
+}

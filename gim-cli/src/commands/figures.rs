@@ -1,0 +1,27 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use gim_core::Result;
+
+use crate::experiment::run_dir::RunDir;
+use crate::report::draw::draw;
+
+/// Draw the figures of one or more runs (seeds).
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folders of runs.
+    #[arg(required = true)]
+    runs: Vec<PathBuf>,
+    /// Folder for the figures [default: RUN/figures of the first run].
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let runs: Vec<RunDir> = self.runs.into_iter().map(RunDir::new).collect();
+        let out = self.out.unwrap_or_else(|| runs[0].figures());
+        draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,97 @@
+//! The verbs of the program, one file each: what it takes, and what it does with it.
+
+mod bench;
+mod bench_probe;
+mod check;
+mod comparison;
+mod config;
+mod estimate;
+mod extract;
+mod figures;
+mod probe;
+mod reproduce;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use gim_core::{Error, Result};
+use serde::Serialize;
+
+use crate::experiment::progress::Mode;
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+#[allow(missing_docs, reason = "the help of a verb stands with its arguments")]
+pub enum Command {
+    Train(train::Args),
+    Extract(extract::Args),
+    Probe(probe::Args),
+    Figures(figures::Args),
+    #[command(visible_alias = "sweep")]
+    Reproduce(reproduce::Args),
+    Check(check::Args),
+    Estimate(estimate::Args),
+    Bench(bench::Args),
+    #[command(hide = true)]
+    BenchProbe(bench_probe::Args),
+    Config(config::Args),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being done.
+    pub fn run(self, show: Mode) -> Result<ExitCode> {
+        match self {
+            Self::Train(args) => args.run(show),
+            Self::Extract(args) => args.run(show),
+            Self::Probe(args) => args.run(show),
+            Self::Figures(args) => args.run(),
+            Self::Reproduce(args) => args.run(show),
+            Self::Check(args) => args.run(show),
+            Self::Estimate(args) => args.run(),
+            Self::Bench(args) => args.run(show),
+            Self::BenchProbe(args) => args.run(),
+            Self::Config(args) => args.run(),
+        }
+    }
+}
+
+/// Anything as JSON.
+fn json(value: &impl Serialize, pretty: bool) -> Result<String> {
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+    text.map_err(|e| Error::config("--json", e, "report this"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    #[test]
+    fn verbs_are_consistent_and_say_what_they_do() {
+        let program = Program::command();
+        program.clone().debug_assert();
+        for verb in program.get_subcommands() {
+            assert!(verb.get_about().is_some_and(|a| a.to_string().len() > 10), "{}", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn closed_sets_are_parsed() {
+        let probe = |task| Program::try_parse_from(["gim", "probe", "run", "--task", task]);
+        assert!(matches!(probe("phones").map(|p| p.command), Ok(Command::Probe(_))));
+        assert!(probe("vowels").err().is_some_and(|e| e.to_string().contains("phones, speakers, classes")));
+        let train = |schedule| Program::try_parse_from(["gim", "train", "audio-quick", "--schedule", schedule]);
+        assert!(train("iterative").is_ok() && train("both").is_err());
+    }
+}

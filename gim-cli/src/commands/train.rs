@@ -1,0 +1,75 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use gim_core::{Error, Result};
+
+use crate::experiment::config::Config;
+use crate::experiment::interrupt::save_on_interrupt;
+use crate::experiment::progress::Mode;
+use crate::experiment::run_dir::RunDir;
+use crate::experiment::train::{CorpusPolicy, train};
+use crate::experiment::train_config::Schedule;
+
+/// Train a network.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Preset or TOML file (not needed with --resume).
+    #[arg(required_unless_present = "resume")]
+    config: Option<String>,
+    /// Folder of the run.
+    #[arg(long, default_value = "runs/latest")]
+    out: PathBuf,
+    /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Go on without pictures that cannot be read or whose label is out of range, and list them, also in notes.txt of the
+    /// run (short for --set data.skip_bad=true). A file of many pictures that is cut short remains an error.
+    #[arg(long)]
+    skip_bad: bool,
+    /// Seed (short for --set train.seed=N).
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Order in which modules learn (short for --set train.schedule=...).
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// Go on with the run in this folder.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "seed", "schedule", "set", "skip_bad"])]
+    resume: Option<PathBuf>,
+    /// Go on though the corpus has changed since.
+    #[arg(long, requires = "resume")]
+    any_corpus: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
+        let resume = self.resume.is_some();
+        let policy = if self.any_corpus { CorpusPolicy::Any } else { CorpusPolicy::Begun };
+        let (config, run) = self.config_and_run()?;
+        save_on_interrupt()?;
+        train(&config, &run, resume, policy, show)?;
+        println!("{}", run.path().display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn config_and_run(self) -> Result<(Config, RunDir)> {
+        if let Some(folder) = self.resume {
+            let run = RunDir::new(folder);
+            if run.has_probes() && run.newest_checkpoint().is_none() {
+                // Training from the start would put other curves beside its probes.
+                let what = "holds the results of a run whose weights are gone";
+                return Err(Error::file(run.path(), what, "train into another folder"));
+            }
+            return Ok((run.config()?, run));
+        }
+        let Some(config) = self.config else {
+            return Err(Error::config("CONFIG", "is missing", "give a preset or a file"));
+        };
+        let mut set = self.set;
+        set.extend(self.skip_bad.then(|| "data.skip_bad=true".to_owned()));
+        set.extend(self.seed.map(|s| format!("train.seed={s}")));
+        let schedule = self.schedule.and_then(|s| s.to_possible_value());
+        set.extend(schedule.map(|s| format!("train.schedule={}", s.get_name())));
+        Ok((Config::load(&config, &set)?, RunDir::new(self.out)))
+    }
+}

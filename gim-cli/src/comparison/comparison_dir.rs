@@ -1,0 +1,65 @@
+//! The folder of a comparison: every name in it.
+
+use std::path::{Path, PathBuf};
+
+use crate::comparison::sweep::Entry;
+use crate::experiment::domain::DomainKind;
+use crate::experiment::run_dir::RunDir;
+
+/// The folder of a comparison: a folder for each run and seed, tables, figures, and the page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ComparisonDir {
+    path: PathBuf,
+}
+
+impl ComparisonDir {
+    /// The comparison in this folder.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One seed of the run of this name.
+    pub(crate) fn run(&self, name: &str, seed: u64) -> RunDir {
+        RunDir::new(self.path.join(name).join(format!("seed-{seed}")))
+    }
+
+    /// Figures of one run over its seeds.
+    pub(crate) fn figures_of(&self, entry: &Entry) -> PathBuf {
+        self.path.join(&entry.name).join("figures")
+    }
+
+    /// Figures that lay the runs over each other.
+    pub(crate) fn figures(&self) -> PathBuf {
+        self.path.join("figures")
+    }
+
+    /// The probes of a domain's methods.
+    pub(crate) fn methods_table(&self, domain: DomainKind) -> PathBuf {
+        self.path.join(format!("table_{domain}.csv"))
+    }
+
+    /// The ablations.
+    pub(crate) fn ablations_table(&self) -> PathBuf {
+        self.path.join("table_ablations.csv")
+    }
+
+    /// Memory by method and schedule.
+    pub(crate) fn memory_table(&self) -> PathBuf {
+        self.path.join("table_memory.csv")
+    }
+
+    /// The page.
+    pub(crate) fn page(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
+    /// The tables in Markdown.
+    pub(crate) fn readme(&self) -> PathBuf {
+        self.path.join("README.md")
+    }
+}

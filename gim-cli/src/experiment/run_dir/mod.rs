@@ -1,0 +1,314 @@
+//! The folder of a run: every file name in it, and every read and write of these files.
+//!
+//! ```text
+//! config.toml  environment.json  notes.txt            how it was made
+//! train.csv  probe.csv                                what it learned, and how good that is
+//! features.h5  snapshots.h5                           features at the end, and on the way there
+//! checkpoints/step-00000200/module_1.safetensors      weights
+//! figures/
+//! ```
+
+mod checkpoints;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use gim_core::files::{create_folder, write_atomic};
+use gim_core::{Error, Result};
+use gim_eval::{ProbeRow, TrainRow, table};
+
+use crate::experiment::config::Config;
+use crate::experiment::environment::Environment;
+
+/// The folder of a run. Nothing has to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RunDir {
+    path: PathBuf,
+}
+
+impl RunDir {
+    /// The run in this folder.
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// The folder itself.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder.
+    pub(crate) fn create(&self) -> Result<()> {
+        create_folder(&self.path)
+    }
+
+    fn config_file(&self) -> PathBuf {
+        self.path.join("config.toml")
+    }
+
+    fn environment_file(&self) -> PathBuf {
+        self.path.join("environment.json")
+    }
+
+    /// What the user should know about the data.
+    pub(crate) fn notes_file(&self) -> PathBuf {
+        self.path.join("notes.txt")
+    }
+
+    fn train_file(&self) -> PathBuf {
+        self.path.join("train.csv")
+    }
+
+    fn probe_file(&self) -> PathBuf {
+        self.path.join("probe.csv")
+    }
+
+    /// Features of the trained run and its baselines.
+    pub(crate) fn features_file(&self) -> PathBuf {
+        self.path.join("features.h5")
+    }
+
+    /// Features of some items at the run's snapshots.
+    pub(crate) fn snapshots_file(&self) -> PathBuf {
+        self.path.join("snapshots.h5")
+    }
+
+    /// Folder of the figures.
+    pub(crate) fn figures(&self) -> PathBuf {
+        self.path.join("figures")
+    }
+
+    /// Whether a run has been begun here.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.config_file().is_file()
+    }
+
+    /// Whether an environment was written here.
+    pub(crate) fn has_environment(&self) -> bool {
+        self.environment_file().is_file()
+    }
+
+    /// Whether there are training curves.
+    pub(crate) fn has_curves(&self) -> bool {
+        self.train_file().is_file()
+    }
+
+    /// Whether there are results of probes.
+    pub(crate) fn has_probes(&self) -> bool {
+        self.probe_file().is_file()
+    }
+
+    /// Whether there are features.
+    pub(crate) fn has_features(&self) -> bool {
+        self.features_file().is_file()
+    }
+
+    /// The run's configuration.
+    ///
+    /// # Errors
+    /// When the folder is not that of a run, or its configuration is wrong.
+    pub(crate) fn config(&self) -> Result<Config> {
+        if !self.is_begun() {
+            return Err(Error::file(
+                &self.path,
+                "is not the folder of a run: it has no config.toml",
+                "give the folder that gim train made",
+            ));
+        }
+        Config::load(&self.config_file().to_string_lossy(), &[])
+    }
+
+    pub(crate) fn write_config(&self, config: &Config) -> Result<()> {
+        write_atomic(&self.config_file(), config.to_toml().as_bytes())
+    }
+
+    /// How the run was made.
+    ///
+    /// # Errors
+    /// When there is no such file, or it holds something else.
+    pub(crate) fn environment(&self) -> Result<Environment> {
+        let file = self.environment_file();
+        let text = fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
+        serde_json::from_slice(&text).map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))
+    }
+
+    pub(crate) fn write_environment(&self, environment: &Environment) -> Result<()> {
+        let file = self.environment_file();
+        let text = serde_json::to_string_pretty(environment)
+            .map_err(|e| Error::file(&file, format_args!("cannot be written: {e}"), "report this"))?;
+        write_atomic(&file, text.as_bytes())
+    }
+
+    /// Writes the notes, one a line; nothing where there are none.
+    pub(crate) fn write_notes(&self, notes: &[String]) -> Result<()> {
+        if notes.is_empty() { Ok(()) } else { write_atomic(&self.notes_file(), (notes.join("\n") + "\n").as_bytes()) }
+    }
+
+    /// The training curves.
+    ///
+    /// # Errors
+    /// When they are missing or damaged.
+    pub(crate) fn train_rows(&self) -> Result<Vec<TrainRow>> {
+        table::read_rows(self.train_file())
+    }
+
+    /// Opens the log of training to append to it, with the rows up to `step` kept. Gives these rows, too.
+    ///
+    /// # Errors
+    /// When the log is damaged, or cannot be written.
+    pub(crate) fn open_log(&self, step: u64) -> Result<(TrainLog, Vec<TrainRow>)> {
+        let path = self.train_file();
+        let mut rows = Vec::new();
+        if step > 0 && path.is_file() {
+            // A full disk cuts the last line short; its steps will be done again.
+            let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the log", &e))?;
+            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+            write_atomic(&path, &bytes[..whole])?;
+            rows = self.train_rows()?;
+        }
+        // Rows behind the checkpoint belong to steps that will be done again.
+        rows.retain(|r| r.step <= step);
+        let text: String = rows.iter().map(line).collect();
+        write_atomic(&path, (HEADER.to_owned() + &text).as_bytes())?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, "open the log", &e))?;
+        Ok((TrainLog { path, file }, rows))
+    }
+
+    /// Results of the probes.
+    ///
+    /// # Errors
+    /// When they are missing or damaged.
+    pub(crate) fn probe_rows(&self) -> Result<Vec<ProbeRow>> {
+        table::read_rows(self.probe_file())
+    }
+
+    /// Adds results of probes, which replace those of the same probes. Gives all.
+    ///
+    /// # Errors
+    /// When the table cannot be read or written.
+    pub(crate) fn merge_probe_rows(&self, new: &[ProbeRow]) -> Result<Vec<ProbeRow>> {
+        merge_probe_rows(&self.probe_file(), new)
+    }
+
+    /// Removes the features, when they are used up.
+    pub(crate) fn remove_features(&self) -> Result<()> {
+        let file = self.features_file();
+        if !file.is_file() {
+            return Ok(());
+        }
+        fs::remove_file(&file).map_err(|e| Error::io(&file, "remove features that are used up", &e))
+    }
+
+    /// Whether the features are missing, or older than the newest weights.
+    pub(crate) fn features_are_old(&self) -> bool {
+        let changed = |p: &Path| -> Option<SystemTime> { fs::metadata(p).and_then(|m| m.modified()).ok() };
+        let trained = self.newest_checkpoint().and_then(|c| changed(&c.folder));
+        !self.has_features() || changed(&self.features_file()) < trained
+    }
+}
+
+/// The open log of training.
+pub(crate) struct TrainLog {
+    path: PathBuf,
+    file: File,
+}
+
+impl TrainLog {
+    /// Appends rows.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn append(&mut self, rows: &[TrainRow]) -> Result<()> {
+        let text: String = rows.iter().map(line).collect();
+        self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, "write the log", &e))
+    }
+}
+
+/// Columns of the log, and one row of it.
+const HEADER: &str = "step,epoch,module,loss,accuracy,seconds\n";
+
+fn line(r: &TrainRow) -> String {
+    let (a, s) = (r.accuracy.unwrap_or(f64::NAN), r.seconds.unwrap_or(f64::NAN));
+    format!("{},{},{},{:.6},{a:.6},{s:.3}\n", r.step, r.epoch, r.module, r.loss)
+}
+
+/// Adds rows to a table, replacing those of the same group, module, task, protocol, share of labels and seed.
+///
+/// # Errors
+/// When the table cannot be read or written.
+pub(crate) fn merge_probe_rows(path: &Path, new: &[ProbeRow]) -> Result<Vec<ProbeRow>> {
+    let mut rows: Vec<ProbeRow> = if path.is_file() { table::read_rows(path)? } else { Vec::new() };
+    let id = |r: &ProbeRow| (r.group, r.module, r.task, r.protocol, r.labels.to_bits(), r.seed);
+    rows.retain(|old| !new.iter().any(|n| id(n) == id(old)));
+    rows.extend_from_slice(new);
+    table::write_rows(path, &rows)?;
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use gim_eval::{Group, Protocol, Task};
+
+    use super::*;
+
+    fn run() -> (tempfile::TempDir, RunDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunDir::new(folder.path());
+        (folder, run)
+    }
+
+    #[test]
+    fn a_log_goes_on_behind_the_checkpoint() {
+        let (_folder, run) = run();
+        let row = |step| TrainRow { step, epoch: 0, module: 1, loss: 2.0, accuracy: Some(0.5), seconds: Some(1.0) };
+        let (mut log, rows) = run.open_log(0).unwrap();
+        assert!(rows.is_empty());
+        log.append(&[row(2), row(4), row(6)]).unwrap();
+        // A line that a full disk cut short.
+        fs::write(run.train_file(), fs::read_to_string(run.train_file()).unwrap() + "8,0,1,1.").unwrap();
+        let (mut log, rows) = run.open_log(4).unwrap();
+        assert_eq!(rows, [row(2), row(4)]);
+        log.append(&[row(6)]).unwrap();
+        assert_eq!(run.train_rows().unwrap(), [row(2), row(4), row(6)]);
+        assert_eq!(run.open_log(0).unwrap().1, []);
+    }
+
+    #[test]
+    fn probes_replace_their_own_rows() {
+        let (_folder, run) = run();
+        let row = |module, labels, accuracy| ProbeRow {
+            group: Group::Trained,
+            module,
+            task: Task::Phones,
+            protocol: Protocol::Converged,
+            labels,
+            dims: 4,
+            train_rows: 10,
+            test_rows: 10,
+            accuracy,
+            accuracy_no_silence: None,
+            macro_accuracy: accuracy,
+            top5: None,
+            majority: 0.1,
+            l2: None,
+            iterations: 1,
+            converged: true,
+            seconds: 0.0,
+            seed: 1,
+        };
+        assert!(!run.has_probes() && run.probe_rows().is_err());
+        run.merge_probe_rows(&[row(1, 1.0, 0.5), row(1, 0.1, 0.3)]).unwrap();
+        let all = run.merge_probe_rows(&[row(1, 1.0, 0.6), row(2, 1.0, 0.7)]).unwrap();
+        assert_eq!(all, [row(1, 0.1, 0.3), row(1, 1.0, 0.6), row(2, 1.0, 0.7)]);
+        assert_eq!(run.probe_rows().unwrap(), all);
+    }
+
+    #[test]
+    fn a_folder_without_a_run_says_so() {
+        let (_folder, run) = run();
+        assert!(!run.is_begun() && run.newest_checkpoint().is_none() && run.features_are_old());
+        assert!(run.config().unwrap_err().to_string().contains("is not the folder of a run"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The figures that lay the methods of a comparison over each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use gim_core::Result;
+use gim_core::files::create_folder;
+use gim_eval::{FeatureFile, Group, ProbeRow, Protocol, Task, TrainRow};
+
+use crate::comparison::memory::Peak;
+use crate::comparison::reproduce::FinishedRun;
+use crate::experiment::config::Config;
+use crate::experiment::domain::DomainKind;
+use crate::experiment::extract::trained_modules;
+use crate::figures::{
+    ErrorByModule, ErrorCurve, LossByModule, LossRun, MemoryBar, MemoryBars, error_by_module, loss_by_module, memory,
+};
+use crate::report::draw::{alike, losses_of, paper_errors};
+
+/// Error by module for every task, similarity, and losses by schedule. Gives the PNG files.
+///
+/// # Errors
+/// When a table cannot be read, or a figure not written.
+pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
+    create_folder(out)?;
+    let mut saved = errors(runs, out)?;
+    saved.extend(similarities(runs, out)?);
+    saved.extend(schedules(runs, out)?);
+    Ok(saved)
+}
+
+/// A method, and rows of its probes over all seeds.
+type Probed<'a> = (&'a FinishedRun, Vec<ProbeRow>);
+
+/// The rows of the methods by task: converged probes with all labels.
+fn by_task(runs: &[FinishedRun]) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
+    let mut by_task: BTreeMap<Task, Vec<Probed<'_>>> = BTreeMap::new();
+    for run in runs.iter().filter(|r| r.is_method()) {
+        let mut rows: Vec<ProbeRow> = Vec::new();
+        for seed in &run.seeds {
+            rows.extend(seed.probe_rows()?);
+        }
+        rows.retain(|r| r.protocol == Protocol::Converged && r.labels == 1.0);
+        for task in run.entry.tasks()? {
+            let own: Vec<ProbeRow> = rows.iter().filter(|r| r.task == task).cloned().collect();
+            if !own.is_empty() {
+                by_task.entry(task).or_default().push((run, own));
+            }
+        }
+    }
+    Ok(by_task)
+}
+
+/// Error by module of all methods, a figure for each task that several have.
+fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for (task, methods) in by_task(runs)?.into_iter().filter(|t| t.1.len() > 1) {
+        let curve =
+            |label: &str, group, rows: &[ProbeRow]| ErrorCurve { label: label.into(), group, rows: rows.to_vec() };
+        let mut curves: Vec<ErrorCurve> =
+            methods.iter().map(|(run, rows)| curve(&run.entry.title, Group::Trained, rows)).collect();
+        curves.push(curve("Random encoder", Group::Random, &methods[0].1));
+        let seeds = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len());
+        let (least, most) = seeds.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
+        let figure = error_by_module(&ErrorByModule {
+            title: format!("Linear probe error for {task}, by module and method"),
+            subtitle: match most {
+                1 => "one seed".into(),
+                _ if least < most => format!("{least} to {most} seeds"),
+                _ => format!("{most} seeds"),
+            },
+            task,
+            protocol: Some(Protocol::Converged),
+            methods: curves,
+            paper: if task == Task::Speakers { paper_errors() } else { Vec::new() },
+        })?;
+        let [png, _svg] = figure.save(out, &format!("error-{task}"))?;
+        saved.push(png);
+    }
+    Ok(saved)
+}
+
+/// Similarity of the modules of all methods of a domain, first seeds.
+fn similarities(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for domain in DomainKind::ALL {
+        let mut files = Vec::new();
+        for run in runs.iter().filter(|r| r.is_method() && r.domain() == domain) {
+            if let Some(seed) = run.seeds.first().filter(|s| s.has_features()) {
+                files.push((run.entry.title.clone(), FeatureFile::open(seed.features_file())?));
+            }
+        }
+        if files.len() < 2 {
+            continue;
+        }
+        // Runs on other corpora or with other crops have other items: they cannot be compared.
+        let mut groups = Vec::new();
+        for (title, file) in files.iter().filter(|f| f.1.items() == files[0].1.items()) {
+            for id in trained_modules(file) {
+                groups.push((format!("{title}, {}", id.module()), file, id.to_string()));
+            }
+        }
+        let figure = alike(&groups, &format!("Similarity of the modules of all methods, {domain}"), "first seeds")?;
+        let [png, _svg] = figure.save(out, &format!("similarity-{domain}"))?;
+        saved.push(png);
+    }
+    Ok(saved)
+}
+
+/// Memory by method and schedule, a figure for each domain. Gives the PNG files.
+///
+/// # Errors
+/// When a figure cannot be written.
+pub(crate) fn memory_of(peaks: &[Peak], runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for domain in DomainKind::ALL {
+        let methods: Vec<&FinishedRun> = runs.iter().filter(|r| r.is_method() && r.domain() == domain).collect();
+        let Some(first) = methods.first() else { continue };
+        let bars: Vec<MemoryBar> = peaks
+            .iter()
+            .filter(|p| methods.iter().any(|m| m.entry.name == p.run))
+            .map(|p| MemoryBar {
+                method: p.title.clone(),
+                schedule: p.schedule.clone(),
+                buffers: p.buffers_mb,
+                state: p.state_mb,
+                paper: p.reported(),
+            })
+            .collect();
+        if !bars.is_empty() {
+            let title = format!("Memory of a training step by method and schedule, {domain}");
+            let size = first.config.domain.figures().size_name();
+            let subtitle = format!("{size}, batch {}", first.config.train.batch);
+            let figure = memory(&MemoryBars { title, subtitle, bars })?;
+            let [png, _svg] = figure.save(out, &format!("memory-{domain}"))?;
+            saved.push(png);
+        }
+    }
+    Ok(saved)
+}
+
+/// The losses of modules trained one after the other over those of modules trained at once, counted by the steps each module
+/// has learned.
+fn schedules(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = Vec::new();
+    for run in runs.iter().filter(|r| r.config.train.iterative()) {
+        let Some(full) = runs.iter().find(|r| Some(&r.entry.name) == run.entry.ablation_of.as_ref()) else { continue };
+        // Runs of other lengths would leave half of the axis to one of them.
+        let length = |c: &Config| (c.train.steps, c.train.epochs);
+        if length(&full.config) != length(&run.config) {
+            continue;
+        }
+        let mut losses = Vec::new();
+        for seed in &full.seeds {
+            let LossRun { label, rows } = losses_of(seed)?;
+            losses.push(LossRun { label: format!("all at once, {label}"), rows });
+        }
+        for seed in &run.seeds {
+            let LossRun { label, mut rows } = losses_of(seed)?;
+            let last = |of: fn(&TrainRow) -> u64| rows.iter().map(of).max().unwrap_or(0);
+            let each = last(|r| r.step) / last(|r| r.module as u64).max(1);
+            rows.iter_mut().for_each(|r| r.step -= each * (r.module as u64 - 1));
+            losses.push(LossRun { label: format!("one after the other, {label}"), rows });
+        }
+        let config = &run.config;
+        let figure = loss_by_module(&LossByModule {
+            title: "Training loss by module and schedule".into(),
+            subtitle: config.domain.figures().size_name(),
+            runs: losses,
+            negatives: config.domain.model().negatives(),
+        })?;
+        let [png, _svg] = figure.save(out, &format!("schedules-{}", config.domain.kind()))?;
+        saved.push(png);
+    }
+    Ok(saved)
+}

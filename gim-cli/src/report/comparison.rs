@@ -1,0 +1,104 @@
+//! What a comparison leaves besides its runs: figures, tables, and the page.
+
+use std::path::{Path, PathBuf};
+
+use gim_core::Result;
+use gim_core::files::write_atomic;
+use gim_eval::table;
+
+use crate::comparison::claims;
+use crate::comparison::memory::{self, Peak};
+use crate::comparison::reproduce::{FinishedRun, Outcome, Plan};
+use crate::comparison::summary::Summary;
+use crate::experiment::domain::DomainKind;
+use crate::report::figure_file::FigureFile;
+use crate::report::page::{Page, Report, RunProvenance};
+use crate::report::{compare, draw};
+
+/// Draws all figures, and writes the tables and the page. Gives the files.
+///
+/// # Errors
+/// When a run's files cannot be read, or a file cannot be written.
+pub(crate) fn write(plan: &Plan, outcome: &Outcome) -> Result<Vec<PathBuf>> {
+    let runs = &outcome.runs;
+    let mut figures = Vec::new();
+    for run in runs.iter().filter(|r| r.is_method()) {
+        let folder = plan.out.figures_of(&run.entry);
+        figures.extend(and_earlier(draw::draw(&run.seeds, &folder)?, &folder));
+    }
+    let folder = plan.out.figures();
+    let peaks = memory::of_methods(runs, &plan.out)?;
+    let mut drawn = compare::draw(runs, &folder)?;
+    drawn.extend(compare::memory_of(&peaks, runs, &folder)?);
+    figures.extend(and_earlier(drawn, &folder));
+    let tables = write_tables(plan, outcome, &peaks)?;
+    let page = write_page(plan, outcome, &peaks, &figures)?;
+    Ok(figures.into_iter().map(|f| f.path).chain(tables).chain([page]).collect())
+}
+
+/// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
+fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<FigureFile> {
+    let mut there: Vec<PathBuf> =
+        std::fs::read_dir(folder).into_iter().flatten().filter_map(|f| Some(f.ok()?.path())).collect();
+    there.sort();
+    there.retain(|f| f.extension().is_some_and(|e| e == "png") && !drawn.contains(f));
+    let as_drawn = |earlier| move |path| FigureFile { path, earlier };
+    drawn.into_iter().map(as_drawn(false)).chain(there.into_iter().map(as_drawn(true))).collect()
+}
+
+fn write_tables(plan: &Plan, outcome: &Outcome, peaks: &[Peak]) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    for domain in DomainKind::ALL {
+        let is_of = |r: &FinishedRun, s: &Summary| r.is_method() && r.domain() == domain && r.entry.name == s.run;
+        let rows: Vec<&Summary> = outcome.summary.iter().filter(|s| outcome.runs.iter().any(|r| is_of(r, s))).collect();
+        if !rows.is_empty() {
+            let path = plan.out.methods_table(domain);
+            table::write_rows(&path, &rows)?;
+            written.push(path);
+        }
+    }
+    if !outcome.ablations.is_empty() {
+        let path = plan.out.ablations_table();
+        table::write_rows(&path, &outcome.ablations)?;
+        written.push(path);
+    }
+    let path = plan.out.memory_table();
+    table::write_rows(&path, peaks)?;
+    written.push(path);
+    Ok(written)
+}
+
+fn write_page(plan: &Plan, outcome: &Outcome, peaks: &[Peak], figures: &[FigureFile]) -> Result<PathBuf> {
+    let entries: Vec<_> = outcome.runs.iter().map(|r| r.entry.clone()).collect();
+    let claims = claims::evaluate(&entries, &outcome.summary, peaks);
+    let configuration = |r: &FinishedRun| (r.entry.title.clone(), r.entry.name.clone(), r.config.to_toml());
+    let report = Report {
+        title: format!("Greedy InfoMax: {}", plan.name),
+        environments: environments(&outcome.runs)?,
+        summary: &outcome.summary,
+        ablations: &outcome.ablations,
+        peaks,
+        claims: &claims,
+        folder: plan.out.path(),
+        figures,
+        configurations: outcome.runs.iter().map(configuration).collect(),
+    };
+    let contents = Page::new(report)?;
+    let file = plan.out.page();
+    write_atomic(&file, contents.html().as_bytes())?;
+    write_atomic(&plan.out.readme(), contents.markdown().as_bytes())?;
+    Ok(file)
+}
+
+/// What each run was made with, and how long it took.
+fn environments(runs: &[FinishedRun]) -> Result<Vec<RunProvenance>> {
+    let mut out = Vec::new();
+    for run in runs {
+        for seed in &run.seeds {
+            let environment = seed.environment()?;
+            let seconds = seed.train_rows()?.last().and_then(|r| r.seconds);
+            out.push(RunProvenance { run: run.entry.name.clone(), environment, seconds });
+        }
+    }
+    Ok(out)
+}

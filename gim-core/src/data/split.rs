@@ -1,0 +1,119 @@
+//! The parts of a dataset, the held-out fifth of one without parts, and the order of an epoch.
+//!
+//! Both depend on the seed and the number of items alone.
+
+use rand::RngExt;
+
+use crate::{Key, Purpose};
+
+/// A part of a dataset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Split {
+    /// To train on without labels: the part that has none, or without such a part the same as [`Train`](Self::Train).
+    Unlabeled,
+    /// To train on with labels; probes are fitted on it.
+    Train,
+    /// To evaluate on.
+    Test,
+}
+
+/// Permutes `items`: Fisher–Yates on the key's stream. Written out so that the order outlives changes of library.
+pub fn shuffle<T>(items: &mut [T], key: Key) {
+    let mut rng = key.rng();
+    for i in (1..items.len()).rev() {
+        items.swap(i, below(rng.random(), i + 1));
+    }
+}
+
+/// Draws a fifth of a group's items for testing: at least one, of two or more. It moves them to the front, and gives their number.
+/// Each group of a corpus (a speaker, a class) draws for itself.
+pub fn draw_fifth<T>(items: &mut [T], seed: u64, group: usize) -> usize {
+    shuffle(items, Key::new(seed, Purpose::Probe).with_item(group as u32));
+    if items.len() < 2 { 0 } else { ((items.len() + 2) / 5).max(1) }
+}
+
+/// 0 .. n from 64 random bits; the bias, n/2⁶⁴, is beyond measuring.
+pub fn below(bits: u64, n: usize) -> usize {
+    ((u128::from(bits) * n as u128) >> 64) as usize
+}
+
+/// The order of items: a new permutation for each epoch, cut into batches.
+#[derive(Debug, Clone)]
+pub struct EpochOrder {
+    n: usize,
+    batch: usize,
+    seed: u64,
+    /// The order of the epoch looked at last.
+    order: Vec<u32>,
+    epoch: Option<u32>,
+}
+
+impl EpochOrder {
+    /// Over items 0 .. n, at least `batch` of them, `batch` positive.
+    pub fn new(n: usize, batch: usize, seed: u64) -> Self {
+        assert!(batch > 0 && n >= batch && n <= u32::MAX as usize, "{n} items, batch {batch}");
+        Self { n, batch, seed, order: Vec::with_capacity(n), epoch: None }
+    }
+
+    /// Steps in an epoch: an incomplete last batch is left out.
+    pub fn epoch_len(&self) -> u64 {
+        (self.n / self.batch) as u64
+    }
+
+    /// Epoch of a step (counted from 0 over the whole run), and the items of its batch.
+    pub fn batch(&mut self, step: u64) -> (u32, &[u32]) {
+        let (epoch, within) = ((step / self.epoch_len()) as u32, (step % self.epoch_len()) as usize);
+        if self.epoch != Some(epoch) {
+            self.order.clear();
+            self.order.extend(0..self.n as u32);
+            shuffle(&mut self.order, Key::new(self.seed, Purpose::Shuffle).with_epoch(epoch));
+            self.epoch = Some(epoch);
+        }
+        (epoch, &self.order[within * self.batch..][..self.batch])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// Which items depends on the order they come in, the seed and the group, for ever: corpora are split by it.
+    #[test]
+    fn a_fifth_is_drawn() {
+        let fifth = |n: usize, seed, group| {
+            let mut items: Vec<usize> = (0..n).collect();
+            let fifth = draw_fifth(&mut items, seed, group);
+            let drawn = items[..fifth].to_vec();
+            items.sort_unstable();
+            assert!(items.iter().copied().eq(0..n));
+            drawn
+        };
+        assert_eq!([0, 1, 2, 7, 8, 10, 100].map(|n| fifth(n, 0, 0).len()), [0, 0, 1, 1, 2, 2, 20]);
+        assert_eq!(fifth(100, 3, 1), fifth(100, 3, 1));
+        assert_ne!(fifth(100, 3, 1), fifth(100, 3, 2));
+        assert_ne!(fifth(100, 3, 1), fifth(100, 4, 1));
+    }
+
+    #[test]
+    fn an_epoch_is_a_permutation() {
+        let mut order = EpochOrder::new(10, 3, 7);
+        assert_eq!(order.epoch_len(), 3);
+        let mut epochs = Vec::new();
+        for epoch in 0..2u32 {
+            let mut seen: Vec<u32> = Vec::new();
+            for step in 0..3 {
+                let (e, items) = order.batch(u64::from(epoch) * 3 + step);
+                assert_eq!(e, epoch);
+                seen.extend(items);
+            }
+            let mut sorted = seen.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(sorted.len(), 9);
+            epochs.push(seen);
+        }
+        assert_ne!(epochs[0], epochs[1]);
+        assert_eq!(EpochOrder::new(10, 3, 7).batch(4).1, &epochs[1][3..6]);
+    }
+}

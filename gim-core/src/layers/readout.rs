@@ -1,0 +1,45 @@
+//! Readouts: what a module's loss and probes see of its output.
+
+use std::ops::Range;
+
+use super::LayerInfo;
+use crate::activations::{Activations, Layout, Shape};
+use crate::{Pool, Scalar};
+
+/// A linear map without parameters from a module's output `z` to what its loss and probes see, such as the mean over a patch.
+///
+/// Its input gradient follows from `dy` alone, and can be made for some items at a time: the gradient of a whole batch of
+/// patches need never be in memory.
+pub trait Readout<F: Scalar>: LayerInfo + Send + Sync {
+    /// `z` → `y`, whose shape is [`LayerInfo::output`] of `z`'s. `y` is overwritten.
+    fn forward(&self, z: &Activations<F>, y: &mut Activations<F>, pool: &Pool<F>);
+
+    /// `dy` = ∂loss/∂y → ∂loss/∂z for `items` of a `z` of shape `z`. `dz` (items × height × width × channels, dense) is
+    /// overwritten.
+    fn input_grad(&self, z: Shape, dy: &Activations<F>, items: Range<usize>, dz: &mut [F]);
+}
+
+/// The gradient of a module's output `z`, as a readout and the gradient of what it made of `z`.
+#[derive(Clone, Copy)]
+pub struct ReadoutGrad<'a, F: Scalar> {
+    /// The readout.
+    pub readout: &'a dyn Readout<F>,
+    /// ∂loss/∂y, of the readout's output.
+    pub dy: &'a Activations<F>,
+}
+
+impl<F: Scalar> ReadoutGrad<'_, F> {
+    /// ∂loss/∂z for some items of a `z` of shape `z`; `dz` is overwritten.
+    pub fn of_items(&self, z: Shape, items: Range<usize>, dz: &mut [F]) {
+        self.readout.input_grad(z, self.dy, items, dz);
+    }
+
+    /// ∂loss/∂z for all items, stored as `z`; margins are zero.
+    pub fn whole(&self, z: Layout, pool: &Pool<F>) -> Activations<F> {
+        let mut dz = Activations::new(z, pool);
+        for item in 0..z.shape.items {
+            self.of_items(z.shape, item..item + 1, dz.item_mut(item));
+        }
+        dz
+    }
+}
