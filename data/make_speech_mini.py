@@ -106,7 +106,7 @@ SENTENCES = [
     "The dog buried both bones near the hedge.",
     "Five brave soldiers guarded the king's treasure.",
     "Take the second road on the right, past the mill.",
-    "Vivid colours make a room feel more cheerful.",
+    "Vivid colors make a room feel more cheerful.",
     "The doctor's advice was to rest and avoid salt.",
     "Oil and vinegar do not mix without a good shake.",
     "Last autumn we picked apples until our arms hurt.",
@@ -206,7 +206,7 @@ NOMINAL_DBFS = -37.0  # RMS of an utterance before its gain
 GAIN_DB = 6.0  # the gain lies in [-GAIN_DB, GAIN_DB]
 TILT_POLE = (0.65, 0.80)  # of the one-pole low-pass that the speech goes through
 SNR_DB = (30.0, 35.0)  # RMS of the speech over that of the noise
-NOISE_POLE = (0.95, 0.985)  # of the one-pole low-pass that colours the noise
+NOISE_POLE = (0.95, 0.985)  # of the one-pole low-pass that colors the noise
 EDGE_SECONDS = (0.05, 0.14)  # silence at either end
 
 # A gap shorter than this between two phones is no pause.
@@ -287,7 +287,7 @@ def resample(samples):
     return out
 
 
-def coloured_noise(count, rng, pole):
+def colored_noise(count, rng, pole):
     """Low-passed noise of unit RMS; the white noise is a sum of four uniforms."""
     words = array.array("H")
     words.frombytes(rng.randbytes(8 * count))
@@ -443,7 +443,7 @@ def segments_of(samples, phones, accent):
         previous_start, previous = start, name
     segments.append((previous_start, len(samples), previous))
 
-    # Join neighbours of one class only if they are pauses: two phones of a
+    # Join neighbors of one class only if they are pauses: two phones of a
     # class in a row stay what they are, which makes no difference to frames.
     joined = []
     for start, end, name in segments:
@@ -466,7 +466,7 @@ def segments_of(samples, phones, accent):
 
 
 def frame_labels(count, segments, offset):
-    """Class number of each frame: that of the sample at the frame's centre.
+    """Class number of each frame: that of the sample at the frame's center.
 
     `segments` are at SYNTH_RATE, `offset` is the first sample of the utterance
     on their axis; all that lies outside is silence.
@@ -475,8 +475,8 @@ def frame_labels(count, segments, offset):
     labels = []
     at = 0
     for frame in range((count - WINDOW) // HOP + 1):
-        centre = HOP * frame + WINDOW // 2
-        position = offset + centre * DOWN / UP
+        center = HOP * frame + WINDOW // 2
+        position = offset + center * DOWN / UP
         while at < len(segments) - 1 and position >= segments[at][1]:
             at += 1
         start, end, name = segments[at]
@@ -529,7 +529,7 @@ def make_utterance(job):
     level = 32768.0 * 10.0 ** (level_db / 20.0)
     gain = level / rms
     noise_level = level * 10.0 ** (-snr_db / 20.0)
-    noise = coloured_noise(len(speech), rng, pole)
+    noise = colored_noise(len(speech), rng, pole)
     final = [round(gain * s + noise_level * n) for s, n in zip(speech, noise)]
     if max(map(abs, final)) > 32767:
         raise RuntimeError(f"{utterance} would be clipped")

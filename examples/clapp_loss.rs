@@ -61,8 +61,9 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
         // Channels are the programmer's business, sizes of the input the user's.
         let want = (self.prediction_steps * z.channels, c.unwrap_or(z).channels);
         assert_eq!((self.predictor.shape[0], self.predictor.shape[1]), want, "features do not fit the predictor");
-        if z.items < 2 || z.steps <= self.prediction_steps {
-            let what = format!("{} sequences of {} steps, predicted {} ahead", z.items, z.steps, self.prediction_steps);
+        if z.batch < 2 || z.height <= self.prediction_steps {
+            let what =
+                format!("{} sequences of {} steps, predicted {} ahead", z.batch, z.height, self.prediction_steps);
             return Err(Error::config("batch", what, "use two sequences or more, longer than the prediction"));
         }
         Ok(())
@@ -79,13 +80,13 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
     ) -> LossReport {
         let (shape, context) = (z.shape(), c.unwrap_or(z).shape().channels);
         let (channels, rows) = (shape.channels, shape.positions());
-        let per_item = shape.steps * shape.cols;
+        let per_item = shape.height * shape.width;
         // Dense copies, one row a position: whatever margins the features are stored with, indices stay simple.
         let (features, contexts) = (z.to_vec(), c.unwrap_or(z).to_vec());
         let (mut dfeatures, mut dcontexts) = (pool.zeros(features.len()), pool.zeros(contexts.len()));
         let (mut q, mut dq) = (pool.take(rows * channels), pool.take(rows * channels));
         // The other sequence: a shift of the batch, drawn from the step's own key, so that a resumed run draws it again.
-        let shift = step.key(Purpose::Negatives).rng().random_range(1..shape.items);
+        let shift = step.key(Purpose::Negatives).rng().random_range(1..shape.batch);
         let (weight, dweight) = self.predictor.value_and_grad();
         let (mut loss, mut accuracy) = (0.0, 0.0);
         for k in 1..=self.prediction_steps {
@@ -94,13 +95,13 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
             let c = Mat::new(&contexts, rows, context);
             matmul(c, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool); // q = W_k c, what is expected
             dq.fill(F::zero());
-            let targets = per_item - k * shape.cols;
-            let share = 1.0 / (self.prediction_steps * shape.items * targets) as f64;
-            for (item, place) in (0..shape.items).flat_map(|item| (0..targets).map(move |place| (item, place))) {
+            let targets = per_item - k * shape.width;
+            let share = 1.0 / (self.prediction_steps * shape.batch * targets) as f64;
+            for (item, place) in (0..shape.batch).flat_map(|item| (0..targets).map(move |place| (item, place))) {
                 let row = (item * per_item + place) * channels;
                 let (q, dq) = (&q[row..][..channels], &mut dq[row..][..channels]);
                 let mut score = |item: usize, y: f64| {
-                    let at = (item * per_item + place + k * shape.cols) * channels;
+                    let at = (item * per_item + place + k * shape.width) * channels;
                     let score = dot(q, &features[at..][..channels]).f64();
                     let margin = 1.0 - y * score;
                     // Not `max`, which would hide NaN: a module stops when its loss is not finite.
@@ -112,7 +113,7 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
                     }
                     score
                 };
-                let (own, other) = (score(item, 1.0), score((item + shift) % shape.items, -1.0));
+                let (own, other) = (score(item, 1.0), score((item + shift) % shape.batch, -1.0));
                 accuracy += if own > other { share } else { 0.0 };
             }
             // ∂/∂c = dq W and ∂/∂W = dqᵀ c: a loss adds to its parameters' gradients …
@@ -126,8 +127,8 @@ impl<F: Scalar> LocalLoss<F> for ClappLoss<F> {
         }
         for (into, from) in [(dz, &dfeatures), (dc, &dcontexts)] {
             let Some(into) = into else { continue };
-            let len = from.len() / shape.items;
-            (0..shape.items).for_each(|i| into.item_mut(i).copy_from_slice(&from[i * len..][..len]));
+            let len = from.len() / shape.batch;
+            (0..shape.batch).for_each(|i| into.item_mut(i).copy_from_slice(&from[i * len..][..len]));
         }
         LossReport { loss, accuracy }
     }

@@ -76,7 +76,7 @@ impl<F: Scalar> LayerInfo for GainBlock<F> {
 impl<F: Scalar> ItemLayer<F> for GainBlock<F> {
     /// Outputs of both convolutions: the second convolution's weights need one, the gains the other.
     fn kept(&self, x: Shape, _: bool) -> usize {
-        2 * x.steps * x.cols * x.channels
+        2 * x.height * x.width * x.channels
     }
 
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
@@ -174,7 +174,7 @@ pub fn run() -> Result<Vec<[f64; 2]>> {
     let dataset = dataset::open(&root, &DatasetOptions::default())?;
     let standardize = Standardize::measure(&*dataset, Color::Grayscale)?;
     let views = ViewConfig { batch: 8, crop: 28, ..ViewConfig::default() };
-    let images = Shape { items: views.batch, steps: views.crop, cols: views.crop, channels: 1 };
+    let images = Shape { batch: views.batch, height: views.crop, width: views.crop, channels: 1 };
     let mut loader = ImageLoader::start(dataset, standardize, &views, Split::Unlabeled, 0)?;
 
     // Images of 28 × 28 are grids of 6 × 6 patches of 8 × 8.

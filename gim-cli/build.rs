@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-/// What decides the program's behaviour; a changed result or document does not make the build "dirty".
+/// What decides the program's behavior; a changed result or document does not make the build "dirty".
 const SOURCES: [&str; 7] = ["gim-core", "gim-audio", "gim-vision", "gim-eval", "gim-cli", "Cargo.toml", "Cargo.lock"];
 
 fn main() {

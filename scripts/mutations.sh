@@ -9,7 +9,7 @@
 #   (default)     the tests of the libraries; where they notice nothing, those of the program too
 #   --all         all tests
 #   --check       also the regression check (`gim check quick`), some minutes each: on the embedded
-#                 images for names that begin with "pictures", on both corpora for "unmutated", on
+#                 images for names that begin with "images", on both corpora for "unmutated", on
 #                 the embedded speech for all others
 #   --only-check  the regression check only
 #   --table       only rewrites the table
@@ -107,7 +107,7 @@ write_table() {
     echo
     echo "Written by \`scripts/mutations.sh\`. Each patch in \`scripts/mutations/\` is a bug on purpose; the table says which tests noticed."
     echo
-    echo "- \`gim check\` is the regression check against \`baseline.csv\` of that commit: \`--only vision\` for \`pictures-…\`, both domains for unmutated, else \`--only audio\`. Its output is below the table."
+    echo "- \`gim check\` is the regression check against \`baseline.csv\` of that commit: \`--only vision\` for \`images-…\`, both domains for unmutated, else \`--only audio\`. Its output is below the table."
     echo "- Tests of the program and the examples ran where those of the libraries noticed nothing."
     echo
     echo "| mutation | what it breaks | tests that failed | \`gim check\` | tried at (tests, check) |"
@@ -155,7 +155,7 @@ for name in "${names[@]}"; do
   echo "== $name: gim check"
   damage "$name"
   (cd "$tree" && cargo build -q --release -p gim-cli)
-  case $name in unmutated) only=() ;; pictures-*) only=(--only vision) ;; *) only=(--only audio) ;; esac
+  case $name in unmutated) only=() ;; images-*) only=(--only vision) ;; *) only=(--only audio) ;; esac
   status=0
   said=$(cd "$tree" && "$CARGO_TARGET_DIR/release/gim" --quiet check quick "${only[@]}" 2>&1) || status=$?
   # A check that was stopped (Ctrl-C, kill) has noticed nothing.

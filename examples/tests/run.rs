@@ -25,7 +25,7 @@ const STEP: StepInfo<'static> = StepInfo { seed: 5, step: 3, module: 2, labels: 
 
 #[test]
 fn clapp_loss_gradients() {
-    let z = Shape { items: 3, steps: 5, cols: 2, channels: 4 };
+    let z = Shape { batch: 3, height: 5, width: 2, channels: 4 };
     check_loss(&mut clapp_loss::ClappLoss::new(4, 4, 2, KEY), z, None, STEP);
     check_loss(&mut clapp_loss::ClappLoss::new(4, 3, 2, KEY), z, Some(z.with_channels(3)), STEP);
 }
@@ -61,7 +61,7 @@ fn new_block_gradients() {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     one.install(|| {
         let block = Box::new(new_block::GainBlock::new(3, KEY).unwrap());
-        let x = Shape { items: 5, steps: 4, cols: 3, channels: 3 };
+        let x = Shape { batch: 5, height: 4, width: 3, channels: 3 };
         check_layer(&mut Itemwise::new(vec![block]).with_chunk(2), x, 7);
     });
 }

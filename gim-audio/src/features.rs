@@ -79,7 +79,7 @@ impl FeatureExtractor {
 /// # Panics
 /// When there are labels but no frames.
 pub fn on_label_grid(frames: &Activations<f32>, field: &ReceptiveField, labels: usize) -> Array2<f32> {
-    let (n_frames, channels) = (frames.shape().steps, frames.shape().channels);
+    let (n_frames, channels) = (frames.shape().height, frames.shape().channels);
     let (hop, values) = (field.hop as f64, frames.item(0));
     let label_center = |n: usize| (LABEL_HOP * n) as f64 + (LABEL_WINDOW as f64 - 1.0) / 2.0;
     let half = LABEL_HOP as f64 / 2.0;

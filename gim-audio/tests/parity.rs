@@ -158,7 +158,7 @@ fn module_case<F: Scalar>(name: &str) {
     let steps = raw.len() / batch / in_channels;
     let shape = Shape::sequence(batch, steps, in_channels);
     let z_shape = encoder.output(shape).unwrap();
-    let z_layout = Layout::padded(z_shape, 1, z_shape.steps + 2);
+    let z_layout = Layout::padded(z_shape, 1, z_shape.height + 2);
     let layout = encoder.input_layout(shape, z_layout);
     let x = Activations::from_slice(layout, &of(&transpose(&raw, batch, in_channels, steps)), &pool);
     let mut z = Activations::new(z_layout, &pool);

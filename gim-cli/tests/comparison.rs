@@ -115,13 +115,13 @@ fn a_comparison_is_whole_resumable_and_checked() {
     assert!(rows.contains("\"random\"") && rows.contains("\"raw\""), "{rows}");
     // Nothing is trained or probed on another corpus than the other runs of the comparison.
     std::fs::remove_dir_all(root.join("out/vision/one-negative")).unwrap();
-    let picture = root.join("corpus/train/dark/00.png");
-    std::fs::rename(&picture, root.join("elsewhere.png")).unwrap();
+    let image = root.join("corpus/train/dark/00.png");
+    std::fs::rename(&image, root.join("elsewhere.png")).unwrap();
     let part = |name: &str| fails(root, &["reproduce", "tiny.toml", "--out", "out", "--only", name]);
     assert!(part("vision/one-negative").contains("belongs to what was begun on corpus"));
     std::fs::remove_file(root.join("out/vision/supervised/seed-1/features.h5")).unwrap();
     assert!(part("vision/supervised").contains("was trained on corpus"));
-    std::fs::rename(root.join("elsewhere.png"), &picture).unwrap();
+    std::fs::rename(root.join("elsewhere.png"), &image).unwrap();
     // The probes of one module are not those of all.
     let one = root.join("out/vision/greedy-supervised/seed-1");
     std::fs::remove_file(one.join("probe.csv")).unwrap();

@@ -87,7 +87,7 @@ fn features_probes_and_figures() {
         // Before the first step there is the random encoder.
         let (start, random) = (mean_of(&snapshots, of_first[0], id), mean_of(&end, "random_1", id));
         assert!((&start - &random).iter().all(|d| d.abs() < 1e-5), "{id}");
-        assert!(mean_of(&snapshots, of_first[1], id) != start, "{id}: nothing was learnt");
+        assert!(mean_of(&snapshots, of_first[1], id) != start, "{id}: nothing was learned");
     }
     let out = ok(d, &["figures", "separate-context"]);
     for figure in String::from_utf8_lossy(&out.stdout).lines() {

@@ -73,7 +73,7 @@ fn every_network_trains_and_is_probed() {
     }
     let out = ok(d, &["figures", "stages"]);
     let figures = String::from_utf8_lossy(&out.stdout).into_owned();
-    for name in ["patches", "neighbours", "confusion", "accuracy-classes", "loss"] {
+    for name in ["patches", "neighbors", "confusion", "accuracy-classes", "loss"] {
         assert!(figures.contains(&format!("{name}.png")), "{name} is missing: {figures}");
     }
     for figure in figures.lines() {
@@ -115,7 +115,7 @@ fn bad_input_is_one_clear_error() {
     let notes = std::fs::read_to_string(d.join("skipped/notes.txt")).unwrap();
     assert!(notes.contains("dark/broken.jpg") && notes.contains("dark/one.png"), "{notes}");
 
-    // An image that only probes would look at is found before anything is learnt.
+    // An image that only probes would look at is found before anything is learned.
     folders(&d.join("whole"), false);
     let cut = std::fs::read_dir(d.join("whole/val/dark")).unwrap().next().unwrap().unwrap().path();
     let bytes = std::fs::read(&cut).unwrap();

@@ -28,11 +28,13 @@ fn accuracy(row: &Row, value: &str, interval: &str) -> String {
 }
 
 /// The row of a run's last module, or of its input or random encoder, with all labels.
-fn find<'a>(rows: &'a [Row], run: &str, groups: &[&str], task: &str, protocol: &str) -> Option<&'a Row> {
-    rows.iter()
+fn find<'a>(rows: &'a [Row], run: &str, groups: &[&str], task: &str, protocol: &str) -> &'a Row {
+    let found = rows
+        .iter()
         .filter(|r| r["run"] == run && groups.contains(&&*r["group"]) && r["task"] == task)
-        .filter(|r| r["protocol"] == protocol && r["labels"] == "1")
-        .max_by_key(|r| r["module"].parse::<usize>().unwrap())
+        .filter(|r| r["protocol"] == protocol && r["labels"].parse() == Ok(1.0))
+        .max_by_key(|r| r["module"].parse::<usize>().unwrap());
+    found.unwrap_or_else(|| panic!("no probe of {run} {groups:?} for {task} by {protocol}"))
 }
 
 fn table(head: &[&str], body: &[Vec<String>]) -> String {
@@ -47,8 +49,11 @@ fn speech() -> String {
     let line = |title: &str, [phones, speakers]: [&str; 2], groups: &[&str]| {
         let phones = find(&all, phones, groups, "phones", "converged");
         let speakers = find(&all, speakers, groups, "speakers", "converged");
-        let cell = |row: Option<&Row>, value, interval| row.map_or("–".into(), |r| accuracy(r, value, interval));
-        vec![title.into(), cell(phones, "no_silence", "no_silence_ci95"), cell(speakers, "accuracy", "accuracy_ci95")]
+        vec![
+            title.into(),
+            accuracy(phones, "no_silence", "no_silence_ci95"),
+            accuracy(speakers, "accuracy", "accuracy_ci95"),
+        ]
     };
     let both = |run| [run, run];
     let body = [
@@ -65,10 +70,7 @@ fn speech() -> String {
 fn images() -> String {
     let all = rows(&root().join("results/small-vision/table_vision.csv"));
     let line = |title: &str, run: &str, groups: &[&str]| {
-        let cell = |protocol| {
-            let row = find(&all, run, groups, "classes", protocol);
-            row.map_or("–".into(), |r| accuracy(r, "accuracy", "accuracy_ci95"))
-        };
+        let cell = |protocol| accuracy(find(&all, run, groups, "classes", protocol), "accuracy", "accuracy_ci95");
         vec![title.into(), cell("paper"), cell("converged"), cell("knn")]
     };
     let body = [

@@ -1,6 +1,6 @@
 //! Channels-last activations, and the gradient block as a type.
 //!
-//! One shape serves every domain: items × steps × columns × channels. Sound has one column; pictures have rows as steps.
+//! One shape serves every domain: items × steps × columns × channels. Sound has one column; images have rows as steps.
 //! An item's steps are stored between margins of zeros (`before` steps in front, `padded` steps in all), because a
 //! convolution over padded, channels-last rows is a plain matrix product on overlapping rows of the same memory.
 
@@ -13,28 +13,28 @@ use crate::{Buffer, Pool, Scalar};
 /// Logical shape (N, H, W, C) of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// N: utterances, images or patches of a batch.
-    pub items: usize,
-    /// H: time steps, or rows of a picture.
-    pub steps: usize,
-    /// W: columns of a picture; 1 for sound.
-    pub cols: usize,
+    /// N: utterances, images or patches.
+    pub batch: usize,
+    /// H: time of a sequence, rows of an image.
+    pub height: usize,
+    /// W: columns of an image; 1 for sequences.
+    pub width: usize,
     /// C: channels.
     pub channels: usize,
 }
 
 impl Shape {
-    /// Sequences `(items, steps, channels)`.
-    pub fn sequence(items: usize, steps: usize, channels: usize) -> Self {
-        Self { items, steps, cols: 1, channels }
+    /// Sequences (batch, time, channels).
+    pub fn sequence(batch: usize, time: usize, channels: usize) -> Self {
+        Self { batch, height: time, width: 1, channels }
     }
 
     /// Positions of the batch: everything but channels.
     pub fn positions(&self) -> usize {
-        self.items * self.steps * self.cols
+        self.batch * self.height * self.width
     }
 
-    /// Numbers of the batch.
+    /// Values in the batch.
     pub fn len(&self) -> usize {
         self.positions() * self.channels
     }
@@ -64,18 +64,18 @@ pub struct Layout {
 impl Layout {
     /// No margins.
     pub fn dense(shape: Shape) -> Self {
-        Self { shape, before: 0, padded: shape.steps }
+        Self { shape, before: 0, padded: shape.height }
     }
 
     /// With margins; `padded ≥ before + steps`.
     pub fn padded(shape: Shape, before: usize, padded: usize) -> Self {
-        assert!(padded >= before + shape.steps, "{padded} steps cannot hold {before} + {shape:?}");
+        assert!(padded >= before + shape.height, "{padded} steps cannot hold {before} + {shape:?}");
         Self { shape, before, padded }
     }
 
     /// Numbers in memory, margins included.
     pub fn len(&self) -> usize {
-        self.shape.items * self.item_len()
+        self.shape.batch * self.item_len()
     }
 
     /// Whether nothing is stored.
@@ -85,7 +85,7 @@ impl Layout {
 
     /// Numbers of one step: columns × channels.
     pub fn step_len(&self) -> usize {
-        self.shape.cols * self.shape.channels
+        self.shape.width * self.shape.channels
     }
 
     /// Numbers of one item, margins included.
@@ -95,14 +95,14 @@ impl Layout {
 
     /// Memory row (a row has C numbers) of a position.
     pub fn row(&self, item: usize, step: usize, col: usize) -> usize {
-        (item * self.padded + self.before + step) * self.shape.cols + col
+        (item * self.padded + self.before + step) * self.shape.width + col
     }
 
     /// Memory row of position number `index`, counted item by item, step by step, column by column without margins.
     pub fn row_of(&self, index: usize) -> usize {
-        let per_item = self.shape.steps * self.shape.cols;
+        let per_item = self.shape.height * self.shape.width;
         let (item, rest) = (index / per_item, index % per_item);
-        item * self.padded * self.shape.cols + self.before * self.shape.cols + rest
+        item * self.padded * self.shape.width + self.before * self.shape.width + rest
     }
 }
 
@@ -131,7 +131,7 @@ impl<F: Scalar> Activations<F> {
         let shape = layout.shape;
         assert_eq!(values.len(), shape.len(), "{shape:?} needs {} numbers", shape.len());
         let mut a = Self::new(layout, pool);
-        let item = shape.len() / shape.items.max(1);
+        let item = shape.len() / shape.batch.max(1);
         for (i, from) in values.chunks_exact(item.max(1)).enumerate() {
             a.item_mut(i).copy_from_slice(from);
         }
@@ -140,13 +140,13 @@ impl<F: Scalar> Activations<F> {
 
     /// A dense copy, item by item, step by step.
     pub fn to_vec(&self) -> Vec<F> {
-        (0..self.layout.shape.items).flat_map(|i| self.item(i).iter().copied()).collect()
+        (0..self.layout.shape.batch).flat_map(|i| self.item(i).iter().copied()).collect()
     }
 
     /// Sets the margins to zero.
     pub fn clear_margins(&mut self) {
         let (item, step) = (self.layout.item_len(), self.layout.step_len());
-        let (from, to) = (self.layout.before * step, (self.layout.before + self.layout.shape.steps) * step);
+        let (from, to) = (self.layout.before * step, (self.layout.before + self.layout.shape.height) * step);
         if item > 0 && to - from < item {
             for chunk in self.data.chunks_exact_mut(item) {
                 chunk[..from].fill(F::zero());
@@ -190,13 +190,13 @@ impl<F: Scalar> Activations<F> {
     /// The steps of one item, without margins: (H·W·C) numbers.
     pub fn item(&self, item: usize) -> &[F] {
         let l = self.layout;
-        &self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.steps * l.step_len()]
+        &self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.height * l.step_len()]
     }
 
     /// The steps of one item, to write.
     pub fn item_mut(&mut self, item: usize) -> &mut [F] {
         let l = self.layout;
-        &mut self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.steps * l.step_len()]
+        &mut self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.height * l.step_len()]
     }
 
     /// View (N, H, W, C) without margins.
@@ -204,7 +204,7 @@ impl<F: Scalar> Activations<F> {
         let (l, s) = (self.layout, self.layout.shape);
         let strides = (l.item_len(), l.step_len(), s.channels, 1);
         let from = (l.before * l.step_len()).min(self.data.len());
-        ArrayView4::from_shape((s.items, s.steps, s.cols, s.channels).strides(strides), &self.data[from..])
+        ArrayView4::from_shape((s.batch, s.height, s.width, s.channels).strides(strides), &self.data[from..])
             .unwrap_or_else(|e| unreachable!("a layout always fits its memory: {e}"))
     }
 

@@ -1,4 +1,4 @@
-//! A module's checkpoint: one safetensors file with parameters, optimiser state and what they belong to.
+//! A module's checkpoint: one safetensors file with parameters, optimizer state and what they belong to.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub struct CheckpointMeta {
     pub module: usize,
     /// Steps of the run that are done.
     pub step: u64,
-    /// Steps the optimiser has taken.
+    /// Steps the optimizer has taken.
     pub optimizer_steps: u64,
     /// The settings it must agree with.
     pub configuration: String,
@@ -31,7 +31,7 @@ pub struct CheckpointMeta {
 /// The bytes of a module's checkpoint.
 ///
 /// # Errors
-/// When serialisation fails, which is a defect.
+/// When serialization fails, which is a defect.
 pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) -> Result<Vec<u8>> {
     let (params, optimizer) = module.state();
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();

@@ -23,7 +23,7 @@
 //! | [`kernels`], [`pool`], [`rng`], [`scalar`] | matrix products, recycled buffers, counter-based randomness, f32 and f64 |
 //! | [`testing`] | gradient checks for layers and losses |
 //!
-//! The core knows no sound, no picture and no command line.
+//! The core knows no sound, no image and no command line.
 
 pub mod activations;
 pub mod checkpoint;

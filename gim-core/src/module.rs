@@ -60,7 +60,7 @@ pub trait Module<F: Scalar>: Send {
     /// Parameters of encoder, read-out, context and loss.
     fn params(&mut self) -> &mut dyn Params<F>;
 
-    /// Parameters and optimiser at once, for checkpoints.
+    /// Parameters and optimizer at once, for checkpoints.
     fn state(&mut self) -> (&mut dyn Params<F>, &mut dyn Optimizer<F>);
 
     /// Outputs of the layers inside, with their names, between a forward pass in [`Mode::Train`] or [`Mode::Inspect`] and what lets go of them
@@ -105,7 +105,7 @@ pub struct Parts<F: Scalar> {
     pub context: Option<Box<dyn Layer<F>>>,
     /// The loss.
     pub loss: Box<dyn LocalLoss<F>>,
-    /// The optimiser.
+    /// The optimizer.
     pub optimizer: Box<dyn Optimizer<F>>,
 }
 
@@ -126,7 +126,7 @@ impl<F: Scalar> Params<F> for Learnable<F> {
     }
 }
 
-/// Encoder → (read-out) → (context) → local loss, with an optimiser of its own.
+/// Encoder → (read-out) → (context) → local loss, with an optimizer of its own.
 pub struct LocalModule<F: Scalar> {
     number: usize,
     learnable: Learnable<F>,

@@ -1,4 +1,4 @@
-//! Learnable parameters: value and gradient side by side, one visitor for optimiser, checkpoint and gradient check.
+//! Learnable parameters: value and gradient side by side, one visitor for optimizer, checkpoint and gradient check.
 
 use rand::RngExt;
 
@@ -55,7 +55,7 @@ impl<F: Scalar> Param<F> {
         &mut self.grad
     }
 
-    /// Value to read and gradient to write at once, and value and gradient for an optimiser.
+    /// Value to read and gradient to write at once, and value and gradient for an optimizer.
     pub fn value_and_grad(&mut self) -> (&mut [F], &mut [F]) {
         (&mut self.value, &mut self.grad)
     }

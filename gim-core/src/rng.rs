@@ -24,7 +24,7 @@ pub enum Purpose {
     Probe = 6,
     /// Random augmentation other than the crop.
     Augment = 7,
-    /// Pictures: which items a figure shows, t-SNE's start.
+    /// Images: which items a figure shows, t-SNE's start.
     Figure = 8,
     /// Synthetic data for benches and tests.
     Synthetic = 9,

@@ -20,7 +20,7 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
     fn of(x: f64) -> Self;
     /// Widens to `f64`.
     fn f64(self) -> f64;
-    /// eˣ for inner loops: vectorisable for `f32` (error below 3e-7), exact to rounding for `f64`.
+    /// eˣ for inner loops: vectorizable for `f32` (error below 3e-7), exact to rounding for `f64`.
     fn fast_exp(self) -> Self;
     /// The innermost kernel of matrix products whose result has so many columns.
     fn tile(cols: usize) -> &'static Tile<Self>;

@@ -35,7 +35,7 @@ fn infonce() {
             let key = Key::new(i as u64, Purpose::Init);
             let mut loss = InfoNce::new(config, kind.build(), key).unwrap();
             let z = if way.sideways() { (2, 8) } else { (8, 2) };
-            let z = Shape { items: 2, steps: z.0, cols: z.1, channels: 4 };
+            let z = Shape { batch: 2, height: z.0, width: z.1, channels: 4 };
             check_loss(&mut loss, z, context.map(|c| z.with_channels(c)), step(&[]));
         }
     }
@@ -57,7 +57,7 @@ fn small() -> InfoNceConfig {
 fn several_directions() {
     let key = Key::new(2, Purpose::Init);
     let mut loss = Directions::new(&small(), &Direction::ALL, || SamplerKind::Targets.build(), key).unwrap();
-    let z = Shape { items: 2, steps: 5, cols: 4, channels: 3 };
+    let z = Shape { batch: 2, height: 5, width: 4, channels: 3 };
     check_loss(&mut loss, z, None, step(&[]));
     check_loss(&mut loss, z, Some(z), step(&[]));
 }
@@ -118,7 +118,7 @@ fn directions_are_those_of_a_turned_grid() {
         let sampler = Box::new(Recorded(Targets::from_rows(first)));
         let mut loss = InfoNce::<f64>::new(config, sampler, Key::new(1, Purpose::Init)).unwrap();
         loss.visit(&mut |p| p.attach_grad(&pool));
-        let layout = Layout::dense(Shape { items, steps, cols, channels: c });
+        let layout = Layout::dense(Shape { batch: items, height: steps, width: cols, channels: c });
         let z = Activations::from_slice(layout, data, &pool);
         loss.value_and_grad(&z, None, step(&[]), None, None, &pool).loss
     };
@@ -153,7 +153,7 @@ fn cross_entropy() {
     for (bins, labels) in [(1, vec![2, 0]), (3, vec![1, -1, 0, 2, 2, 1])] {
         let config = CrossEntropyConfig { channels: 4, classes: 3, bins };
         let mut loss = CrossEntropy::new(config, Key::new(1, Purpose::Init)).unwrap();
-        let z = Shape { items: 2, steps: 7, cols: 1, channels: 4 };
+        let z = Shape { batch: 2, height: 7, width: 1, channels: 4 };
         check_loss(&mut loss, z, None, step(&labels));
     }
 }
@@ -193,7 +193,7 @@ fn a_wrong_gradient_is_found() {
     }
     let config = CrossEntropyConfig { channels: 4, classes: 3, bins: 1 };
     let mut loss = Wrong(CrossEntropy::new(config, Key::new(1, Purpose::Init)).unwrap());
-    check_loss(&mut loss, Shape { items: 2, steps: 7, cols: 1, channels: 4 }, None, step(&[2, 0]));
+    check_loss(&mut loss, Shape { batch: 2, height: 7, width: 1, channels: 4 }, None, step(&[2, 0]));
 }
 
 /// Largest distance of a·b, or of 1 + a·b, to its definition in f64 of the same (rounded) numbers; rows of a are `stride` apart.

@@ -1,4 +1,4 @@
-//! Optimisers: how the step size falls, and that a resumed optimiser goes on where it was.
+//! Optimizers: how the step size falls, and that a resumed optimizer goes on where it was.
 
 #![allow(clippy::unwrap_used)]
 

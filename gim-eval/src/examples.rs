@@ -80,7 +80,7 @@ impl Examples {
         &self.labels
     }
 
-    /// The labelled rows on one side of the split.
+    /// The labeled rows on one side of the split.
     pub fn part(&self, split: Split) -> Part<'_> {
         let (mut rows, mut counts) = (Vec::new(), Vec::new());
         for (item, range) in self.index.iter().enumerate().filter(|(i, _)| self.split[*i] == split) {
@@ -103,9 +103,9 @@ impl Examples {
         }
     }
 
-    /// The training part as if only a share of its items were labelled: how well does a probe do with few labels?
+    /// The training part as if only a share of its items were labeled: how well does a probe do with few labels?
     ///
-    /// Whole items are kept, with all their labelled rows, in order; `share` in (0, 1], and 1 gives [`Examples::part`]. Where
+    /// Whole items are kept, with all their labeled rows, in order; `share` in (0, 1], and 1 gives [`Examples::part`]. Where
     /// labels are those of items (no item has rows of two classes), each class is drawn from by itself, and keeps
     /// round(share · items) of its items, 1 at least; with rare classes more than `share` is kept in all, see
     /// [`Part::n_items`]. Where labels change within items, all items are drawn from together, 1 is kept at least, and a rare
@@ -141,7 +141,7 @@ impl Examples {
     }
 }
 
-/// The labelled rows of one side of the split; `n` of them, grouped by item.
+/// The labeled rows of one side of the split; `n` of them, grouped by item.
 #[derive(Debug, Clone)]
 pub struct Part<'a> {
     /// All features (N, D), row-major; this part reads the rows in `rows` only.
@@ -156,12 +156,12 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Number of labelled rows.
+    /// Number of labeled rows.
     pub fn n_rows(&self) -> usize {
         self.rows.len()
     }
 
-    /// Number of items with at least one labelled row.
+    /// Number of items with at least one labeled row.
     pub fn n_items(&self) -> usize {
         self.items.len()
     }
@@ -229,8 +229,8 @@ impl<'a> Part<'a> {
         if self.rows.is_empty() {
             return Err(Error::config(
                 "examples",
-                format_args!("no labelled rows on the {:?} side of the split", self.split),
-                "give the split at least one labelled item on each side",
+                format_args!("no labeled rows on the {:?} side of the split", self.split),
+                "give the split at least one labeled item on each side",
             ));
         }
         let bad = (0..self.n_rows()).into_par_iter().find_first(|i| self.row(*i).iter().any(|x| !x.is_finite()));

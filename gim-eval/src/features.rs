@@ -620,7 +620,7 @@ impl FeatureFile {
         Ok(means)
     }
 
-    /// Features of `group` with the labels `task`: rows are frames when frames are labelled, else the mean of each item.
+    /// Features of `group` with the labels `task`: rows are frames when frames are labeled, else the mean of each item.
     ///
     /// # Errors
     /// As [`FeatureFile::read_group`] and [`FeatureFile::labels`].

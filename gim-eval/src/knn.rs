@@ -1,7 +1,7 @@
-//! The k nearest neighbours by cosine similarity: a second opinion beside linear probes, which needs no fit at all.
+//! The k nearest neighbors by cosine similarity: a second opinion beside linear probes, which needs no fit at all.
 //!
-//! A linear probe may weigh a few telling dimensions and ignore the rest; neighbours see all dimensions as they are. Rows are
-//! neither centred nor standardised: the similarity is that of the features as the encoder gives them.
+//! A linear probe may weigh a few telling dimensions and ignore the rest; neighbors see all dimensions as they are. Rows are
+//! neither centered nor standardized: the similarity is that of the features as the encoder gives them.
 
 use std::cmp::Ordering;
 
@@ -24,7 +24,7 @@ const ROWS: usize = 16;
 /// Of classes with as many votes the one with the greater sum of similarities wins, then the lower class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Knn {
-    /// Neighbours that vote; all training rows when there are fewer.
+    /// Neighbors that vote; all training rows when there are fewer.
     pub k: usize,
 }
 
@@ -70,10 +70,10 @@ impl Knn {
 
     fn check(&self, train: &Part<'_>, test: &Part<'_>) -> Result<()> {
         if self.k == 0 {
-            return Err(Error::config("knn.k", "no neighbour may vote", "use k = 1 or more"));
+            return Err(Error::config("knn.k", "no neighbor may vote", "use k = 1 or more"));
         }
         if train.split() != Split::Train {
-            return Err(Error::config("knn", "asked to take neighbours from a test part", "give the training part"));
+            return Err(Error::config("knn", "asked to take neighbors from a test part", "give the training part"));
         }
         if (train.dims(), train.n_classes()) != (test.dims(), test.n_classes()) {
             return Err(Error::config(
@@ -96,7 +96,7 @@ impl Knn {
 /// For each of the rows `queries` of `features (N, D)`, the `k` other rows of greatest cosine similarity, nearest first.
 ///
 /// Of equally near rows the lower one comes first; there are fewer than `k` when `features` has no more. The query itself is
-/// not among its neighbours, but a copy of it is.
+/// not among its neighbors, but a copy of it is.
 ///
 /// # Errors
 /// When a query is not a row of `features`, or features are not finite.
@@ -104,13 +104,13 @@ pub fn nearest(features: ArrayView2<'_, f32>, queries: &[usize], k: usize) -> Re
     let n = features.nrows();
     if let Some(query) = queries.iter().find(|q| **q >= n) {
         let what = format_args!("row {query} is asked for, there are {n}");
-        return Err(Error::config("neighbours", what, "ask for rows that exist"));
+        return Err(Error::config("neighbors", what, "ask for rows that exist"));
     }
     let features = features.as_standard_layout();
     let rows: Vec<&[f32]> = features.as_slice().unwrap_or_default().chunks(features.ncols().max(1)).collect();
     if let Some(row) = rows.par_iter().position_first(|row| row.iter().any(|x| !x.is_finite())) {
         let what = format_args!("the features of row {row} are not finite");
-        return Err(Error::config("neighbours", what, "train with a smaller rate, or leave this row out"));
+        return Err(Error::config("neighbors", what, "train with a smaller rate, or leave this row out"));
     }
     let asked: Vec<&[f32]> = queries.iter().map(|q| rows[*q]).collect();
     let near = search(&rows, &asked, k, |query, row| queries[query] == row);
@@ -142,9 +142,9 @@ fn search(
     }
     let pool = Pool::new();
     for ((q, queries), best) in queries.chunks(BLOCK).enumerate().zip(best.chunks_mut(BLOCK)) {
-        let unit_queries = normalised(queries, d, pool.take(queries.len() * d));
+        let unit_queries = normalized(queries, d, pool.take(queries.len() * d));
         for (c, candidates) in candidates.chunks(BLOCK).enumerate() {
-            let unit_candidates = normalised(candidates, d, pool.take(candidates.len() * d));
+            let unit_candidates = normalized(candidates, d, pool.take(candidates.len() * d));
             let mut similarities = pool.take(queries.len() * candidates.len());
             matmul(
                 Mat::new(&unit_queries, queries.len(), d),
@@ -179,7 +179,7 @@ fn keep(best: &mut Vec<Near>, k: usize, new: Near) {
 }
 
 /// `out (rows, D)` = the rows, each divided by its length; a row of zeros stays, and is as near to all.
-fn normalised<B: std::ops::DerefMut<Target = [f32]>>(rows: &[&[f32]], d: usize, mut out: B) -> B {
+fn normalized<B: std::ops::DerefMut<Target = [f32]>>(rows: &[&[f32]], d: usize, mut out: B) -> B {
     out.par_chunks_mut(d).zip(rows).with_min_len(ROWS).for_each(|(out, row)| {
         // In double precision: squares of large features would overflow in single.
         let length = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
@@ -189,7 +189,7 @@ fn normalised<B: std::ops::DerefMut<Target = [f32]>>(rows: &[&[f32]], d: usize, 
     out
 }
 
-/// The classes of the neighbours: most votes first, then the greater sum of similarities, then the lower class.
+/// The classes of the neighbors: most votes first, then the greater sum of similarities, then the lower class.
 fn rank(near: &[Near], labels: &[u32]) -> Vec<u32> {
     let mut votes: Vec<(u32, usize, f64)> = Vec::new();
     for near in near {

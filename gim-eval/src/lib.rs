@@ -2,13 +2,13 @@
 //!
 //! Data flow one way: frozen features → [`features`] file → [`examples`] → [`probe`] → [`metrics`] → [`table`] →
 //! [`regression`]. An *item* is an utterance or an image, a *row* one of its frames (or the only one), a *label* a class
-//! number; nothing here knows sound or pictures.
+//! number; nothing here knows sound or images.
 //!
 //! ```no_run
 //! use gim_eval::{ConvergedProbe, FeatureFile, Key, Probe, Purpose, Split};
 //! # fn main() -> gim_eval::Result<()> {
 //! let file = FeatureFile::open("features.h5")?;
-//! let examples = file.examples("module_1", "phone")?; // rows are frames, since phones are labelled by frame
+//! let examples = file.examples("module_1", "phone")?; // rows are frames, since phones are labeled by frame
 //! let probe = Probe::Converged(ConvergedProbe::default());
 //! let fitted = probe.fit(&examples.part(Split::Train), Key::new(1, Purpose::Probe))?;
 //! let score = fitted.evaluate(&examples.part(Split::Test), None)?;

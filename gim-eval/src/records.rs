@@ -260,7 +260,7 @@ pub struct ProbeRow {
 
 impl ProbeRow {
     /// What the probe is judged by: the share of right rows, without silence for phones.
-    pub fn judged(&self) -> f64 {
+    pub fn primary_accuracy(&self) -> f64 {
         self.accuracy_no_silence.unwrap_or(self.accuracy)
     }
 }

@@ -1,7 +1,7 @@
-//! How alike are two modules' features? Linear centred kernel alignment (CKA) of the same rows.
+//! How alike are two modules' features? Linear centered kernel alignment (CKA) of the same rows.
 //!
 //! Kornblith, Norouzi, Lee, Hinton 2019, "Similarity of Neural Network Representations Revisited", section 3: with columns
-//! centred,
+//! centered,
 //!
 //! ```text
 //! CKA(X, Y) = HSIC(XXᵀ, YYᵀ) / √(HSIC(XXᵀ, XXᵀ) HSIC(YYᵀ, YYᵀ)) = ‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)
@@ -24,7 +24,7 @@ const BLOCK: usize = 1024;
 
 /// Linear CKA of `x (N, D₁)` and `y (N, D₂)`, whose rows are the same examples in the same order; see the [module](self).
 ///
-/// Columns are centred here, in double precision. The result is good to 1e-5, and the same for any number of threads. Memory
+/// Columns are centered here, in double precision. The result is good to 1e-5, and the same for any number of threads. Memory
 /// beside the features is a matrix of the greater D by the greater D and a block of rows of each.
 ///
 /// # Errors
@@ -43,14 +43,15 @@ pub fn linear_cka(x: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> Result<f64>
 /// As [`linear_cka`], with the number of the group that is to blame.
 pub fn cka_matrix(groups: &[ArrayView2<'_, f32>]) -> Result<Array2<f64>> {
     let n = groups.first().map_or(0, |group| group.nrows());
-    let centred = groups.iter().enumerate().map(|(i, group)| Centred::new(*group, i, n)).collect::<Result<Vec<_>>>()?;
+    let centered =
+        groups.iter().enumerate().map(|(i, group)| Centerd::new(*group, i, n)).collect::<Result<Vec<_>>>()?;
     let pool = Pool::new();
-    let own: Vec<f64> = centred.iter().map(|x| squared_norm(x, x, &pool)).collect();
+    let own: Vec<f64> = centered.iter().map(|x| squared_norm(x, x, &pool)).collect();
     let mut cka = Array2::eye(groups.len());
     for i in 0..groups.len() {
         for j in 0..i {
             // Cauchy–Schwarz holds up to rounding only.
-            let value = (squared_norm(&centred[i], &centred[j], &pool) / (own[i] * own[j]).sqrt()).min(1.0);
+            let value = (squared_norm(&centered[i], &centered[j], &pool) / (own[i] * own[j]).sqrt()).min(1.0);
             cka[[i, j]] = value;
             cka[[j, i]] = value;
         }
@@ -59,7 +60,7 @@ pub fn cka_matrix(groups: &[ArrayView2<'_, f32>]) -> Result<Array2<f64>> {
 }
 
 /// Features, and what makes columns of mean 0 of them.
-struct Centred<'a> {
+struct Centerd<'a> {
     features: ArrayView2<'a, f32>,
     /// Mean of each column; exactly the column's number when it does not vary.
     mean: Vec<f64>,
@@ -67,7 +68,7 @@ struct Centred<'a> {
     scale: f64,
 }
 
-impl<'a> Centred<'a> {
+impl<'a> Centerd<'a> {
     /// Checks group `i`, which must have `n` rows.
     fn new(features: ArrayView2<'a, f32>, i: usize, n: usize) -> Result<Self> {
         let refuse = |what: String, remedy| Err(Error::config("similarity", format_args!("group {i} {what}"), remedy));
@@ -98,7 +99,7 @@ impl<'a> Centred<'a> {
         self.mean.len()
     }
 
-    /// `out (rows, D)` = the block of rows from `from` on, centred and scaled; returns how many rows there are.
+    /// `out (rows, D)` = the block of rows from `from` on, centered and scaled; returns how many rows there are.
     fn block(&self, from: usize, out: &mut [f32]) -> usize {
         let rows = BLOCK.min(self.features.nrows() - from);
         out.par_chunks_mut(self.dims()).take(rows).with_min_len(16).enumerate().for_each(|(i, out)| {
@@ -121,11 +122,11 @@ fn mean(features: ArrayView2<'_, f32>) -> Vec<f64> {
     origin.iter().zip(&sums).map(|(origin, sum)| origin + sum / features.nrows() as f64).collect()
 }
 
-/// ‖XᵀY‖²_F of the centred features.
+/// ‖XᵀY‖²_F of the centered features.
 ///
 /// Blocks of rows are multiplied in single precision, where the kernels are fast, and added up in double: the error does not
 /// grow with the number of rows.
-fn squared_norm(x: &Centred<'_>, y: &Centred<'_>, pool: &Pool<f32>) -> f64 {
+fn squared_norm(x: &Centerd<'_>, y: &Centerd<'_>, pool: &Pool<f32>) -> f64 {
     let (p, q) = (x.dims(), y.dims());
     let (mut a, mut b) = (pool.take(BLOCK * p), pool.take(BLOCK * q));
     let mut product = pool.take(p * q);

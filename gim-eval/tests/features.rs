@@ -92,7 +92,7 @@ fn there_and_back() {
 
         for wrong in [
             file.read_group("module_9").unwrap_err(),
-            file.labels("colour").unwrap_err(),
+            file.labels("color").unwrap_err(),
             file.read_rows("module_1", 50..54).unwrap_err(),
         ] {
             assert!(wrong.to_string().contains("features.h5"), "{wrong}");

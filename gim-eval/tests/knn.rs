@@ -1,4 +1,4 @@
-//! Nearest neighbours against a search that compares all pairs and sorts.
+//! Nearest neighbors against a search that compares all pairs and sorts.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
 
@@ -135,7 +135,7 @@ fn ties_go_to_the_nearer_then_to_the_lower_class() {
 }
 
 #[test]
-fn zero_vectors_have_neighbours_too() {
+fn zero_vectors_have_neighbors_too() {
     let x = Array2::from_shape_fn((5, 3), |(i, j)| if i == 2 && j == 1 { -1.0 } else { 0.0 });
     assert_eq!(nearest(x.view(), &[0, 2], 3).unwrap(), [[1, 2, 3], [0, 1, 3]]);
     let split = [Split::Test, Split::Train, Split::Train, Split::Train, Split::Train];
@@ -173,12 +173,12 @@ fn refuses_what_makes_no_sense() {
     let (train, test) = (all.part(Split::Train), all.part(Split::Test));
     let refusal =
         |k: usize, train: &Part<'_>, test: &Part<'_>| Knn { k }.evaluate(train, test, None).unwrap_err().to_string();
-    assert!(refusal(0, &train, &test).contains("no neighbour"));
+    assert!(refusal(0, &train, &test).contains("no neighbor"));
     assert!(refusal(1, &test, &train).contains("test part"));
     let other = examples(&x, &[0, 1, 0, 1], 3, &split);
     assert!(refusal(1, &train, &other.part(Split::Test)).contains("3 to test"));
-    let unlabelled = examples(&x, &[0, 1, -1, -1], 2, &split);
-    assert!(refusal(1, &train, &unlabelled.part(Split::Test)).contains("no labelled rows"));
+    let unlabeled = examples(&x, &[0, 1, -1, -1], 2, &split);
+    assert!(refusal(1, &train, &unlabeled.part(Split::Test)).contains("no labeled rows"));
 
     assert!(nearest(x.view(), &[4], 1).unwrap_err().to_string().contains("row 4"));
     x[[3, 0]] = f32::NAN;

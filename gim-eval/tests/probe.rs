@@ -150,7 +150,7 @@ fn mistakes_are_named() {
     assert!(message.contains("label 3 of row 3"), "{message}");
     assert!(Examples::per_frame(x.clone(), labels.clone(), 3, ItemIndex::single(3), split.clone()).is_err());
     let all = Examples::per_frame(x.clone(), vec![-1; 160], 3, index.clone(), split.clone()).unwrap();
-    assert!(probes()[0].fit(&all.part(Split::Train), key()).unwrap_err().to_string().contains("no labelled rows"));
+    assert!(probes()[0].fit(&all.part(Split::Train), key()).unwrap_err().to_string().contains("no labeled rows"));
     let all = Examples::per_frame(x, labels, 3, index, split).unwrap();
     let train = all.part(Split::Train);
     for probe in [

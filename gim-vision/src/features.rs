@@ -92,10 +92,10 @@ impl CenterCrops {
         for image in images {
             pixels.extend(center_view(image, side, color, &self.standardize)?);
         }
-        let shape = Shape { items: images.len(), steps: side, cols: side, channels: color.channels() };
+        let shape = Shape { batch: images.len(), height: side, width: side, channels: color.channels() };
         let layouts = stack.layouts(self.patches.shape(shape))?;
         let x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
-        let n_patches = layouts[0].shape.items;
+        let n_patches = layouts[0].shape.batch;
         let mode = if self.stages.is_some() { Mode::Inspect } else { Mode::Eval };
         let mut out = Vec::new();
         stack.visit_features(x, &layouts, mode, |view| {
@@ -151,7 +151,7 @@ mod tests {
     fn means_of_patches_and_grids() {
         // Two images of two patches of 1 × 2 positions, two channels.
         let values: Vec<f32> = (0..16).map(|i| i as f32).collect();
-        let layout = Layout::dense(Shape { items: 4, steps: 1, cols: 2, channels: 2 });
+        let layout = Layout::dense(Shape { batch: 4, height: 1, width: 2, channels: 2 });
         let a = Activations::from_slice(layout, &values, &Pool::new());
         let patches = patch_means(&a, 4);
         assert_eq!(patches, ndarray::array![[1.0, 2.0], [5.0, 6.0], [9.0, 10.0], [13.0, 14.0]]);

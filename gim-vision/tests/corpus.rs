@@ -503,7 +503,7 @@ fn links_between_folders() {
     let deep = (0..40).fold(elsewhere.path().to_owned(), |path, i| path.join(i.to_string()));
     write(&deep.join("far.png"), png(&scene(9, 9, 3, 0)));
     symlink(elsewhere.path(), dir.path().join("train/bird")).unwrap();
-    symlink("train", dir.path().join("unlabelled")).unwrap();
+    symlink("train", dir.path().join("unlabeled")).unwrap();
     symlink("0.png", dir.path().join("train/cat/same.png")).unwrap();
     let dataset = open(dir.path()).unwrap();
     assert_eq!((dataset.split(Split::Train).len(), dataset.split(Split::Unlabeled).len()), (8, 8));

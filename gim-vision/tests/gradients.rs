@@ -30,7 +30,7 @@ fn check_chunks(layers: Vec<Box<dyn ItemLayer<f64>>>, chunk: usize, x: Shape, se
 }
 
 fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
-    Shape { items, steps, cols, channels }
+    Shape { batch: items, height: steps, width: cols, channels }
 }
 
 /// One matrix at the center of the kernel, whose columns are orthonormal: every position's numbers

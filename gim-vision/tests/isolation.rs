@@ -33,7 +33,7 @@ fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
             p.value.iter_mut().for_each(|v| *v *= F::of(factor));
         }
     });
-    let images = Shape { items: 3, steps: 12, cols: 12, channels: 1 };
+    let images = Shape { batch: 3, height: 12, width: 12, channels: 1 };
     let patches = config.patches().unwrap();
     let layouts = stack.layouts(patches.shape(images)).unwrap();
     for step in 0..2 {

@@ -112,7 +112,7 @@ fn modules_case<F: Scalar>(name: &str) {
     let (batch, side, size, in_channels) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
     let patches = Patches::new(size, size / 2).unwrap();
     let pool = Pool::<F>::new();
-    let images = Shape { items: batch, steps: side, cols: side, channels: in_channels };
+    let images = Shape { batch: batch, height: side, width: side, channels: in_channels };
     let mut x = patches.cut(&of::<F>(&case.channels_last("in.x")), images, Layout::dense(patches.shape(images)), &pool);
     let grid = [case.n("grid"); 2];
     for m in 0..3 {
@@ -175,7 +175,7 @@ fn loss_case<F: Scalar>(name: &str, epsilon: Option<f64>, compare: bool) -> f64 
     let case = Case::open(name);
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let pool = Pool::<F>::new();
-    let shape = Shape { items: case.n("B"), steps: case.n("ny"), cols: case.n("nx"), channels: case.n("C") };
+    let shape = Shape { batch: case.n("B"), height: case.n("ny"), width: case.n("nx"), channels: case.n("C") };
     let mut loss = loss::<F>(&case, "draw.", case.n("C"), epsilon);
     loss.visit(&mut |p| {
         p.value = of(&case.predictor("param.", case.n("K")));
@@ -252,7 +252,7 @@ fn pixelcnn_case<F: Scalar>() {
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let pool = Pool::<F>::new();
     let channels = case.n("C");
-    let shape = Shape { items: case.n("B"), steps: 7, cols: 7, channels };
+    let shape = Shape { batch: case.n("B"), height: 7, width: 7, channels };
     let mut net = Itemwise::<F>::new(vec![Box::new(PixelCnn::new(channels, case.n("layers"), key()).unwrap())]);
     net.visit(&mut |p| {
         p.value = of(&context_values(&case, "param.", &p.name).unwrap());
@@ -311,7 +311,7 @@ fn supervised_case<F: Scalar>() {
         p.value = of(&case.tensor(&format!("param.{}", name(p))).0);
         p.attach_grad(&pool);
     });
-    let shape = Shape { items: case.n("B"), steps: 7, cols: 7, channels: case.n("C") };
+    let shape = Shape { batch: case.n("B"), height: 7, width: 7, channels: case.n("C") };
     let z = Activations::from_slice(Layout::dense(shape), &of::<F>(&case.channels_last("in.grid")), &pool);
     let labels: Vec<i32> = case.ints("in.target").iter().map(|l| *l as i32).collect();
     let mut dz = Activations::new(z.layout(), &pool);

@@ -100,7 +100,7 @@ impl<F: Scalar> Conv1d<F> {
     /// before its first step.
     fn stored_steps(&self, x: Shape, y: Shape) -> usize {
         let Conv1dConfig { kernel_size, stride, padding, .. } = self.config;
-        (padding + x.steps).max((y.steps - 1) * stride + kernel_size)
+        (padding + x.height).max((y.height - 1) * stride + kernel_size)
     }
 
     fn products(&self, x: Layout, y: Layout) -> Products {
@@ -110,11 +110,11 @@ impl<F: Scalar> Conv1d<F> {
             "{x:?} has too little room for {}",
             self.describe_config()
         );
-        let items = y.shape.items;
+        let items = y.shape.batch;
         if x.padded == stride * y.padded {
-            Products { x_item: 0, y_item: 0, count: 1, rows: (items - 1) * y.padded + y.shape.steps }
+            Products { x_item: 0, y_item: 0, count: 1, rows: (items - 1) * y.padded + y.shape.height }
         } else {
-            Products { x_item: x.padded, y_item: y.padded, count: items, rows: y.shape.steps }
+            Products { x_item: x.padded, y_item: y.padded, count: items, rows: y.shape.height }
         }
     }
 
@@ -168,15 +168,15 @@ impl<F: Scalar> Conv1d<F> {
         let w = self.weight_by_block(pool);
         let packed = || Packed::new(Mat::new(&w, q * out_channels, stride * in_channels), pool);
         // Blocks that hold a step of the input; windows start `padding` before the first step.
-        let blocks = (padding + lx.shape.steps).div_ceil(stride);
+        let blocks = (padding + lx.shape.height).div_ceil(stride);
         let whole_batch = lx.padded == stride * ly.padded
             && lx.before >= padding
             && ly.before + 1 >= q
-            && ly.padded - ly.shape.steps + 1 >= q
+            && ly.padded - ly.shape.height + 1 >= q
             && ly.before + blocks <= ly.padded
             && lx.before - padding + blocks * stride <= lx.padded;
         if whole_batch {
-            let rows = (lx.shape.items - 1) * ly.padded + blocks;
+            let rows = (lx.shape.batch - 1) * ly.padded + blocks;
             let dy = &dy.memory()[(ly.before + 1 - q) * out_channels..];
             let to = &mut dx.memory_mut()[(lx.before - padding) * in_channels..];
             if self.is_two_blocks(out_channels) {
@@ -193,7 +193,7 @@ impl<F: Scalar> Conv1d<F> {
         let w = packed();
         let mut dys = pool.zeros((blocks + 2 * (q - 1)) * out_channels);
         let mut dxs = pool.take(blocks * stride * in_channels);
-        for item in 0..lx.shape.items {
+        for item in 0..lx.shape.batch {
             let from = dy.item(item);
             let kept = from.len().min((blocks + q - 1) * out_channels);
             dys[(q - 1) * out_channels..][..kept].copy_from_slice(&from[..kept]);
@@ -223,20 +223,20 @@ impl<F: Scalar> LayerInfo for Conv1d<F> {
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", self.describe_config());
-        let steps = self.steps_out(x.steps).ok_or_else(|| {
+        assert_eq!((x.width, x.channels), (1, self.config.in_channels), "{x:?} into {}", self.describe_config());
+        let steps = self.steps_out(x.height).ok_or_else(|| {
             Error::config(
                 "input",
-                format_args!("{} steps are too short for {}", x.steps, self.describe_config()),
+                format_args!("{} steps are too short for {}", x.height, self.describe_config()),
                 "use longer inputs",
             )
         })?;
-        Ok(Shape::sequence(x.items, steps, self.config.out_channels))
+        Ok(Shape::sequence(x.batch, steps, self.config.out_channels))
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
         let Conv1dConfig { in_channels, out_channels, kernel_size, .. } = self.config;
-        (x.items * self.steps_out(x.steps).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
+        (x.batch * self.steps_out(x.height).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
     }
 }
 
@@ -250,7 +250,7 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
     fn output_layout(&self, y: Shape) -> Layout {
         // One zero step on either side is what the layers below need to run the batch as one
         // product.
-        Layout::padded(y, 1, y.steps + 2)
+        Layout::padded(y, 1, y.height + 2)
     }
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
@@ -391,12 +391,12 @@ mod tests {
         let x = Shape::sequence(2, 11, 3);
         let y = layer.output(x).unwrap();
         let input = gim_core::testing::uniform(x.len(), 1);
-        for layout in [Layout::dense(y), Layout::padded(y, 2, y.steps + 4)] {
+        for layout in [Layout::dense(y), Layout::padded(y, 2, y.height + 4)] {
             let xs = Activations::from_slice(layer.input_layout(x, layout), &input, &pool);
             let mut ys = Activations::new(layout, &pool);
             layer.forward(&xs, &mut ys, Keep::Nothing, &pool);
             for b in 0..2 {
-                for o in 0..y.steps {
+                for o in 0..y.height {
                     for c in 0..5 {
                         let mut want = layer.bias.value[c];
                         for tap in 0..4 {

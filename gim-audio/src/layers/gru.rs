@@ -65,7 +65,7 @@ impl<F: Scalar> Gru<F> {
     /// All stored steps of `x` as rows, margins included: (N·padded, C).
     fn rows<'a>(x: &'a Activations<F>) -> Mat<'a, F> {
         let l = x.layout();
-        Mat::new(x.memory(), l.shape.items * l.padded, l.shape.channels)
+        Mat::new(x.memory(), l.shape.batch * l.padded, l.shape.channels)
     }
 }
 
@@ -110,7 +110,7 @@ impl<F: Scalar> LayerInfo for Gru<F> {
     }
 
     fn output(&self, x: Shape) -> Result<Shape> {
-        assert_eq!((x.cols, x.channels), (1, self.config.in_channels), "{x:?} into {}", LayerInfo::describe(self));
+        assert_eq!((x.width, x.channels), (1, self.config.in_channels), "{x:?} into {}", LayerInfo::describe(self));
         Ok(x.with_channels(self.config.hidden))
     }
 
@@ -123,7 +123,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         let GruConfig { in_channels, hidden: h, .. } = self.config;
         let (lx, ly) = (x.layout(), y.layout());
-        let (items, steps) = (lx.shape.items, lx.shape.steps);
+        let (items, steps) = (lx.shape.batch, lx.shape.height);
         self.saved = if keep == Keep::ForBackward { pool.take(items * steps * 4 * h) } else { Buffer::default() };
 
         // The input's part of all gates and steps in one product.
@@ -169,7 +169,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
     ) {
         let GruConfig { in_channels, hidden: h, bptt } = self.config;
         let lx = x.layout();
-        let (items, steps) = (lx.shape.items, lx.shape.steps);
+        let (items, steps) = (lx.shape.batch, lx.shape.height);
         let rows = items * lx.padded;
         let saved = std::mem::take(&mut self.saved);
         assert_eq!(saved.len(), items * steps * 4 * h, "backward without a forward pass that kept its gates");

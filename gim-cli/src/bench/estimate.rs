@@ -26,7 +26,7 @@ pub(crate) struct ModuleCost {
     pub parameters: usize,
     /// GFLOP of a step: forward, loss and backward.
     pub gflop: f64,
-    /// MB of parameters and optimiser state.
+    /// MB of parameters and optimizer state.
     pub state_mb: f64,
     /// MB of its output for a batch.
     pub output_mb: f64,

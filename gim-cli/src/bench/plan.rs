@@ -60,14 +60,14 @@ const BATCHES: Points =
 pub(super) const AXES: [Axis; 7] = [
     Axis {
         name: "audio-batch",
-        title: "sound: batch",
+        title: "audio: batch",
         expected: ["1", "1 or less: weights stay"],
         domain: Audio,
         points: BATCHES,
     },
     Axis {
         name: "audio-length",
-        title: "sound: samples of a crop",
+        title: "audio: samples of a crop",
         expected: ["1 or less: the loss sees 128 steps", "1 or less: weights stay"],
         domain: Audio,
         points: &[
@@ -79,7 +79,7 @@ pub(super) const AXES: [Axis; 7] = [
     },
     Axis {
         name: "audio-width",
-        title: "sound: channels",
+        title: "audio: channels",
         expected: ["2 or less: products", "1 (activations) to 2 (weights)"],
         domain: Audio,
         points: &[
@@ -91,7 +91,7 @@ pub(super) const AXES: [Axis; 7] = [
     },
     Axis {
         name: "audio-negatives",
-        title: "sound: negatives",
+        title: "audio: negatives",
         expected: ["1 or less: only the loss sees them", "about 0"],
         domain: Audio,
         points: &[
@@ -103,7 +103,7 @@ pub(super) const AXES: [Axis; 7] = [
     },
     Axis {
         name: "audio-modules",
-        title: "sound: modules (convolutions, then the GRU)",
+        title: "audio: modules (convolutions, then the GRU)",
         expected: ["1 or less: upper modules see fewer steps", "1 or less: the same"],
         domain: Audio,
         points: &[
@@ -118,14 +118,14 @@ pub(super) const AXES: [Axis; 7] = [
     },
     Axis {
         name: "vision-batch",
-        title: "pictures: batch",
+        title: "images: batch",
         expected: ["1", "1 or less: weights stay"],
         domain: Vision,
         points: BATCHES,
     },
     Axis {
         name: "vision-modules",
-        title: "pictures: the same 13 blocks, cut into modules",
+        title: "images: the same 13 blocks, cut into modules",
         expected: ["about 0: a module more is a loss more", "below 0: they learn one after the other"],
         domain: Vision,
         points: &[

@@ -35,9 +35,9 @@ pub(crate) struct ProbeWork {
 /// What came of it; another program's answer reads the same.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fits {
-    /// Seconds of each fit, standardising included.
+    /// Seconds of each fit, standardizing included.
     pub times: Vec<f64>,
-    /// Mean cross-entropy + λ/2 ‖weights‖² at the solution, on standardised features.
+    /// Mean cross-entropy + λ/2 ‖weights‖² at the solution, on standardized features.
     pub objective: f64,
     /// Iterations of a fit.
     pub iterations: usize,

@@ -19,7 +19,7 @@ pub struct Args {
     /// What to predict.
     #[arg(long, value_parser = PossibleValuesParser::new(Task::ALL.map(Task::name)).try_map(|s| s.parse::<Task>()))]
     task: Task,
-    /// How; knn are 20 nearest neighbours.
+    /// How; knn are 20 nearest neighbors.
     #[arg(
         long,
         default_value = "converged",

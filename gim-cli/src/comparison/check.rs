@@ -31,7 +31,7 @@ fn name(s: &Summary) -> Option<String> {
     let how = match s.protocol {
         Protocol::Converged => "",
         Protocol::Paper => " by the paper's protocol",
-        Protocol::Knn => " by neighbours",
+        Protocol::Knn => " by neighbors",
     };
     s.features().map(|features| format!("{}: {}{how}, {features}", s.run, s.task))
 }
@@ -47,7 +47,7 @@ fn listed(plan: &Plan, value: &Baseline) -> bool {
 }
 
 /// Mean and standard deviation (NaN for one) over seeds of what each probe is judged by, and its test rows; for modules also of what
-/// they are above the random encoder of the same seed, which varies less where both depend on the seed: a module that has learnt
+/// they are above the random encoder of the same seed, which varies less where both depend on the seed: a module that has learned
 /// nothing is none above.
 fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64, usize)> {
     let mut out = BTreeMap::new();

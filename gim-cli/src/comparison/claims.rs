@@ -235,7 +235,7 @@ fn memory(peaks: &[Peak]) -> Vec<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comparison::summary::summarise;
+    use crate::comparison::summary::summarize;
     use gim_eval::ProbeRow;
 
     #[test]
@@ -272,7 +272,7 @@ mod tests {
                 seed: seed as u64,
             }));
         }
-        summarise(&entry(run, None), &rows)
+        summarize(&entry(run, None), &rows)
     }
 
     fn entry(run: &str, ablation_of: Option<&str>) -> Entry {

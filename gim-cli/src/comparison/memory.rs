@@ -122,7 +122,7 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
     let taking_part = stack.modules_mut().iter_mut().take(modes.len());
     let numbers: usize = taking_part
         .zip(modes)
-        // A frozen module has weights; one that learns has its optimiser's moments as well.
+        // A frozen module has weights; one that learns has its optimizer's moments as well.
         .map(|(m, mode)| {
             let (params, optimizer) = m.state();
             params.n_params() * if *mode == Mode::Train { 1 + optimizer.moments().len() } else { 1 }

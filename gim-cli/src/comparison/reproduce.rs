@@ -134,7 +134,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             seeds.push(run);
         }
         if !seeds.is_empty() {
-            summary.extend(summary::summarise(entry, &rows));
+            summary.extend(summary::summarize(entry, &rows));
             runs.push(FinishedRun { entry: entry.clone(), config, seeds });
         }
     }
@@ -145,7 +145,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     Ok(Outcome { runs, summary, ablations })
 }
 
-/// What the runs of a comparison have learnt from: those that look at the same data must have found the same corpus there, or
+/// What the runs of a comparison have learned from: those that look at the same data must have found the same corpus there, or
 /// differences between them would be differences between corpora.
 struct Corpora(BTreeMap<(DomainKind, String), TrainedOn>);
 

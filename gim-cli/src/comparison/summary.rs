@@ -109,7 +109,7 @@ impl Summary {
     }
 
     /// Mean and half-width of what the run is judged by: without silence for phones.
-    pub(crate) fn judged(&self) -> (f64, Option<f64>) {
+    pub(crate) fn primary_accuracy(&self) -> (f64, Option<f64>) {
         match self.no_silence {
             Some(mean) => (mean, self.no_silence_ci95),
             None => (self.accuracy, self.accuracy_ci95),
@@ -133,7 +133,7 @@ pub(crate) fn with(mean: f64, half: Option<f64>) -> String {
 }
 
 /// The rows of one run's probes over all its seeds.
-pub(crate) fn summarise(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
+pub(crate) fn summarize(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
     type Key = (Task, Protocol, u64, Group, usize);
     let mut by: BTreeMap<Key, Vec<&ProbeRow>> = BTreeMap::new();
     for r in rows {
@@ -150,14 +150,14 @@ pub(crate) fn summarise(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
         let no_silence = mean(rows, &|r| r.accuracy_no_silence);
         let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
         let ours = |rows: &[&ProbeRow]| {
-            Interval::of(&rows.iter().map(|r| 100.0 * r.judged()).collect::<Vec<_>>()).map(|i| i.mean)
+            Interval::of(&rows.iter().map(|r| 100.0 * r.primary_accuracy()).collect::<Vec<_>>()).map(|i| i.mean)
         };
         let random =
             (*group == Group::Trained).then(|| by.get(&(*task, *protocol, *labels, Group::Random, *module))).flatten();
         let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
-        let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.judged());
+        let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.primary_accuracy());
         let over_by_seed =
-            rows.iter().filter_map(|r| Some((r.seed, 100.0 * (r.judged() - of_seed(r.seed)?)))).collect();
+            rows.iter().filter_map(|r| Some((r.seed, 100.0 * (r.primary_accuracy() - of_seed(r.seed)?)))).collect();
         let method = match group {
             Group::Trained if Some(*module) == last => entry.paper.as_deref(),
             Group::Random if Some(*module) == last => Some("random"),
@@ -184,7 +184,7 @@ pub(crate) fn summarise(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
             over_random: over,
             paper: reported.map(|p| p.value),
             paper_mark: reported.map(|p| p.mark.clone()),
-            by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.judged())).collect(),
+            by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.primary_accuracy())).collect(),
             stopped: rows.iter().filter(|r| r.protocol == Protocol::Converged && !r.converged).count(),
             test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
             train_rows: rows.iter().map(|r| r.train_rows).max().unwrap_or(0),
@@ -254,7 +254,7 @@ pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
                 continue;
             };
             let Some((difference, difference_ci95)) = difference(a, b) else { continue };
-            let (accuracy, accuracy_ci95) = a.judged();
+            let (accuracy, accuracy_ci95) = a.primary_accuracy();
             out.push(Ablation {
                 run: e.name.clone(),
                 title: e.title.clone(),
@@ -264,7 +264,7 @@ pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
                 accuracy,
                 accuracy_ci95,
                 ablation_of: reference.clone(),
-                reference: b.judged().0,
+                reference: b.primary_accuracy().0,
                 difference,
                 difference_ci95,
                 paper: a.paper,
@@ -323,18 +323,18 @@ mod tests {
             row(Group::Trained, 2, 1, 0.6),
             row(Group::Trained, 2, 2, 0.7),
         ];
-        let of = summarise(&entry("a", None), &rows);
+        let of = summarize(&entry("a", None), &rows);
         let find = |module| of.iter().find(|s| s.group == Group::Trained && s.module == module).unwrap();
         assert_eq!((find(1).seeds, find(1).accuracy_ci95, find(1).paper), (1, None, None));
         assert!((find(1).over_random.unwrap() - 20.0).abs() < 1e-9);
         let last = find(2);
-        assert!((last.accuracy - 65.0).abs() < 1e-9 && (last.judged().0 - 55.0).abs() < 1e-9);
+        assert!((last.accuracy - 65.0).abs() < 1e-9 && (last.primary_accuracy().0 - 55.0).abs() < 1e-9);
         assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
         assert_eq!(with_mark(62.5, "M"), "~62.5 (M)");
 
         let better: Vec<ProbeRow> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
         let mut all = of.clone();
-        all.extend(summarise(&entry("b", Some("a")), &better));
+        all.extend(summarize(&entry("b", Some("a")), &better));
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
@@ -345,7 +345,7 @@ mod tests {
     fn baselines_of_fewer_seeds_are_covered() {
         let of = |seeds: &[u64], group, accuracy| {
             let rows: Vec<ProbeRow> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
-            summarise(&entry("a", None), &rows).remove(0)
+            summarize(&entry("a", None), &rows).remove(0)
         };
         let random = |seeds: &[u64]| of(seeds, Group::Random, 0.3);
         assert!(random(&[1, 2, 3]).covers_baseline(&random(&[1, 2, 3])));

@@ -108,7 +108,7 @@ impl Sweep {
         let Listed { seeds, mut run, like, without, presets } =
             toml::from_str(&text).map_err(|e: toml::de::Error| {
                 let what = e.to_string().trim_end().replace('\n', " ");
-                Error::file(source, format_args!("is no list of runs: {what}"), "mend the file")
+                Error::file(source, format_args!("is no list of runs: {what}"), "fix the file")
             })?;
         if let Some(like) = like {
             if !SWEEPS.iter().any(|s| s.0 == like) {
@@ -119,7 +119,7 @@ impl Sweep {
             let mut all = Self::load(&like)?.run;
             if let Some(unknown) = without.iter().find(|name| !all.iter().any(|e| &e.name == *name)) {
                 let what = format!("leaves out `{unknown}`, which `{like}` does not have");
-                return Err(Error::file(source, what, "mend the file"));
+                return Err(Error::file(source, what, "fix the file"));
             }
             all.retain(|e| !without.contains(&e.name));
             for e in &mut all {
@@ -137,7 +137,7 @@ impl Sweep {
     }
 
     fn check(&self, source: &str) -> Result<()> {
-        let wrong = |what: String| Err(Error::file(source, what, "mend the file"));
+        let wrong = |what: String| Err(Error::file(source, what, "fix the file"));
         let mut names = BTreeSet::new();
         if self.run.is_empty() || self.seeds == 0 {
             return wrong("lists no run, or no seed".into());

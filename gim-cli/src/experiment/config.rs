@@ -19,9 +19,9 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 /// A run's whole configuration. Defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// Corpus, network and loss, which differ between sound and pictures.
+    /// Corpus, network and loss, which differ between sound and images.
     pub domain: Domain,
-    /// The optimiser of every module.
+    /// The optimizer of every module.
     pub optimizer: OptimizerConfig,
     /// The schedule.
     pub train: TrainConfig,
@@ -47,7 +47,7 @@ impl Config {
         let wrong = |e: &dyn std::fmt::Display| {
             // The parser's message shows the place, over several lines.
             let what = e.to_string().trim_end().replace('\n', " ");
-            Error::file(source, format_args!("is no valid configuration: {what}"), "mend the file")
+            Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file")
         };
         let mut table: toml::Table = source_text.parse().map_err(|e| wrong(&e))?;
         for o in overrides {
@@ -139,7 +139,7 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
                 let near =
                     known.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
                 let near = near.map_or(String::new(), |n| format!("did you mean `{prefix}{n}`?"));
-                return Err(Error::config(format_args!("{prefix}{key}"), "there is no such key", near));
+                return Err(Error::config(format_args!("{prefix}{key}"), "unknown key", near));
             }
         }
     }
@@ -166,7 +166,7 @@ mod tests {
         let got = (audio.network.width, audio.network.context, audio.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (512, 256, 12, 1000));
         let paper = Config::load("vision-paper", &[]).unwrap();
-        let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of pictures") };
+        let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of images") };
         let got = (vision.network.blocks, vision.network.widths, vision.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
     }

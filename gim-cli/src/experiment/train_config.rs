@@ -36,7 +36,7 @@ pub struct TrainConfig {
     /// Shares of all steps after which weights are kept for good, for figures of what training does; each is rounded to a row of
     /// train.csv.
     pub snapshots: Vec<f64>,
-    /// Whether less memory is worth a longer step (pictures: little more than half of the memory, a tenth more time):
+    /// Whether less memory is worth a longer step (images: little more than half of the memory, a tenth more time):
     /// little more is held than is in use, and outputs are computed once more instead of kept. Results may differ in their
     /// last bits.
     pub low_memory: bool,

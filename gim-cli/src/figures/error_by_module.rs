@@ -172,9 +172,9 @@ fn paper_color(curve: usize) -> Color {
 
 fn points(rows: &[&ProbeRow]) -> Vec<Point> {
     let mut by_module: BTreeMap<usize, Vec<(f64, f64)>> = BTreeMap::new();
-    for row in rows.iter().filter(|r| r.module > 0 && r.judged().is_finite()) {
+    for row in rows.iter().filter(|r| r.module > 0 && r.primary_accuracy().is_finite()) {
         let half_item = 0.5 / row.test_rows.max(1) as f64;
-        by_module.entry(row.module).or_default().push((1.0 - row.judged(), half_item));
+        by_module.entry(row.module).or_default().push((1.0 - row.primary_accuracy(), half_item));
     }
     by_module
         .into_iter()

@@ -169,22 +169,22 @@ fn images() -> Vec<Named> {
             rows: (1..=n).map(row).collect(),
         })
     };
-    let neighbour = |c: usize, m: usize, i: usize| {
+    let neighbor = |c: usize, m: usize, i: usize| {
         let class = if (i * 3 + c) % 6 <= m { c } else { (c + i) % 5 };
         let tile = tile(32, 32, 3, (class * 50 + i) as u64);
-        Neighbour { tile, same_class: class == c, label: CLASSES[class].into() }
+        Neighbor { tile, same_class: class == c, label: CLASSES[class].into() }
     };
-    let row = |c: usize, m: usize| NeighbourRow {
+    let row = |c: usize, m: usize| NeighborRow {
         title: if m == 0 { "raw pixels".into() } else { format!("Module {m}") },
-        neighbours: (0..8).map(|i| neighbour(c, m, i)).collect(),
+        neighbors: (0..8).map(|i| neighbor(c, m, i)).collect(),
     };
-    let neighbour_chart = |n: usize, m: usize| {
+    let neighbor_chart = |n: usize, m: usize| {
         let query = |c: usize| QueryBlock {
             tile: tile(32, 32, 3, 7 + c as u64),
             label: CLASSES[c].into(),
             rows: (0..=m).map(|m| row(c, m)).collect(),
         };
-        neighbours(&Neighbours {
+        neighbors(&Neighbors {
             title: "Nearest neighbors by module".into(),
             subtitle: "toy images, seed 1".into(),
             queries: (0..n).map(query).collect(),
@@ -193,8 +193,8 @@ fn images() -> Vec<Named> {
     vec![
         named("patches_3x6", patch_chart(3, 6)),
         named("patches_1x1", patch_chart(1, 1)),
-        named("neighbours_3x4", neighbour_chart(3, 3)),
-        named("neighbours_1x1", neighbour_chart(1, 0)),
+        named("neighbors_3x4", neighbor_chart(3, 3)),
+        named("neighbors_1x1", neighbor_chart(1, 0)),
     ]
 }
 

@@ -8,7 +8,7 @@
 //! | t-SNE of labeled items, a panel per module | [`latent_space()`] |
 //! | the modules and the gradient blocks between them | [`architecture()`] |
 //! | top-activating image patches, a row per module | [`patches()`] |
-//! | nearest neighbors of images, a row per module | [`neighbours()`] |
+//! | nearest neighbors of images, a row per module | [`neighbors()`] |
 //! | confusion matrix of a probe | [`confusion()`] |
 //! | linear CKA between modules and methods | [`similarity()`] |
 //! | times, in multiples of the arithmetic limit | [`speed()`] |
@@ -40,7 +40,7 @@ mod heat_map;
 mod latent_space;
 mod loss_by_module;
 mod memory;
-mod neighbours;
+mod neighbors;
 mod palette;
 mod patches;
 mod similarity;
@@ -63,7 +63,7 @@ pub(crate) use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by
 pub(crate) use latent_space::{LatentPanel, LatentSpace, latent_space};
 pub(crate) use loss_by_module::{LossByModule, LossRun, loss_by_module};
 pub(crate) use memory::{MemoryBar, MemoryBars, memory};
-pub(crate) use neighbours::{Neighbour, NeighbourRow, Neighbours, QueryBlock, neighbours};
+pub(crate) use neighbors::{Neighbor, NeighborRow, Neighbors, QueryBlock, neighbors};
 pub(crate) use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub(crate) use similarity::{SimilarityMap, similarity};
 pub(crate) use speed::{SpeedBars, WorkBars, speed};

@@ -93,7 +93,7 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
     let (judge, name) = match protocol {
         Protocol::Converged => ("Linear probe", task.to_string()),
         Protocol::Paper => ("Linear probe (paper's protocol)", format!("{task}-paper-protocol")),
-        Protocol::Knn => ("20 nearest neighbours", format!("{task}-knn")),
+        Protocol::Knn => ("20 nearest neighbors", format!("{task}-knn")),
     };
     let spec = AccuracyByModule {
         title: format!("{judge} for {task}, by module"),

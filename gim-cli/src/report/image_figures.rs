@@ -1,4 +1,4 @@
-//! Figures that show the images themselves: what excites a neuron, nearest neighbours, and what is mistaken for what.
+//! Figures that show the images themselves: what excites a neuron, nearest neighbors, and what is mistaken for what.
 
 use std::path::Path;
 
@@ -12,8 +12,8 @@ use crate::experiment::extract::trained_modules;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::{probe, train};
 use crate::figures::{
-    ConfusionMap, Figure, Neighbour, NeighbourRow, Neighbours, Neuron, PatchFigure, PatchRow, QueryBlock, Tile,
-    confusion, neighbours, patches,
+    ConfusionMap, Figure, Neighbor, NeighborRow, Neighbors, Neuron, PatchFigure, PatchRow, QueryBlock, Tile, confusion,
+    neighbors, patches,
 };
 
 /// Test images whose patches are looked at.
@@ -22,7 +22,7 @@ const LOOKED_AT: usize = 1000;
 const NEURONS: usize = 6;
 /// Patches shown for each neuron, of different images.
 const SHOWN: usize = 4;
-/// Queries and neighbours.
+/// Queries and neighbors.
 const QUERIES: usize = 2;
 const NEAREST: usize = 8;
 
@@ -43,7 +43,7 @@ pub(crate) fn draw(
     }
     Ok(vec![
         (exciting(run, crops, subtitle)?, "patches"),
-        (near(crops, &file, subtitle)?, "neighbours"),
+        (near(crops, &file, subtitle)?, "neighbors"),
         (mistaken(crops, &file, subtitle)?, "confusion"),
     ])
 }
@@ -107,7 +107,7 @@ fn exciting(run: &RunDir, crops: &CenterCrops, subtitle: &str) -> Result<Figure>
     })
 }
 
-/// Nearest neighbours of two test images among all test images, module by module.
+/// Nearest neighbors of two test images among all test images, module by module.
 fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
     let corpus = crops.dataset();
     let mut items: Vec<(usize, bool)> = Vec::new();
@@ -137,18 +137,18 @@ fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figur
         for ((q, found), block) in queries.iter().zip(nearest(features.view(), &queries, NEAREST)?).zip(&mut blocks) {
             let of = |i: &usize| {
                 let same_class = corpus.label(images[*i]) == corpus.label(images[*q]);
-                Ok(Neighbour {
+                Ok(Neighbor {
                     tile: tile(crops.image(images[*i])?),
                     same_class,
                     label: if same_class { String::new() } else { name(images[*i]) },
                 })
             };
-            let neighbours = found.iter().map(of).collect::<Result<_>>()?;
-            block.rows.push(NeighbourRow { title: title.clone(), neighbours });
+            let neighbors = found.iter().map(of).collect::<Result<_>>()?;
+            block.rows.push(NeighborRow { title: title.clone(), neighbors });
         }
     }
-    neighbours(&Neighbours {
-        title: "Nearest neighbours by module (cosine)".into(),
+    neighbors(&Neighbors {
+        title: "Nearest neighbors by module (cosine)".into(),
         subtitle: subtitle.to_owned(),
         queries: blocks,
     })

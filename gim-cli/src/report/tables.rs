@@ -94,7 +94,7 @@ fn probe_section(key: &ProbeKey<'_>, methods: &[&Summary], id: String) -> Sectio
     names.extend(if phones { &["accuracy without silence", "of all frames"][..] } else { &["accuracy"] });
     names.extend(["macro", "over random", "paper"]);
     let row = |(s, features): &(&Summary, String)| {
-        let (accuracy, half) = s.judged();
+        let (accuracy, half) = s.primary_accuracy();
         let mut row = vec![method(s), features.clone(), s.seeds.to_string(), with(accuracy, half)];
         if phones {
             row.push(with(s.accuracy, s.accuracy_ci95));
@@ -127,8 +127,8 @@ fn method(s: &Summary) -> String {
 fn highest(shown: &[(&Summary, String)]) -> Option<String> {
     let of = |wanted: fn(Group) -> bool| {
         let part = shown.iter().filter(|(s, _)| wanted(s.group));
-        let (s, features) = part.max_by(|a, b| a.0.judged().0.total_cmp(&b.0.judged().0))?;
-        let (accuracy, half) = s.judged();
+        let (s, features) = part.max_by(|a, b| a.0.primary_accuracy().0.total_cmp(&b.0.primary_accuracy().0))?;
+        let (accuracy, half) = s.primary_accuracy();
         Some((format!("{}, {features}", method(s)), format!("{} %", with(accuracy, half))))
     };
     let (name, accuracy) = of(|g| g == Group::Trained)?;

@@ -41,7 +41,7 @@ pub(crate) fn result(run: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
     (files.iter().map(|f| std::fs::read(f).unwrap()).collect(), log)
 }
 
-/// A corpus of class folders, 20 pictures of 20 × 20 pixels in each of two classes, some of them damaged.
+/// A corpus of class folders, 20 images of 20 × 20 pixels in each of two classes, some of them damaged.
 pub(crate) fn folders(root: &Path, bad: bool) {
     for (c, class) in ["bright", "dark"].iter().enumerate() {
         for part in ["train", "val"] {
@@ -54,7 +54,7 @@ pub(crate) fn folders(root: &Path, bad: bool) {
         }
     }
     if bad {
-        std::fs::write(root.join("train/dark/broken.jpg"), b"this is no picture").unwrap();
+        std::fs::write(root.join("train/dark/broken.jpg"), b"this is no image").unwrap();
         std::fs::write(root.join("train/dark/one.png"), png(1, |_, _| 0)).unwrap();
     }
 }

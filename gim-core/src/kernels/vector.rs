@@ -92,13 +92,13 @@ pub fn relu<F: Scalar>(x: F) -> F {
     if x <= F::zero() { F::zero() } else { x }
 }
 
-/// 1/(1 + e⁻ˣ), vectorisable.
+/// 1/(1 + e⁻ˣ), vectorizable.
 #[inline(always)]
 pub fn sigmoid<F: Scalar>(x: F) -> F {
     F::one() / (F::one() + (-x).fast_exp())
 }
 
-/// 1 − 2/(e²ˣ + 1): absolute error of a few roundings, and vectorisable.
+/// 1 − 2/(e²ˣ + 1): absolute error of a few roundings, and vectorizable.
 #[inline(always)]
 pub fn tanh<F: Scalar>(x: F) -> F {
     let two = F::one() + F::one();

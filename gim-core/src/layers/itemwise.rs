@@ -131,7 +131,7 @@ struct Plan {
 impl Plan {
     /// Numbers of an item of layer `i`'s input.
     fn item(&self, i: usize) -> usize {
-        self.shapes[i].len() / self.shapes[i].items.max(1)
+        self.shapes[i].len() / self.shapes[i].batch.max(1)
     }
 
     fn last(&self) -> usize {
@@ -185,9 +185,9 @@ impl<F: Scalar> Itemwise<F> {
         for layer in &self.layers {
             shapes.push(layer.output(shapes[shapes.len() - 1])?);
         }
-        let widest = shapes.iter().map(|s| s.len() / s.items.max(1)).max().unwrap_or(1).max(1);
-        let chunk = self.chunk.unwrap_or(CHUNK / widest).clamp(1, x.items.max(1));
-        let chunks = x.items.div_ceil(chunk);
+        let widest = shapes.iter().map(|s| s.len() / s.batch.max(1)).max().unwrap_or(1).max(1);
+        let chunk = self.chunk.unwrap_or(CHUNK / widest).clamp(1, x.batch.max(1));
+        let chunks = x.batch.div_ceil(chunk);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let outputs: usize = shapes[1..shapes.len() - 1].iter().map(Shape::len).sum();
         let recompute = low_memory || outputs > self.kept_outputs;
@@ -220,7 +220,7 @@ impl<F: Scalar> Itemwise<F> {
             panic!("backward without a forward pass that kept its activations")
         };
         let plan = self.planned(x, pool);
-        let items = x.shape().items;
+        let items = x.shape().batch;
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
         let per_group = plan.group * plan.chunk;
         let groups = items.div_ceil(per_group);
@@ -266,7 +266,7 @@ impl<F: Scalar> Itemwise<F> {
     }
 
     fn planned(&self, x: &Activations<F>, pool: &Pool<F>) -> Plan {
-        assert_eq!(x.layout().padded, x.shape().steps, "items are stored without margins");
+        assert_eq!(x.layout().padded, x.shape().height, "items are stored without margins");
         self.plan(x.shape(), pool.is_low_memory())
             .unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
@@ -287,7 +287,7 @@ struct Backward<'a, F: Scalar> {
 impl<F: Scalar> Backward<'_, F> {
     /// What layer `i` was given for these items, and what it kept of them.
     fn saved<'a>(&'a self, i: usize, items: &Range<usize>, recomputed: &'a [Buffer<F>]) -> (&'a [F], Shape, &'a [F]) {
-        let shape = Shape { items: items.len(), ..self.plan.shapes[i] };
+        let shape = Shape { batch: items.len(), ..self.plan.shapes[i] };
         let input = self.saved.input(i, self.x, recomputed, numbers(items, self.plan.item(i)));
         let kept = self.layers[i].kept(shape, self.plan.recompute);
         (input, shape, &self.saved.kept[i][numbers(items, kept)])
@@ -390,7 +390,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         self.saved = None;
         let plan = self.planned(x, pool);
-        let (n, items, last) = (self.layers.len(), x.shape().items, plan.last());
+        let (n, items, last) = (self.layers.len(), x.shape().batch, plan.last());
         let keeps = keep == Keep::ForBackward;
         let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
         // The output of layer i is hidden number i.
@@ -404,7 +404,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let mut hidden_parts: Vec<_> =
             hidden.iter_mut().enumerate().map(|(i, b)| split(b, plan.item(i + 1), plan.chunk)).collect();
         let mut kept_parts: Vec<_> = kept.iter_mut().zip(&kept_sizes).map(|(b, k)| split(b, *k, plan.chunk)).collect();
-        let dense = y.layout().padded == y.shape().steps;
+        let dense = y.layout().padded == y.shape().height;
         let mut outside = scratch(pool, if dense { 0 } else { plan.item(last) * items });
         let out: &mut [F] = if dense { y.memory_mut() } else { &mut outside };
         let tasks: Vec<_> = out
@@ -427,7 +427,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
             let mut before: Option<Buffer<F>> = None;
             let inner = hidden.len();
             for i in 0..n {
-                let shape = Shape { items, ..plan.shapes[i] };
+                let shape = Shape { batch: items, ..plan.shapes[i] };
                 let mut own_kept = scratch(pool, if keeps { 0 } else { kept_sizes[i] * items });
                 let kept: &mut [F] = if keeps { kept[i] } else { &mut own_kept };
                 let mut own = scratch(pool, if stays[i] || i + 1 == n { 0 } else { plan.item(i + 1) * items });
@@ -470,11 +470,11 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         pool: &Pool<F>,
     ) {
         let mut copied;
-        let dense: &mut [F] = if dy.layout().padded == dy.shape().steps {
+        let dense: &mut [F] = if dy.layout().padded == dy.shape().height {
             dy.memory_mut()
         } else {
             copied = scratch(pool, dy.shape().len());
-            let item = dy.shape().len() / dy.shape().items.max(1);
+            let item = dy.shape().len() / dy.shape().batch.max(1);
             copied.chunks_exact_mut(item.max(1)).enumerate().for_each(|(i, to)| to.copy_from_slice(dy.item(i)));
             &mut copied
         };
@@ -555,7 +555,7 @@ mod tests {
 
     fn check(layers: Vec<Box<dyn ItemLayer<f64>>>) {
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let x = Shape { items: 5, steps: 3, cols: 2, channels: 2 };
+        let x = Shape { batch: 5, height: 3, width: 2, channels: 2 };
         one.install(|| check_layer(&mut Itemwise::new(layers).with_chunk(2), x, 4));
     }
 

@@ -37,7 +37,7 @@ impl<F: Scalar> ReadoutGrad<'_, F> {
     /// ∂loss/∂z for all items, stored as `z`; margins are zero.
     pub fn whole(&self, z: Layout, pool: &Pool<F>) -> Activations<F> {
         let mut dz = Activations::new(z, pool);
-        for item in 0..z.shape.items {
+        for item in 0..z.shape.batch {
             self.of_items(z.shape, item..item + 1, dz.item_mut(item));
         }
         dz

@@ -238,7 +238,7 @@ mod tests {
 
     impl Layer<f64> for Double {
         fn forward(&mut self, x: &Activations<f64>, y: &mut Activations<f64>, _: Keep, _: &Pool<f64>) {
-            for item in 0..x.shape().items {
+            for item in 0..x.shape().batch {
                 y.item_mut(item).iter_mut().zip(x.item(item)).for_each(|(y, x)| *y = 2.0 * x);
             }
         }
@@ -255,7 +255,7 @@ mod tests {
                 InputGrad::Overwrite(dx) => (dx, false),
                 InputGrad::Add(dx) => (dx, true),
             };
-            for item in 0..dy.shape().items {
+            for item in 0..dy.shape().batch {
                 dx.item_mut(item)
                     .iter_mut()
                     .zip(dy.item(item))

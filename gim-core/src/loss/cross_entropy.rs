@@ -40,7 +40,7 @@ pub struct CrossEntropyConfig {
     pub bins: usize,
 }
 
-/// Mean over bins of steps, linear map, mean cross-entropy. A label of −1 means *not labelled* and is left out.
+/// Mean over bins of steps, linear map, mean cross-entropy. A label of −1 means *not labeled* and is left out.
 pub struct CrossEntropy<F: Scalar> {
     config: CrossEntropyConfig,
     weight: Param<F>,
@@ -75,7 +75,7 @@ impl<F: Scalar> CrossEntropy<F> {
     /// Logits (items · bins, classes) for contexts `c`.
     pub fn logits(&self, c: &Activations<F>, pool: &Pool<F>) -> Vec<F> {
         let pooled = self.pooled(c, pool);
-        let rows = c.shape().items * self.config.bins;
+        let rows = c.shape().batch * self.config.bins;
         let mut logits = vec![F::zero(); rows * self.config.classes];
         self.logits_into(&pooled, rows, &mut logits, pool);
         logits
@@ -84,11 +84,11 @@ impl<F: Scalar> CrossEntropy<F> {
     fn pooled(&self, c: &Activations<F>, pool: &Pool<F>) -> crate::Buffer<F> {
         let shape = c.shape();
         let (bins, step) = (self.config.bins, c.layout().step_len());
-        let mut pooled = pool.zeros(shape.items * bins * shape.channels);
+        let mut pooled = pool.zeros(shape.batch * bins * shape.channels);
         for (row, to) in pooled.chunks_exact_mut(shape.channels).enumerate() {
-            let (from, until) = self.bin(row % bins, shape.steps);
+            let (from, until) = self.bin(row % bins, shape.height);
             let rows = &c.item(row / bins)[from * step..until * step];
-            let share = F::of(1.0 / ((until - from) * shape.cols) as f64);
+            let share = F::of(1.0 / ((until - from) * shape.width) as f64);
             rows.chunks_exact(shape.channels).for_each(|r| add_scaled(to, share, r));
         }
         pooled
@@ -116,7 +116,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         assert_eq!(c.unwrap_or(z).channels, self.config.channels, "contexts do not fit the read-out");
-        if z.steps == 0 {
+        if z.height == 0 {
             return Err(Error::config("input", "there are no steps to average", "use longer inputs"));
         }
         Ok(())
@@ -133,14 +133,14 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     ) -> LossReport {
         let CrossEntropyConfig { channels, classes, bins } = self.config;
         let contexts = c.unwrap_or(z);
-        let rows = contexts.shape().items * bins;
+        let rows = contexts.shape().batch * bins;
         assert_eq!(step.labels.len(), rows, "{rows} labels are needed");
         let pooled = self.pooled(contexts, pool);
         let mut d = pool.take(rows * classes);
         self.logits_into(&pooled, rows, &mut d, pool);
 
-        let labelled = step.labels.iter().filter(|l| **l >= 0).count().max(1);
-        let scale = F::of(1.0 / labelled as f64);
+        let labeled = step.labels.iter().filter(|l| **l >= 0).count().max(1);
+        let scale = F::of(1.0 / labeled as f64);
         let mut losses = vec![(0.0, false); rows];
         (d.par_chunks_mut(classes), losses.par_iter_mut(), step.labels.par_iter())
             .into_par_iter()
@@ -174,13 +174,13 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
             into.memory_mut().fill(F::zero());
             let (shape, step_len) = (into.shape(), into.layout().step_len());
             for (row, from) in dpooled.chunks_exact(channels).enumerate() {
-                let (first, until) = self.bin(row % bins, shape.steps);
-                let share = F::of(1.0 / ((until - first) * shape.cols) as f64);
+                let (first, until) = self.bin(row % bins, shape.height);
+                let share = F::of(1.0 / ((until - first) * shape.width) as f64);
                 let steps = &mut into.item_mut(row / bins)[first * step_len..until * step_len];
                 steps.chunks_exact_mut(channels).for_each(|to| add_scaled(to, share, from));
             }
         }
-        let n = labelled as f64;
+        let n = labeled as f64;
         LossReport {
             loss: losses.iter().map(|l| l.0).sum::<f64>() / n,
             accuracy: losses.iter().filter(|l| l.1).count() as f64 / n,
@@ -188,6 +188,6 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {
-        (3 * z.items * self.config.bins * self.config.channels * self.config.classes) as u64
+        (3 * z.batch * self.config.bins * self.config.channels * self.config.classes) as u64
     }
 }

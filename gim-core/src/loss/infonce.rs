@@ -23,7 +23,7 @@ pub struct InfoNceConfig {
     pub prediction_steps: usize,
     /// Negatives N for each positive.
     pub negatives: usize,
-    /// Steps skipped before the first prediction (neighbouring patches overlap).
+    /// Steps skipped before the first prediction (neighboring patches overlap).
     pub skip: usize,
     /// Which way the grid is predicted.
     pub direction: Direction,
@@ -153,7 +153,7 @@ impl<F: Scalar> InfoNce<F> {
 
     /// (steps along the direction, columns across it).
     fn along(&self, shape: Shape) -> (usize, usize) {
-        if self.config.direction.sideways() { (shape.cols, shape.steps) } else { (shape.steps, shape.cols) }
+        if self.config.direction.sideways() { (shape.width, shape.height) } else { (shape.height, shape.width) }
     }
 
     /// The key of a draw; every direction has draws of its own.
@@ -168,7 +168,7 @@ impl<F: Scalar> InfoNce<F> {
         let draw = || self.key(step, Purpose::Window).rng().random_range(0..=steps - window);
         let start = self.fixed_start.unwrap_or_else(draw);
         PredictionGrid {
-            items: shape.items,
+            items: shape.batch,
             steps,
             cols,
             direction: self.config.direction,
@@ -209,7 +209,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 format_args!("use inputs that give {need} steps or more, or predict fewer"),
             ));
         }
-        if z.positions() < 2 || z.items * cols * (steps - need + 1) < 2 {
+        if z.positions() < 2 || z.batch * cols * (steps - need + 1) < 2 {
             return Err(Error::config("batch", "a single row has no negatives", "use a larger batch"));
         }
         Ok(())
@@ -324,7 +324,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         let (steps, cols) = self.along(z);
         let window = c.window.map_or(steps, |w| w.min(steps));
         let per_row = c.channels * c.context * 3 + c.channels * (c.negatives + 1) * 3;
-        (1..=c.prediction_steps).map(|k| (window.saturating_sub(k + c.skip) * z.items * cols * per_row) as u64).sum()
+        (1..=c.prediction_steps).map(|k| (window.saturating_sub(k + c.skip) * z.batch * cols * per_row) as u64).sum()
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Adam<F> {
 }
 
 impl<F: Scalar> Adam<F> {
-    /// An optimiser that has not taken a step.
+    /// An optimizer that has not taken a step.
     ///
     /// # Errors
     /// When a setting is out of range.

@@ -1,4 +1,4 @@
-//! Optimisers: one per module, since modules share nothing.
+//! Optimizers: one per module, since modules share nothing.
 
 mod adam;
 mod sgd;
@@ -55,7 +55,7 @@ pub enum OptimizerKind {
     Sgd,
 }
 
-/// Which optimiser every module gets, as configuration; the default is the paper's.
+/// Which optimizer every module gets, as configuration; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
@@ -95,7 +95,7 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// An optimiser that has not taken a step.
+    /// An optimizer that has not taken a step.
     ///
     /// # Errors
     /// When a setting is out of range.

@@ -31,7 +31,7 @@ pub struct Sgd<F> {
 }
 
 impl<F: Scalar> Sgd<F> {
-    /// An optimiser that has not taken a step.
+    /// An optimizer that has not taken a step.
     ///
     /// # Errors
     /// When a setting is out of range.

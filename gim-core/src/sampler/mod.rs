@@ -30,7 +30,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Along the steps: forward in time, downwards in a picture. The paper's.
+    /// Along the steps: forward in time, downwards in a image. The paper's.
     #[default]
     Down,
     /// Against the steps.

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{NegativeSampler, PredictionGrid, permutation_tail};
 
-/// One permutation of the steps per negative, shared by all items; negatives come from the item itself, and in a picture from the
+/// One permutation of the steps per negative, shared by all items; negatives come from the item itself, and in a image from the
 /// column (or, sideways, the row) that is predicted along.
 ///
 /// The permutation is cut to a window of its own (`start`), from which prediction k uses the entries from its distance on.

@@ -78,9 +78,9 @@ pub fn check_readout(readout: &dyn Readout<f64>, z: Shape, seed: u64) {
     let dy = Activations::from_slice(Layout::dense(out), &weights, &pool);
     let grad = ReadoutGrad { readout, dy: &dy };
     compare(&format!("{} input", readout.describe()), &grad.whole(Layout::dense(z), &pool).to_vec(), &want);
-    let (item, last) = (z.len() / z.items, z.items - 1);
+    let (item, last) = (z.len() / z.batch, z.batch - 1);
     let mut some = vec![f64::NAN; item];
-    grad.of_items(z, last..z.items, &mut some);
+    grad.of_items(z, last..z.batch, &mut some);
     compare(&format!("{} input, last item", readout.describe()), &some, &want[last * item..]);
 }
 
@@ -97,7 +97,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     let pool = Pool::new();
     let out = layer.output(x).unwrap_or_else(|e| panic!("{}: {e}", layer.describe()));
     // Odd margins on the output, so that a layer that ignores layouts is found out.
-    let y_layout = Layout::padded(out, 1, out.steps + 3);
+    let y_layout = Layout::padded(out, 1, out.height + 3);
     let x_layout = layer.input_layout(x, y_layout);
     let mut input = Activations::from_slice(x_layout, &uniform(x.len(), seed), &pool);
     let weights = uniform(out.len(), seed + 1);
@@ -144,8 +144,8 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
         compare(&format!("{} parameter {which}", layer.describe()), grad, &want);
     }
     let mut want = Vec::with_capacity(x.len());
-    for item in 0..x.items {
-        for i in 0..x.len() / x.items {
+    for item in 0..x.batch {
+        for i in 0..x.len() / x.batch {
             let at = input.item(item)[i];
             input.item_mut(item)[i] = at + H;
             let up = value(layer, &input);
@@ -189,7 +189,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
 pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, step: StepInfo<'_>) {
     loss.check(z, c).unwrap_or_else(|e| panic!("{}: {e}", loss.describe()));
     let pool = Pool::new();
-    let padded = |s: Shape| Layout::padded(s, 2, s.steps + 3);
+    let padded = |s: Shape| Layout::padded(s, 2, s.height + 3);
     let mut zs = Activations::from_slice(padded(z), &uniform(z.len(), 11), &pool);
     let mut cs = c.map(|c| Activations::from_slice(padded(c), &uniform(c.len(), 12), &pool));
     let value = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| {
@@ -227,7 +227,7 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
             .collect();
         compare(&format!("{} parameter {which}", loss.describe()), grad, &want);
     }
-    let rows = |s: Shape| (0..s.items).flat_map(move |item| (0..s.len() / s.items).map(move |i| (item, i)));
+    let rows = |s: Shape| (0..s.batch).flat_map(move |item| (0..s.len() / s.batch).map(move |i| (item, i)));
     let mut want = Vec::new();
     for (item, i) in rows(z) {
         let at = zs.item(item)[i];

@@ -6,11 +6,11 @@ use rand::seq::SliceRandom;
 use super::lbfgs::{Solution, Stop, minimise};
 use super::precondition::gram;
 use super::softmax::{Softmax, scores};
-use super::{FittedProbe, Standardise, gather};
+use super::{FittedProbe, Standardize, gather};
 use crate::examples::Part;
 use crate::metrics::{argmax, majority};
 
-/// Settings of the protocol `converged`: minimises mean cross-entropy + λ/2 ‖weights‖² on standardised features.
+/// Settings of the protocol `converged`: minimises mean cross-entropy + λ/2 ‖weights‖² on standardized features.
 ///
 /// λ is the one with the best accuracy on held-out items (of equally good ones the largest); the final fit is on all
 /// training rows, with λ scaled so that λ · rows, the weight of the penalty against the evidence, stays what it was.
@@ -67,7 +67,7 @@ impl ConvergedProbe {
         self.check()?;
         let pool = Pool::new();
         let (d, classes) = (train.dims(), train.n_classes());
-        let by = Standardise::of(train);
+        let by = Standardize::of(train);
         let (mut l2, mut start, mut path) = (self.l2[0], vec![0.0; (d + 1) * classes], Vec::new());
         let mut correlations = None;
         if self.l2.len() > 1 {
@@ -91,7 +91,7 @@ impl ConvergedProbe {
         Ok(FittedProbe {
             weights,
             bias,
-            standardise: Some(by),
+            standardize: Some(by),
             majority: majority(train.labels(), classes),
             l2: Some(l2),
             iterations,
@@ -136,14 +136,14 @@ impl ConvergedProbe {
     }
 }
 
-/// Standardised rows in memory.
+/// Standardized rows in memory.
 struct Rows {
     x: Vec<f32>,
     labels: Vec<u32>,
 }
 
 impl Rows {
-    fn new(part: &Part<'_>, rows: Vec<usize>, by: &Standardise) -> Self {
+    fn new(part: &Part<'_>, rows: Vec<usize>, by: &Standardize) -> Self {
         let mut x = vec![0.0; rows.len() * part.dims()];
         gather(part, &rows, Some(by), &mut x);
         Self { x, labels: rows.iter().map(|r| part.labels()[*r]).collect() }
@@ -187,7 +187,7 @@ fn hold_out<'a>(train: &Part<'a>, share: f64, key: Key) -> Result<(Part<'a>, Par
         let mut classes = vec![Vec::new(); train.n_classes()];
         order.iter().for_each(|i| classes[train.labels()[*i] as usize].push(*i));
         for class in classes {
-            // A class keeps at least one item to be learnt from.
+            // A class keeps at least one item to be learned from.
             let out = ((class.len() as f64 * share).round() as usize).min(class.len().saturating_sub(1));
             class[..out].iter().for_each(|i| held[*i] = true);
         }
@@ -231,7 +231,7 @@ mod tests {
                     prop_assert!(part.n_items() > 0);
                     prop_assert_eq!(part.rows().len(), part.labels().len());
                     for (at, item) in part.items().iter().enumerate() {
-                        // All labelled rows of the item are here, and no row of another item.
+                        // All labeled rows of the item are here, and no row of another item.
                         let want: Vec<usize> = index.rows(*item).filter(|r| all.labels()[*r] >= 0).collect();
                         prop_assert_eq!(&part.rows()[part.index().rows(at)], want);
                     }

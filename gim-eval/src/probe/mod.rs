@@ -1,7 +1,7 @@
 //! Linear probes: how much of the labels can be read off frozen features by one linear map.
 //!
 //! Two protocols. [`PaperProbe`] does what the paper did: Adam on raw features for a fixed number of epochs. The result depends
-//! on the features' scale and on when one stops. [`ConvergedProbe`] solves the problem instead: standardised features, L-BFGS to
+//! on the features' scale and on when one stops. [`ConvergedProbe`] solves the problem instead: standardized features, L-BFGS to
 //! a tolerance, the L2 penalty chosen on held-out items of the training part; it says what the features hold, and is fast.
 //!
 //! A probe sees the training part only and returns a [`FittedProbe`], which predicts.
@@ -61,7 +61,7 @@ impl Probe {
 
 /// Moves and scales features to mean 0 and variance 1, by the statistics of the training rows.
 #[derive(Debug, Clone, PartialEq)]
-struct Standardise {
+struct Standardize {
     mean: Vec<f32>,
     /// 1/std; 0 for a dimension that does not vary, which takes it out.
     inverse_std: Vec<f32>,
@@ -70,7 +70,7 @@ struct Standardise {
 /// Rows of a partial sum.
 const ROWS: usize = 1024;
 
-impl Standardise {
+impl Standardize {
     fn of(part: &Part<'_>) -> Self {
         let (n, d) = (part.n_rows(), part.dims());
         // Sums of differences from one row: no cancellation when the mean is far from zero.
@@ -94,18 +94,18 @@ impl Standardise {
             let (sum, square) = sums.iter().fold((0.0, 0.0), |(a, b), s| (a + s[j].0, b + s[j].1));
             let m = sum / n as f64;
             let std = (square / n as f64 - m * m).max(0.0).sqrt();
-            let centre = f64::from(origin[j]) + m;
-            mean.push(centre as f32);
+            let center = f64::from(origin[j]) + m;
+            mean.push(center as f32);
             // Less variation than the features' own rounding is none.
-            let varies = std > 1e-6 * centre.abs() && std > f64::from(f32::MIN_POSITIVE);
+            let varies = std > 1e-6 * center.abs() && std > f64::from(f32::MIN_POSITIVE);
             inverse_std.push(if varies { (1.0 / std).min(f64::from(f32::MAX)) as f32 } else { 0.0 });
         }
         Self { mean, inverse_std }
     }
 }
 
-/// `out (rows, D)` = the rows of `part` at these positions, standardised if asked.
-fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardise>, out: &mut [f32]) {
+/// `out (rows, D)` = the rows of `part` at these positions, standardized if asked.
+fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardize>, out: &mut [f32]) {
     let d = part.dims();
     out.par_chunks_mut(d * 64).zip(rows.par_chunks(64)).for_each(|(out, rows)| {
         for (out, row) in out.chunks_exact_mut(d).zip(rows) {
@@ -124,7 +124,7 @@ pub struct FittedProbe {
     /// (D, classes), row-major.
     weights: Vec<f32>,
     bias: Vec<f32>,
-    standardise: Option<Standardise>,
+    standardize: Option<Standardize>,
     /// Most frequent class of the training rows.
     majority: u32,
     l2: Option<f64>,
@@ -136,7 +136,7 @@ pub struct FittedProbe {
 }
 
 impl FittedProbe {
-    /// Weights (D, classes), row-major; they apply to standardised features under the protocol `converged`.
+    /// Weights (D, classes), row-major; they apply to standardized features under the protocol `converged`.
     pub fn weights(&self) -> &[f32] {
         &self.weights
     }
@@ -151,7 +151,7 @@ impl FittedProbe {
         self.l2
     }
 
-    /// Iterations of the final fit (`converged`) or optimiser steps (`paper`).
+    /// Iterations of the final fit (`converged`) or optimizer steps (`paper`).
     pub fn iterations(&self) -> usize {
         self.iterations
     }
@@ -191,7 +191,7 @@ impl FittedProbe {
         let out = logits.as_slice_mut().unwrap_or_default();
         for (rows, z) in rows.chunks(8192).zip(out.chunks_mut(8192 * c)) {
             let mut x = pool.take(rows.len() * d);
-            gather(part, rows, self.standardise.as_ref(), &mut x);
+            gather(part, rows, self.standardize.as_ref(), &mut x);
             softmax::scores(&x, rows.len(), d, &self.weights, &self.bias, z, &pool);
         }
         Ok(logits)

@@ -10,7 +10,7 @@ use super::{FittedProbe, gather};
 use crate::examples::Part;
 use crate::metrics::majority;
 
-/// What one optimiser step looks at.
+/// What one optimizer step looks at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batch {
     /// All rows of one item.
@@ -83,7 +83,7 @@ impl PaperProbe {
         Ok(FittedProbe {
             weights: map.weight.value,
             bias: map.bias.value,
-            standardise: None,
+            standardize: None,
             majority: majority(train.labels(), classes),
             l2: None,
             iterations: self.epochs * items.len().div_ceil(size),

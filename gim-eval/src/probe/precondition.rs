@@ -23,7 +23,7 @@ pub(super) struct Preconditioner<'a, F: Scalar> {
     pool: &'a Pool<F>,
 }
 
-/// XᵀX/n (d, d) of standardised rows x (n, d); `None` when d is too large to use it.
+/// XᵀX/n (d, d) of standardized rows x (n, d); `None` when d is too large to use it.
 pub(super) fn gram<F: Scalar>(x: &[F], n: usize, d: usize, pool: &Pool<F>) -> Option<Vec<F>> {
     (d <= MOST_DIMS).then(|| {
         let mut g = vec![F::zero(); d * d];

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 /// Rows summed by one thread at a time; a constant, so that sums do not depend on the number of threads.
 const ROWS: usize = 256;
 
-/// `n` labelled rows: x (n, d), classes (n) below `classes`.
+/// `n` labeled rows: x (n, d), classes (n) below `classes`.
 pub(super) struct Softmax<'a, F: Scalar> {
     pub(super) x: &'a [F],
     pub(super) labels: &'a [u32],

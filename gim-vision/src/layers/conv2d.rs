@@ -117,8 +117,8 @@ impl<F: Scalar> Conv2d<F> {
         let Conv2dConfig { out_channels, kernel_size: [kh, kw], stride, padding: [above, below, left, right], .. } =
             self.config;
         let size = |n: usize, k: usize| n.checked_sub(k).map(|n| n / stride + 1);
-        let (steps, cols) = (size(x.steps + above + below, kh)?, size(x.cols + left + right, kw)?);
-        Some(Shape { items: x.items, steps, cols, channels: out_channels })
+        let (steps, cols) = (size(x.height + above + below, kh)?, size(x.width + left + right, kw)?);
+        Some(Shape { batch: x.batch, height: steps, width: cols, channels: out_channels })
     }
 
     fn planned(&self, x: Shape) -> Shape {
@@ -129,7 +129,7 @@ impl<F: Scalar> Conv2d<F> {
     fn grid(&self, x: Shape) -> Grid {
         let Conv2dConfig { kernel_size, stride, padding: [above, _, left, _], .. } = self.config;
         let y = self.planned(x);
-        Grid { shape: x, kernel_size, stride, above, left, windows: [y.steps, y.cols] }
+        Grid { shape: x, kernel_size, stride, above, left, windows: [y.height, y.width] }
     }
 
     /// Whether the convolution of images of this shape can use Winograd's tiles.
@@ -222,7 +222,7 @@ impl<F: Scalar> Conv2d<F> {
                 stride: 1,
                 above: kh - 1 - above,
                 left: kw - 1 - left,
-                windows: [shape.steps, shape.cols],
+                windows: [shape.height, shape.width],
             };
             let windows = Im2col { grid, image: dy, relu: false };
             let dx = MatMut::new(dx, shape.positions(), in_channels);
@@ -262,7 +262,7 @@ impl<F: Scalar> LayerInfo for Conv2d<F> {
         self.out(x).ok_or_else(|| {
             Error::config(
                 "input",
-                format_args!("{} × {} positions are too few for {}", x.steps, x.cols, self.describe()),
+                format_args!("{} × {} positions are too few for {}", x.height, x.width, self.describe()),
                 "use larger patches",
             )
         })

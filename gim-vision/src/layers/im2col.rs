@@ -32,12 +32,12 @@ impl Grid {
 
     /// Number of windows of all items.
     pub(crate) fn count(&self) -> usize {
-        self.shape.items * self.windows[0] * self.windows[1]
+        self.shape.batch * self.windows[0] * self.windows[1]
     }
 
     /// Whether every window is one position, and every position one window.
     pub(crate) fn pointwise(&self) -> bool {
-        self.kernel_size == [1, 1] && self.stride == 1 && self.windows == [self.shape.steps, self.shape.cols]
+        self.kernel_size == [1, 1] && self.stride == 1 && self.windows == [self.shape.height, self.shape.width]
     }
 
     /// Visits the values `cols` of each of the windows `rows`, in runs that are contiguous in
@@ -47,19 +47,19 @@ impl Grid {
     fn runs(&self, rows: Range<usize>, cols: &Range<usize>, mut f: impl FnMut(usize, usize, Option<usize>, usize)) {
         let Self { shape, kernel_size: [_, kw], stride, above, left, windows: [steps, across], .. } = *self;
         let channels = shape.channels;
-        let (line, item) = (kw * channels, shape.steps * shape.cols * channels);
+        let (line, item) = (kw * channels, shape.height * shape.width * channels);
         let at = rows.start % (steps * across);
         let (mut base, mut row, mut col) = (rows.start / (steps * across) * item, at / across, at % across);
         for window in 0..rows.len() {
             let first = col * stride;
             let (skipped, first) = (left.saturating_sub(first).min(kw), first.saturating_sub(left));
-            let inside = skipped * channels..(skipped + shape.cols.saturating_sub(first).min(kw - skipped)) * channels;
+            let inside = skipped * channels..(skipped + shape.width.saturating_sub(first).min(kw - skipped)) * channels;
             let mut at = cols.start;
             while at < cols.end {
                 let tap = at / line;
                 let (from, to) = (at - tap * line, line.min(cols.end - tap * line));
                 let place = at - cols.start;
-                match (row * stride + tap).checked_sub(above).filter(|r| *r < shape.steps) {
+                match (row * stride + tap).checked_sub(above).filter(|r| *r < shape.height) {
                     None => f(window, place, None, to - from),
                     Some(r) => {
                         let (a, b) = (inside.start.clamp(from, to), inside.end.clamp(from, to));
@@ -68,7 +68,7 @@ impl Grid {
                             f(window, place, None, a - from);
                         }
                         if a < b {
-                            let x = base + (r * shape.cols + first) * channels + a - inside.start;
+                            let x = base + (r * shape.width + first) * channels + a - inside.start;
                             f(window, place + a - from, Some(x), b - a);
                         }
                         if b < to {

@@ -73,8 +73,8 @@ impl Patches {
     /// Shape of the patches of images (B, H, W, C): (B·rows·columns, size, size, C), in the order
     /// image, row, column.
     pub fn shape(&self, images: Shape) -> Shape {
-        let (rows, cols) = (self.along(images.steps), self.along(images.cols));
-        Shape { items: images.items * rows * cols, steps: self.size, cols: self.size, channels: images.channels }
+        let (rows, cols) = (self.along(images.height), self.along(images.width));
+        Shape { batch: images.batch * rows * cols, height: self.size, width: self.size, channels: images.channels }
     }
 
     /// Cuts images into patches: pixels of shape `images`, (B, H, W, C) → activations stored as
@@ -82,14 +82,14 @@ impl Patches {
     pub fn cut<F: Scalar>(&self, pixels: &[F], images: Shape, layout: Layout, pool: &Pool<F>) -> Activations<F> {
         assert_eq!(pixels.len(), images.len(), "{images:?} needs {} values", images.len());
         assert_eq!(layout.shape, self.shape(images), "the patches of {images:?}");
-        let (rows, cols) = (self.along(images.steps), self.along(images.cols));
-        let line = images.cols * images.channels;
+        let (rows, cols) = (self.along(images.height), self.along(images.width));
+        let line = images.width * images.channels;
         let len = self.size * images.channels;
         let mut out = Activations::new(layout, pool);
-        for patch in 0..layout.shape.items {
+        for patch in 0..layout.shape.batch {
             let (image, at) = (patch / (rows * cols), patch % (rows * cols));
             let corner =
-                (image * images.steps + at / cols * self.stride) * line + at % cols * self.stride * images.channels;
+                (image * images.height + at / cols * self.stride) * line + at % cols * self.stride * images.channels;
             for (y, to) in out.item_mut(patch).chunks_exact_mut(len).enumerate() {
                 to.copy_from_slice(&pixels[corner + y * line..][..len]);
             }
@@ -112,8 +112,8 @@ impl LayerInfo for PatchMean {
 
     fn output(&self, x: Shape) -> Result<Shape> {
         let [rows, cols] = self.grid;
-        assert!(x.items.is_multiple_of(rows * cols), "{x:?} are no grids of {rows} × {cols} patches");
-        Ok(Shape { items: x.items / (rows * cols), steps: rows, cols, channels: x.channels })
+        assert!(x.batch.is_multiple_of(rows * cols), "{x:?} are no grids of {rows} × {cols} patches");
+        Ok(Shape { batch: x.batch / (rows * cols), height: rows, width: cols, channels: x.channels })
     }
 
     fn multiply_adds(&self, _: Shape) -> u64 {
@@ -124,8 +124,8 @@ impl LayerInfo for PatchMean {
 impl<F: Scalar> Readout<F> for PatchMean {
     fn forward(&self, x: &Activations<F>, y: &mut Activations<F>, pool: &Pool<F>) {
         let c = x.shape().channels;
-        let share = F::of(1.0 / (x.shape().steps * x.shape().cols) as f64);
-        let mut means = pool.zeros(x.shape().items * c);
+        let share = F::of(1.0 / (x.shape().height * x.shape().width) as f64);
+        let mut means = pool.zeros(x.shape().batch * c);
         means.par_chunks_mut(c).enumerate().for_each_task("means of patches", |(patch, to)| {
             for pixel in x.item(patch).chunks_exact(c) {
                 to.iter_mut().zip(pixel).for_each(|(t, p)| *t += *p);
@@ -139,7 +139,7 @@ impl<F: Scalar> Readout<F> for PatchMean {
     }
 
     fn input_grad(&self, x: Shape, dy: &Activations<F>, items: Range<usize>, dx: &mut [F]) {
-        let pixels = x.steps * x.cols;
+        let pixels = x.height * x.width;
         let share = F::of(1.0 / pixels as f64);
         for (patch, dx) in items.zip(dx.chunks_exact_mut((pixels * x.channels).max(1))) {
             let from = dy.at(dy.layout().row_of(patch));

@@ -166,7 +166,7 @@ impl<F: Scalar> LayerInfo for PixelCnn<F> {
 impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
     fn kept(&self, x: Shape, _: bool) -> usize {
         // The last horizontal stream, too, for the convolution at the end.
-        x.steps * x.cols * x.channels * (KEPT * self.layers.len() + 1)
+        x.height * x.width * x.channels * (KEPT * self.layers.len() + 1)
     }
 
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {

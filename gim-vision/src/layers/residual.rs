@@ -182,7 +182,7 @@ impl<F: Scalar> ItemLayer<F> for Residual<F> {
     fn kept(&self, x: Shape, recompute: bool) -> usize {
         let shapes = self.planned(x);
         let first = 1 + usize::from(recompute && self.opens_wide());
-        shapes[first..shapes.len() - 1].iter().map(|s| s.len() / s.items.max(1)).sum()
+        shapes[first..shapes.len() - 1].iter().map(|s| s.len() / s.batch.max(1)).sum()
     }
 
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {

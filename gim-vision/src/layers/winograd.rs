@@ -253,7 +253,7 @@ fn places<'a, F, const N: usize>(at: impl Fn(usize, usize) -> &'a [F]) -> [[&'a 
 /// divides into tiles and has enough channels for their transforms to pay.
 pub(crate) fn fits(shape: Shape, out_channels: usize) -> bool {
     let worth = |channels: usize| channels >= LEAST_CHANNELS && channels.is_multiple_of(LANES);
-    shape.steps.is_multiple_of(2) && shape.cols.is_multiple_of(2) && worth(shape.channels) && worth(out_channels)
+    shape.height.is_multiple_of(2) && shape.width.is_multiple_of(2) && worth(shape.channels) && worth(out_channels)
 }
 
 /// Values from one place's tiles to the next one's. Not a power of two: places would then share the
@@ -265,7 +265,7 @@ fn apart(tiles: usize, channels: usize) -> usize {
 /// Whether images of `shape` divide into tiles of 4×4 outputs and gain by them: with at most `most`
 /// input and output channels ([`MOST_FOUR`] or [`MOST_FOUR_GRADS`]).
 fn fits_four(shape: Shape, in_channels: usize, out_channels: usize, most: usize) -> bool {
-    shape.steps.is_multiple_of(4) && shape.cols.is_multiple_of(4) && in_channels.max(out_channels) <= most
+    shape.height.is_multiple_of(4) && shape.width.is_multiple_of(4) && in_channels.max(out_channels) <= most
 }
 
 /// Transformed kernels, one matrix for each place of a tile.
@@ -288,12 +288,12 @@ pub(crate) struct Tiled<'a, F> {
 impl<'a, F: Scalar> Tiled<'a, F> {
     /// Rows of tiles of all items.
     fn tile_rows<const M: usize>(&self) -> usize {
-        self.shape.items * self.shape.steps / M
+        self.shape.batch * self.shape.height / M
     }
 
     /// Tiles of a row.
     fn across<const M: usize>(&self) -> usize {
-        self.shape.cols / M
+        self.shape.width / M
     }
 
     /// Rows of tiles of a block of about `tiles` tiles.
@@ -308,7 +308,7 @@ impl<'a, F: Scalar> Tiled<'a, F> {
         zeros: &'a [F],
         mut f: impl FnMut(usize, [[&'a [F]; T]; T]),
     ) {
-        let Shape { steps, cols, channels, .. } = self.shape;
+        let Shape { height: steps, width: cols, channels, .. } = self.shape;
         let mut number = 0;
         for row in rows {
             let (item, top) = (row / (steps / M), row % (steps / M) * M);
@@ -416,7 +416,7 @@ fn convolve_tiles<F: Scalar, const T: usize, const M: usize>(
     Output: Transform<T, M>,
 {
     let (in_channels, out_channels) = kernels[0].dim();
-    let (across, cols) = (x.across::<M>(), x.shape.cols);
+    let (across, cols) = (x.across::<M>(), x.shape.width);
     let rows_each = x.block::<M>(BLOCK);
     let line = M * cols * out_channels;
     let (apart_in, apart_out) = (apart(rows_each * across, in_channels), apart(rows_each * across, out_channels));
@@ -496,7 +496,7 @@ fn kernel_grads_of_tiles<F: Scalar, const T: usize, const M: usize>(
     OutputGrad: Transform<M, T>,
     KernelGrad: Transform<T, 3>,
 {
-    let Shape { cols, channels: in_channels, .. } = x.shape;
+    let Shape { width: cols, channels: in_channels, .. } = x.shape;
     let (out_channels, across) = (grads.len() / (KERNEL_AREA * in_channels), x.across::<M>());
     let tile_rows = x.tile_rows::<M>();
     if tile_rows == 0 {
@@ -546,7 +546,7 @@ mod tests {
 
     /// Σ over kernel and channels in f64: outputs (N, H, W, O), and the kernels' gradient for `dy`.
     fn naive(x: &[f64], shape: Shape, weight: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<f64>) {
-        let Shape { items, steps, cols, channels } = shape;
+        let Shape { batch: items, height: steps, width: cols, channels } = shape;
         let out_channels = weight.len() / (KERNEL_AREA * channels);
         let (mut y, mut dweight) = (vec![0.0; shape.positions() * out_channels], vec![0.0; weight.len()]);
         for (item, row, col, tap) in (0..shape.positions() * KERNEL_AREA).map(|i| {
@@ -611,7 +611,7 @@ mod tests {
         ) {
             let (in_channels, out_channels) = (LANES * in_channels, LANES * out_channels);
             let side = |tiles: usize| if four { 4 * tiles.div_ceil(2) } else { 2 * tiles };
-            let shape = Shape { items, steps: side(rows), cols: side(across), channels: in_channels };
+            let shape = Shape { batch: items, height: side(rows), width: side(across), channels: in_channels };
             let most = if fits_four(shape, in_channels, out_channels, MOST_FOUR) { 4e-6 } else { 2e-6 };
             let x = uniform(shape.len(), seed);
             let weight = uniform(out_channels * KERNEL_AREA * in_channels, seed ^ 1);
@@ -632,7 +632,7 @@ mod tests {
     /// Each limit is the last number of channels, of either side, that larger tiles are used for.
     #[test]
     fn tiles_are_larger_up_to_a_limit() {
-        let shape = |side: usize| Shape { items: 1, steps: side, cols: 8, channels: 16 };
+        let shape = |side: usize| Shape { batch: 1, height: side, width: 8, channels: 16 };
         for most in [MOST_FOUR, MOST_FOUR_GRADS] {
             assert!(fits_four(shape(8), most, most, most));
             assert!(!fits_four(shape(8), most + 8, 16, most) && !fits_four(shape(8), 16, most + 8, most));

@@ -95,7 +95,7 @@ impl VisionConfig {
 
     fn images(&self, n: usize) -> Shape {
         let crop = self.data.crop;
-        Shape { items: n, steps: crop, cols: crop, channels: self.data.color.channels() }
+        Shape { batch: n, height: crop, width: crop, channels: self.data.color.channels() }
     }
 
     /// The dataset's images as features see them.

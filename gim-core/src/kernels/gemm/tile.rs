@@ -10,7 +10,7 @@ use crate::Scalar;
 ///
 /// # Safety
 /// `a` and `b` must be readable for (rows, depth) and (depth, cols) at the strides of the kernel's [`Lay`], `c` writable (and,
-/// for `add`, initialised) for (rows, cols), and the processor must have what the kernel was compiled for.
+/// for `add`, initialized) for (rows, cols), and the processor must have what the kernel was compiled for.
 pub(super) type RunTile<F> = unsafe fn(usize, *const F, *const F, *mut F, usize, bool);
 
 /// How the sides of a product lie in memory, in numbers. Constants of a kernel: addresses that are computed in its innermost

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! root/train/<class>/<any folders>/*.jpg     with root/test/<class>/… or root/val/<class>/…
-//! root/unlabeled/<any folders>/*.jpg         optional (or `unlabelled`)
+//! root/unlabeled/<any folders>/*.jpg         optional (or `unlabeled`)
 //! root/<class>/<any folders>/*.jpg           or without a split: a fifth of each class is the test set
 //! ```
 
@@ -127,7 +127,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     let named = |name: &str| top.iter().find(|(n, _)| n == name).map(|(_, p)| p.clone());
     let train = named("train");
     let test = ["test", "val", "valid", "validation"].iter().find_map(|n| named(n));
-    let bare = ["unlabelled", "unlabeled"].iter().find_map(|n| named(n));
+    let bare = ["unlabeled", "unlabeled"].iter().find_map(|n| named(n));
     if train.is_none() && (test.is_some() || bare.is_some()) {
         return Err(Error::file(root.join("train"), "there is no such folder", "put the training classes there"));
     }

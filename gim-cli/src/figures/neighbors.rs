@@ -9,9 +9,9 @@ use super::{Figure, count, nothing_to_draw};
 
 const FIGURE: &str = "nearest neighbors";
 
-/// Input of [`neighbours`].
+/// Input of [`neighbors`].
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Neighbours {
+pub(crate) struct Neighbors {
     /// Title; should name the image dataset and the seed.
     pub title: String,
     /// Second line, may be empty.
@@ -28,21 +28,21 @@ pub(crate) struct QueryBlock {
     /// Its class, written below it; may be empty.
     pub label: String,
     /// A row per module, and any baselines: raw pixels, a random encoder.
-    pub rows: Vec<NeighbourRow>,
+    pub rows: Vec<NeighborRow>,
 }
 
 /// The neighbors in one feature space.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct NeighbourRow {
+pub(crate) struct NeighborRow {
     /// Its title, e.g. `Module 1` or `raw pixels`.
     pub title: String,
     /// The neighbors, nearest first; about eight.
-    pub neighbours: Vec<Neighbour>,
+    pub neighbors: Vec<Neighbor>,
 }
 
 /// One neighbor.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Neighbour {
+pub(crate) struct Neighbor {
     /// The image.
     pub tile: Tile,
     /// Whether its class is the query's.
@@ -51,7 +51,7 @@ pub(crate) struct Neighbour {
     pub label: String,
 }
 
-impl Neighbour {
+impl Neighbor {
     /// The text below it.
     fn name(&self) -> Option<&str> {
         (!self.same_class && !self.label.is_empty()).then_some(self.label.as_str())
@@ -85,8 +85,8 @@ const WIDEST: f64 = 1400.0;
 ///
 /// # Errors
 /// When there is no query, a query has no rows, no row has a neighbor, or a tile is not whole.
-pub(crate) fn neighbours(spec: &Neighbours) -> Result<Figure> {
-    let all = || spec.queries.iter().flat_map(|q| &q.rows).flat_map(|r| &r.neighbours);
+pub(crate) fn neighbors(spec: &Neighbors) -> Result<Figure> {
+    let all = || spec.queries.iter().flat_map(|q| &q.rows).flat_map(|r| &r.neighbors);
     if all().next().is_none() || spec.queries.iter().any(|q| q.rows.is_empty()) {
         return Err(nothing_to_draw(FIGURE, "a query without neighbors, or no query", "search neighbors first"));
     }
@@ -141,10 +141,10 @@ struct Layout {
 }
 
 impl Layout {
-    fn of(spec: &Neighbours) -> Result<Self> {
+    fn of(spec: &Neighbors) -> Result<Self> {
         let rows = || spec.queries.iter().flat_map(|q| &q.rows);
-        let names = || rows().flat_map(|r| &r.neighbours).filter_map(Neighbour::name);
-        let most = rows().map(|r| r.neighbours.len()).max().unwrap_or(1);
+        let names = || rows().flat_map(|r| &r.neighbors).filter_map(Neighbor::name);
+        let most = rows().map(|r| r.neighbors.len()).max().unwrap_or(1);
         let mut title_width: f64 = 0.0;
         for line in rows().map(|r| wrap(&r.title, PANEL_TITLE, TITLE_WIDTH)).collect::<Result<Vec<_>>>()?.concat() {
             title_width = title_width.max(text_width(&line, PANEL_TITLE)?);
@@ -177,21 +177,21 @@ impl Layout {
     }
 
     /// Draws a row: its title, its neighbors and their number of the query's class.
-    fn draw_row(&self, canvas: &mut Canvas, row: &NeighbourRow, top: f64) -> Result<()> {
+    fn draw_row(&self, canvas: &mut Canvas, row: &NeighborRow, top: f64) -> Result<()> {
         let framed = self.framed;
         draw_title(canvas, &row.title, (TITLES, top + framed / 2.0), framed)?;
-        for (n, neighbour) in row.neighbours.iter().take(self.shown).enumerate() {
+        for (n, neighbor) in row.neighbors.iter().take(self.shown).enumerate() {
             let x = self.x(n);
-            draw_frame(canvas, (x, top), framed, neighbour.same_class);
+            draw_frame(canvas, (x, top), framed, neighbor.same_class);
             let inset = FRAME + RIM;
-            canvas.tile(x + inset, top + inset, framed - 2.0 * inset, &neighbour.tile);
-            for (l, line) in name_below(neighbour.name().unwrap_or_default(), framed)?.into_iter().enumerate() {
+            canvas.tile(x + inset, top + inset, framed - 2.0 * inset, &neighbor.tile);
+            for (l, line) in name_below(neighbor.name().unwrap_or_default(), framed)?.into_iter().enumerate() {
                 let baseline = top + framed + 15.0 + NAME_LINE * l as f64;
                 canvas.text((x + framed / 2.0, baseline), Align::Middle, line, OTHER);
             }
         }
         let (same, of) = tally(row);
-        let x = self.x(row.neighbours.len().min(self.shown)) - GAP + 12.0;
+        let x = self.x(row.neighbors.len().min(self.shown)) - GAP + 12.0;
         canvas.text((x, top + framed / 2.0 + 5.0), Align::Start, format!("{same} of {of}"), NOTE);
         Ok(())
     }
@@ -208,8 +208,8 @@ fn name_below(name: &str, side: f64) -> Result<Vec<String>> {
 }
 
 /// Neighbors of the query's class, and all.
-fn tally(row: &NeighbourRow) -> (usize, usize) {
-    (row.neighbours.iter().filter(|n| n.same_class).count(), row.neighbours.len())
+fn tally(row: &NeighborRow) -> (usize, usize) {
+    (row.neighbors.iter().filter(|n| n.same_class).count(), row.neighbors.len())
 }
 
 /// A square frame; that of another class has gaps in the middle of its sides.
@@ -250,23 +250,23 @@ mod tests {
     use super::super::testing::{check_figure, tile};
     use super::*;
 
-    fn spec(n_queries: usize, n_rows: usize, k: usize, named: bool) -> Neighbours {
+    fn spec(n_queries: usize, n_rows: usize, k: usize, named: bool) -> Neighbors {
         let name = |c: usize| ["cassette player", "English springer", "tench"][c % 3].to_owned();
-        let neighbour = |q: usize, r: usize, i: usize| Neighbour {
+        let neighbor = |q: usize, r: usize, i: usize| Neighbor {
             tile: tile(24, 24, 3, (q * 100 + r * 10 + i) as u64),
             same_class: (i * 7 + q) % (n_rows + 1) <= r,
             label: if named { name(q + 1 + i % 2) } else { String::new() },
         };
-        let row = |q: usize, r: usize| NeighbourRow {
+        let row = |q: usize, r: usize| NeighborRow {
             title: if r == 0 { "raw pixels".into() } else { format!("Module {r}") },
-            neighbours: (0..k).map(|i| neighbour(q, r, i)).collect(),
+            neighbors: (0..k).map(|i| neighbor(q, r, i)).collect(),
         };
         let query = |q: usize| QueryBlock {
             tile: tile(24, 24, 3, 1000 + q as u64),
             label: name(q),
             rows: (0..n_rows).map(|r| row(q, r)).collect(),
         };
-        Neighbours {
+        Neighbors {
             title: "Nearest neighbors by module — toy".into(),
             subtitle: "toy images, seed 1".into(),
             queries: (0..n_queries).map(query).collect(),
@@ -277,7 +277,7 @@ mod tests {
     fn draws_a_block_per_query_and_a_row_per_module() {
         for named in [false, true] {
             let spec = spec(2, 4, 8, named);
-            let figure = neighbours(&spec).unwrap();
+            let figure = neighbors(&spec).unwrap();
             let (same, of) = tally(&spec.queries[0].rows[2]);
             check_figure(&figure, &["raw pixels", "Module 3", "cassette player", &format!("{same} of {of}")]);
             assert_eq!(figure.canvas.n_tiles(), 2 + 2 * 4 * 8);
@@ -295,19 +295,19 @@ mod tests {
             spec.queries[0].rows[0].title = "a random encoder of the same shape, without training".into();
             spec.queries[0].label = "a class whose name is long, and Donaudampfschifffahrtsgesellschaft".into();
             spec.queries[0].tile = tile(7, 30, 1, 5);
-            check_figure(&neighbours(&spec).unwrap(), &[]);
+            check_figure(&neighbors(&spec).unwrap(), &[]);
         }
         let mut ragged = spec(1, 2, 5, false);
-        ragged.queries[0].rows[0].neighbours.clear();
-        check_figure(&neighbours(&ragged).unwrap(), &["0 of 0"]);
+        ragged.queries[0].rows[0].neighbors.clear();
+        check_figure(&neighbors(&ragged).unwrap(), &["0 of 0"]);
     }
 
     #[test]
     fn refuses_what_cannot_be_shown() {
-        assert!(neighbours(&spec(0, 1, 1, true)).is_err() && neighbours(&spec(1, 0, 1, true)).is_err());
-        assert!(neighbours(&spec(1, 1, 0, true)).is_err());
+        assert!(neighbors(&spec(0, 1, 1, true)).is_err() && neighbors(&spec(1, 0, 1, true)).is_err());
+        assert!(neighbors(&spec(1, 1, 0, true)).is_err());
         let mut torn = spec(1, 1, 1, true);
         torn.queries[0].tile.channels = 1;
-        assert!(neighbours(&torn).is_err());
+        assert!(neighbors(&torn).is_err());
     }
 }
