@@ -235,3 +235,29 @@ fn a_diverging_module_stops_with_its_step() {
     let e = fails(d, &train("run", &["--set", "optimizer.lr=1e30", "--set", "train.steps=40"]));
     assert!(e.contains("diverged at step") && e.contains("checkpoint"), "{e}");
 }
+
+/// The program finds the embedded data wherever it is copied to, and never trains on it unasked.
+#[test]
+fn embedded_data_travel_with_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("gim");
+    std::fs::copy(env!("CARGO_BIN_EXE_gim"), &program).unwrap();
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        command
+            .args(args)
+            .current_dir(dir.path())
+            .env_remove("GIM_DATA")
+            .env("XDG_CACHE_HOME", dir.path().join("cache"));
+        command.output().unwrap()
+    };
+    let steps = ["--set", "train.steps=1", "--set", "train.log_every=1", "--set", "train.checkpoint_every=1"];
+    let trained = run(&[&["train", "vision-quick", "--out", "run"][..], &steps[..]].concat());
+    assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));
+    assert!(dir.path().join("cache/gim").is_dir());
+
+    let refused = run(&[&["train", "audio-small", "--out", "other"][..], &steps[..]].concat());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("GIM_DATA") && said.contains("LibriSpeech"), "{said}");
+    assert!(!dir.path().join("other").exists());
+}

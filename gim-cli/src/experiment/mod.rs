@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod domain;
+mod embedded;
 pub(crate) mod environment;
 pub(crate) mod extract;
 pub(crate) mod interrupt;

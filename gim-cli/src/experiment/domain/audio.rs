@@ -21,13 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::embedded::Embedded;
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioData {
-    /// Folder of the corpus. Empty: `GIM_DATA`, or the embedded corpus when that is not set.
+    /// Folder of the corpus. Empty: `GIM_DATA`.
     /// `embedded`: the embedded corpus.
     pub path: String,
     /// Length of a crop, in samples.
@@ -128,7 +129,8 @@ impl BatchSource for SpeechBatches {
 
 impl DatasetSpec for AudioConfig {
     fn folder(&self) -> Result<PathBuf> {
-        folder(&self.data.path, "speech", "speech-mini")
+        let what = "a folder of speech in LibriSpeech's layout";
+        folder(&self.data.path, "speech", Embedded::SpeechMini, what)
     }
 
     fn tasks(&self) -> &'static [Task] {

@@ -7,8 +7,9 @@ mod model;
 mod vision;
 
 use std::fmt::{self, Display};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use crate::experiment::embedded::Embedded;
 use gim_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -166,25 +167,27 @@ impl Domain {
     }
 }
 
-/// Value of `data.path` for the dataset in `data/`, whether or not `GIM_DATA` is set.
+/// Value of `data.path` for the dataset within the program, whether or not `GIM_DATA` is set.
 const EMBEDDED: &str = "embedded";
 
-/// The folder that a setting gives; else `GIM_DATA`, or its subfolder `name` when it has one; else
-/// the one embedded in `data/`.
-pub(crate) fn folder(path: &str, name: &str, embedded: &str) -> Result<PathBuf> {
-    if !path.is_empty() && path != EMBEDDED {
+/// The folder that a setting gives, or the embedded dataset when it says so; else `GIM_DATA`, or its
+/// subfolder `name` when it has one. `what` says what belongs there.
+pub(crate) fn folder(path: &str, name: &str, embedded: Embedded, what: &str) -> Result<PathBuf> {
+    if path == EMBEDDED {
+        return embedded.unpack();
+    }
+    if !path.is_empty() {
         return Ok(PathBuf::from(path));
     }
-    if let Some(folder) = std::env::var_os("GIM_DATA").filter(|f| path != EMBEDDED && !f.is_empty()) {
-        let folder = PathBuf::from(folder);
-        let part = folder.join(name);
-        return Ok(if part.is_dir() { part } else { folder });
-    }
-    let places =
-        [Path::new("data").join(embedded), Path::new(env!("CARGO_MANIFEST_DIR")).join("../data").join(embedded)];
-    places.into_iter().find(|p| p.is_dir()).ok_or_else(|| {
-        Error::config("data.path", "no corpus is given and the embedded one is not here", "set data.path or GIM_DATA")
-    })
+    let Some(folder) = std::env::var_os("GIM_DATA").filter(|f| !f.is_empty()).map(PathBuf::from) else {
+        let remedy = format!(
+            "set data.path, or the environment variable GIM_DATA, to {what}; data.path={EMBEDDED} takes the small \
+             one within the program, which shows that it works"
+        );
+        return Err(Error::config("data.path", "no dataset is given", remedy));
+    };
+    let part = folder.join(name);
+    Ok(if part.is_dir() { part } else { folder })
 }
 
 #[cfg(test)]

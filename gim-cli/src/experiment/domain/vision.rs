@@ -22,13 +22,14 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::embedded::Embedded;
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
-    /// Folder of the dataset. Empty: `GIM_DATA`, or the embedded dataset when that is not set.
+    /// Folder of the dataset. Empty: `GIM_DATA`.
     /// `embedded`: the embedded dataset.
     pub path: String,
     /// Side of the square that is cut out, in pixels: at random in training, in the middle for
@@ -138,7 +139,8 @@ impl BatchSource for ImageBatches {
 
 impl DatasetSpec for VisionConfig {
     fn folder(&self) -> Result<PathBuf> {
-        folder(&self.data.path, "imagenette96", "fashion-mini")
+        let what = "a folder of images: STL-10, CIFAR, IDX files or class folders";
+        folder(&self.data.path, "imagenette96", Embedded::FashionMini, what)
     }
 
     fn tasks(&self) -> &'static [Task] {
