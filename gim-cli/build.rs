@@ -1,8 +1,10 @@
-//! Notes, for `environment.json`, the commit and the compiler this program was built from. Never fails: no git, no commit.
+//! Records the commit and the compiler of the build, for `environment.json`. Without git, the commit
+//! is empty.
 
 use std::process::Command;
 
-/// What decides the program's behavior; a changed result or document does not make the build "dirty".
+/// Files that decide the program's behavior. Changes to others, such as documents and results, do
+/// not make the build "dirty".
 const SOURCES: [&str; 7] = ["gim-core", "gim-audio", "gim-vision", "gim-eval", "gim-cli", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
@@ -24,7 +26,7 @@ fn main() {
         println!("cargo::rerun-if-changed=../{source}");
     }
     if let Some(git) = output("git", &["rev-parse", "--git-dir"]) {
-        // The reflog of HEAD grows with every commit and checkout, also when HEAD itself keeps naming the same branch.
+        // The reflog of HEAD changes with every commit and checkout, HEAD only with the branch.
         println!("cargo::rerun-if-changed={git}/HEAD");
         if std::path::Path::new(&format!("{git}/logs/HEAD")).exists() {
             println!("cargo::rerun-if-changed={git}/logs/HEAD");

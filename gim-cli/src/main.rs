@@ -1,4 +1,4 @@
-//! The `gim` program: arguments in, one command, one clear error out.
+//! The `gim` program: parses the arguments, runs one command, reports one error.
 
 use std::process::ExitCode;
 
@@ -9,12 +9,15 @@ use gim_core::{Error, Result};
 
 /// Greedy InfoMax: gradient-isolated self-supervised learning.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Example: gim reproduce quick\n\nRun `gim COMMAND --help` for the options of a command and an example."
+)]
 struct Args {
     /// Print nothing but results and errors.
     #[arg(long, global = true)]
     quiet: bool,
-    /// Threads; results do not depend on it.
+    /// Number of threads [default: all cores]. Results do not depend on it.
     #[arg(long, global = true)]
     threads: Option<usize>,
     #[command(subcommand)]
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Computes on so many threads, if a number is given.
+/// Sets the number of threads, if one is given.
 fn use_threads(threads: Option<usize>) -> Result<()> {
     let Some(n) = threads else { return Ok(()) };
     if n > 0 && rayon::ThreadPoolBuilder::new().num_threads(n).build_global().is_ok() {

@@ -1,4 +1,5 @@
-//! The benchmark on tiny sizes: its files, their columns, and other programs that answer, fail, or are not there.
+//! The benchmark on tiny sizes: its files and columns, and other programs that answer, fail or are
+//! missing.
 #![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
 
 mod common;
@@ -11,7 +12,7 @@ fn bench(root: &Path, args: &[&str]) {
     ok(root, &[&["bench", "--quick"], args].concat());
 }
 
-/// The lines of a table, as values by column.
+/// The rows of a table, as values by column.
 fn rows(file: &Path) -> Vec<std::collections::BTreeMap<String, String>> {
     let mut table = csv::Reader::from_path(file).unwrap();
     table.deserialize().map(|r| r.unwrap()).collect()
@@ -76,9 +77,9 @@ fn a_quick_benchmark_is_whole() {
     }
     let page = std::fs::read_to_string(out.join("README.md")).unwrap();
     for part in [
-        "numbers mean nothing",
-        "PyTorch was not there",
-        "Scikit-learn was not there",
+        "values mean nothing",
+        "PyTorch was not available",
+        "Scikit-learn was not available",
         "speed.png",
         "gim --threads 1 estimate",
     ] {
@@ -91,10 +92,10 @@ fn a_quick_benchmark_is_whole() {
     assert!(left.into_iter().all(|name| !name.ends_with(".tmp")));
 }
 
-/// Shell scripts stand in for Python: one answers as PyTorch's script does, one fails.
+/// Shell scripts replace Python: one answers like PyTorch's script, one fails.
 #[cfg(unix)]
 #[test]
-fn other_programs_are_compared_or_missed() {
+fn other_programs_are_compared_or_reported_missing() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();

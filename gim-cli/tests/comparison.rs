@@ -1,4 +1,5 @@
-//! Whole comparisons: what is done is not done again, tables and page hold every run, and the regression check finds what moved.
+//! Whole comparisons: finished work is not repeated, tables and page have every run, and the
+//! regression check finds changes.
 #![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
 
 mod common;
@@ -39,24 +40,42 @@ fn a_comparison_is_whole_resumable_and_checked() {
     let root = folder.path();
     folders(&root.join("corpus"), false);
     sweep(root, 8);
-    let out = ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
+    let out = ok(root, &REPRODUCE);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.contains("vision/one-negative") && said.contains("against vision/gim"), "{said}");
+    tables_have_every_run(root);
+    baselines_are_shared(root);
+    pages_are_self_contained(root);
+    finished_work_is_not_repeated(root);
+    missing_results_are_left_out_or_made(root);
+    mixed_runs_are_refused(root);
+    accuracies_are_checked(root);
+}
 
-    let read = |name: &str| std::fs::read_to_string(root.join("out").join(name)).unwrap();
-    let table = read("table_vision.csv");
+const REPRODUCE: [&str; 4] = ["reproduce", "tiny.toml", "--out", "out"];
+
+/// A file of the comparison.
+fn read(root: &Path, name: &str) -> String {
+    std::fs::read_to_string(root.join("out").join(name)).unwrap()
+}
+
+fn tables_have_every_run(root: &Path) {
+    let table = read(root, "table_vision.csv");
     for run in ["vision/gim", "vision/supervised", "vision/greedy-supervised"] {
         assert!(table.contains(&format!("\n{run},")), "{table}");
     }
     assert!(!table.contains("one-negative"), "ablations have a table of their own");
     assert!(table.contains(",0.1,") && table.contains(",0.01,"), "label efficiency");
     assert!(table.contains(",81.9,S"), "the paper's value and its mark");
-    assert!(read("table_ablations.csv").contains("vision/one-negative"));
-    let memory = read("table_memory.csv");
+    assert!(read(root, "table_ablations.csv").contains("vision/one-negative"));
+    let memory = read(root, "table_memory.csv");
     assert!(memory.contains("end to end") && memory.contains("all modules") && memory.contains("module 1 alone"));
-    // The random encoder is the same wherever the network is cut, so that rows can be shared.
+}
+
+/// The random encoder does not depend on the cuts, so its rows can be shared.
+fn baselines_are_shared(root: &Path) {
     let random = |run: &str| -> Vec<String> {
-        let probes = read(&format!("vision/{run}/seed-1/probe.csv"));
+        let probes = read(root, &format!("vision/{run}/seed-1/probe.csv"));
         let mut lines: Vec<String> = probes
             .lines()
             .filter(|l| !l.starts_with("trained"))
@@ -72,24 +91,30 @@ fn a_comparison_is_whole_resumable_and_checked() {
     };
     let own = random("gim");
     assert!(own.iter().any(|l| l.starts_with("random")) && own.iter().any(|l| l.starts_with("raw")), "{own:?}");
-    assert_eq!(random("supervised"), own, "computed anew, with one module");
+    assert_eq!(random("supervised"), own, "recomputed, with one module");
     assert_eq!(random("greedy-supervised"), own, "taken over");
     assert!(random("one-negative").iter().all(|l| own.contains(l)));
-    let page = read("report.html");
+}
+
+fn pages_are_self_contained(root: &Path) {
+    let page = read(root, "report.html");
     assert!(page.contains("greedy-supervised &#60;&#38;&#62;") && page.contains("similarity"));
     assert!(!page.contains("src=\"http") && page.contains("default-src 'none'"), "nothing is fetched");
     assert!(page.contains("can&#39;t tell at this scale"), "one seed decides nothing");
-    let twin = read("README.md");
+    let twin = read(root, "README.md");
     assert!(twin.contains(r"greedy-supervised \<\&\>") && twin.contains("| can't tell at this scale |"), "{twin}");
+}
 
-    // Nothing is done twice: curves and probes keep their times.
+/// Curves and probes keep their times.
+fn finished_work_is_not_repeated(root: &Path) {
+    let (table, page) = (read(root, "table_vision.csv"), read(root, "report.html"));
     let seed = root.join("out/vision/gim/seed-1");
     let made = || ["train.csv", "probe.csv"].map(|f| std::fs::metadata(seed.join(f)).unwrap().modified().unwrap());
     let before = made();
     ok(root, &["sweep", "tiny.toml", "--out", "out"]);
     assert_eq!(before, made());
-    assert_eq!(table, read("table_vision.csv"));
-    // Nor when only tables, curves and figures were kept.
+    assert_eq!(table, read(root, "table_vision.csv"));
+    // The same if only tables, curves and figures were kept.
     for kept in std::fs::read_dir(&seed).unwrap().map(|f| f.unwrap().path()) {
         if kept.is_dir() {
             std::fs::remove_dir_all(kept).unwrap();
@@ -97,23 +122,36 @@ fn a_comparison_is_whole_resumable_and_checked() {
             std::fs::remove_file(kept).unwrap();
         }
     }
-    ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
+    ok(root, &REPRODUCE);
     assert!(before == made() && !seed.join("checkpoints").exists());
-    // What would put other curves beside them is refused.
-    assert!(fails(root, &["train", "--resume", "out/vision/gim/seed-1"]).contains("weights are gone"));
-    assert_eq!(table, read("table_vision.csv"));
-    assert_eq!(page.matches("<img").count(), read("report.html").matches("<img").count());
-    // A page of what is there so far.
+    // Training that would add other curves to the folder is refused.
+    assert!(fails(root, &["train", "--resume", "out/vision/gim/seed-1"]).contains("weights are missing"));
+    assert_eq!(table, read(root, "table_vision.csv"));
+    assert_eq!(page.matches("<img").count(), read(root, "report.html").matches("<img").count());
+}
+
+fn missing_results_are_left_out_or_made(root: &Path) {
+    let table = read(root, "table_vision.csv");
+    // A page of the finished runs.
     std::fs::remove_file(root.join("out/vision/supervised/seed-1/probe.csv")).unwrap();
     ok(root, &["reproduce", "tiny.toml", "--out", "out", "--finished"]);
-    let part = read("table_vision.csv");
+    let part = read(root, "table_vision.csv");
     assert!(part.contains("vision/greedy-supervised") && !part.contains("vision/supervised"), "{part}");
     assert!(fails(root, &["reproduce", "tiny.toml", "--out", "none", "--finished"]).contains("no finished run"));
-    // Whose features lack the baselines gets them when they are asked for.
+    // Missing baselines are added to the features on demand.
     let rows = ok(root, &["probe", "out/vision/greedy-supervised/seed-1", "--task", "classes", "--json"]).stdout;
     let rows = String::from_utf8_lossy(&rows).into_owned();
     assert!(rows.contains("\"random\"") && rows.contains("\"raw\""), "{rows}");
-    // Nothing is trained or probed on another corpus than the other runs of the comparison.
+    // Probes of one module do not count as probes of all.
+    let one = root.join("out/vision/greedy-supervised/seed-1");
+    std::fs::remove_file(one.join("probe.csv")).unwrap();
+    ok(root, &["probe", "out/vision/greedy-supervised/seed-1", "--task", "classes", "--module", "1"]);
+    ok(root, &REPRODUCE);
+    assert_eq!(table, read(root, "table_vision.csv"));
+}
+
+fn mixed_runs_are_refused(root: &Path) {
+    // All runs of a comparison must use the same dataset.
     std::fs::remove_dir_all(root.join("out/vision/one-negative")).unwrap();
     let image = root.join("corpus/train/dark/00.png");
     std::fs::rename(&image, root.join("elsewhere.png")).unwrap();
@@ -122,18 +160,15 @@ fn a_comparison_is_whole_resumable_and_checked() {
     std::fs::remove_file(root.join("out/vision/supervised/seed-1/features.h5")).unwrap();
     assert!(part("vision/supervised").contains("was trained on corpus"));
     std::fs::rename(root.join("elsewhere.png"), &image).unwrap();
-    // The probes of one module are not those of all.
-    let one = root.join("out/vision/greedy-supervised/seed-1");
-    std::fs::remove_file(one.join("probe.csv")).unwrap();
-    ok(root, &["probe", "out/vision/greedy-supervised/seed-1", "--task", "classes", "--module", "1"]);
-    ok(root, &["reproduce", "tiny.toml", "--out", "out"]);
-    assert_eq!(table, read("table_vision.csv"));
-    // A run of another configuration is not taken for this one.
+    // A run of another configuration is refused.
     sweep(root, 12);
-    assert!(fails(root, &["reproduce", "tiny.toml", "--out", "out"]).contains("another configuration"));
+    assert!(fails(root, &REPRODUCE).contains("another configuration"));
     sweep(root, 8);
+}
 
-    // The regression check: a baseline needs a spread; what it holds is found again; what moved is named, with exit code 1.
+/// A baseline needs a spread. The check passes on the same accuracies; others are named, with exit
+/// code 1.
+fn accuracies_are_checked(root: &Path) {
     let only = ["--only", "vision/greedy"];
     let check = |more: &[&str]| {
         let args: Vec<&str> = ["check", "tiny.toml"].iter().chain(&only).chain(more).copied().collect();

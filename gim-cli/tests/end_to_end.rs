@@ -1,4 +1,5 @@
-//! The program on the embedded corpus: determinism, kill and resume, probes and figures, and one clear error for bad input.
+//! The program on the embedded corpus: determinism, kill and resume, probes and figures, and errors
+//! for bad input.
 #![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
 
 mod common;
@@ -43,12 +44,12 @@ fn threads_kill_and_resume_do_not_change_a_bit() {
     child.wait().unwrap();
     ok(d, &["train", "--resume", "killed"]);
     assert_eq!(result(&d.join("one")), result(&d.join("killed")));
-    // A finished run that is resumed has nothing to do.
+    // Resuming a finished run changes nothing.
     ok(d, &["train", "--resume", "killed"]);
     assert_eq!(result(&d.join("one")), result(&d.join("killed")));
 }
 
-/// In iterative training, a module that has had its turn does not change any more.
+/// In iterative training, a trained module stays frozen.
 #[test]
 fn iterative_training_freezes_what_is_below() {
     let dir = tempfile::tempdir().unwrap();
@@ -74,7 +75,7 @@ fn features_probes_and_figures() {
         assert_eq!(rows.len(), 1 + 2 * if kind == "fused-context" { 5 } else { 6 }, "{kind}");
         assert!(rows.iter().all(|r| r["accuracy"].as_f64().unwrap() > r["majority"].as_f64().unwrap()), "{kind}");
     }
-    // Weights of the snapshots are kept beside the newest: the latent space has a row for each.
+    // Snapshots are kept: the latent space has a row for each.
     ok(d, &["extract", "separate-context", "--out", "separate-context/features.h5"]);
     let snapshots = gim_eval::FeatureFile::open(d.join("separate-context/snapshots.h5")).unwrap();
     let of_first: Vec<&str> = snapshots.groups().filter(|g| g.ends_with("_module_1")).collect();
@@ -84,7 +85,7 @@ fn features_probes_and_figures() {
         file.read_means(group).unwrap().row(file.items().iter().position(|i| i == id).unwrap()).to_owned()
     };
     for id in [&snapshots.items()[0], snapshots.items().last().unwrap()] {
-        // Before the first step there is the random encoder.
+        // Step 0 is the random encoder.
         let (start, random) = (mean_of(&snapshots, of_first[0], id), mean_of(&end, "random_1", id));
         assert!((&start - &random).iter().all(|d| d.abs() < 1e-5), "{id}");
         assert!(mean_of(&snapshots, of_first[1], id) != start, "{id}: nothing was learned");
@@ -94,12 +95,13 @@ fn features_probes_and_figures() {
         assert!(d.join(figure).metadata().unwrap().len() > 5000, "{figure}");
     }
     let svg = std::fs::read_to_string(d.join("separate-context/figures/latent-space.svg")).unwrap();
-    for title in ["as training goes on", "Module 6, step 0", "Module 1, step 2", "Module 6, end"] {
+    for title in ["during training", "Module 6, step 0", "Module 1, step 2", "Module 6, end"] {
         assert!(svg.contains(title), "{title}");
     }
 }
 
-/// Row n of the features carries label n of the file. Labels that slip by a frame cost a little accuracy and look like nothing else.
+/// Row n of the features has label n of the file. Labels shifted by a frame would only show as a
+/// slightly lower accuracy.
 #[test]
 fn phone_labels_are_those_of_the_file() {
     let dir = tempfile::tempdir().unwrap();
@@ -133,7 +135,7 @@ fn bad_input_is_one_clear_error() {
 
     std::fs::create_dir(d.join("empty")).unwrap();
     assert!(fails(d, &train("a", &["--set", "data.path=empty"])).contains("empty"));
-    std::fs::write(d.join("empty/1-1-0001.flac"), b"this is no sound").unwrap();
+    std::fs::write(d.join("empty/1-1-0001.flac"), b"this is not audio").unwrap();
     assert!(fails(d, &train("a", &["--set", "data.path=empty"])).contains("1-1-0001.flac"));
 
     ok(d, &train("run", &["--set", "train.steps=4"]));
@@ -183,8 +185,8 @@ fn damaged_corpora_are_one_clear_error() {
     std::fs::create_dir(&corpus).unwrap();
     for speaker in 1..=4 {
         for n in 0..5 {
-            let sound: Vec<f32> = (0..24_000).map(|i| ((i * speaker + n * 7) as f32 * 0.013).sin() * 0.3).collect();
-            std::fs::write(corpus.join(format!("{speaker}-1-{n:04}.wav")), float_wav(&sound)).unwrap();
+            let waveform: Vec<f32> = (0..24_000).map(|i| ((i * speaker + n * 7) as f32 * 0.013).sin() * 0.3).collect();
+            std::fs::write(corpus.join(format!("{speaker}-1-{n:04}.wav")), float_wav(&waveform)).unwrap();
         }
     }
     let more = ["--set", "data.path=corpus", "--set", "train.steps=4"];
@@ -194,9 +196,9 @@ fn damaged_corpora_are_one_clear_error() {
     assert!(fails(d, &train("a", &more)).contains("9-9-9999"));
     std::fs::remove_file(corpus.join("train_split.txt")).unwrap();
 
-    let mut sound = vec![0.1f32; 24_000];
-    sound[12_000] = f32::NAN;
-    std::fs::write(corpus.join("2-1-0001.wav"), float_wav(&sound)).unwrap();
+    let mut waveform = vec![0.1f32; 24_000];
+    waveform[12_000] = f32::NAN;
+    std::fs::write(corpus.join("2-1-0001.wav"), float_wav(&waveform)).unwrap();
     let e = fails(d, &train("a", &more));
     assert!(e.contains("2-1-0001.wav"), "{e}");
 
@@ -206,7 +208,8 @@ fn damaged_corpora_are_one_clear_error() {
     assert!(!d.join("a").exists(), "a run that cannot start leaves nothing");
 }
 
-/// A folder that cannot be made, and a disk that takes no more: nothing is lost, and the run goes on where there is room.
+/// A folder that cannot be created, and a full disk: nothing is lost, and the run resumes once there
+/// is space.
 #[test]
 fn places_that_cannot_be_written() {
     let dir = tempfile::tempdir().unwrap();
@@ -218,7 +221,7 @@ fn places_that_cannot_be_written() {
     ok(d, &train("run", &["--set", "train.steps=4"]));
     let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap();
     std::fs::write(d.join("run/config.toml"), config.replace("steps = 4", "steps = 8")).unwrap();
-    // Files of 4 KiB at most, as if the disk were full; the signal that would end the program is ignored.
+    // A limit of 4 KiB per file simulates a full disk. The limit's signal is ignored.
     let limited = format!("trap '' XFSZ; ulimit -f 4; exec {} --quiet train --resume run", env!("CARGO_BIN_EXE_gim"));
     let out = std::process::Command::new("bash").current_dir(d).args(["-c", &limited]).output().unwrap();
     let e = String::from_utf8_lossy(&out.stderr);

@@ -1,4 +1,5 @@
-//! README's tables come from `results/`: nobody types them. `GIM_UPDATE=1 cargo test -p gim-cli --test readme` writes them.
+//! README's tables are generated from `results/`.
+//! `GIM_UPDATE=1 cargo test -p gim-cli --test readme` writes them.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -17,24 +18,25 @@ fn rows(path: &Path) -> Vec<Row> {
     reader.deserialize().collect::<Result<_, _>>().unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// `31.0 ± 1.4`, from percent and half of a 95 % interval.
-fn accuracy(row: &Row, value: &str, interval: &str) -> String {
-    let number = |key: &str| row[key].parse::<f64>().ok();
-    match (number(value), number(interval)) {
-        (Some(mean), Some(half)) => format!("{mean:.1} ± {half:.1}"),
-        (Some(mean), None) => format!("{mean:.1}"),
-        _ => "–".into(),
-    }
+fn value(row: &Row, key: &str) -> f64 {
+    row[key].parse().unwrap_or_else(|e| panic!("{key} of {row:?}: {e}"))
 }
 
-/// The row of a run's last module, or of its input or random encoder, with all labels.
-fn find<'a>(rows: &'a [Row], run: &str, groups: &[&str], task: &str, protocol: &str) -> &'a Row {
-    let found = rows
-        .iter()
-        .filter(|r| r["run"] == run && groups.contains(&&*r["group"]) && r["task"] == task)
-        .filter(|r| r["protocol"] == protocol && r["labels"].parse() == Ok(1.0))
-        .max_by_key(|r| r["module"].parse::<usize>().unwrap());
-    found.unwrap_or_else(|| panic!("no probe of {run} {groups:?} for {task} by {protocol}"))
+/// `31.0 ± 1.4`: the mean in percent, and half of the 95 % interval.
+fn accuracy(row: &Row, key: &str) -> String {
+    format!("{:.1} ± {:.1}", value(row, key), value(row, &format!("{key}_ci95")))
+}
+
+/// The row of the highest module that has these values in these columns.
+fn last_module<'a>(rows: &'a [Row], wanted: &[(&str, &str)]) -> &'a Row {
+    let found = rows.iter().filter(|row| wanted.iter().all(|(key, value)| row[*key] == *value));
+    found.max_by_key(|row| row["module"].parse::<usize>().unwrap()).unwrap_or_else(|| panic!("no row has {wanted:?}"))
+}
+
+/// The last module's row of a method, or of its input or random encoder, with all labels.
+fn find<'a>(rows: &'a [Row], run: &str, group: &str, task: &str, protocol: &str) -> &'a Row {
+    let wanted = [("run", run), ("group", group), ("task", task), ("protocol", protocol), ("labels", "1.0")];
+    last_module(rows, &wanted)
 }
 
 fn table(head: &[&str], body: &[Vec<String>]) -> String {
@@ -46,41 +48,46 @@ fn table(head: &[&str], body: &[Vec<String>]) -> String {
 
 fn speech() -> String {
     let all = rows(&root().join("results/small-audio/table_audio.csv"));
-    let line = |title: &str, [phones, speakers]: [&str; 2], groups: &[&str]| {
-        let phones = find(&all, phones, groups, "phones", "converged");
-        let speakers = find(&all, speakers, groups, "speakers", "converged");
-        vec![
-            title.into(),
-            accuracy(phones, "no_silence", "no_silence_ci95"),
-            accuracy(speakers, "accuracy", "accuracy_ci95"),
-        ]
+    let line = |title: &str, [phones, speakers]: [&str; 2], group: &str| {
+        let phones = find(&all, phones, group, "phones", "converged");
+        let speakers = find(&all, speakers, group, "speakers", "converged");
+        vec![title.into(), accuracy(phones, "no_silence"), accuracy(speakers, "accuracy")]
     };
     let both = |run| [run, run];
     let body = [
-        line("MFCC", both("audio/gim"), &["mfcc"]),
-        line("random encoder", both("audio/gim"), &["random"]),
-        line("Greedy InfoMax", both("audio/gim"), &["trained"]),
-        line("CPC", both("audio/cpc"), &["trained"]),
-        line("supervised", ["audio/supervised-phones", "audio/supervised-speakers"], &["trained"]),
-        line("greedy supervised", ["audio/greedy-supervised-phones", "audio/greedy-supervised-speakers"], &["trained"]),
+        line("MFCC", both("audio/gim"), "mfcc"),
+        line("random encoder", both("audio/gim"), "random"),
+        line("Greedy InfoMax", both("audio/gim"), "trained"),
+        line("CPC", both("audio/cpc"), "trained"),
+        line("supervised", ["audio/supervised-phones", "audio/supervised-speakers"], "trained"),
+        line("greedy supervised", ["audio/greedy-supervised-phones", "audio/greedy-supervised-speakers"], "trained"),
     ];
     table(&["speech, accuracy in %", "phones, without silence", "speakers"], &body)
 }
 
 fn images() -> String {
-    let all = rows(&root().join("results/small-vision/table_vision.csv"));
-    let line = |title: &str, run: &str, groups: &[&str]| {
-        let cell = |protocol| accuracy(find(&all, run, groups, "classes", protocol), "accuracy", "accuracy_ci95");
-        vec![title.into(), cell("paper"), cell("converged"), cell("knn")]
+    let folder = root().join("results/small-vision");
+    let (methods, ablations) = (rows(&folder.join("table_vision.csv")), rows(&folder.join("table_ablations.csv")));
+    let cells = |title: &str, row: &dyn Fn(&str) -> Row| {
+        let protocols = ["paper", "converged", "knn"].map(|protocol| accuracy(&row(protocol), "accuracy"));
+        [title.to_owned()].into_iter().chain(protocols).collect::<Vec<String>>()
+    };
+    let method = |title: &str, run: &str, group: &str| {
+        cells(title, &|protocol| find(&methods, run, group, "classes", protocol).clone())
+    };
+    let ablation = |title: &str, run: &str| {
+        cells(title, &|protocol| {
+            last_module(&ablations, &[("run", run), ("task", "classes"), ("protocol", protocol)]).clone()
+        })
     };
     let body = [
-        line("raw pixels", "vision/gim", &["raw"]),
-        line("random encoder", "vision/gim", &["random"]),
-        line("Greedy InfoMax", "vision/gim", &["trained"]),
-        line("Greedy InfoMax, one module after the other, 2.5 × as long", "vision/iterative-longer", &["trained"]),
-        line("CPC", "vision/cpc", &["trained"]),
-        line("supervised", "vision/supervised", &["trained"]),
-        line("greedy supervised", "vision/greedy-supervised", &["trained"]),
+        method("raw pixels", "vision/gim", "raw"),
+        method("random encoder", "vision/gim", "random"),
+        method("Greedy InfoMax", "vision/gim", "trained"),
+        ablation("Greedy InfoMax, one module after the other, 2.5 × as long", "vision/iterative-longer"),
+        method("CPC", "vision/cpc", "trained"),
+        method("supervised", "vision/supervised", "trained"),
+        method("greedy supervised", "vision/greedy-supervised", "trained"),
     ];
     table(&["images, accuracy in %", "paper's probe", "converged probe", "20 nearest neighbors"], &body)
 }
@@ -89,7 +96,7 @@ fn images() -> String {
 fn speed() -> String {
     let folder = fs::read_dir(root().join("results/bench")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     let all = rows(&folder.join("bench.csv"));
-    let works = [
+    let rows_shown = [
         ("audio, training step of 8", "step/audio-gim"),
         ("audio, CPC step of 8", "step/audio-cpc"),
         ("images, training step of 16", "step/vision-gim"),
@@ -98,7 +105,7 @@ fn speed() -> String {
     ];
     let of = |name: &str, program: &str, key: &str| {
         let row = all.iter().find(|r| r["name"] == name && r["program"] == program);
-        row.unwrap_or_else(|| panic!("{name} of {program} is not in {}", folder.display()))[key].parse::<f64>().unwrap()
+        value(row.unwrap_or_else(|| panic!("{name} of {program} is not in {}", folder.display())), key)
     };
     let line = |(title, name): &(&str, &str)| {
         let seconds = ["gim", "PyTorch"].map(|program| of(name, program, "seconds"));
@@ -112,17 +119,18 @@ fn speed() -> String {
             format!("{:.0} MB", memory[1]),
         ]
     };
-    let body: Vec<Vec<String>> = works.iter().map(line).collect();
+    let body: Vec<Vec<String>> = rows_shown.iter().map(line).collect();
     table(&["the paper's networks, two cores", "gim", "PyTorch", "faster", "gim, memory", "PyTorch, memory"], &body)
 }
 
 #[test]
-fn tables_are_those_of_the_results() {
+fn tables_match_the_results() {
     let path = root().join("README.md");
     let text = fs::read_to_string(&path).unwrap();
     let generated = format!(
-        "Real speech (50 minutes, 64 speakers) and photographs (imagenette96), networks a quarter of the\npaper's \
-         width, last module, linear probes, mean ± half of the 95 % interval over three seeds:\n\n{}\n{}\n{}",
+        "Real speech (50 minutes, 64 speakers) and photographs (imagenette96). Networks have a quarter of\nthe paper's \
+         width. Accuracies are of the last module: mean ± half of the 95 % interval over\nthree seeds. Speech uses \
+         linear probes to convergence.\n\n{}\n{}\n{}",
         speech(),
         images(),
         speed()

@@ -1,4 +1,4 @@
-//! Labelled features, and the two parts of them that a probe may see: one to fit, one to be judged.
+//! Labeled features in two parts: one to fit a probe, one to evaluate it.
 
 use gim_core::{Error, Key, Purpose, Result};
 use ndarray::{Array2, ArrayView2};
@@ -92,7 +92,7 @@ impl Examples {
             }
         }
         Part {
-            features: self.features.as_slice().unwrap_or_default(),
+            features: self.features.as_slice().unwrap_or_else(|| unreachable!("features are made row-major")),
             dims: self.features.ncols(),
             n_classes: self.n_classes,
             split,
@@ -103,18 +103,17 @@ impl Examples {
         }
     }
 
-    /// The training part as if only a share of its items were labeled: how well does a probe do with few labels?
+    /// A `share` of the training items, in (0, 1], to evaluate probes with few labels. A share of 1
+    /// gives [`Examples::part`].
     ///
-    /// Whole items are kept, with all their labeled rows, in order; `share` in (0, 1], and 1 gives [`Examples::part`]. Where
-    /// labels are those of items (no item has rows of two classes), each class is drawn from by itself, and keeps
-    /// round(share · items) of its items, 1 at least; with rare classes more than `share` is kept in all, see
-    /// [`Part::n_items`]. Where labels change within items, all items are drawn from together, 1 is kept at least, and a rare
-    /// class may lose all its rows.
+    /// Items are kept whole and in order. If every item has labels of one class, each class keeps
+    /// round(share · items) of its items, at least one: rare classes raise the total above `share`.
+    /// Otherwise items are sampled regardless of class, and a rare class may lose all its rows.
     ///
-    /// The same `key` gives the same items whatever the features are, so that modules are compared on the same labels, and a
-    /// smaller share is a subset of a larger one. `key` needs the run's seed; its purpose and item are set here. A
-    /// [`ConvergedProbe`](crate::ConvergedProbe) that chooses among penalties holds out items of what is kept, and refuses
-    /// when each class has a single one.
+    /// The sample depends on `key` and the labels only, so all modules use the same labels. A smaller
+    /// share is a subset of a larger one. `key` needs the run's seed; its purpose and item are set
+    /// here. A [`ConvergedProbe`](crate::ConvergedProbe) that selects a penalty holds out some of these
+    /// items, and fails if every class has a single item.
     ///
     /// # Errors
     /// When `share` is not in (0, 1].
@@ -191,12 +190,12 @@ impl<'a> Part<'a> {
         &self.index
     }
 
-    /// Items of this part by their number in the [`Examples`].
+    /// Items of this part, as indices into the [`Examples`].
     pub fn items(&self) -> &[usize] {
         &self.items
     }
 
-    /// Rows of this part by their number in the [`Examples`].
+    /// Rows of this part, as indices into the [`Examples`].
     pub fn rows(&self) -> &[usize] {
         &self.rows
     }
@@ -212,7 +211,7 @@ impl<'a> Part<'a> {
         self.index.iter().all(|rows| self.labels[rows.clone()].iter().all(|label| *label == self.labels[rows.start]))
     }
 
-    /// The part made of some of its items, given by their position here.
+    /// The part with some of its items, given as indices into this part.
     pub(crate) fn select_items(&self, items: &[usize]) -> Self {
         let rows: Vec<usize> = items.iter().flat_map(|i| self.index.rows(*i)).collect();
         Self {

@@ -1,7 +1,7 @@
 //! Feature files: frozen features of every module, with labels and split, in HDF5.
 //!
 //! ```text
-//! /<group>/features (N, D) f32     chunked by rows; N = rows of all items; attribute `name`, the module's name for people
+//! /<group>/features (N, D) f32     chunked by rows; N = rows of all items; attribute `name`, a short name for display
 //! /items (n_items) string          item ids, in order
 //! /index (n_items, 2) u64          first row and number of rows of each item
 //! /labels/<task> i32               (N) by frame or (n_items) by item; −1 = no label; attributes `per`, `classes`
@@ -9,9 +9,10 @@
 //! attributes of /                  format_version, configuration (TOML), seed, commit, corpus_digest
 //! ```
 //!
-//! Groups are named `module_1`, `random_1`, `baseline_mfcc` …; all share the index. Any HDF5 program reads the file. The 512
-//! bytes before the HDF5 part (its user block) hold length and CRC-32 of the rest, checked before the HDF5 library sees a
-//! byte: the library is C, and damaged metadata can crash it.
+//! Groups are named `module_1`, `random_1`, `baseline_mfcc` …; all share the index. Any HDF5 program
+//! can read the file. Its user block, the first 512 bytes, holds length and CRC-32 of the rest. They
+//! are checked before the HDF5 library opens the file, because damaged metadata can crash the
+//! library.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -33,7 +34,8 @@ const VERSION: u32 = 1;
 const HEAD: usize = 512;
 /// First line of the user block.
 const MAGIC: &str = "gim features 1";
-/// Numbers of a chunk: 512 KiB, which fits HDF5's chunk cache (1 MiB), so that rows read one by one are not fetched twice.
+/// Values of a chunk: 512 KiB. It fits HDF5's chunk cache (1 MiB), so reading row by row fetches each
+/// chunk once.
 const CHUNK: usize = 1 << 17;
 const AGAIN: &str = "write the features again";
 
@@ -42,7 +44,7 @@ const AGAIN: &str = "write the features again";
 pub struct GroupSpec {
     /// Name in the file: letters, digits and `_`, e.g. `module_1`, `random_1`, `baseline_mfcc`.
     pub group: String,
-    /// Name for people, e.g. `1` or `mfcc`.
+    /// Short name for display, e.g. `1` or `mfcc`.
     pub name: String,
     /// Dimensions of a row.
     pub dims: usize,
@@ -68,7 +70,7 @@ pub struct LabelSpec {
     pub classes: usize,
 }
 
-/// What a file will hold.
+/// Contents of a file to be written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Layout {
     /// Groups of features.
@@ -138,7 +140,7 @@ pub struct FeatureWriter {
     finished: bool,
 }
 
-/// A dataset that grows, and the rows that do not fill a chunk yet.
+/// A growing dataset, and the rows of its unfinished chunk.
 #[derive(Debug)]
 struct Column {
     data: hdf5::Dataset,
@@ -320,7 +322,7 @@ impl FeatureWriter {
         self.counts.len()
     }
 
-    /// Completes the file, puts it on the disk and gives it its name.
+    /// Completes the file, flushes it to disk and renames it to its final name.
     ///
     /// # Errors
     /// When there are no items or the disk failed; the temporary file is removed.
@@ -437,7 +439,7 @@ pub struct FeatureFile {
 }
 
 impl FeatureFile {
-    /// Opens a file and checks everything but the features' values: checksum, version, shapes, index, labels, split.
+    /// Opens a file and checks its checksum, version, shapes, index, labels and split.
     ///
     /// # Errors
     /// When the file is missing, damaged, cut short, of another kind or version, or inconsistent.
@@ -520,15 +522,15 @@ impl FeatureFile {
         Ok(Ok(Self { path: path.to_owned(), groups, ids, index, split, labels, provenance }))
     }
 
-    /// Names of the groups, in alphabetical order, numbered ones by their numbers.
+    /// Names of the groups, in alphabetical order; numbers in names are compared as numbers.
     pub fn groups(&self) -> impl Iterator<Item = &str> {
         let mut names: Vec<&str> = self.groups.keys().map(String::as_str).collect();
-        // Of names that differ in their numbers alone, shorter ones come first.
+        // Of names that differ only in a number, the shorter has the smaller number.
         names.sort_by_key(|n| (n.trim_end_matches(|c: char| c.is_ascii_digit()), n.len()));
         names.into_iter()
     }
 
-    /// A group's name for people and its dimensions.
+    /// Display name and dimensions of a group.
     ///
     /// # Errors
     /// When there is no such group.
@@ -582,7 +584,7 @@ impl FeatureFile {
     /// All features (N, D) of a group.
     ///
     /// # Errors
-    /// When there is no such group, it cannot be read, or a number is not finite.
+    /// When there is no such group, it cannot be read, or a value is not finite.
     pub fn read_group(&self, group: &str) -> Result<Array2<f32>> {
         self.read_rows(group, 0..self.index.n_rows())
     }
@@ -608,7 +610,7 @@ impl FeatureFile {
         }
     }
 
-    /// Means over time (n_items, D) of a group, read item by item: the features of frames need not fit in memory.
+    /// Means over time (n_items, D) of a group. Reads item by item, to need little memory.
     ///
     /// # Errors
     /// As [`FeatureFile::read_group`].
@@ -620,7 +622,8 @@ impl FeatureFile {
         Ok(means)
     }
 
-    /// Features of `group` with the labels `task`: rows are frames when frames are labeled, else the mean of each item.
+    /// Features of `group` with the labels `task`. Rows are frames if frames are labeled, else the
+    /// means of items.
     ///
     /// # Errors
     /// As [`FeatureFile::read_group`] and [`FeatureFile::labels`].

@@ -1,4 +1,4 @@
-//! Which rows belong to which item, and which part of the dataset an item is of.
+//! The rows of each item, and the split of items into training and test.
 
 use std::ops::Range;
 
@@ -65,7 +65,7 @@ pub(crate) fn mean_of_rows(item: ArrayView2<'_, f32>, mut out: ArrayViewMut1<'_,
 /// An item without frames becomes NaN, which the probes refuse.
 ///
 /// # Panics
-/// When the index is not about N rows.
+/// When the index does not have N rows.
 pub fn mean_over_time(features: ArrayView2<'_, f32>, index: &ItemIndex) -> Array2<f32> {
     assert_eq!(features.nrows(), index.n_rows(), "rows of the features and rows of the index");
     let mut means = Array2::zeros((index.n_items(), features.ncols()));

@@ -1,7 +1,7 @@
-//! The k nearest neighbors by cosine similarity: a second opinion beside linear probes, which needs no fit at all.
+//! The k nearest neighbors by cosine similarity: an evaluation without fitting.
 //!
-//! A linear probe may weigh a few telling dimensions and ignore the rest; neighbors see all dimensions as they are. Rows are
-//! neither centered nor standardized: the similarity is that of the features as the encoder gives them.
+//! A linear probe can select a few informative dimensions; neighbors use all of them. Rows are neither
+//! centered nor standardized, so the similarity is that of the encoder's output.
 
 use std::cmp::Ordering;
 
@@ -14,17 +14,17 @@ use crate::examples::Part;
 use crate::items::Split;
 use crate::metrics::{Score, majority};
 
-/// Rows of queries and of candidates whose similarities are held at a time: 4 MB of them, whatever the size of the parts.
+/// Queries and candidates of a block of similarities: 4 MB, whatever the size of the parts.
 const BLOCK: usize = 1024;
-/// Rows or queries handled by one thread at a time.
+/// Rows or queries of a parallel task.
 const ROWS: usize = 16;
 
-/// A classifier that asks the `k` training rows of greatest cosine similarity; each has one vote.
+/// A classifier by the votes of the `k` training rows of greatest cosine similarity.
 ///
-/// Of classes with as many votes the one with the greater sum of similarities wins, then the lower class.
+/// Ties are broken by the sum of similarities, then by the lower class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Knn {
-    /// Neighbors that vote; all training rows when there are fewer.
+    /// Neighbors that vote; all training rows if there are fewer.
     pub k: usize,
 }
 
@@ -38,15 +38,16 @@ impl Knn {
     /// Class of each row of `test`.
     ///
     /// # Errors
-    /// When `k` is 0; when `train` is a test part; when a part is empty, has features that are not finite, or the two differ in
-    /// dimensions or classes.
+    /// When `k` is 0, `train` is a test part, a part is empty or has features that are not finite, or
+    /// the parts differ in dimensions or classes.
     pub fn predict(&self, train: &Part<'_>, test: &Part<'_>) -> Result<Vec<u32>> {
         Ok(self.vote(train, test)?.iter().map(|ranking| ranking[0]).collect())
     }
 
-    /// How right the votes are on `test`, silence (if named) also left out.
+    /// Evaluates the votes on `test`, also without the class `silence` if given.
     ///
-    /// `top5` counts the rows whose class is among the five with most votes; a class without a vote is not among them.
+    /// `top5` is the share of rows whose class is among the five with most votes; classes without
+    /// votes do not count.
     ///
     /// # Errors
     /// As [`Knn::predict`].
@@ -59,7 +60,7 @@ impl Knn {
         Ok(Score::new(test.n_classes(), truth, &predicted, in_five as f64 / n, majority, silence))
     }
 
-    /// The classes that got votes, best first, for each row of `test`.
+    /// The classes with votes, best first, for each row of `test`.
     fn vote(&self, train: &Part<'_>, test: &Part<'_>) -> Result<Vec<Vec<u32>>> {
         self.check(train, test)?;
         let candidates: Vec<&[f32]> = (0..train.n_rows()).map(|i| train.row(i)).collect();
@@ -93,10 +94,11 @@ impl Knn {
     }
 }
 
-/// For each of the rows `queries` of `features (N, D)`, the `k` other rows of greatest cosine similarity, nearest first.
+/// For each row in `queries` of `features (N, D)`, the `k` other rows of greatest cosine similarity,
+/// nearest first.
 ///
-/// Of equally near rows the lower one comes first; there are fewer than `k` when `features` has no more. The query itself is
-/// not among its neighbors, but a copy of it is.
+/// Ties are broken by the lower row. There are fewer than `k` if `features` has fewer rows. The query
+/// itself is excluded, copies of it are not.
 ///
 /// # Errors
 /// When a query is not a row of `features`, or features are not finite.
@@ -107,7 +109,8 @@ pub fn nearest(features: ArrayView2<'_, f32>, queries: &[usize], k: usize) -> Re
         return Err(Error::config("neighbors", what, "ask for rows that exist"));
     }
     let features = features.as_standard_layout();
-    let rows: Vec<&[f32]> = features.as_slice().unwrap_or_default().chunks(features.ncols().max(1)).collect();
+    let values = features.as_slice().unwrap_or_else(|| unreachable!("features are made row-major"));
+    let rows: Vec<&[f32]> = values.chunks(features.ncols().max(1)).collect();
     if let Some(row) = rows.par_iter().position_first(|row| row.iter().any(|x| !x.is_finite())) {
         let what = format_args!("the features of row {row} are not finite");
         return Err(Error::config("neighbors", what, "train with a smaller rate, or leave this row out"));
@@ -117,17 +120,17 @@ pub fn nearest(features: ArrayView2<'_, f32>, queries: &[usize], k: usize) -> Re
     Ok(near.into_iter().map(|near| near.into_iter().map(|n| n.row).collect()).collect())
 }
 
-/// A candidate and how near it is.
+/// A candidate and its similarity.
 #[derive(Debug, Clone, Copy)]
 struct Near {
     similarity: f32,
     row: usize,
 }
 
-/// The `k` nearest candidates of each query, nearest first, of equals the lower row; pairs (query, candidate) that `skip` names
-/// are left out.
+/// The `k` nearest candidates of each query, nearest first; ties by the lower row. Leaves out pairs
+/// (query, candidate) for which `skip` is true.
 ///
-/// Similarities are computed block by block, and of each block only what is nearer than all before is kept.
+/// Similarities are computed block by block; only the nearest so far are kept.
 fn search(
     candidates: &[&[f32]],
     queries: &[&[f32]],
@@ -167,8 +170,8 @@ fn search(
     best
 }
 
-/// Puts a candidate where it belongs among the `k` best, unless all of them are as near. Candidates come in order of their rows,
-/// so an equal one goes behind.
+/// Inserts a candidate among the `k` best if it is nearer than one of them. Candidates come in order
+/// of their rows, so a tie goes last.
 fn keep(best: &mut Vec<Near>, k: usize, new: Near) {
     if best.len() == k && best[k - 1].similarity >= new.similarity {
         return;
@@ -178,7 +181,7 @@ fn keep(best: &mut Vec<Near>, k: usize, new: Near) {
     best.truncate(k);
 }
 
-/// `out (rows, D)` = the rows, each divided by its length; a row of zeros stays, and is as near to all.
+/// `out (rows, D)` = the rows, each divided by its norm; rows of zeros stay, with similarity 0 to all.
 fn normalized<B: std::ops::DerefMut<Target = [f32]>>(rows: &[&[f32]], d: usize, mut out: B) -> B {
     out.par_chunks_mut(d).zip(rows).with_min_len(ROWS).for_each(|(out, row)| {
         // In double precision: squares of large features would overflow in single.
@@ -189,7 +192,7 @@ fn normalized<B: std::ops::DerefMut<Target = [f32]>>(rows: &[&[f32]], d: usize, 
     out
 }
 
-/// The classes of the neighbors: most votes first, then the greater sum of similarities, then the lower class.
+/// The classes of the neighbors: by votes, then by the sum of similarities, then the lower class.
 fn rank(near: &[Near], labels: &[u32]) -> Vec<u32> {
     let mut votes: Vec<(u32, usize, f64)> = Vec::new();
     for near in near {

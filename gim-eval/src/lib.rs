@@ -1,8 +1,10 @@
-//! How good are the features? Feature files, linear probes, metrics, and the check against a baseline.
+//! Evaluation of features: feature files, linear probes, metrics, and the regression check.
 //!
-//! Data flow one way: frozen features → [`features`] file → [`examples`] → [`probe`] → [`metrics`] → [`table`] →
-//! [`regression`]. An *item* is an utterance or an image, a *row* one of its frames (or the only one), a *label* a class
-//! number; nothing here knows sound or images.
+//! Data flows one way: frozen features → [`features`] file → [`examples`] → [`probe`] → [`metrics`]
+//! → [`table`] → [`regression`].
+//!
+//! An *item* is an utterance or an image. A *row* is one of its frames, or its only row. A *label* is
+//! a class index. Nothing here depends on audio or images.
 //!
 //! ```no_run
 //! use gim_eval::{ConvergedProbe, FeatureFile, Key, Probe, Purpose, Split};

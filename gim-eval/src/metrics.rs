@@ -1,8 +1,8 @@
-//! How right the predictions are.
+//! Metrics of predictions.
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of (true class, predicted class); every rate below follows from it.
+/// Confusion matrix: counts of (true class, predicted class).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Confusion {
     n_classes: usize,
@@ -31,7 +31,7 @@ impl Confusion {
         self.n_classes
     }
 
-    /// How often a row of class `truth` was taken for `predicted`.
+    /// Rows of class `truth` predicted as `predicted`.
     pub fn count(&self, truth: usize, predicted: usize) -> u64 {
         self.counts[truth * self.n_classes + predicted]
     }
@@ -46,29 +46,29 @@ impl Confusion {
         (all > 0).then(|| right as f64 / all as f64)
     }
 
-    /// Share of rows that are right; `None` without rows.
+    /// Accuracy; `None` without rows.
     pub fn accuracy(&self) -> Option<f64> {
         self.rate_over(0..self.n_classes)
     }
 
-    /// Share of right rows among those whose true class is not `class` (silence, say); `None` without such rows.
+    /// Accuracy over rows whose true class is not `class` (e.g. silence); `None` without such rows.
     pub fn accuracy_without(&self, class: usize) -> Option<f64> {
         self.rate_over((0..self.n_classes).filter(|c| *c != class))
     }
 
-    /// Share of right rows among those of class `truth`; `None` when the class is absent.
+    /// Recall of class `truth`; `None` if the class is absent.
     pub fn recall(&self, truth: usize) -> Option<f64> {
         self.rate_over(truth..truth + 1)
     }
 
-    /// Mean of the recall of the classes that are present; `None` without rows.
+    /// Mean recall over the classes present; `None` without rows.
     pub fn macro_accuracy(&self) -> Option<f64> {
         let recalls: Vec<f64> = (0..self.n_classes).filter_map(|c| self.recall(c)).collect();
         (!recalls.is_empty()).then(|| recalls.iter().sum::<f64>() / recalls.len() as f64)
     }
 }
 
-/// Class of the largest score; of equal ones the first.
+/// Class of the largest score; ties by the lower class.
 pub fn argmax(scores: &[f32]) -> u32 {
     let mut best = 0;
     for (i, s) in scores.iter().enumerate() {
@@ -79,41 +79,42 @@ pub fn argmax(scores: &[f32]) -> u32 {
     best as u32
 }
 
-/// Share of rows whose true class is among the `k` best scores, `logits (n, n_classes)` row-major; `None` without rows.
+/// Share of rows whose true class is among the `k` best scores of `logits (n, n_classes)`, row-major.
+/// `None` without rows.
 ///
-/// Of equal scores the lower class ranks first, as in [`argmax`]: `top_k(.., 1)` is the accuracy.
+/// Ties go to the lower class, as in [`argmax`]: `top_k(.., 1)` is the accuracy.
 pub fn top_k(n_classes: usize, logits: &[f32], truth: &[u32], k: usize) -> Option<f64> {
     assert_eq!(logits.len(), truth.len() * n_classes, "scores of {} rows and {n_classes} classes", truth.len());
     let right = logits.chunks_exact(n_classes).zip(truth).filter(|(row, t)| {
         let t = **t as usize;
-        let ahead = row.iter().enumerate().filter(|(i, s)| **s > row[t] || (**s == row[t] && *i < t));
-        ahead.count() < k
+        let better = row.iter().enumerate().filter(|(i, s)| **s > row[t] || (**s == row[t] && *i < t));
+        better.count() < k
     });
     (!truth.is_empty()).then(|| right.count() as f64 / truth.len() as f64)
 }
 
-/// What a fitted probe achieves on a part.
+/// Metrics of a fitted probe on a part.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Score {
-    /// Rows judged.
+    /// Rows evaluated.
     pub rows: usize,
-    /// Share of right rows.
+    /// Accuracy.
     pub accuracy: f64,
-    /// The same over the rows whose class is not silence, when a silence class was named.
+    /// Accuracy over rows whose class is not silence, if a silence class was given.
     pub accuracy_no_silence: Option<f64>,
     /// Mean recall over the classes present.
     pub macro_accuracy: f64,
     /// Share of rows whose class is among the five best.
     pub top5: f64,
-    /// Accuracy of always answering the class most frequent in training.
+    /// Accuracy of always predicting the most frequent class of the training part.
     pub majority: f64,
-    /// Everything else.
+    /// The confusion matrix.
     pub confusion: Confusion,
 }
 
 impl Score {
-    /// Of predictions for rows of class `truth`, at least one; `top5` is counted by whoever ranked the classes, `majority` is the
-    /// class most frequent in training.
+    /// Metrics of at least one prediction, given the true classes. The caller computes `top5`;
+    /// `majority` is the most frequent class of the training part.
     pub(crate) fn new(
         n_classes: usize,
         truth: &[u32],
@@ -136,7 +137,7 @@ impl Score {
     }
 }
 
-/// Most frequent class; of equally frequent ones the first.
+/// Most frequent class; ties by the lower class.
 pub(crate) fn majority(labels: &[u32], n_classes: usize) -> u32 {
     let mut counts = vec![0usize; n_classes];
     labels.iter().for_each(|l| counts[*l as usize] += 1);

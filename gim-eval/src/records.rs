@@ -17,7 +17,7 @@ pub struct TrainRow {
     pub module: usize,
     /// Loss in nats; may be NaN.
     pub loss: f64,
-    /// Part of the positives that score above all their negatives.
+    /// Share of positives that score above all their negatives.
     #[serde(default)]
     pub accuracy: Option<f64>,
     /// Seconds since the run began.
@@ -25,11 +25,11 @@ pub struct TrainRow {
     pub seconds: Option<f64>,
 }
 
-/// What a probe looked at.
+/// Kind of features that a probe was fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Group {
-    /// Mel-frequency cepstral coefficients of the sound.
+    /// Mel-frequency cepstral coefficients of the audio.
     Mfcc,
     /// The input itself.
     Raw,
@@ -37,12 +37,12 @@ pub enum Group {
     Random,
     /// The trained encoder.
     Trained,
-    /// Anything a later version may add; figures skip it.
+    /// A kind that this version does not know; figures skip it.
     #[serde(other)]
     Other,
 }
 
-/// A group of a feature file, by its name there.
+/// A group of a feature file. Displayed and parsed as its name in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GroupId {
     /// `module_3`: the trained module of this one-based number.
@@ -162,7 +162,7 @@ impl Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
-    /// A linear probe fitted until nothing moves.
+    /// A linear probe fitted to convergence.
     Converged,
     /// Nearest neighbors, without any fit.
     Knn,
@@ -218,13 +218,13 @@ fn all_labels() -> f64 {
 /// A row of `probe.csv`: one probe of one module, or of the input.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProbeRow {
-    /// What was probed.
+    /// Kind of features.
     pub group: Group,
     /// One-based module number; 0 for the input itself.
     pub module: usize,
-    /// What was predicted.
+    /// Task of the probe.
     pub task: Task,
-    /// How.
+    /// Protocol of the evaluation.
     pub protocol: Protocol,
     /// Share of the training labels that were fitted on.
     #[serde(default = "all_labels")]
@@ -233,7 +233,7 @@ pub struct ProbeRow {
     pub dims: usize,
     /// Rows fitted on.
     pub train_rows: usize,
-    /// Rows judged.
+    /// Rows evaluated.
     pub test_rows: usize,
     /// Share of right rows.
     pub accuracy: f64,
@@ -246,7 +246,7 @@ pub struct ProbeRow {
     pub top5: Option<f64>,
     /// Accuracy of the most frequent training class.
     pub majority: f64,
-    /// L2 penalty chosen.
+    /// Selected L2 penalty.
     pub l2: Option<f64>,
     /// Iterations of the final fit; 0 without one.
     pub iterations: usize,
@@ -259,7 +259,7 @@ pub struct ProbeRow {
 }
 
 impl ProbeRow {
-    /// What the probe is judged by: the share of right rows, without silence for phones.
+    /// The primary accuracy: without silence for phones, else of all rows.
     pub fn primary_accuracy(&self) -> f64 {
         self.accuracy_no_silence.unwrap_or(self.accuracy)
     }

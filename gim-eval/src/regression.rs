@@ -1,4 +1,4 @@
-//! Did the numbers move? Measured values against a committed baseline.
+//! The regression check: measured values against a committed baseline.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,11 +12,11 @@ pub struct Baseline {
     pub name: String,
     /// Its value.
     pub value: f64,
-    /// Standard deviation over seeds when the baseline was made; says how the tolerance was chosen.
+    /// Standard deviation over seeds when the baseline was written; the tolerance derives from it.
     pub spread: f64,
-    /// Largest accepted distance from `value`, either way: an unexplained improvement is a change, too.
+    /// Largest accepted distance from `value`. Unexplained improvements count, too.
     pub tolerance: f64,
-    /// Digest of the configuration and data the value belongs to; empty when it holds for any.
+    /// Digest of the configuration and data the value belongs to; empty for any.
     pub digest: String,
 }
 
@@ -29,10 +29,10 @@ pub struct Measured {
     pub digest: String,
 }
 
-/// A baseline that does not hold any more.
+/// A baseline value that is no longer met.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Deviation {
-    /// The value lies further than the tolerance from the baseline.
+    /// The value differs from the baseline by more than the tolerance.
     Moved {
         /// What was measured.
         name: String,
@@ -43,7 +43,7 @@ pub enum Deviation {
         /// How far beyond the tolerance it lies (≥ 0; NaN when the value is not finite).
         beyond: f64,
     },
-    /// Configuration or data are not those of the baseline, so the values cannot be compared.
+    /// The configuration or data differ from the baseline's, so values cannot be compared.
     OtherDigest {
         /// What was measured.
         name: String,
@@ -52,7 +52,7 @@ pub enum Deviation {
         /// The digest now.
         measured: String,
     },
-    /// The baseline names something that was not measured.
+    /// A value of the baseline was not measured.
     Missing {
         /// What was to be measured.
         name: String,
@@ -73,7 +73,7 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// Every baseline that does not hold, in the baseline's order. Values the baseline does not name are ignored.
+/// All deviations, in the order of the baseline. Values that the baseline lacks are ignored.
 pub fn compare(measured: &BTreeMap<String, Measured>, baseline: &[Baseline]) -> Vec<Deviation> {
     let check = |b: &Baseline| {
         let name = b.name.clone();

@@ -1,46 +1,50 @@
-//! How alike are two modules' features? Linear centered kernel alignment (CKA) of the same rows.
+//! Similarity of two modules' features: linear centered kernel alignment (CKA) of the same rows.
 //!
-//! Kornblith, Norouzi, Lee, Hinton 2019, "Similarity of Neural Network Representations Revisited", section 3: with columns
-//! centered,
+//! Kornblith, Norouzi, Lee, Hinton 2019, "Similarity of Neural Network Representations Revisited",
+//! section 3. With centered columns,
 //!
 //! ```text
 //! CKA(X, Y) = HSIC(XXᵀ, YYᵀ) / √(HSIC(XXᵀ, XXᵀ) HSIC(YYᵀ, YYᵀ)) = ‖XᵀY‖²_F / (‖XᵀX‖_F ‖YᵀY‖_F)
 //! ```
 //!
-//! The right-hand form is computed: its matrices have the size of the dimensions, (D₁, D₂), where those of the definition are
-//! (N, N), and there are many more rows than dimensions. CKA has no unit and lies in [0, 1]; it does not change when features
-//! are moved, turned, reflected or scaled as a whole, but does when single dimensions are scaled.
+//! The right-hand form is computed. Its matrices are (D₁, D₂) instead of (N, N), which is smaller
+//! with more rows than dimensions. CKA has no unit and lies in [0, 1]. It is invariant to
+//! translation, rotation, reflection and isotropic scaling of the features, but not to scaling of
+//! single dimensions.
 //!
-//! It is the biased estimate: independent features of N rows do not give 0 but about √(D₁D₂) / N as long as D₁, D₂ ≪ N, and
-//! approach 1 when N ≪ D₁, D₂. Compare numbers made from the same number of rows, and give many times more rows than dimensions.
+//! This is the biased estimate: independent features of N rows give about √(D₁D₂) / N for
+//! D₁, D₂ ≪ N, and close to 1 for N ≪ D₁, D₂. Use many more rows than dimensions, and compare values
+//! of the same number of rows only.
 
 use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::{Error, Pool, Result};
 use ndarray::{Array2, ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
-/// Rows of a product in single precision; the products of blocks are added up in double.
+/// Rows of a product in single precision. Products of blocks are summed in double precision.
 const BLOCK: usize = 1024;
 
-/// Linear CKA of `x (N, D₁)` and `y (N, D₂)`, whose rows are the same examples in the same order; see the [module](self).
+/// Linear CKA of `x (N, D₁)` and `y (N, D₂)`, whose rows are the same examples in the same order. See
+/// the [module](self).
 ///
-/// Columns are centered here, in double precision. The result is good to 1e-5, and the same for any number of threads. Memory
-/// beside the features is a matrix of the greater D by the greater D and a block of rows of each.
+/// Columns are centered here, in double precision. The result has an error below 1e-5, and does not
+/// depend on the number of threads. Extra memory: a (D, D) matrix, D = max(D₁, D₂), and a block of rows
+/// of each.
 ///
 /// # Errors
-/// When the numbers of rows differ or are less than 2, or a feature is not finite; when all rows of `x` or of `y` are the same
-/// (CKA is 0/0 there) or have no dimensions.
+/// When the numbers of rows differ or are less than 2, or a feature is not finite. When all rows of
+/// `x` or of `y` are equal (CKA is 0/0) or have no dimensions.
 pub fn linear_cka(x: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> Result<f64> {
     Ok(cka_matrix(&[x, y])?[[0, 1]])
 }
 
-/// Linear CKA of every pair of `groups`, each (N, D_i) with the same rows: symmetric (n_groups, n_groups), 1 on the diagonal.
+/// Linear CKA of every pair of `groups`, each (N, D_i) with the same rows. Returns a symmetric matrix
+/// (n_groups, n_groups) with ones on the diagonal.
 ///
-/// As [`linear_cka`] of each pair, but the products ‖XᵀX‖ are made once a group and those of pairs once a pair. No groups give
-/// (0, 0).
+/// Gives the same as [`linear_cka`] of each pair, but computes each product once.
 ///
 /// # Errors
-/// As [`linear_cka`], with the number of the group that is to blame.
+/// As [`linear_cka`], with the index of the group.
 pub fn cka_matrix(groups: &[ArrayView2<'_, f32>]) -> Result<Array2<f64>> {
     let n = groups.first().map_or(0, |group| group.nrows());
     let centered =
@@ -59,12 +63,12 @@ pub fn cka_matrix(groups: &[ArrayView2<'_, f32>]) -> Result<Array2<f64>> {
     Ok(cka)
 }
 
-/// Features, and what makes columns of mean 0 of them.
+/// Features with the shift and scale of their columns.
 struct Centerd<'a> {
     features: ArrayView2<'a, f32>,
-    /// Mean of each column; exactly the column's number when it does not vary.
+    /// Mean of each column; exactly the column's value if it is constant.
     mean: Vec<f64>,
-    /// Brings the largest deviation to 1, so that nothing overflows in single precision. CKA does not see it.
+    /// Scales the largest deviation to 1, against overflow in single precision. CKA is invariant to it.
     scale: f64,
 }
 
@@ -111,8 +115,8 @@ impl<'a> Centerd<'a> {
     }
 }
 
-/// Mean of each column, summed as differences from the first row: no cancellation when it is far from zero, and no rounding in
-/// a column that does not vary.
+/// Mean of each column, summed as differences from the first row. This avoids cancellation far from
+/// zero, and is exact for constant columns.
 fn mean(features: ArrayView2<'_, f32>) -> Vec<f64> {
     let origin: Vec<f64> = features.row(0).iter().map(|x| f64::from(*x)).collect();
     let mut sums = vec![0f64; origin.len()];
@@ -124,8 +128,8 @@ fn mean(features: ArrayView2<'_, f32>) -> Vec<f64> {
 
 /// ‖XᵀY‖²_F of the centered features.
 ///
-/// Blocks of rows are multiplied in single precision, where the kernels are fast, and added up in double: the error does not
-/// grow with the number of rows.
+/// Blocks of rows are multiplied in single precision, which is fast, and summed in double precision.
+/// So the error does not grow with the number of rows.
 fn squared_norm(x: &Centerd<'_>, y: &Centerd<'_>, pool: &Pool<f32>) -> f64 {
     let (p, q) = (x.dims(), y.dims());
     let (mut a, mut b) = (pool.take(BLOCK * p), pool.take(BLOCK * q));

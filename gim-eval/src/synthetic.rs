@@ -1,4 +1,4 @@
-//! Synthetic features with classes, for measurements without a corpus.
+//! Synthetic features with classes, for measurements without a dataset.
 
 use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::{Error, Pool, Result, testing::uniform};
@@ -7,9 +7,9 @@ use ndarray::Array2;
 use crate::examples::Examples;
 use crate::items::{ItemIndex, Split};
 
-/// Features `(items · frames, d)`, correlated and not negative as those of a layer with ReLU are: y = max(0, A·h + b) for a
-/// hidden h of a quarter of the dimensions, of which some carry the class, as clearly as `strength` says. Every tenth item is
-/// a test item.
+/// Features `(items · frames, d)`, correlated and nonnegative like the output of a ReLU layer:
+/// y = max(0, A·h + b). The hidden h has d/4 dimensions; some carry the class, scaled by `strength`.
+/// Every tenth item is a test item.
 ///
 /// # Errors
 /// When there are no rows or dimensions, or fewer than two classes.
@@ -40,7 +40,7 @@ pub fn examples(items: usize, frames: usize, d: usize, classes: usize, strength:
     );
     let noise = narrow(uniform(n * 7 + d, 3));
     x.iter_mut().enumerate().for_each(|(i, v)| *v = (*v + 0.1 * noise[i % noise.len()] - 0.1).max(0.0));
-    let features = Array2::from_shape_vec((n, d), x).unwrap_or_default();
+    let features = Array2::from_shape_vec((n, d), x).unwrap_or_else(|e| unreachable!("x has n · d values: {e}"));
     let split = (0..items).map(|i| if i % 10 == 9 { Split::Test } else { Split::Train }).collect();
     Examples::per_frame(features, labels, classes, ItemIndex::from_counts(vec![frames; items]), split)
 }

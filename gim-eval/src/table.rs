@@ -1,4 +1,4 @@
-//! Tables of results as CSV files: the form in which figures and reports read numbers.
+//! Tables of results as CSV files, which figures and reports read.
 
 use std::fs;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub fn read_rows<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> 
     })
 }
 
-/// Writes a table whole: to `<path>.tmp`, then renamed, so that a reader sees the old table or the new one.
+/// Writes a table atomically: to `<path>.tmp`, then renamed. A reader sees the old or the new table.
 ///
 /// # Errors
 /// When the folder cannot be written.

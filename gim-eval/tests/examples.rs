@@ -19,7 +19,8 @@ fn contents<'a>(part: &'a Part<'_>) -> (&'a [usize], &'a [u32], &'a [usize], &'a
     (part.rows(), part.labels(), part.items(), part.index())
 }
 
-/// Items of 0 to 4 rows, in training or not, with a class; where frames are labeled a row's class is its own.
+/// Items of 0 to 4 rows, in training or not, with a class. With labeled frames, each row has its own
+/// class.
 fn any_examples(frames: bool) -> impl Strategy<Value = Examples> {
     let item = (prop::collection::vec(-1i32..CLASSES as i32, 0..5), 0i32..CLASSES as i32, prop::bool::weighted(0.7));
     prop::collection::vec(item, 1..60).prop_map(move |items| {

@@ -207,7 +207,7 @@ fn damaged_files_are_errors_that_name_the_file() {
 }
 const HEAD_TEXT: usize = 48;
 
-/// Files whose checksum holds but whose content does not fit together, as another version of the writer might make them.
+/// Files with a valid checksum and inconsistent content, as another writer might make them.
 #[test]
 fn inconsistent_files_are_errors_that_name_the_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -258,7 +258,7 @@ fn reseal(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Another HDF5 program reads the file; skipped where there is no Python with h5py. `GIM_PYTHON` names another interpreter.
+/// h5py reads the file. Skipped without a Python that has h5py; `GIM_PYTHON` names an interpreter.
 #[test]
 fn h5py_reads_it() {
     let folder = tempfile::tempdir().unwrap();

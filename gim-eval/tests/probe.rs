@@ -1,4 +1,5 @@
-//! Probes against scikit-learn, against themselves on other thread counts, and against peeking at the test part.
+//! Probes agree with scikit-learn, do not depend on the number of threads, and do not use the test
+//! part.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
 

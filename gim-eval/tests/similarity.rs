@@ -91,7 +91,8 @@ proptest! {
     }
 }
 
-/// More rows than a block has, strong common directions, means far from zero, views with strides, huge numbers and tiny ones.
+/// More rows than a block, strong common directions, means far from zero, strided views, huge and tiny
+/// values.
 #[test]
 fn large_parts_stay_exact() {
     let (n, p, q) = (2100, 96, 40);

@@ -1,5 +1,6 @@
-//! What the cut of a step into chunks allows on more threads than there are here: the recorded tasks of every parallel loop,
-//! handed in order to whichever simulated thread is free.
+//! Simulates a training step on more threads than this machine has.
+//!
+//! The recorded tasks of every parallel loop go, in order, to the first free simulated thread.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,41 +9,41 @@ use gim_core::kernels::profile::Loop;
 use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Threads that are simulated.
+/// Numbers of simulated threads.
 pub(crate) const THREADS: [usize; 5] = [1, 2, 8, 32, 64];
 
-/// The loops of one name in a step.
+/// Parallel loops of one name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LoopCost {
-    /// What they do.
+    /// Name of the loops.
     pub name: String,
-    /// How many there are in a step.
+    /// Loops in a step.
     pub loops: usize,
-    /// Fewest and most tasks of one of them.
+    /// Fewest and most tasks of a loop.
     pub tasks: [usize; 2],
-    /// Longest task, seconds.
+    /// Seconds of the longest task.
     pub longest: f64,
-    /// Seconds of a step on as many threads as [`THREADS`] says.
+    /// Seconds of a step for each number of threads in [`THREADS`].
     pub seconds: [f64; THREADS.len()],
 }
 
-/// How far a step can be spread over threads.
+/// How a training step scales with threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Chunks {
-    /// The loops by name, those that take most time first.
+    /// The loops by name, longest first.
     pub loops: Vec<LoopCost>,
-    /// Seconds of a step outside of all loops, which more threads do not shorten.
+    /// Seconds of a step outside all loops. More threads do not shorten them.
     pub serial: f64,
-    /// Seconds of a step on as many threads as [`THREADS`] says.
+    /// Seconds of a step for each number of threads in [`THREADS`].
     pub seconds: [f64; THREADS.len()],
 }
 
 impl Chunks {
-    /// From the loops of equal steps, one after the other, and the steps' seconds. Interruptions only ever add time, so each
-    /// task counts with the least it took in any step.
+    /// From the loops of equal steps, in order, and the seconds of each step. Interruptions only add
+    /// time, so each task counts with its shortest time in any step.
     ///
     /// # Errors
-    /// When the steps were not cut alike.
+    /// When the steps have different chunks.
     pub(crate) fn of(recorded: &[Loop], steps: &[f64]) -> Result<Self> {
         let each = recorded.len() / steps.len().max(1);
         let first = &recorded[..each];
@@ -87,15 +88,15 @@ impl Chunks {
         Ok(Self { loops, serial, seconds })
     }
 
-    /// Speed-up on as many threads as [`THREADS`] says.
+    /// Speed-up for each number of threads in [`THREADS`].
     pub(crate) fn speed_ups(&self) -> [f64; THREADS.len()] {
         self.seconds.map(|s| self.seconds[0] / s)
     }
 }
 
-/// When the last of these tasks is done if each goes, in order, to the first free thread.
+/// Time until all tasks are done, if each goes, in order, to the first free thread.
 fn greedy(tasks: &[f64], threads: usize) -> f64 {
-    // Nanoseconds, for whole numbers have an order.
+    // Nanoseconds: integers have a total order.
     let mut free: BinaryHeap<Reverse<u64>> = (0..threads).map(|_| Reverse(0)).collect();
     let mut last = 0;
     for task in tasks {

@@ -1,4 +1,4 @@
-//! What a configuration costs: parameters, arithmetic, memory and measured time, on synthetic input.
+//! Cost of a configuration: parameters, arithmetic, memory and measured time, on synthetic input.
 
 use std::time::Instant;
 
@@ -20,9 +20,9 @@ use crate::experiment::environment::peak_resident_bytes;
 /// Cost of one module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ModuleCost {
-    /// One-based number.
+    /// One-based module number.
     pub module: usize,
-    /// Learnable numbers.
+    /// Learnable parameters.
     pub parameters: usize,
     /// GFLOP of a step: forward, loss and backward.
     pub gflop: f64,
@@ -30,11 +30,12 @@ pub(crate) struct ModuleCost {
     pub state_mb: f64,
     /// MB of its output for a batch.
     pub output_mb: f64,
-    /// Median seconds of its turn: forward, loss, backward, update; forward alone for features.
+    /// Median seconds of a step of this module: forward, loss, backward and update. For features,
+    /// forward only.
     pub seconds: f64,
 }
 
-/// Products of one shape.
+/// Cost of the matrix products of one shape.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ProductCost {
     /// `product` (outputs, input gradients) or `outer` (weight gradients).
@@ -47,20 +48,20 @@ pub(crate) struct ProductCost {
     pub n: usize,
     /// GFLOP of a step.
     pub gflop: f64,
-    /// Seconds of a step, as if on all threads.
+    /// Seconds of a step on all threads.
     pub seconds: f64,
     /// GFLOP/s.
     pub gflop_per_second: f64,
-    /// Share of the kernel's own speed on numbers in first-level caches.
+    /// Share of the kernel's peak rate, measured on values in the first-level cache.
     pub of_peak: f64,
-    /// MB that have to be read and written at least.
+    /// Least memory traffic, MB.
     pub mb: f64,
 }
 
 /// Cost of a step.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Estimate {
-    /// Module by module.
+    /// Cost of each module.
     pub modules: Vec<ModuleCost>,
     /// Median seconds of a step.
     pub seconds: f64,
@@ -74,32 +75,32 @@ pub(crate) struct Estimate {
     pub gflop_per_second: f64,
     /// Peak resident memory of this process, MB.
     pub peak_mb: Option<f64>,
-    /// MB of activations, gradients and scratch: the most that was in use at once.
+    /// Peak MB of activations, gradients and scratch.
     pub buffers_mb: f64,
-    /// Buffers made during the measured steps; 0 when nothing is allocated.
+    /// Buffers allocated during the measured steps.
     pub new_buffers: usize,
     /// Threads.
     pub threads: usize,
-    /// Measured GFLOP/s of the innermost kernel on all threads, for a profile.
+    /// Peak GFLOP/s of the innermost kernel on all threads, measured. Profiles only.
     pub peak_gflop_per_second: Option<f64>,
-    /// Products by shape, those that take most time first, for a profile.
+    /// Products by shape, longest first. Profiles only.
     pub products: Vec<ProductCost>,
-    /// What the cut into chunks allows on more threads, for a profile.
+    /// How the step scales with threads. Profiles only.
     pub chunks: Option<Chunks>,
 }
 
 /// What is timed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timed {
-    /// Steps, after two to warm up.
+    /// Steps to time, after two warm-up steps.
     pub steps: usize,
-    /// Forward alone, as features are computed, instead of a step of training.
+    /// Times feature extraction, which is a forward pass only, instead of a training step.
     pub features: bool,
-    /// Adds a roofline of the products, and what the cut into chunks allows.
+    /// Adds a roofline of the products and a simulation of more threads.
     pub profiled: bool,
 }
 
-/// Times steps on noise.
+/// Times steps on random input.
 ///
 /// # Errors
 /// When the configuration cannot be built.
@@ -111,8 +112,8 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let n = stack.modules().len();
     let layouts = stack.layouts(model.input(config.train.batch)?)?;
     let mut rng = Key::new(0, Purpose::Synthetic).rng();
-    let sound: Vec<f32> = (0..layouts[0].shape.len()).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
-    let mut turns = vec![Vec::new(); n];
+    let noise: Vec<f32> = (0..layouts[0].shape.len()).map(|_| rng.random::<f32>() * 2.0 - 1.0).collect();
+    let mut module_seconds = vec![Vec::new(); n];
     let mut times = Vec::new();
     let mut warm = 0;
     for step in 0..steps + 2 {
@@ -124,20 +125,20 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         }
         let started = Instant::now();
         let mut last = started;
-        let x = Activations::from_slice(layouts[0], &sound, &pool).detach();
-        let mut turn_ends = |module: usize| {
+        let x = Activations::from_slice(layouts[0], &noise, &pool).detach();
+        let mut module_done = |module: usize| {
             if step >= 2 {
-                turns[module].push(last.elapsed().as_secs_f64());
+                module_seconds[module].push(last.elapsed().as_secs_f64());
             }
             last = Instant::now();
         };
         if features {
-            stack.visit_features(x, &layouts, Mode::Eval, |view| turn_ends(view.module - 1));
+            stack.visit_features(x, &layouts, Mode::Eval, |view| module_done(view.module - 1));
         } else {
             let packet =
                 Packet { x, step: step as u64, labels: config.domain.dataset().synthetic_labels(config.train.batch) };
             let modes = vec![Mode::Train; n];
-            step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |r| turn_ends(r.module - 1))?;
+            step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |r| module_done(r.module - 1))?;
         }
         if step >= 2 {
             times.push(started.elapsed().as_secs_f64());
@@ -152,7 +153,7 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
         peak = Some(rate);
     }
-    let modules = module_costs(&mut stack, &layouts, features, &turns);
+    let modules = module_costs(&mut stack, &layouts, features, &module_seconds);
     let gflop: f64 = modules.iter().map(|m| m.gflop).sum();
     Ok(Estimate {
         modules,
@@ -171,8 +172,13 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     })
 }
 
-/// Cost of each module, given the seconds of its turns.
-fn module_costs(stack: &mut Stack<f32>, layouts: &[Layout], features: bool, turns: &[Vec<f64>]) -> Vec<ModuleCost> {
+/// Cost of each module, given the seconds of its steps.
+fn module_costs(
+    stack: &mut Stack<f32>,
+    layouts: &[Layout],
+    features: bool,
+    module_seconds: &[Vec<f64>],
+) -> Vec<ModuleCost> {
     let mut modules = Vec::new();
     for (i, module) in stack.modules_mut().iter_mut().enumerate() {
         let (forward, rest) = module.multiply_adds(layouts[i].shape);
@@ -184,7 +190,7 @@ fn module_costs(stack: &mut Stack<f32>, layouts: &[Layout], features: bool, turn
             gflop: 2.0 * (forward + if features { 0 } else { rest }) as f64 / 1e9,
             state_mb: (4 * copies * parameters) as f64 / 1e6,
             output_mb: layouts[i + 1].len() as f64 * 4.0 / 1e6,
-            seconds: median(&turns[i]),
+            seconds: median(&module_seconds[i]),
         });
     }
     modules
@@ -219,7 +225,7 @@ fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
     }
 }
 
-/// The estimate for people.
+/// The estimate as text.
 pub(crate) fn print(e: &Estimate) -> String {
     let mut out = format!(
         "{:<8} {:>12} {:>9} {:>10} {:>10} {:>9}\n",

@@ -1,8 +1,8 @@
-//! `gim bench`: seconds, memory and arithmetic of training and probing, beside other programs and beside what the processor can
-//! do at most; how they grow, and how far they could be spread over threads.
+//! `gim bench`: time, memory and arithmetic of training steps, features and probes.
 //!
-//! Everything is measured in a process of its own, so that peaks of memory are its own, and programs that are compared take
-//! turns in one session: ours, theirs, ours. Files are written after every measurement; what an interruption leaves is whole.
+//! Compares them with other programs and with the processor's peak rate. Measures growth with the size
+//! of the problem, and scaling with threads. Each measurement has its own process and memory peak.
+//! Compared programs alternate: ours, theirs, ours. Files are complete after every measurement.
 
 pub(crate) mod chunks;
 pub(crate) mod estimate;
@@ -36,40 +36,43 @@ pub(crate) struct Options {
     /// Folder for bench.csv, chunks.csv, README.md and the chart [default: results/bench/DATE-PROCESSOR].
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Only what begins so: step, features, small, probe, scaling, growth, chunks, or e.g. step/audio.
+    /// Measure only names that begin with this: step, features, small, probe, scaling, growth,
+    /// chunks, or a longer prefix such as step/audio.
     #[arg(long, value_name = "PREFIX")]
     pub only: Option<String>,
-    /// Python that has PyTorch, to compare with.
+    /// Python with PyTorch, for the comparison.
     #[arg(long, value_name = "PATH", env = "TORCH_PYTHON", requires = "torch_bench")]
     pub torch_python: Option<PathBuf>,
-    /// The script that takes the same steps with PyTorch and prints a line of JSON.
+    /// Script that runs the same steps in PyTorch and prints a line of JSON.
     #[arg(long, value_name = "PATH", env = "TORCH_BENCH", requires = "torch_python")]
     pub torch_bench: Option<PathBuf>,
-    /// Python that has scikit-learn, to compare the probe with.
+    /// Python with scikit-learn, for the comparison of probes.
     #[arg(long, value_name = "PATH", env = "SKLEARN_PYTHON")]
     pub sklearn_python: Option<PathBuf>,
-    /// Tiny sizes and single steps: shows that everything runs; the numbers mean nothing.
+    /// Use tiny sizes and single steps. This only shows that everything runs.
     #[arg(long)]
     pub quick: bool,
 }
 
+/// Name of this program in tables.
+const OURS: &str = "gim";
 /// The table of a benchmark.
 const TABLE: &str = "bench.csv";
 
-/// What one program needed for one piece of work: a line of bench.csv. Times in seconds, memory in MB (10⁶ bytes).
+/// A row of bench.csv: one workload, one program. Times are in seconds, memory in MB (10⁶ bytes).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Row {
-    /// `section/work`, then what varies.
+    /// `section/workload`, then the value that varies.
     pub name: String,
     /// `gim`, `PyTorch` or `scikit-learn`.
     pub program: String,
-    /// In words.
+    /// Description of the workload.
     pub work: String,
-    /// What grows, or the number of threads, in the sections `growth` and `scaling`.
+    /// In section `growth`, the size that varies; in section `scaling`, the number of threads.
     pub x: Option<f64>,
     /// Threads.
     pub threads: usize,
-    /// Processes that measured it.
+    /// Processes that were measured.
     pub runs: usize,
     /// Median time.
     pub seconds: f64,
@@ -79,24 +82,25 @@ pub(crate) struct Row {
     pub seconds_max: f64,
     /// Peak resident memory of the process.
     pub peak_mb: Option<f64>,
-    /// Activations, gradients, scratch, parameters and moments: memory without the program itself.
+    /// Memory of activations, gradients, scratch, parameters and optimizer moments.
     pub held_mb: Option<f64>,
-    /// Arithmetic.
+    /// Arithmetic of the workload.
     pub gflop: Option<f64>,
     /// GFLOP a second.
     pub gflop_per_second: Option<f64>,
-    /// GFLOP a second that fused multiply-adds on numbers in registers and first-level caches reach on so many threads.
+    /// Peak rate of this processor: fused multiply-adds on values in registers and first-level
+    /// caches, on as many threads.
     pub peak_gflop_per_second: Option<f64>,
-    /// Least time for this arithmetic on this processor.
+    /// Time of this arithmetic at the peak rate.
     pub limit_seconds: Option<f64>,
-    /// Share of that limit that was reached.
+    /// `limit_seconds` divided by `seconds`.
     pub of_limit: Option<f64>,
-    /// Value of what a probe minimises, at its solution.
+    /// Objective of a probe at its solution.
     pub objective: Option<f64>,
-    /// All times, as far as the program gives them.
+    /// All times that the program reports.
     #[serde(serialize_with = "in_one_cell")]
     pub times: Vec<f64>,
-    /// What was run.
+    /// Command line.
     pub command: String,
 }
 
@@ -104,29 +108,30 @@ fn in_one_cell<S: Serializer>(times: &[f64], serializer: S) -> std::result::Resu
     serializer.serialize_str(&times.iter().map(|t| format!("{t:.5}")).collect::<Vec<_>>().join(" "))
 }
 
-/// A benchmark under way.
+/// A running benchmark.
 struct Bench {
     folder: PathBuf,
     options: Options,
     environment: Environment,
-    /// Work of other machine users at the start: load average of a minute.
+    /// Load average over a minute at the start: work of other programs.
     load: Option<f64>,
     begun: Instant,
     rows: Vec<Row>,
     chunks: Vec<(Item, Chunks)>,
-    /// Best rate seen so far by number of threads, GFLOP/s: clocks rise and fall, a limit is the highest of them.
+    /// Highest measured rate by number of threads, GFLOP/s. Clocks vary; the highest rate is the limit.
     peaks: Vec<(usize, f64)>,
-    /// Versions of other programs, and what went wrong with them.
+    /// Versions and failures of the other programs.
     versions: Vec<String>,
     notes: Vec<String>,
-    /// Where the probe's data lies.
+    /// Folder of the probe's data.
     scratch: PathBuf,
 }
 
-/// Measures and writes; gives the files.
+/// Runs the benchmark. Returns the files it wrote.
 ///
 /// # Errors
-/// When nothing is asked for, a measurement of ours fails, or files cannot be written. Other programs may fail: the report says so.
+/// When `--only` matches nothing, a measurement of ours fails, or a file cannot be written. If
+/// another program fails, the report says so.
 pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     let threads = rayon::current_num_threads();
     let mut items = plan::items(options.quick, threads);
@@ -172,7 +177,7 @@ pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     measured.map(|()| files)
 }
 
-/// results/bench/2026-01-31-amd-epyc-7763.
+/// The default folder, e.g. `results/bench/2026-01-31-amd-epyc-7763`.
 fn default_folder(environment: &Environment) -> PathBuf {
     let words = |text: &str| {
         let plain: String =
@@ -185,7 +190,7 @@ fn default_folder(environment: &Environment) -> PathBuf {
 }
 
 impl Bench {
-    /// Ours, the other program, ours.
+    /// Measures ours, the other program, ours.
     fn measure(&mut self, item: Item) -> Result<()> {
         let threads = item.threads.unwrap_or(self.environment.threads);
         self.note_peak(threads)?;
@@ -223,11 +228,11 @@ impl Bench {
         if let Some(chunks) = reading.chunks.take() {
             self.chunks.push((item.clone(), chunks));
         }
-        self.record(item, "gim", threads, reading, format!("gim --threads {threads} {}", item.gim.join(" ")));
+        self.record(item, OURS, threads, reading, format!("gim --threads {threads} {}", item.gim.join(" ")));
         Ok(())
     }
 
-    /// What the other program measured, and how it was called; nothing when it is not there.
+    /// Measures the other program. Returns its reading and command line; `None` when it is missing.
     fn other(&self, other: Other, args: &[String]) -> Option<Result<(Reading, String)>> {
         let options = &self.options;
         Some(match other {
@@ -247,7 +252,7 @@ impl Bench {
         })
     }
 
-    /// Adds a reading to the row of its work and program.
+    /// Adds a reading to the row of its workload and program.
     fn record(&mut self, item: &Item, program: &str, threads: usize, reading: Reading, command: String) {
         let at = self.rows.iter().position(|r| r.name == item.name && r.program == program);
         let mut times = at.map_or(Vec::new(), |i| self.rows[i].times.clone());
@@ -280,7 +285,7 @@ impl Bench {
         }
     }
 
-    /// Measures what this many threads can do at most, and keeps the best.
+    /// Measures the peak rate of this many threads, and keeps the highest.
     fn note_peak(&mut self, threads: usize) -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|e| Error::config("--threads", e, "use fewer threads"))?;
@@ -292,7 +297,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Holds every row against the limit. The same work is the same arithmetic, whoever does it.
+    /// Compares every row with the limit. All programs do the same arithmetic for a workload.
     fn hold_against_limit(&mut self) {
         let known: Vec<(String, Option<f64>)> = self.rows.iter().map(|r| (r.name.clone(), r.gflop)).collect();
         for row in &mut self.rows {
@@ -326,7 +331,7 @@ impl Bench {
         Ok(files)
     }
 
-    /// The row of a piece of work by a program.
+    /// The row of a workload and program.
     fn row(&self, name: &str, program: &str) -> Option<&Row> {
         self.rows.iter().find(|r| r.name == name && r.program == program)
     }
@@ -334,16 +339,16 @@ impl Bench {
     /// Our rows of some sections.
     fn ours_of<'a>(&'a self, sections: &'a [&str]) -> impl Iterator<Item = &'a Row> {
         let wanted = |r: &&Row| sections.iter().any(|s| r.name.split('/').next() == Some(*s));
-        self.rows.iter().filter(|r| r.program == "gim").filter(wanted)
+        self.rows.iter().filter(|r| r.program == OURS).filter(wanted)
     }
 
-    /// The processor, for people.
+    /// Name of the processor and its threads.
     fn processor(&self) -> String {
         let e = &self.environment;
         format!("{}, {}", e.cpu.as_deref().unwrap_or("unknown processor"), count(e.threads, "thread"))
     }
 
-    /// Bars for the work that has an arithmetic limit and a peer, if any was measured.
+    /// The chart of workloads with an arithmetic limit and a compared program; `None` without any.
     fn chart(&self) -> Result<Option<Figure>> {
         let works: Vec<WorkBars> = self
             .ours_of(&COMPARED)
@@ -363,10 +368,10 @@ impl Bench {
     }
 }
 
-/// Sections that are compared with PyTorch and with the limit.
+/// Sections that compare with PyTorch and the limit.
 const COMPARED: [&str; 3] = ["step", "features", "small"];
 
-/// Lines of chunks.csv: every loop, what lies outside of them, and the whole step, on each number of simulated threads.
+/// A line of chunks.csv: a loop, all time outside loops, or a step, for a number of simulated threads.
 fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
     let row = |part: &str, [loops, fewest, most, longest]: [String; 4], seconds: [f64; THREADS.len()]| {
         let cells = [name.to_owned(), part.to_owned(), loops, fewest, most, longest].into_iter();

@@ -1,8 +1,8 @@
-//! What the benchmark measures: a list, in order.
+//! The list of measurements, in order.
 
 use crate::experiment::domain::DomainKind::{self, Audio, Vision};
 
-/// A program that does the same work as ours.
+/// Another program that runs the same workload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Other {
     /// PyTorch.
@@ -21,42 +21,42 @@ impl Other {
     }
 }
 
-/// Something to measure.
+/// A measurement.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    /// `section/work`, then what varies. Items of one name are measurements of the same thing.
+    /// `section/workload`, then the value that varies. Items of one name repeat a measurement.
     pub(super) name: String,
-    /// In words.
+    /// Description of the workload.
     pub(super) title: String,
-    /// Arguments of `gim`.
+    /// Arguments for `gim`.
     pub(super) gim: Vec<String>,
-    /// Threads, if not all.
+    /// Number of threads; `None` for all.
     pub(super) threads: Option<usize>,
     /// The other program, and its arguments.
     pub(super) other: Option<(Other, Vec<String>)>,
-    /// Value of what grows.
+    /// The size that varies.
     pub(super) x: Option<f64>,
 }
 
-/// Something that grows, and what that should do.
+/// A size that varies, and its expected effect.
 pub(super) struct Axis {
     /// Name of the items, after `growth/`.
     pub(super) name: &'static str,
     pub(super) title: &'static str,
-    /// Exponents of time and of memory, as they should be, and why.
+    /// Expected exponents of time and memory, with reasons.
     pub(super) expected: [&'static str; 2],
-    /// Domain of its network.
+    /// Domain of the network.
     domain: DomainKind,
     points: Points,
 }
 
-/// Values of what grows, and the settings that make them.
+/// Sizes and the settings that give them.
 type Points = &'static [(f64, &'static [&'static str])];
 
 const BATCHES: Points =
     &[(2.0, &["train.batch=2"]), (4.0, &["train.batch=4"]), (8.0, &["train.batch=8"]), (16.0, &["train.batch=16"])];
 
-/// The points of the growth table. Two of an axis' points are enough for a slope, four show whether it is one.
+/// The axes of the growth table. Two points give a slope; four show whether the curve is straight.
 pub(super) const AXES: [Axis; 7] = [
     Axis {
         name: "audio-batch",
@@ -68,7 +68,7 @@ pub(super) const AXES: [Axis; 7] = [
     Axis {
         name: "audio-length",
         title: "audio: samples of a crop",
-        expected: ["1 or less: the loss sees 128 steps", "1 or less: weights stay"],
+        expected: ["1 or less: the loss sees 128 positions", "1 or less: weights stay"],
         domain: Audio,
         points: &[
             (10_240.0, &["data.crop=10240"]),
@@ -80,7 +80,7 @@ pub(super) const AXES: [Axis; 7] = [
     Axis {
         name: "audio-width",
         title: "audio: channels",
-        expected: ["2 or less: products", "1 (activations) to 2 (weights)"],
+        expected: ["2 or less: matrix products", "1 (activations) to 2 (weights)"],
         domain: Audio,
         points: &[
             (64.0, &["network.width=64", "network.context=32"]),
@@ -104,7 +104,7 @@ pub(super) const AXES: [Axis; 7] = [
     Axis {
         name: "audio-modules",
         title: "audio: modules (convolutions, then the GRU)",
-        expected: ["1 or less: upper modules see fewer steps", "1 or less: the same"],
+        expected: ["1 or less: upper modules see fewer positions", "1 or less: the same"],
         domain: Audio,
         points: &[
             (3.0, &["network.kernel_sizes=[10,8]", "network.strides=[5,4]", "network.paddings=[2,2]"]),
@@ -126,7 +126,7 @@ pub(super) const AXES: [Axis; 7] = [
     Axis {
         name: "vision-modules",
         title: "images: the same 13 blocks, cut into modules",
-        expected: ["about 0: a module more is a loss more", "below 0: they learn one after the other"],
+        expected: ["about 0: one more module adds one more loss", "below 0: modules train in turn"],
         domain: Vision,
         points: &[
             (1.0, &["train.batch=4", "network.cuts=[13]"]),
@@ -137,14 +137,14 @@ pub(super) const AXES: [Axis; 7] = [
     },
 ];
 
-/// Sizes of everything.
+/// Sizes of the workloads.
 struct Sizes {
     quick: bool,
     threads: usize,
 }
 
 impl Sizes {
-    /// Items of a step.
+    /// Batch size.
     fn batch(&self, domain: DomainKind) -> usize {
         match (self.quick, domain) {
             (true, _) => 2,
@@ -153,7 +153,7 @@ impl Sizes {
         }
     }
 
-    /// Steps to time at the paper's size, or (of a small network) a few more.
+    /// Steps to time: at the paper's size, or a few more of a small network.
     fn steps(&self, domain: DomainKind, small: bool) -> usize {
         match (self.quick, domain, small) {
             (true, ..) => 1,
@@ -167,7 +167,7 @@ impl Sizes {
     fn estimate(&self, domain: DomainKind, scale: f64, steps: usize, more: &[&str]) -> Vec<String> {
         let mut args = vec!["estimate".to_owned(), format!("{domain}-paper"), "--json".into()];
         args.extend(["--steps".into(), steps.to_string()]);
-        // As the other program rounds: never below 8.
+        // Rounded like in the PyTorch script, and never below 8.
         let width = |paper: usize| ((paper as f64 * scale) as usize).max(8);
         let mut set = vec![format!("train.batch={}", self.batch(domain))];
         if scale != 1.0 && domain == Audio {
@@ -176,7 +176,7 @@ impl Sizes {
             set.push(format!("network.widths=[{},{},{}]", width(64), width(128), width(256)));
         }
         for (key, value) in more.iter().filter_map(|m| m.split_once('=')) {
-            // A later setting takes the place of an earlier one.
+            // A later setting replaces an earlier one.
             set.retain(|s| s.split_once('=').is_none_or(|(k, _)| k != key));
             set.push(format!("{key}={value}"));
         }
@@ -184,13 +184,13 @@ impl Sizes {
         args
     }
 
-    /// The same for PyTorch, in the variant that was found to be fastest.
+    /// The same for PyTorch, in its fastest variant.
     fn pytorch(&self, domain: DomainKind, scale: f64, steps: usize, more: &[&str]) -> (Other, Vec<String>) {
         let mut args = vec![domain.to_string()];
         args.extend((domain == Vision).then(|| "--channels-last".into()));
         args.push("--compile".into());
-        let numbers = [("--batch", self.batch(domain)), ("--threads", self.threads), ("--steps", steps)];
-        args.extend(numbers.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
+        let counts = [("--batch", self.batch(domain)), ("--threads", self.threads), ("--steps", steps)];
+        args.extend(counts.into_iter().flat_map(|(name, value)| [name.to_owned(), value.to_string()]));
         if scale != 1.0 {
             args.extend(["--scale".into(), scale.to_string()]);
         }
@@ -198,19 +198,19 @@ impl Sizes {
         (Other::PyTorch, args)
     }
 
-    /// A step, or features, beside PyTorch.
+    /// A step, or feature extraction, compared with PyTorch.
     fn beside(&self, name: &str, title: &str, domain: DomainKind, scale: f64, gim: &[&str], pytorch: &[&str]) -> Item {
         let steps = self.steps(domain, scale != 1.0);
         let (flags, settings): (Vec<&str>, Vec<&str>) = gim.iter().partition(|a| a.starts_with("--"));
         let mut args = self.estimate(domain, scale, steps, &settings);
         args.extend(flags.into_iter().map(str::to_owned));
         let title = format!("{title}, batch {}", self.batch(domain));
-        // PyTorch says the least, the middle and the largest: all there is to know of three.
+        // PyTorch reports minimum, median and maximum: all three of three times.
         let other = self.pytorch(domain, scale, if self.quick { 1 } else { 3 }, pytorch);
         Item { name: name.into(), title, gim: args, threads: None, other: Some(other), x: None }
     }
 
-    /// A step that takes more time for less memory; the work of PyTorch is that of the plain step.
+    /// A low-memory step. PyTorch has no counterpart.
     fn low_memory(&self, name: &str, title: &str, domain: DomainKind, scale: f64) -> Item {
         let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.low_memory=true"]);
         self.alone(name, &format!("{title}, batch {}", self.batch(domain)), args, None)
@@ -237,7 +237,7 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
         sizes.beside("small/vision", "Images at ¼ width: GIM step", Vision, small, &[], &[]),
         probe(quick, threads),
     ];
-    // One thread, all, one, all: whatever else the machine does hits both.
+    // One thread, all, one, all: other load on the machine affects both alike.
     let scaled = [
         ("audio-paper", "Audio: GIM step", Audio, paper, 3),
         ("vision-small", "Images at ¼ width: GIM step", Vision, small, 2),
@@ -277,7 +277,7 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
     items
 }
 
-/// The probe beside scikit-learn's. Its data lies in a folder that only the run knows.
+/// The probe compared with scikit-learn's. The benchmark adds the folder of the data.
 fn probe(quick: bool, threads: usize) -> Item {
     let (rows, dims, classes, l2) = if quick { (90, 8, 3, "1e-2") } else { (5000, 1024, 10, "1e-3") };
     let repeats = if quick { 1 } else { 3 }.to_string();

@@ -1,4 +1,4 @@
-//! The linear probe on synthetic features, fitted again and again: what a child process of the benchmark does.
+//! Times repeated fits of the linear probe on synthetic features, in a child process of the benchmark.
 
 use std::path::{Path, PathBuf};
 
@@ -9,33 +9,33 @@ use serde::{Deserialize, Serialize};
 use crate::experiment::environment::peak_resident_bytes;
 use gim_core::files::{create_folder, write_atomic_with};
 
-/// What is fitted.
+/// Size and settings of the fits.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ProbeWork {
-    /// Rows to fit on.
+    /// Number of training rows.
     #[arg(long)]
     rows: usize,
-    /// Dimensions of the features.
+    /// Dimensions of a feature vector.
     #[arg(long)]
     dims: usize,
-    /// Classes.
+    /// Number of classes.
     #[arg(long)]
     classes: usize,
     /// Penalty λ: the objective is mean cross-entropy + λ/2 ‖weights‖².
     #[arg(long)]
     l2: f64,
-    /// Fits to time.
+    /// Number of fits to time.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
-    /// Leave the features (x.npy) and classes (y.npy) in this folder.
+    /// Write the features (x.npy) and classes (y.npy) to this folder.
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
 }
 
-/// What came of it; another program's answer reads the same.
+/// Result of the fits. The scikit-learn script prints the same fields.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fits {
-    /// Seconds of each fit, standardizing included.
+    /// Seconds of each fit, including standardization.
     pub times: Vec<f64>,
     /// Mean cross-entropy + λ/2 ‖weights‖² at the solution, on standardized features.
     pub objective: f64,
@@ -43,18 +43,18 @@ pub(crate) struct Fits {
     pub iterations: usize,
     /// Peak resident memory of the process, MB.
     pub peak_mb: Option<f64>,
-    /// Version of the program, where it says so.
+    /// Version of the program, if reported.
     #[serde(default)]
     pub version: Option<String>,
 }
 
 impl ProbeWork {
-    /// Fits the probe to convergence, as often as asked.
+    /// Fits the probe to convergence `repeats` times.
     ///
     /// # Errors
     /// When a size is zero, the fit does not converge, or the features cannot be written.
     pub(crate) fn measure(&self) -> Result<Fits> {
-        // Every tenth item is left for testing.
+        // Every tenth item is a test item.
         let items = self.rows + self.rows.saturating_sub(1) / 9;
         let all = synthetic::examples(items, 1, self.dims, self.classes, 0.35)?;
         let train = all.part(Split::Train);
@@ -68,7 +68,7 @@ impl ProbeWork {
             return Err(Error::config("--l2", "the fit did not converge", "use a larger penalty"));
         }
         let mut times = vec![fitted.seconds()];
-        // The same seed gives the same solution: only the time is another.
+        // The same seed gives the same solution; only the time differs.
         for _ in 1..self.repeats {
             times.push(fit()?.seconds());
         }
@@ -95,8 +95,8 @@ fn write(all: &Examples, train: &Part<'_>, folder: &Path) -> Result<()> {
     write_npy(&folder.join("y.npy"), "<u4", &format!("({n},)"), train.labels().iter().map(|y| y.to_le_bytes()))
 }
 
-/// NumPy's format, version 1.0: magic, length and text of the header, padded to 64 bytes with blanks, then the numbers.
-fn write_npy(path: &Path, kind: &str, shape: &str, numbers: impl Iterator<Item = [u8; 4]>) -> Result<()> {
+/// NumPy's format, version 1.0: magic, header length, header padded with spaces to 64 bytes, values.
+fn write_npy(path: &Path, kind: &str, shape: &str, values: impl Iterator<Item = [u8; 4]>) -> Result<()> {
     const BEFORE: usize = 10;
     let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}");
     let len = (BEFORE + header.len() + 1).next_multiple_of(64) - BEFORE;
@@ -104,7 +104,7 @@ fn write_npy(path: &Path, kind: &str, shape: &str, numbers: impl Iterator<Item =
         out.write_all(b"\x93NUMPY\x01\x00")?;
         out.write_all(&(len as u16).to_le_bytes())?;
         writeln!(out, "{header:width$}", width = len - 1)?;
-        numbers.into_iter().try_for_each(|n| out.write_all(&n))
+        values.into_iter().try_for_each(|n| out.write_all(&n))
     })
 }
 

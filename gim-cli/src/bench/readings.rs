@@ -1,4 +1,4 @@
-//! What the processes of a benchmark print, and what it says.
+//! Reads the output of the measured processes.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::bench::chunks::Chunks;
 use crate::bench::estimate::Estimate;
 use crate::bench::probe::Fits;
 
-/// What a process measured.
+/// The measurements of a process.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     pub(super) times: Vec<f64>,

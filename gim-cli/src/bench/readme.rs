@@ -1,4 +1,4 @@
-//! What `templates/bench.md`, the benchmark's page, is filled with: tables of the rows measured so far.
+//! Fills `templates/bench.md`, the benchmark's page, with tables of the rows measured so far.
 
 use askama::Template;
 
@@ -9,19 +9,19 @@ use crate::figures::{count, short};
 use crate::report::rendered;
 use crate::report::table::Table;
 
-/// What `bench.md` is filled with. Sections that nothing was measured for are missing.
+/// Contents of `bench.md`. Sections without measurements are left out.
 #[derive(Template)]
 #[template(path = "bench.md")]
 struct BenchPage<'a> {
     date: String,
     quick: bool,
-    /// Names and values, a line each.
+    /// A line for each name and value.
     facts: Vec<(String, String)>,
     no_pytorch: bool,
     no_sklearn: bool,
     notes: &'a [String],
     compared: Option<Table>,
-    /// What the chart of times says of itself.
+    /// Caption of the chart.
     caption: Option<&'a str>,
     probes: Option<Table>,
     scaling: Option<Table>,
@@ -31,7 +31,7 @@ struct BenchPage<'a> {
     commands: Vec<String>,
 }
 
-/// Everything measured so far, in Markdown.
+/// All measurements so far, in Markdown.
 pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
     let any = |kinds: &[&str]| bench.ours_of(kinds).next().is_some();
     let (any_compared, any_probe) = (any(&COMPARED), any(&["probe"]));
@@ -52,7 +52,7 @@ pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
     })
 }
 
-/// The machine, the program and the session.
+/// Describes the machine, the program and the session.
 fn facts(bench: &Bench) -> Vec<(String, String)> {
     let e = &bench.environment;
     let changed = if e.git_dirty == Some(true) { " with local changes" } else { "" };
@@ -168,7 +168,7 @@ fn growth(bench: &Bench) -> Table {
     Table::new(&["what grows", "values", "s", "exponent", "expected", "MB", "exponent", "expected"], rows.collect())
 }
 
-/// Slope of the straight line through the points on logarithmic axes (least squares); none for a single point.
+/// Slope of the least-squares line through the points on logarithmic axes; `None` for one point.
 fn slope(points: &[(f64, f64)]) -> Option<f64> {
     let n = points.len() as f64;
     let logs: Vec<(f64, f64)> = points.iter().map(|p| (p.0.ln(), p.1.ln())).collect();

@@ -5,9 +5,13 @@ use gim_core::Result;
 use crate::bench::{self, Options};
 use crate::experiment::progress::Mode;
 
-/// Time and memory of training steps, features and probes, beside PyTorch, scikit-learn and the arithmetic limit; how they
-/// grow, and how far they could be spread over threads. About 15 minutes on two cores.
+/// Measure the time and memory of training steps, features and probes.
+///
+/// Compares them with PyTorch, scikit-learn and the arithmetic limit. Measures how they grow with
+/// the size of the problem, and how far more threads could help. Takes about 15 minutes on two
+/// cores.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim bench --quick")]
 pub struct Args {
     #[command(flatten)]
     options: Options,

@@ -9,31 +9,34 @@ use crate::comparison::reproduce::{Plan, Scope, reproduce};
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
 
-/// Run a comparison and hold its accuracies against a baseline; exit code 1 when one has moved.
+/// Run a comparison and check its accuracies against a baseline.
+///
+/// The exit code is 1 when an accuracy differs from the baseline by more than its tolerance.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim check quick --baseline results/baseline.csv")]
 pub struct Args {
     #[command(flatten)]
     comparison: Comparison,
     /// Table of expected values.
     #[arg(long, default_value = "results/baseline.csv")]
     baseline: PathBuf,
-    /// Write the baseline instead, with tolerances from the spread over seeds.
+    /// Write the baseline instead of checking. Tolerances come from the spread over seeds.
     #[arg(long)]
     update: bool,
 }
 
 impl Args {
     pub(super) fn run(mut self, show: Mode) -> Result<ExitCode> {
-        // What other code left behind says nothing about this code.
+        // Runs left by other code say nothing about this code, so the folder is new.
         let in_scratch = || std::env::temp_dir().join(format!("gim-check-{}", std::process::id()));
         let scratch = self.comparison.out.is_none().then(in_scratch);
         self.comparison.out = self.comparison.out.or_else(|| scratch.clone());
         let plan = self.comparison.plan(Scope::RegressionCheck)?;
         check::ready(&plan, &self.baseline, self.update)?;
         save_on_interrupt()?;
-        let held = match (compare(&plan, &self.baseline, self.update, show), &scratch) {
+        let within = match (compare(&plan, &self.baseline, self.update, show), &scratch) {
             (Err(Error::Interrupted { step, .. }), Some(_)) => {
-                let remedy = "nothing is kept; give --out to be able to go on".into();
+                let remedy = "nothing is kept; to be able to resume, use --out".into();
                 Err(Error::Interrupted { step, remedy })
             }
             (compared, _) => compared,
@@ -41,11 +44,12 @@ impl Args {
         if let Some(scratch) = scratch.filter(|s| s.is_dir()) {
             std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", &e))?;
         }
-        Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if within? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
-/// Makes the runs, then compares them with the baseline, or writes it. Whether all values held.
+/// Makes the runs, then writes the baseline or compares them with it. Returns whether all values
+/// are within their tolerances.
 fn compare(plan: &Plan, baseline: &Path, update: bool, show: Mode) -> Result<bool> {
     let outcome = reproduce(plan, show)?;
     if update {

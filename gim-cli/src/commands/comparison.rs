@@ -1,4 +1,4 @@
-//! What the verbs that run a comparison have in common.
+//! Arguments of the commands that run a comparison.
 
 use std::path::{Path, PathBuf};
 
@@ -8,22 +8,25 @@ use crate::comparison::comparison_dir::ComparisonDir;
 use crate::comparison::reproduce::{Plan, Scope};
 use crate::comparison::sweep::Sweep;
 
-/// A comparison and what to change about it.
+/// A comparison, and overrides of its settings.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Comparison {
-    /// quick (embedded corpora), small (real corpora, see GIM_DATA), paper, or a TOML file that lists runs.
-    #[arg(default_value = "quick")]
+    /// Comparison: quick (embedded data), small (real data, see GIM_DATA), paper, or a TOML file
+    /// that lists runs.
+    #[arg(value_name = "COMPARISON", default_value = "quick")]
     what: String,
-    /// Only runs whose names begin so, e.g. audio or vision/gim (and those they are compared with).
-    #[arg(long)]
+    /// Only runs whose names begin with this, e.g. audio or vision/gim, and the runs they are
+    /// compared with.
+    #[arg(long, value_name = "PREFIX")]
     only: Option<String>,
-    /// Number of seeds.
+    /// Number of seeds [default: the comparison's].
     #[arg(long)]
     seeds: Option<u64>,
-    /// Folder for runs, tables, figures and report [default: runs/WHAT; for check a temporary one].
+    /// Folder for runs, tables, figures and report [default: runs/COMPARISON; `gim check` uses a
+    /// temporary folder].
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
-    /// Override a setting of every run.
+    /// Override a setting of every run, e.g. --set train.steps=100. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }

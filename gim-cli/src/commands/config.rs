@@ -6,8 +6,9 @@ use gim_core::{Error, Result};
 use crate::comparison::sweep::SWEEPS;
 use crate::experiment::config::{Config, PRESETS};
 
-/// Presets and their settings.
+/// List presets and show their settings.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim config show audio-small > mine.toml")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -15,16 +16,18 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Names of the presets.
+    /// List the presets.
     List,
-    /// The runs of a comparison, as the TOML that gim reproduce takes.
+    /// Show the runs of a comparison, as TOML for `gim reproduce`.
+    #[command(after_help = "Example: gim config sweep small > mine.toml")]
     Sweep {
-        /// quick, small or paper.
+        /// Comparison: quick, small or paper.
         name: String,
     },
-    /// All settings of a preset or file.
+    /// Show all settings of a preset or file, as TOML.
+    #[command(after_help = "Example: gim config show vision-paper")]
     Show {
-        /// Preset or file.
+        /// Preset or TOML file.
         name: String,
     },
 }
@@ -36,7 +39,7 @@ impl Args {
             What::Sweep { name } => match SWEEPS.iter().find(|s| s.0 == name) {
                 Some(sweep) => print!("{}", sweep.1),
                 None => {
-                    let what = format_args!("there is no `{name}`");
+                    let what = format_args!("unknown comparison `{name}`");
                     return Err(Error::config("sweep", what, "use quick, small or paper"));
                 }
             },

@@ -6,21 +6,24 @@ use super::json;
 use crate::bench::estimate::{Timed, estimate, print};
 use crate::experiment::config::Config;
 
-/// Parameters, arithmetic, memory and measured seconds of a training step.
+/// Measure a training step: parameters, arithmetic, memory and seconds.
+///
+/// Runs on random input. Only supervised networks need their dataset, for the number of classes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim estimate audio-paper --set train.batch=4")]
 pub struct Args {
     /// Preset or TOML file.
     config: String,
-    /// Steps to time.
+    /// Number of steps to time.
     #[arg(long, default_value_t = 5)]
     steps: usize,
-    /// Override a setting.
+    /// Override a setting. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Features only: forward, no losses and no gradients.
+    /// Time feature extraction only: a forward pass without losses or gradients.
     #[arg(long)]
     features: bool,
-    /// A roofline of the products, shape by shape, and how far chunks can be spread over threads.
+    /// Add a roofline of the matrix products by shape, and how far more threads could help.
     #[arg(long)]
     profile: bool,
     /// Print JSON.

@@ -7,16 +7,20 @@ use crate::experiment::extract::{extract, snapshots};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 
-/// Write the features of all modules, the random encoder and the input itself to an HDF5 file; and some utterances' at earlier
-/// steps to RUN/snapshots.h5, for the figure of the latent space.
+/// Write the features of a run to an HDF5 file.
+///
+/// The file holds the features of every module, of the random encoder and of the input itself. If
+/// the run has snapshots, RUN/snapshots.h5 gets features of a few utterances at earlier training
+/// steps, for the figure of the latent space.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim extract runs/a --out runs/a/features.h5")]
 pub struct Args {
     /// Folder of a run.
     run: PathBuf,
-    /// File to write.
+    /// HDF5 file to write.
     #[arg(long)]
     out: PathBuf,
-    /// Of the corpus there is now, though the run was trained on another.
+    /// Use the present dataset even if the run was trained on another.
     #[arg(long)]
     any_corpus: bool,
 }

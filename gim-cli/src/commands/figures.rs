@@ -6,10 +6,11 @@ use gim_core::Result;
 use crate::experiment::run_dir::RunDir;
 use crate::report::draw::draw;
 
-/// Draw the figures of one or more runs (seeds).
+/// Draw the figures of a run, or of several seeds of one configuration.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim figures runs/quick/audio/gim/seed-1 runs/quick/audio/gim/seed-2 --out figures")]
 pub struct Args {
-    /// Folders of runs.
+    /// Folders of the runs.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
     /// Folder for the figures [default: RUN/figures of the first run].

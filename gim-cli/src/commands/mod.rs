@@ -1,4 +1,4 @@
-//! The verbs of the program, one file each: what it takes, and what it does with it.
+//! The commands of the program, one file each: arguments and action.
 
 mod bench;
 mod bench_probe;
@@ -20,9 +20,9 @@ use serde::Serialize;
 
 use crate::experiment::progress::Mode;
 
-/// What the program can do.
+/// A command.
 #[derive(Debug, Subcommand)]
-#[allow(missing_docs, reason = "the help of a verb stands with its arguments")]
+#[allow(missing_docs, reason = "the arguments of each command carry its help")]
 pub enum Command {
     Train(train::Args),
     Extract(extract::Args),
@@ -39,10 +39,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command.
     ///
     /// # Errors
-    /// Whatever keeps it from being done.
+    /// The error that stopped it.
     pub fn run(self, show: Mode) -> Result<ExitCode> {
         match self {
             Self::Train(args) => args.run(show),
@@ -59,7 +59,7 @@ impl Command {
     }
 }
 
-/// Anything as JSON.
+/// Serializes a value as JSON.
 fn json(value: &impl Serialize, pretty: bool) -> Result<String> {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     text.map_err(|e| Error::config("--json", e, "report this"))
@@ -78,11 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn verbs_are_consistent_and_say_what_they_do() {
+    fn every_command_has_a_purpose_and_an_example() {
         let program = Program::command();
         program.clone().debug_assert();
         for verb in program.get_subcommands() {
-            assert!(verb.get_about().is_some_and(|a| a.to_string().len() > 10), "{}", verb.get_name());
+            let name = verb.get_name();
+            assert!(verb.get_about().is_some_and(|a| a.to_string().len() > 10), "{name}");
+            assert!(verb.get_after_help().is_some_and(|h| h.to_string().contains(&format!("gim {name}"))), "{name}");
         }
     }
 

@@ -11,28 +11,32 @@ use crate::experiment::probe::{self, ProbeSpec};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::{RunDir, merge_probe_rows};
 
-/// Fit linear probes on frozen features.
+/// Evaluate features with a linear probe or nearest neighbors.
+///
+/// Prints a row for each module and baseline, and saves the rows in the run's probe.csv.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim probe runs/a --task phones")]
 pub struct Args {
     /// Folder of a run, or a feature file.
     source: PathBuf,
     /// What to predict.
     #[arg(long, value_parser = PossibleValuesParser::new(Task::ALL.map(Task::name)).try_map(|s| s.parse::<Task>()))]
     task: Task,
-    /// How; knn are 20 nearest neighbors.
+    /// How to evaluate. paper: the paper's linear probe; converged: a linear probe fitted to
+    /// convergence; knn: 20 nearest neighbors.
     #[arg(
         long,
         default_value = "converged",
         value_parser = PossibleValuesParser::new(Protocol::ALL.map(Protocol::name)).try_map(|s| s.parse::<Protocol>())
     )]
     protocol: Protocol,
-    /// all, or the number of a module.
+    /// Module to evaluate: all, or a number from 1.
     #[arg(long, default_value = "all")]
     module: String,
-    /// Share of the training labels to fit on.
+    /// Share of the training labels to fit on, between 0 and 1.
     #[arg(long, default_value_t = 1.0)]
     labels: f64,
-    /// On the corpus there is now, though the run was trained on another.
+    /// Use the present dataset even if the run was trained on another.
     #[arg(long)]
     any_corpus: bool,
     /// Print JSON.
@@ -45,7 +49,7 @@ impl Args {
         let module = match self.module.as_str() {
             "all" => None,
             n => Some(n.parse().map_err(|_| {
-                Error::config("--module", format_args!("`{n}` is not a number"), "use all, or 1 and up")
+                Error::config("--module", format_args!("`{n}` is not a number"), "use all, or a number from 1")
             })?),
         };
         let spec = ProbeSpec { task: self.task, protocol: self.protocol, module, labels: self.labels };

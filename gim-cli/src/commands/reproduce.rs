@@ -8,12 +8,15 @@ use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
 use crate::report;
 
-/// Train, extract, probe, draw and tabulate a whole comparison; goes on where it was stopped.
+/// Run a whole comparison: train, extract, probe, then write tables, figures and a report.
+///
+/// The same command resumes a comparison that was stopped.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim reproduce quick --only audio/gim --seeds 1")]
 pub struct Args {
     #[command(flatten)]
     comparison: Comparison,
-    /// Train and probe nothing: tables, figures and page of the runs that are finished.
+    /// Train and probe nothing: write tables, figures and report of the finished runs.
     #[arg(long)]
     finished: bool,
 }

@@ -12,7 +12,11 @@ use crate::experiment::train::{CorpusPolicy, train};
 use crate::experiment::train_config::Schedule;
 
 /// Train a network.
+///
+/// Saves the configuration, losses and checkpoints in the run's folder. After Ctrl-C, --resume
+/// continues from the last step.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim train audio-quick --out runs/a\n         gim train --resume runs/a")]
 pub struct Args {
     /// Preset or TOML file (not needed with --resume).
     #[arg(required_unless_present = "resume")]
@@ -23,20 +27,20 @@ pub struct Args {
     /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Go on without images that cannot be read or whose label is out of range, and list them, also in notes.txt of the
-    /// run (short for --set data.skip_bad=true). A file of many images that is cut short remains an error.
+    /// Skip images that cannot be read or whose label is out of range, and list them in notes.txt
+    /// (short for --set data.skip_bad=true). A truncated file of many images remains an error.
     #[arg(long)]
     skip_bad: bool,
     /// Seed (short for --set train.seed=N).
     #[arg(long)]
     seed: Option<u64>,
-    /// Order in which modules learn (short for --set train.schedule=...).
+    /// How modules take turns (short for --set train.schedule=...).
     #[arg(long)]
     schedule: Option<Schedule>,
-    /// Go on with the run in this folder.
+    /// Resume the run in this folder.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "seed", "schedule", "set", "skip_bad"])]
     resume: Option<PathBuf>,
-    /// Go on though the corpus has changed since.
+    /// Resume even if the dataset has changed.
     #[arg(long, requires = "resume")]
     any_corpus: bool,
 }
@@ -56,8 +60,8 @@ impl Args {
         if let Some(folder) = self.resume {
             let run = RunDir::new(folder);
             if run.has_probes() && run.newest_checkpoint().is_none() {
-                // Training from the start would put other curves beside its probes.
-                let what = "holds the results of a run whose weights are gone";
+                // Training from the start would leave probes of other weights in the folder.
+                let what = "holds the results of a run whose weights are missing";
                 return Err(Error::file(run.path(), what, "train into another folder"));
             }
             return Ok((run.config()?, run));

@@ -1,4 +1,4 @@
-//! The regression check of accuracies: a comparison's numbers against a committed baseline.
+//! The regression check: accuracies of a comparison against a committed baseline.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,21 +10,22 @@ use crate::comparison::reproduce::Plan;
 use crate::comparison::summary::Summary;
 use gim_core::files::create_folder;
 
-/// Least tolerance in points: other processors round differently, and training carries that on.
+/// Least tolerance in points. Processors round differently, and training amplifies it.
 const LEAST_TOLERANCE: f64 = 3.0;
 /// Tolerance in standard deviations over seeds.
 const DEVIATIONS: f64 = 4.0;
-/// Least tolerance in test rows: where there are few, other rounding tips one of them over, whatever the spread over seeds was.
+/// Least tolerance in test rows. With few rows, a different rounding can change one prediction.
 const LEAST_ROWS: f64 = 2.0;
 
-/// How far a mean over seeds may lie from the baseline, in points, given its standard deviation and the test rows of a seed.
+/// Tolerance in points of a mean over seeds, given its standard deviation and the test rows of a
+/// seed.
 fn tolerance(spread: f64, test_rows: usize) -> f64 {
     (DEVIATIONS * spread).max(LEAST_TOLERANCE).max(100.0 * LEAST_ROWS / test_rows.max(1) as f64)
 }
 
 /// Name of a value in the baseline.
 fn name(s: &Summary) -> Option<String> {
-    // Few labels add noise and no eyes.
+    // Probes with few labels are noisy and detect nothing more.
     if s.labels < 1.0 {
         return None;
     }
@@ -46,9 +47,11 @@ fn listed(plan: &Plan, value: &Baseline) -> bool {
     plan.sweep.run.iter().any(|e| e.name == run_of(&value.name))
 }
 
-/// Mean and standard deviation (NaN for one) over seeds of what each probe is judged by, and its test rows; for modules also of what
-/// they are above the random encoder of the same seed, which varies less where both depend on the seed: a module that has learned
-/// nothing is none above.
+/// Mean and standard deviation over seeds (NaN for one) of each probe's primary accuracy, and its
+/// test rows.
+///
+/// For modules also the difference to the random encoder of the same seed. It varies less than the
+/// accuracy, and is about 0 for a module that has learned nothing.
 fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64, usize)> {
     let mut out = BTreeMap::new();
     for s in summary {
@@ -64,7 +67,7 @@ fn values(summary: &[Summary]) -> BTreeMap<String, (f64, f64, usize)> {
     out
 }
 
-/// Digest of the corpus of every run in the plan.
+/// Digest of the dataset of every run in the plan.
 fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
     let mut out = BTreeMap::new();
     let mut known: BTreeMap<std::path::PathBuf, String> = BTreeMap::new();
@@ -82,13 +85,13 @@ fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
     Ok(out)
 }
 
-/// Digest of the corpus of the run that a value is of.
+/// Digest of the dataset of the run that a value belongs to.
 fn digest_of(digests: &BTreeMap<String, String>, value: &str) -> Result<String> {
     let unknown = || Error::config("check", format_args!("`{value}` is of no run of the plan"), "report this");
     digests.get(run_of(value)).cloned().ok_or_else(unknown)
 }
 
-/// Whether there will be something to say, before anything is trained.
+/// Fails before training if the check or the update cannot succeed.
 ///
 /// # Errors
 /// As [`check`] or, with `update`, [`update`].
@@ -96,7 +99,7 @@ pub(crate) fn ready(plan: &Plan, baseline: &Path, update: bool) -> Result<()> {
     if update { spread(plan) } else { wanted(plan, baseline).map(drop) }
 }
 
-/// One seed has no spread to derive tolerances from.
+/// Refuses a single seed: tolerances come from the spread over seeds.
 fn spread(plan: &Plan) -> Result<()> {
     if plan.sweep.seeds < 2 {
         return Err(Error::config("--update", "one seed has no spread", "add --seeds 3 or more"));
@@ -104,20 +107,21 @@ fn spread(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// What the baseline holds of the plan's runs.
+/// The baseline's values for the plan's runs.
 fn wanted(plan: &Plan, baseline: &Path) -> Result<Vec<Baseline>> {
     if !baseline.is_file() {
-        return Err(Error::file(baseline, "is not there", "make it with gim check --update"));
+        return Err(Error::file(baseline, "does not exist", "write it with gim check --update"));
     }
     let rows: Vec<Baseline> = table::read_rows(baseline)?;
     let wanted: Vec<Baseline> = rows.into_iter().filter(|b| listed(plan, b)).collect();
     if wanted.is_empty() {
-        return Err(Error::file(baseline, "has no value of these runs", "make it with gim check --update"));
+        return Err(Error::file(baseline, "has no value of these runs", "write it with gim check --update"));
     }
     Ok(wanted)
 }
 
-/// Every value that lies outside its tolerance, is missing, or belongs to another corpus; and how many were compared.
+/// Returns the values outside their tolerance, missing or of another dataset, and the number of
+/// compared values.
 ///
 /// # Errors
 /// When there is no baseline, or it cannot be read.
@@ -134,10 +138,11 @@ pub(crate) fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result
     Ok((compare(&measured, &wanted), wanted.len()))
 }
 
-/// Writes the summary as the new baseline, with tolerances from its spread over seeds. Runs it does not hold stay as they are.
+/// Writes the summary as the new baseline, with tolerances from the spread over seeds. Values of
+/// other runs stay as they are. Returns the number of values in the file.
 ///
 /// # Errors
-/// When it has one seed and so no spread, or the file cannot be written.
+/// When there is one seed, or the file cannot be written.
 pub(crate) fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize> {
     spread(plan)?;
     let mut rows: Vec<Baseline> = if baseline.is_file() { table::read_rows(baseline)? } else { Vec::new() };
@@ -158,10 +163,10 @@ pub(crate) fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Resul
     Ok(rows.len())
 }
 
-/// What fell or rose, and by how much, for people.
+/// The deviations as a table.
 pub(crate) fn print(deviations: &[Deviation], compared: usize) -> String {
     if deviations.is_empty() {
-        return format!("all {compared} values lie within their tolerances\n");
+        return format!("all {compared} values are within their tolerances\n");
     }
     let length = |d: &Deviation| match d {
         Deviation::Moved { name, .. } | Deviation::OtherDigest { name, .. } | Deviation::Missing { name } => {
@@ -176,7 +181,7 @@ pub(crate) fn print(deviations: &[Deviation], compared: usize) -> String {
             Deviation::Moved { name, expected, measured, .. } => {
                 format!("{name:<wide$} {expected:>9.2} {measured:>9.2} {:>+8.2}\n", measured - expected)
             }
-            Deviation::OtherDigest { name, .. } => format!("{name:<wide$} belongs to another corpus\n"),
+            Deviation::OtherDigest { name, .. } => format!("{name:<wide$} belongs to another dataset\n"),
             Deviation::Missing { name } => format!("{name:<wide$} was not measured\n"),
         };
     }

@@ -1,26 +1,29 @@
-//! The paper's claims against our numbers, by rule: a claim holds when the 95 % interval of a difference over seeds lies on its
-//! side, does not when the interval lies on the other, and cannot be told in between or from a single seed.
+//! The paper's claims against our results.
+//!
+//! A claim held if the 95 % interval of a difference over seeds lies on its side. It did not hold
+//! if the interval lies on the other side. Otherwise, and with a single seed, it cannot be told.
 
-use crate::comparison::memory::Peak;
+use crate::comparison::memory::{Peak, StepSchedule};
+use crate::comparison::paper::Method;
+use crate::comparison::reproduce::FinishedRun;
 use crate::comparison::summary::{Summary, difference, last_module, signed};
-use crate::comparison::sweep::Entry;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::probe::MOST_ITERATIONS;
 use gim_eval::{Group, Protocol, Task};
 
-/// What the numbers say.
+/// Whether a claim held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The interval lies on the claim's side.
     Held,
     /// The interval lies on the other side.
     DidNotHold,
-    /// The interval crosses, or there is one seed.
+    /// The interval lies on both sides, or there is one seed.
     CannotTell,
 }
 
 impl Verdict {
-    /// In words.
+    /// The verdict in words.
     pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -29,7 +32,7 @@ impl Verdict {
         }
     }
 
-    /// Of a difference that should be above `least`.
+    /// Verdict of a difference, mean and half-width, that should be above `least`.
     fn of((mean, half): (f64, Option<f64>), least: f64) -> Self {
         match half {
             Some(h) if mean - h > least => Self::Held,
@@ -39,12 +42,12 @@ impl Verdict {
     }
 }
 
-/// A claim, what became of it, and the numbers behind that.
+/// A claim, its verdict and the evidence.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Claim {
-    /// What the paper says.
+    /// The claim of the paper.
     pub text: String,
-    /// What ours says.
+    /// Whether it held here.
     pub verdict: Verdict,
     /// Differences in points of accuracy, or MB.
     pub evidence: String,
@@ -67,7 +70,7 @@ fn points((mean, half): (f64, Option<f64>)) -> String {
     signed(mean, half) + alone
 }
 
-/// That probes behind a claim were stopped; nothing where none was.
+/// Says how many probes behind a claim stopped early; empty if none did.
 fn stopped<'a>(probes: impl IntoIterator<Item = &'a Summary>) -> String {
     match probes.into_iter().fold((0, 0), |(stopped, all), s| (stopped + s.stopped, all + s.seeds)) {
         (0, _) => String::new(),
@@ -75,10 +78,10 @@ fn stopped<'a>(probes: impl IntoIterator<Item = &'a Summary>) -> String {
     }
 }
 
-/// All claims that the rows and the peaks have numbers for.
-pub(crate) fn evaluate(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> {
+/// All claims that the rows and the peaks can support.
+pub(crate) fn evaluate(runs: &[FinishedRun], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> {
     let mut out = Vec::new();
-    // Images are evaluated twice: the paper's probe and one that goes on until nothing moves do not see the same.
+    // Images are evaluated twice: the paper's probe and the converged probe can disagree.
     for (domain, task, protocol, word) in [
         (DomainKind::Audio, Task::Phones, Protocol::Converged, "phones"),
         (DomainKind::Audio, Task::Speakers, Protocol::Converged, "speakers"),
@@ -92,8 +95,8 @@ pub(crate) fn evaluate(entries: &[Entry], rows: &[Summary], peaks: &[Peak]) -> V
         out.extend(probes.against_baselines(last));
         out.extend(probes.against_methods(last));
     }
-    out.extend(entries.iter().filter_map(|entry| ablation(entry, rows)));
-    out.extend(memory(peaks));
+    out.extend(runs.iter().filter_map(|run| ablation(run, runs, rows)));
+    out.extend(memory(runs, peaks));
     out
 }
 
@@ -110,9 +113,9 @@ struct Probes<'a> {
 impl<'a> Probes<'a> {
     /// Greedy InfoMax's own row of a group and module, with all labels.
     fn own(&self, group: Group, module: usize) -> Option<&'a Summary> {
-        let run = format!("{}/gim", self.domain);
         self.rows.iter().find(|s| {
-            s.run == run
+            s.domain == self.domain
+                && s.method == Some(Method::Gim)
                 && s.task == self.task
                 && s.protocol == self.protocol
                 && s.labels == 1.0
@@ -155,29 +158,27 @@ impl<'a> Probes<'a> {
     }
 
     fn against_methods(&self, last: &Summary) -> Vec<Claim> {
-        let (domain, task, word) = (self.domain, self.task, self.word);
-        let of = |run: &str| last_module(self.rows, &format!("{domain}/{run}"), task, self.protocol);
-        let text = format!("Without end-to-end gradients it ends at most {NEAR:.0} points below CPC ({word}).");
-        let mut out: Vec<Claim> = compare(text, last, of("cpc"), "CPC", Side::Above(-NEAR)).into_iter().collect();
-        let suffix = match domain {
-            DomainKind::Audio => format!("-{task}"),
-            DomainKind::Vision => String::new(),
+        let word = self.word;
+        let of = |method: Method| {
+            let rows = self.rows.iter().filter(|s| s.domain == self.domain && s.method == Some(method));
+            last_module(rows, self.task, self.protocol)
         };
-        for (name, method) in
-            [("greedy-supervised", "greedy supervised learning"), ("supervised", "supervised learning")]
-        {
-            // With the labels of phones, supervised learning does better in the paper; with others, it does not.
-            let (text, side) = match task {
-                Task::Phones => (format!("It falls short of {method} ({word})."), Side::Below),
-                Task::Speakers | Task::Classes => (format!("It beats {method} ({word})."), Side::Above(0.0)),
+        let text = format!("Without end-to-end gradients it ends at most {NEAR:.0} points below CPC ({word}).");
+        let mut out: Vec<Claim> = compare(text, last, of(Method::Cpc), "CPC", Side::Above(-NEAR)).into_iter().collect();
+        for method in [Method::GreedySupervised, Method::Supervised] {
+            let name = format!("{method} learning");
+            // In the paper, supervised learning does better with the labels of phones, not with others.
+            let (text, side) = match self.task {
+                Task::Phones => (format!("It falls short of {name} ({word})."), Side::Below),
+                Task::Speakers | Task::Classes => (format!("It beats {name} ({word})."), Side::Above(0.0)),
             };
-            out.extend(compare(text, last, of(&format!("{name}{suffix}")), method, side));
+            out.extend(compare(text, last, of(method), &name, side));
         }
         out
     }
 }
 
-/// A claim about the last module against something else; none where that has no numbers.
+/// A claim about the last module against another probe; none without that probe.
 fn compare(text: String, last: &Summary, other: Option<&Summary>, against: &str, side: Side) -> Option<Claim> {
     let other = other?;
     let d = difference(last, other)?;
@@ -189,41 +190,51 @@ fn compare(text: String, last: &Summary, other: Option<&Summary>, against: &str,
     Some(Claim { text, verdict, evidence })
 }
 
-/// The claim that an ablation is about, if the paper makes one.
-fn ablation(entry: &Entry, rows: &[Summary]) -> Option<Claim> {
-    let reference = entry.ablation_of.as_ref()?;
-    let (task, text) = match entry.name.as_str() {
-        "audio/no-bptt" => (Task::Phones, "Back-propagation through time in the GRU helps (phones)."),
-        "audio/no-gru" => (Task::Phones, "The GRU helps (phones)."),
-        "audio/iterative" => (Task::Phones, "Modules that learn one after the other end no better (phones)."),
-        "vision/iterative" => (Task::Classes, "Modules that learn one after the other end no better (images)."),
+/// The claim that an ablation tests, if the paper makes one.
+fn ablation(run: &FinishedRun, runs: &[FinishedRun], rows: &[Summary]) -> Option<Claim> {
+    let reference = run.entry.ablation_of.as_ref()?;
+    let same_length = || {
+        let full = runs.iter().find(|r| &r.entry.name == reference);
+        full.is_some_and(|full| full.config.train.length() == run.config.train.length())
+    };
+    let (task, word) = match run.domain() {
+        DomainKind::Audio => (Task::Phones, "phones"),
+        DomainKind::Vision => (Task::Classes, "images"),
+    };
+    let (text, compared) = match run.entry.paper {
+        Some(Method::NoBptt) => ("Back-propagation through time in the GRU helps", "with it against without"),
+        Some(Method::NoGru) => ("The GRU helps", "with it against without"),
+        None if run.config.train.iterative() && same_length() => {
+            ("Modules that learn one after the other end no better", "at once against one after the other")
+        }
         _ => return None,
     };
-    let full = last_module(rows, reference, task, Protocol::Converged)?;
-    let without = last_module(rows, &entry.name, task, Protocol::Converged)?;
+    let last = |name: &str| last_module(rows.iter().filter(|s| s.run == name), task, Protocol::Converged);
+    let (full, without) = (last(reference)?, last(&run.entry.name)?);
     let d = difference(full, without)?;
-    let evidence = match entry.name.ends_with("iterative") {
-        true => format!("last module at once against one after the other: {}", points(d)),
-        false => format!("last module with it against without: {}", points(d)),
-    };
-    let evidence = evidence + &stopped([full, without]);
-    Some(Claim { text: text.into(), verdict: Verdict::of(d, 0.0), evidence })
+    let evidence = format!("last module {compared}: {}{}", points(d), stopped([full, without]));
+    Some(Claim { text: format!("{text} ({word})."), verdict: Verdict::of(d, 0.0), evidence })
 }
 
 /// Claims about memory.
-fn memory(peaks: &[Peak]) -> Vec<Claim> {
+fn memory(runs: &[FinishedRun], peaks: &[Peak]) -> Vec<Claim> {
     let mut out = Vec::new();
-    for (domain, word) in [(DomainKind::Audio, "sound"), (DomainKind::Vision, "images")] {
-        let peak = |run: &str, schedule: &str| {
-            peaks.iter().find(|p| p.run == format!("{domain}/{run}") && p.schedule == schedule).map(|p| p.total_mb)
+    for (domain, word) in [(DomainKind::Audio, "audio"), (DomainKind::Vision, "images")] {
+        let peak = |method: Method, schedule: StepSchedule| {
+            let is_of = |p: &&Peak| {
+                p.domain == domain
+                    && p.schedule == schedule
+                    && runs.iter().any(|r| r.entry.paper == Some(method) && r.entry.name == p.run)
+            };
+            peaks.iter().find(is_of).map(|p| p.total_mb)
         };
-        let Some(whole) = peak("cpc", "end to end") else { continue };
+        let Some(whole) = peak(Method::Cpc, StepSchedule::EndToEnd) else { continue };
         for (schedule, text) in [
-            ("all modules", "All modules at once take less memory than end to end"),
-            ("module 1 alone", "A module alone takes less memory than end to end"),
+            (StepSchedule::AllModules, "All modules at once take less memory than end to end"),
+            (StepSchedule::ModuleAlone(1), "A module alone takes less memory than end to end"),
         ] {
-            let Some(ours) = peak("gim", schedule) else { continue };
-            // A peak is counted, not sampled: there is no spread.
+            let Some(ours) = peak(Method::Gim, schedule) else { continue };
+            // A peak is counted, not sampled: it has no spread.
             let verdict = if ours < whole { Verdict::Held } else { Verdict::DidNotHold };
             let evidence = format!("peak of a step: {ours:.1} MB against {whole:.1} MB");
             out.push(Claim { text: format!("{text} ({word})."), verdict, evidence });
@@ -235,7 +246,8 @@ fn memory(peaks: &[Peak]) -> Vec<Claim> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comparison::summary::summarize;
+    use crate::comparison::summary::{summarize, test_row};
+    use crate::comparison::sweep::Entry;
     use gim_eval::ProbeRow;
 
     #[test]
@@ -248,58 +260,53 @@ mod tests {
     }
 
     /// Three seeds, in which nothing varies but by a tenth of a point.
-    fn rows(run: &str, accuracies: &[(Group, usize, f64)]) -> Vec<Summary> {
+    fn rows(run: &FinishedRun, accuracies: &[(Group, usize, f64)]) -> Vec<Summary> {
         let mut rows = Vec::new();
         for seed in 1..=3 {
             rows.extend(accuracies.iter().map(|(group, module, accuracy)| ProbeRow {
-                group: *group,
-                module: *module,
                 task: Task::Classes,
-                protocol: Protocol::Converged,
-                labels: 1.0,
-                dims: 4,
-                train_rows: 10,
-                test_rows: 10,
                 accuracy: accuracy + 1e-3 * ((seed * (7 * module + 3)) % 5) as f64 / 5.0,
                 accuracy_no_silence: None,
-                macro_accuracy: *accuracy,
-                top5: None,
-                majority: 0.1,
-                l2: None,
-                iterations: 1,
-                converged: true,
-                seconds: 0.0,
-                seed: seed as u64,
+                ..test_row(*group, *module, seed as u64, *accuracy)
             }));
         }
-        summarize(&entry(run, None), &rows)
+        summarize(&run.entry, run.domain(), &rows)
     }
 
-    fn entry(run: &str, ablation_of: Option<&str>) -> Entry {
-        Entry {
-            name: run.into(),
+    fn run(name: &str, paper: Option<Method>, ablation_of: Option<&str>, set: &[&str]) -> FinishedRun {
+        let entry = Entry {
+            name: name.into(),
             preset: "vision-quick".into(),
-            title: run.into(),
-            paper: None,
+            title: name.into(),
+            paper,
             ablation_of: ablation_of.map(Into::into),
             baselines: None,
             tasks: None,
-            set: Vec::new(),
-        }
+            set: set.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        FinishedRun { config: entry.config(&[]).unwrap(), entry, seeds: Vec::new() }
     }
 
     #[test]
     fn claims_are_evaluated_by_what_they_say() {
         use Group::{Random, Raw, Trained};
-        let mut all = rows("vision/gim", &[(Trained, 1, 0.5), (Trained, 2, 0.6), (Random, 2, 0.4), (Raw, 0, 0.65)]);
-        all.extend(rows("vision/cpc", &[(Trained, 1, 0.62)]));
-        all.extend(rows("vision/supervised", &[(Trained, 1, 0.6)]));
-        all.extend(rows("vision/iterative", &[(Trained, 1, 0.5), (Trained, 2, 0.55)]));
-        let entries = [entry("vision/gim", None), entry("vision/iterative", Some("vision/gim"))];
-        let peak = |run: &str, schedule: &str, total_mb| Peak {
+        let runs = [
+            run("gim", Some(Method::Gim), None, &[]),
+            run("cpc", Some(Method::Cpc), None, &[]),
+            run("supervised", Some(Method::Supervised), None, &[]),
+            run("iterative", None, Some("gim"), &["train.schedule=iterative"]),
+            run("longer", None, Some("gim"), &["train.schedule=iterative", "train.steps=9999"]),
+        ];
+        let mut all = rows(&runs[0], &[(Trained, 1, 0.5), (Trained, 2, 0.6), (Random, 2, 0.4), (Raw, 0, 0.65)]);
+        all.extend(rows(&runs[1], &[(Trained, 1, 0.62)]));
+        all.extend(rows(&runs[2], &[(Trained, 1, 0.6)]));
+        all.extend(rows(&runs[3], &[(Trained, 1, 0.5), (Trained, 2, 0.55)]));
+        all.extend(rows(&runs[4], &[(Trained, 1, 0.5), (Trained, 2, 0.7)]));
+        let peak = |run: &str, schedule, total_mb| Peak {
             run: run.into(),
+            domain: DomainKind::Vision,
             title: run.into(),
-            schedule: schedule.into(),
+            schedule,
             buffers_mb: total_mb,
             state_mb: 0.0,
             total_mb,
@@ -307,12 +314,12 @@ mod tests {
             paper_mark: None,
         };
         let peaks = [
-            peak("vision/gim", "all modules", 90.0),
-            peak("vision/gim", "module 1 alone", 40.0),
-            peak("vision/cpc", "end to end", 80.0),
+            peak("gim", StepSchedule::AllModules, 90.0),
+            peak("gim", StepSchedule::ModuleAlone(1), 40.0),
+            peak("cpc", StepSchedule::EndToEnd, 80.0),
         ];
-        all.iter_mut().find(|s| s.run == "vision/cpc").unwrap().stopped = 2;
-        let claims = evaluate(&entries, &all, &peaks);
+        all.iter_mut().find(|s| s.run == "cpc").unwrap().stopped = 2;
+        let claims = evaluate(&runs, &all, &peaks);
         let verdict = |part: &str| {
             let found: Vec<&Claim> = claims.iter().filter(|c| c.text.contains(part)).collect();
             assert_eq!(found.len(), 1, "{part}: {claims:?}");

@@ -1,4 +1,4 @@
-//! The folder of a comparison: every name in it.
+//! Names of the files in the folder of a comparison.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,10 @@
-//! Memory of a training step by method and schedule, measured: every buffer a step takes comes from one pool, which counts what is in
-//! use. Modules that take turns hand their memory on, so all of them need little more than the largest alone.
+//! Measured memory of a training step by method and schedule.
+//!
+//! All buffers of a step come from one pool, which counts what is in use. Modules that take turns
+//! share their memory, so all of them need little more than the largest one alone.
+
+use std::fmt::{self, Display};
+use std::iter;
 
 use gim_core::activations::Activations;
 use gim_core::link::Packet;
@@ -10,24 +15,77 @@ use gim_eval::table;
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::comparison_dir::ComparisonDir;
+use crate::comparison::paper::{self, Method, with_mark};
 use crate::comparison::reproduce::FinishedRun;
-use crate::comparison::summary::{PaperValue, paper, with_mark};
 use crate::comparison::sweep::Entry;
 use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
 
-/// Peak memory of one way to train.
+/// What trains in a measured step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) enum StepSchedule {
+    /// The whole network as one module.
+    EndToEnd,
+    /// All modules, one after the other.
+    AllModules,
+    /// The module of this one-based number, above frozen ones.
+    ModuleAlone(usize),
+}
+
+impl StepSchedule {
+    /// Modes of the modules that a step runs, in a stack of `n`.
+    fn modes(self, n: usize) -> Vec<Mode> {
+        match self {
+            Self::EndToEnd | Self::AllModules => vec![Mode::Train; n],
+            Self::ModuleAlone(k) => (1..=k).map(|m| if m == k { Mode::Train } else { Mode::Eval }).collect(),
+        }
+    }
+}
+
+impl Display for StepSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndToEnd => f.write_str("end to end"),
+            Self::AllModules => f.write_str("all modules"),
+            Self::ModuleAlone(k) => write!(f, "module {k} alone"),
+        }
+    }
+}
+
+impl From<StepSchedule> for String {
+    fn from(schedule: StepSchedule) -> Self {
+        schedule.to_string()
+    }
+}
+
+impl TryFrom<String> for StepSchedule {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        let module = || text.strip_prefix("module ")?.strip_suffix(" alone")?.parse().ok();
+        [Self::EndToEnd, Self::AllModules]
+            .into_iter()
+            .chain(module().map(Self::ModuleAlone))
+            .find(|schedule| schedule.to_string() == text)
+            .ok_or_else(|| format!("`{text}` is not a schedule"))
+    }
+}
+
+/// Peak memory of a training step of one method and schedule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Peak {
     /// Name of the run.
     pub run: String,
-    /// What it is called.
+    /// Domain of the run.
+    pub domain: DomainKind,
+    /// Title of the run.
     pub title: String,
-    /// `end to end`, `all modules`, or `module k alone` (the ones below it frozen).
-    pub schedule: String,
+    /// What trains.
+    pub schedule: StepSchedule,
     /// MB of activations, gradients and scratch: the most that was in use at once.
     pub buffers_mb: f64,
-    /// MB of the parameters and moments of the modules that take part.
+    /// MB of the parameters of the modules that take part, and of the optimizer's moments.
     pub state_mb: f64,
     /// Both.
     pub total_mb: f64,
@@ -45,7 +103,8 @@ impl Peak {
     }
 }
 
-/// Memory of the methods: what the comparison's table holds of all of them, or else measured on one step of each.
+/// Memory of the methods. Read from the comparison's table if it has all methods; else measured on
+/// one step of each.
 ///
 /// # Errors
 /// When the table is damaged, or as [`peaks`].
@@ -71,42 +130,36 @@ pub(crate) fn of_methods(runs: &[FinishedRun], dir: &ComparisonDir) -> Result<Ve
 /// When the configuration cannot be built, or a module diverges on noise.
 fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
     let n = config.domain.model().build(&config.optimizer, config.train.seed, &Pool::new())?.modules().len();
-    let together = if n == 1 { "end to end".to_owned() } else { "all modules".to_owned() };
-    let mut ways = vec![(together, vec![Mode::Train; n])];
-    if n > 1 {
-        for k in 0..n {
-            let modes = (0..=k).map(|m| if m == k { Mode::Train } else { Mode::Eval }).collect();
-            ways.push((format!("module {} alone", k + 1), modes));
-        }
-    }
+    let schedules: Vec<StepSchedule> = match n {
+        1 => vec![StepSchedule::EndToEnd],
+        _ => iter::once(StepSchedule::AllModules).chain((1..=n).map(StepSchedule::ModuleAlone)).collect(),
+    };
     let domain = config.domain.kind();
-    let reported: Vec<PaperValue> =
-        paper().into_iter().filter(|p| p.table == "memory" && domain == DomainKind::Vision).collect();
-    ways.into_iter()
-        .map(|(schedule, modes)| {
-            let (buffers_mb, state_mb) = measure(config, &modes)?;
-            let name = match (entry.paper.as_deref(), schedule.as_str()) {
-                (Some("gim"), "all modules") => Some("gim all modules"),
-                (Some("gim"), "module 1 alone") => Some("gim first module"),
-                (name, "end to end") => name,
-                _ => None,
-            };
-            let value = name.and_then(|name| reported.iter().find(|p| p.method == name));
-            Ok(Peak {
-                run: entry.name.clone(),
-                title: entry.title.clone(),
-                schedule,
-                buffers_mb,
-                state_mb,
-                total_mb: buffers_mb + state_mb,
-                paper_gb: value.map(|v| v.value),
-                paper_mark: value.map(|v| v.mark.clone()),
-            })
+    let peak = |schedule: StepSchedule| {
+        let (buffers_mb, state_mb) = measure(config, &schedule.modes(n))?;
+        let method = match (entry.paper, schedule) {
+            (Some(Method::Gim), StepSchedule::AllModules) => Some(Method::GimAllModules),
+            (Some(Method::Gim), StepSchedule::ModuleAlone(1)) => Some(Method::GimFirstModule),
+            (method, StepSchedule::EndToEnd) => method,
+            _ => None,
+        };
+        let reported = method.and_then(|method| paper::memory(method, domain));
+        Ok(Peak {
+            run: entry.name.clone(),
+            domain,
+            title: entry.title.clone(),
+            schedule,
+            buffers_mb,
+            state_mb,
+            total_mb: buffers_mb + state_mb,
+            paper_gb: reported.as_ref().map(|v| v.value),
+            paper_mark: reported.map(|v| v.mark),
         })
-        .collect()
+    };
+    schedules.into_iter().map(peak).collect()
 }
 
-/// MB of (buffers, parameters and moments) of a step in which the modules do what `modes` says.
+/// MB of (buffers, parameters and optimizer's moments) of a step with these modes of the modules.
 fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
     let pool = config.train.pool();
     let model = config.domain.model();
@@ -120,13 +173,27 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
         step_in_turn(&mut stack, &layouts, packet, config.train.seed, modes, &mut |_| {})?;
     }
     let taking_part = stack.modules_mut().iter_mut().take(modes.len());
-    let numbers: usize = taking_part
+    let n_values: usize = taking_part
         .zip(modes)
-        // A frozen module has weights; one that learns has its optimizer's moments as well.
+        // A frozen module has weights; one that trains has its optimizer's moments as well.
         .map(|(m, mode)| {
             let (params, optimizer) = m.state();
             params.n_params() * if *mode == Mode::Train { 1 + optimizer.moments().len() } else { 1 }
         })
         .sum();
-    Ok((pool.peak_bytes() as f64 / 1e6, numbers as f64 * 4.0 / 1e6))
+    Ok((pool.peak_bytes() as f64 / 1e6, n_values as f64 * 4.0 / 1e6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_are_read_as_they_are_written() {
+        for schedule in [StepSchedule::EndToEnd, StepSchedule::AllModules, StepSchedule::ModuleAlone(12)] {
+            assert_eq!(StepSchedule::try_from(schedule.to_string()), Ok(schedule));
+        }
+        assert!(StepSchedule::try_from("module one alone".to_owned()).is_err());
+        assert!(StepSchedule::try_from("module +1 alone".to_owned()).is_err());
+    }
 }

@@ -1,9 +1,10 @@
-//! Many runs: what they are, what came out, what it says.
+//! Comparisons of many runs: the list of runs, their results, and the claims they support.
 
 pub(crate) mod check;
 pub(crate) mod claims;
 pub(crate) mod comparison_dir;
 pub(crate) mod memory;
+pub(crate) mod paper;
 pub(crate) mod reproduce;
 pub(crate) mod summary;
 pub(crate) mod sweep;

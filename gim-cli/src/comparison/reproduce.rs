@@ -1,4 +1,5 @@
-//! A whole comparison: train, extract and probe, for several seeds, then summarize. What is done is not done again.
+//! Runs a whole comparison: train, extract and probe for several seeds, then summarize. Finished
+//! work is not repeated.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::experiment::train::CorpusPolicy;
 use crate::experiment::train_config::TrainConfig;
 use crate::experiment::{extract, interrupt, probe, train};
 
-/// What one invocation does.
+/// A comparison to run.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// Name of the comparison, for titles.
@@ -28,27 +29,27 @@ pub(crate) struct Plan {
     pub sweep: Sweep,
     /// Folder for runs, tables, figures and the report.
     pub out: ComparisonDir,
-    /// Changes to every run.
+    /// Overrides of the settings of every run.
     pub set: Vec<String>,
-    /// How much of it is made.
+    /// How much of it to run.
     pub scope: Scope,
 }
 
-/// How much is made of a comparison.
+/// How much of a comparison to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// What is missing, then tables, figures and page.
+    /// Everything that is missing, then tables, figures and page.
     Whole,
-    /// Tables, figures and page of the runs that are finished; trains and probes nothing.
+    /// Tables, figures and page of the finished runs, without training or probing.
     Finished,
-    /// What the regression check lacks: runs and their probes with all labels. No tables, figures or page.
+    /// Runs and their probes with all labels: what the regression check needs.
     RegressionCheck,
 }
 
-/// What came out.
+/// Results of a comparison.
 #[derive(Debug, Clone)]
 pub(crate) struct Outcome {
-    /// The runs that are there, with a folder for each seed.
+    /// The finished runs, with a folder for each seed.
     pub runs: Vec<FinishedRun>,
     /// Every probe of every run.
     pub summary: Vec<Summary>,
@@ -59,9 +60,9 @@ pub(crate) struct Outcome {
 /// A run of a comparison, after training and probing.
 #[derive(Debug, Clone)]
 pub(crate) struct FinishedRun {
-    /// What the comparison says of it.
+    /// Its entry in the list of runs.
     pub entry: Entry,
-    /// Its configuration, of the first seed.
+    /// Configuration of its first seed.
     pub config: Config,
     /// Folders of its seeds.
     pub seeds: Vec<RunDir>,
@@ -79,10 +80,10 @@ impl FinishedRun {
     }
 }
 
-/// Shares of the labels that methods are probed with besides all of them.
+/// Shares of the labels that methods are also probed with.
 const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
-/// Protocols of a task's probes: images get a second opinion.
+/// Protocols of a task's probes.
 fn protocols(task: Task) -> &'static [Protocol] {
     match task {
         Task::Classes => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
@@ -91,16 +92,16 @@ fn protocols(task: Task) -> &'static [Protocol] {
 }
 
 impl Plan {
-    /// Seeds of a run, from its configuration's on.
+    /// Seeds of a run; the first is the one in its configuration.
     fn seeds(&self, config: &Config) -> std::ops::Range<u64> {
         config.train.seed..config.train.seed + self.sweep.seeds
     }
 }
 
-/// Makes the runs that are missing, as far as the plan says, and summarizes all.
+/// Makes the missing runs within the plan's scope, and summarizes all.
 ///
 /// # Errors
-/// Whatever stops a run; calling again goes on from there.
+/// The error that stopped a run. Calling again resumes it.
 pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     create_folder(plan.out.path())?;
     let (mut summary, mut runs) = (Vec::new(), Vec::new());
@@ -118,15 +119,15 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             if show != Show::Quiet {
                 eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
             }
-            // Figures look at one seed of every method; the features of the others can be computed again.
-            let drawn = plan.scope != Scope::RegressionCheck && entry.ablation_of.is_none();
+            // Figures show one seed of every method. Other features can be recomputed.
+            let in_figures = plan.scope != Scope::RegressionCheck && entry.ablation_of.is_none();
             let config = Config { train: TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
             let seed_run = SeedRun {
                 wanted: &wanted,
                 run: &run,
                 baselines: entry.baselines.as_ref().map(|name| plan.out.run(name, seed)),
                 trained_on: corpora.expected(&config),
-                keep_features: drawn && seed == first,
+                keep_features: in_figures && seed == first,
                 config: &config,
             };
             rows.extend(seed_run.finish(show)?);
@@ -134,23 +135,23 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             seeds.push(run);
         }
         if !seeds.is_empty() {
-            summary.extend(summary::summarize(entry, &rows));
+            summary.extend(summary::summarize(entry, config.domain.kind(), &rows));
             runs.push(FinishedRun { entry: entry.clone(), config, seeds });
         }
     }
     if runs.is_empty() {
-        return Err(Error::file(plan.out.path(), "holds no finished run", "leave out --finished to make them"));
+        return Err(Error::file(plan.out.path(), "holds no finished run", "omit --finished to train them"));
     }
     let ablations = summary::ablations(&plan.sweep.run, &summary);
     Ok(Outcome { runs, summary, ablations })
 }
 
-/// What the runs of a comparison have learned from: those that look at the same data must have found the same corpus there, or
-/// differences between them would be differences between corpora.
+/// The datasets that the runs were trained on. Runs with the same data settings must have read the
+/// same dataset, or their results could not be compared.
 struct Corpora(BTreeMap<(DomainKind, String), TrainedOn>);
 
 impl Corpora {
-    /// Those of the runs that have been begun.
+    /// The datasets of the runs that have started.
     fn of(plan: &Plan) -> Result<Self> {
         let mut corpora = Self(BTreeMap::new());
         for entry in &plan.sweep.run {
@@ -170,12 +171,12 @@ impl Corpora {
         (config.domain.kind(), data)
     }
 
-    /// What a run of this configuration has to be trained on, when another says.
+    /// The dataset that a run of this configuration must use, if another run has used one.
     fn expected(&self, config: &Config) -> Option<&TrainedOn> {
         self.0.get(&Self::key(config))
     }
 
-    /// Takes down what a run was trained on.
+    /// Records the dataset that a run was trained on.
     fn note(&mut self, config: &Config, run: &RunDir) -> Result<()> {
         let Some(own) = run.environment()?.corpus else { return Ok(()) };
         match self.expected(config).filter(|other| other.digest != own.digest) {
@@ -191,12 +192,12 @@ impl Corpora {
     }
 }
 
-/// Whether a run has learned and all its probes have been made. Weights and features may be gone.
+/// Whether a run has been trained and has all its probes. Weights and features may be missing.
 fn is_finished(wanted: &[ProbeSpec], run: &RunDir) -> Result<bool> {
     Ok(run.has_curves() && made_and_missing(wanted, run)?.1.is_empty())
 }
 
-/// The rows of the probes that have been made, and those that have not, be it of one module.
+/// The rows of the finished probes, and the probes that lack a module.
 fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir) -> Result<(Vec<ProbeRow>, Vec<ProbeSpec>)> {
     let made = if run.has_probes() { run.probe_rows()? } else { Vec::new() };
     let curves = if run.has_curves() { run.train_rows()? } else { Vec::new() };
@@ -209,20 +210,20 @@ fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir) -> Result<(Vec<ProbeRow>
     Ok((made, missing))
 }
 
-/// One seed of one run, and what is to become of it.
+/// One seed of one run, and what it needs.
 struct SeedRun<'a> {
     config: &'a Config,
     run: &'a RunDir,
     wanted: &'a [ProbeSpec],
-    /// The run whose rows of the random encoder and the input stand here too, if there is one.
+    /// The run whose baselines (random encoder and input) this run shares, if any.
     baselines: Option<RunDir>,
-    /// The corpus it has to be trained on, if one is known.
+    /// The dataset it must be trained on, if known.
     trained_on: Option<&'a TrainedOn>,
     keep_features: bool,
 }
 
 impl SeedRun<'_> {
-    /// Trains it and makes its probes, as far as that has not been done. Gives the probes' rows.
+    /// Does the training and probes that are missing. Returns the rows of all probes.
     fn finish(&self, show: Show) -> Result<Vec<ProbeRow>> {
         let run = self.run;
         if run.is_begun() && run.config()? != *self.config {
@@ -230,7 +231,7 @@ impl SeedRun<'_> {
             return Err(Error::file(run.path(), what, "choose another --out, or remove this folder"));
         }
         let (mut done, missing) = made_and_missing(self.wanted, run)?;
-        // Tables and curves may be all that was kept of a run.
+        // A finished run may have kept its tables and curves only.
         if !missing.is_empty() || !run.has_curves() {
             self.train(show)?;
             extract::features_of(run, self.baselines.is_none(), false, show)?;
@@ -247,7 +248,7 @@ impl SeedRun<'_> {
         Ok(done)
     }
 
-    /// Takes the steps that are left.
+    /// Runs the remaining training steps.
     fn train(&self, show: Show) -> Result<()> {
         let begun = self.run.is_begun();
         if !begun || !train::is_complete(self.run, self.config)? {
@@ -257,11 +258,11 @@ impl SeedRun<'_> {
         Ok(())
     }
 
-    /// Makes a probe and gives all rows.
+    /// Runs a probe. Returns the rows of all probes so far.
     fn probe(&self, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
         if interrupt::requested() {
             let (.., step) = train::open(self.run, &Pool::new())?;
-            let remedy = "what has been trained and probed is saved; the same command goes on".into();
+            let remedy = "finished work is saved; the same command resumes".into();
             return Err(Error::Interrupted { step, remedy });
         }
         let mut rows = probe::probe(&self.run.features_file(), spec, show)?;
@@ -273,9 +274,9 @@ impl SeedRun<'_> {
     }
 }
 
-/// All probes of a run.
+/// The probes that a run needs.
 fn wanted(entry: &Entry, scope: Scope) -> Result<Vec<ProbeSpec>> {
-    // Label efficiency is of methods; ablations are judged with all labels.
+    // Methods are also evaluated with few labels; ablations with all labels only.
     let few = entry.ablation_of.is_none() && scope != Scope::RegressionCheck;
     let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };
     let mut all = Vec::new();
@@ -287,8 +288,8 @@ fn wanted(entry: &Entry, scope: Scope) -> Result<Vec<ProbeSpec>> {
     Ok(all)
 }
 
-/// The rows of `others` that belong beside `rows`: those of the input, and of the random encoder at the same modules, where
-/// `rows` lacks them.
+/// The baseline rows of `others` that `rows` lacks: those of the input, and of the random encoder at
+/// the same modules.
 fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run: &RunDir) -> Result<Vec<ProbeRow>> {
     let mut out = Vec::new();
     let lacks = |o: &&ProbeRow| !rows.iter().any(|r| (r.group, r.module) == (o.group, o.module));
@@ -296,13 +297,13 @@ fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run
         match rows.iter().find(|r| r.group == Group::Trained && r.module == other.module) {
             Some(own) if own.dims != other.dims => {
                 let what = format!(
-                    "module {} has {} features, that of the run which its baselines come from {}",
+                    "module {} has {} features, but {} in the run that its baselines come from",
                     own.module, own.dims, other.dims
                 );
                 return Err(Error::file(
                     run.path(),
                     what,
-                    "remove `baselines` from this run's list, so that it makes its own",
+                    "remove `baselines` from this run in the list, so that it makes its own",
                 ));
             }
             None if other.module > 0 => {}
@@ -312,7 +313,7 @@ fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run
     Ok(out)
 }
 
-/// The outcome for people: every method's modules, then the ablations.
+/// The results as text: the modules of every method, then the ablations.
 pub(crate) fn print(outcome: &Outcome) -> String {
     let mut out = format!(
         "{:<34} {:<9} {:<10} {:<11} {:>13} {:>13} {:>12} {:>9}\n",

@@ -1,55 +1,29 @@
-//! Means and spreads over seeds: the rows of tables.
+//! Means and spreads over seeds, as tables show them.
 
 use std::collections::BTreeMap;
 
 use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
 use serde::{Deserialize, Serialize};
 
+use crate::comparison::paper::{self, Method, with_mark};
 use crate::comparison::sweep::Entry;
+use crate::experiment::domain::DomainKind;
 use crate::experiment::probe;
 
-/// A value of the paper and how far it is to be trusted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct PaperValue {
-    /// Table of the paper.
-    pub table: String,
-    /// Corpus.
-    pub corpus: String,
-    /// Task, empty for memory.
-    pub task: String,
-    /// Method.
-    pub method: String,
-    /// Module, when the value is of one.
-    pub module: Option<usize>,
-    /// The value.
-    pub value: f64,
-    /// Its unit.
-    pub unit: String,
-    /// C read in code, S in a public source, F off a figure, M recalled and not checked.
-    pub mark: String,
-}
-
-/// All values of the paper.
-pub(crate) fn paper() -> Vec<PaperValue> {
-    let text = include_str!("../../../results/paper.csv");
-    let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize().collect::<Result<_, _>>();
-    rows.unwrap_or_else(|e| unreachable!("the table is part of the program: {e}"))
-}
-
-/// A value and its mark, for people: recalled ones carry a `~`.
-pub(crate) fn with_mark(value: f64, mark: &str) -> String {
-    let about = if mark == "M" { "~" } else { "" };
-    format!("{about}{value} ({mark})")
-}
-
 /// Mean and spread of one probe of one run over seeds, in percent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Summary {
     /// Name of the run.
     pub run: String,
-    /// What it is called.
+    /// Domain of the run.
+    #[serde(skip)]
+    pub domain: DomainKind,
+    /// The paper's method that the run repeats, if any.
+    #[serde(skip)]
+    pub method: Option<Method>,
+    /// Title of the run.
     pub title: String,
-    /// What was probed.
+    /// Kind of features.
     pub group: Group,
     /// Module number; 0 for the input itself.
     pub module: usize,
@@ -83,32 +57,32 @@ pub(crate) struct Summary {
     /// Seeds whose probe was stopped before it met its tolerance.
     #[serde(skip)]
     pub stopped: usize,
-    /// Test rows that a seed's accuracy is a share of; the least over seeds.
+    /// Test rows of a seed; the fewest over seeds.
     #[serde(skip)]
     pub test_rows: usize,
-    /// Rows that were fitted on; the most over seeds.
+    /// Training rows of a seed; the most over seeds.
     #[serde(skip)]
     pub train_rows: usize,
-    /// Differences of `by_seed` to the random encoder at the same module, of the seeds that have it.
+    /// `by_seed` minus the random encoder at the same module, for seeds that have both.
     #[serde(skip)]
     pub over_random_by_seed: BTreeMap<u64, f64>,
 }
 
 impl Summary {
-    /// What was probed, for people; `None` for groups that tables skip.
+    /// Name of the features in tables; `None` for groups that tables skip.
     pub(crate) fn features(&self) -> Option<String> {
         probe::name(self.group, self.module)
     }
 
-    /// Whether the other is this probe of what nobody trained over again, with the same seeds or some of them: runs share it, or
-    /// came to the same.
+    /// Whether `other` repeats this probe of an untrained baseline: the same accuracies, for the same
+    /// seeds or some of them.
     pub(crate) fn covers_baseline(&self, other: &Self) -> bool {
         let key = |s: &Self| (s.group, s.module, s.task, s.protocol, s.labels.to_bits());
         let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
         self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
     }
 
-    /// Mean and half-width of what the run is judged by: without silence for phones.
+    /// Mean and half-width of the primary accuracy: without silence for phones.
     pub(crate) fn primary_accuracy(&self) -> (f64, Option<f64>) {
         match self.no_silence {
             Some(mean) => (mean, self.no_silence_ci95),
@@ -117,23 +91,23 @@ impl Summary {
     }
 }
 
-/// The paper's value and its mark, for people; nothing where there is none.
+/// The paper's value and its mark as text; empty without a value.
 pub(crate) fn reported(value: Option<f64>, mark: Option<&str>) -> String {
     value.zip(mark).map_or(String::new(), |(v, m)| with_mark(v, m))
 }
 
-/// A difference and its half-width, for people.
+/// A difference and its half-width as text.
 pub(crate) fn signed(mean: f64, half: Option<f64>) -> String {
     half.map_or(format!("{mean:+.1}"), |h| format!("{mean:+.1} ± {h:.1}"))
 }
 
-/// Mean and half-width, for people.
+/// A mean and its half-width as text.
 pub(crate) fn with(mean: f64, half: Option<f64>) -> String {
     half.map_or(format!("{mean:.1}"), |h| format!("{mean:.1} ± {h:.1}"))
 }
 
-/// The rows of one run's probes over all its seeds.
-pub(crate) fn summarize(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
+/// Summarizes the probes of one run over all its seeds.
+pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) -> Vec<Summary> {
     type Key = (Task, Protocol, u64, Group, usize);
     let mut by: BTreeMap<Key, Vec<&ProbeRow>> = BTreeMap::new();
     for r in rows {
@@ -143,7 +117,6 @@ pub(crate) fn summarize(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
         Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
     };
     let last = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.module).max();
-    let paper = paper();
     let mut out = Vec::new();
     for ((task, protocol, labels, group, module), rows) in &by {
         let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
@@ -159,16 +132,18 @@ pub(crate) fn summarize(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
         let over_by_seed =
             rows.iter().filter_map(|r| Some((r.seed, 100.0 * (r.primary_accuracy() - of_seed(r.seed)?)))).collect();
         let method = match group {
-            Group::Trained if Some(*module) == last => entry.paper.as_deref(),
-            Group::Random if Some(*module) == last => Some("random"),
-            Group::Mfcc => Some("mfcc"),
+            Group::Trained if Some(*module) == last => entry.paper,
+            Group::Random if Some(*module) == last => Some(Method::Random),
+            Group::Mfcc => Some(Method::Mfcc),
             _ => None,
         };
-        let reported = method.filter(|_| rows[0].labels == 1.0 && *protocol != Protocol::Knn).and_then(|method| {
-            paper.iter().find(|p| p.method == method && p.task == task.name() && p.table != "error by module")
-        });
+        let reported = method
+            .filter(|_| rows[0].labels == 1.0 && *protocol != Protocol::Knn)
+            .and_then(|method| paper::accuracy(method, *task));
         out.push(Summary {
             run: entry.name.clone(),
+            domain,
+            method: entry.paper,
             title: entry.title.clone(),
             group: *group,
             module: *module,
@@ -182,8 +157,8 @@ pub(crate) fn summarize(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
             no_silence_ci95: no_silence.as_ref().and_then(half),
             macro_accuracy: mean(rows, &|r| Some(r.macro_accuracy)).map_or(f64::NAN, |i| i.mean),
             over_random: over,
-            paper: reported.map(|p| p.value),
-            paper_mark: reported.map(|p| p.mark.clone()),
+            paper: reported.as_ref().map(|p| p.value),
+            paper_mark: reported.map(|p| p.mark),
             by_seed: rows.iter().map(|r| (r.seed, 100.0 * r.primary_accuracy())).collect(),
             stopped: rows.iter().filter(|r| r.protocol == Protocol::Converged && !r.converged).count(),
             test_rows: rows.iter().map(|r| r.test_rows).min().unwrap_or(0),
@@ -194,7 +169,7 @@ pub(crate) fn summarize(entry: &Entry, rows: &[ProbeRow]) -> Vec<Summary> {
     out
 }
 
-/// An ablation beside what it is compared with, at the last module of each, in percent.
+/// An ablation and the run it is compared with, at the last module of each, in percent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ablation {
     /// Name of the run.
@@ -232,10 +207,13 @@ pub(crate) fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)>
     Some((interval.mean, (interval.n > 1).then_some(interval.half_width)))
 }
 
-/// The trained rows at a run's last module.
-pub(crate) fn last_module<'a>(rows: &'a [Summary], run: &str, task: Task, protocol: Protocol) -> Option<&'a Summary> {
-    rows.iter()
-        .filter(|s| s.run == run && s.task == task && s.protocol == protocol && s.labels == 1.0)
+/// The row of the last trained module with all labels, among the rows of one run.
+pub(crate) fn last_module<'a>(
+    rows: impl Iterator<Item = &'a Summary>,
+    task: Task,
+    protocol: Protocol,
+) -> Option<&'a Summary> {
+    rows.filter(|s| s.task == task && s.protocol == protocol && s.labels == 1.0)
         .filter(|s| s.group == Group::Trained)
         .max_by_key(|s| s.module)
 }
@@ -248,9 +226,8 @@ pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
         let own = rows.iter().filter(|s| s.run == e.name);
         let tasks: std::collections::BTreeSet<(Task, Protocol)> = own.map(|s| (s.task, s.protocol)).collect();
         for (task, protocol) in tasks {
-            let (Some(a), Some(b)) =
-                (last_module(rows, &e.name, task, protocol), last_module(rows, reference, task, protocol))
-            else {
+            let last = |run: &str| last_module(rows.iter().filter(|s| s.run == run), task, protocol);
+            let (Some(a), Some(b)) = (last(&e.name), last(reference)) else {
                 continue;
             };
             let Some((difference, difference_ci95)) = difference(a, b) else { continue };
@@ -275,43 +252,45 @@ pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
     out
 }
 
+/// A row of a converged probe for phones, with all labels.
+#[cfg(test)]
+pub(crate) fn test_row(group: Group, module: usize, seed: u64, accuracy: f64) -> ProbeRow {
+    ProbeRow {
+        group,
+        module,
+        task: Task::Phones,
+        protocol: Protocol::Converged,
+        labels: 1.0,
+        dims: 4,
+        train_rows: 10,
+        test_rows: 10,
+        accuracy,
+        accuracy_no_silence: Some(accuracy - 0.1),
+        macro_accuracy: accuracy,
+        top5: None,
+        majority: 0.1,
+        l2: None,
+        iterations: 1,
+        converged: true,
+        seconds: 0.0,
+        seed,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{test_row as row, *};
 
     fn entry(name: &str, ablation_of: Option<&str>) -> Entry {
         Entry {
             name: name.into(),
             preset: "audio-quick".into(),
             title: name.into(),
-            paper: Some("gim".into()),
+            paper: Some(Method::Gim),
             ablation_of: ablation_of.map(Into::into),
             baselines: None,
             tasks: None,
             set: Vec::new(),
-        }
-    }
-
-    fn row(group: Group, module: usize, seed: u64, accuracy: f64) -> ProbeRow {
-        ProbeRow {
-            group,
-            module,
-            task: Task::Phones,
-            protocol: Protocol::Converged,
-            labels: 1.0,
-            dims: 4,
-            train_rows: 10,
-            test_rows: 10,
-            accuracy,
-            accuracy_no_silence: Some(accuracy - 0.1),
-            macro_accuracy: accuracy,
-            top5: None,
-            majority: 0.1,
-            l2: None,
-            iterations: 1,
-            converged: true,
-            seconds: 0.0,
-            seed,
         }
     }
 
@@ -323,18 +302,17 @@ mod tests {
             row(Group::Trained, 2, 1, 0.6),
             row(Group::Trained, 2, 2, 0.7),
         ];
-        let of = summarize(&entry("a", None), &rows);
+        let of = summarize(&entry("a", None), DomainKind::Audio, &rows);
         let find = |module| of.iter().find(|s| s.group == Group::Trained && s.module == module).unwrap();
         assert_eq!((find(1).seeds, find(1).accuracy_ci95, find(1).paper), (1, None, None));
         assert!((find(1).over_random.unwrap() - 20.0).abs() < 1e-9);
         let last = find(2);
         assert!((last.accuracy - 65.0).abs() < 1e-9 && (last.primary_accuracy().0 - 55.0).abs() < 1e-9);
         assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
-        assert_eq!(with_mark(62.5, "M"), "~62.5 (M)");
 
         let better: Vec<ProbeRow> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
         let mut all = of.clone();
-        all.extend(summarize(&entry("b", Some("a")), &better));
+        all.extend(summarize(&entry("b", Some("a")), DomainKind::Audio, &better));
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
@@ -345,7 +323,7 @@ mod tests {
     fn baselines_of_fewer_seeds_are_covered() {
         let of = |seeds: &[u64], group, accuracy| {
             let rows: Vec<ProbeRow> = seeds.iter().map(|s| row(group, 1, *s, accuracy + 0.01 * *s as f64)).collect();
-            summarize(&entry("a", None), &rows).remove(0)
+            summarize(&entry("a", None), DomainKind::Audio, &rows).remove(0)
         };
         let random = |seeds: &[u64]| of(seeds, Group::Random, 0.3);
         assert!(random(&[1, 2, 3]).covers_baseline(&random(&[1, 2, 3])));

@@ -1,4 +1,4 @@
-//! What a comparison consists of: a file that lists runs, each a preset and what it changes.
+//! Lists of runs. Each run is a preset and its overrides.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,17 @@ use gim_core::{Error, Result};
 use gim_eval::Task;
 use serde::Deserialize;
 
+use crate::comparison::paper::Method;
 use crate::experiment::config::Config;
 
-/// The comparisons that come with the program.
+/// The built-in comparisons.
 pub(crate) const SWEEPS: [(&str, &str); 3] = [
     ("quick", include_str!("../../sweeps/quick.toml")),
     ("small", include_str!("../../sweeps/small.toml")),
     ("paper", include_str!("../../sweeps/paper.toml")),
 ];
 
-/// One line of a comparison.
+/// A run of a comparison.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Entry {
@@ -23,39 +24,39 @@ pub(crate) struct Entry {
     pub name: String,
     /// Preset or configuration file.
     pub preset: String,
-    /// What tables and figures call it.
+    /// Title in tables and figures.
     pub title: String,
-    /// Method of the paper's table whose value stands beside it.
+    /// The paper's method that the run repeats; tables show the paper's value beside it.
     #[serde(default)]
-    pub paper: Option<String>,
+    pub paper: Option<Method>,
     /// The run that an ablation is compared with; none for a method.
     #[serde(default)]
     pub ablation_of: Option<String>,
-    /// An earlier run whose rows of the random encoder and of the input stand beside this one's too, since both start from the
-    /// same weights and read the same corpus; its own are made when not given.
+    /// An earlier run with the same initial weights and dataset, whose baselines (random encoder and
+    /// input) this run shares. Without it, the run makes its own.
     #[serde(default)]
     pub baselines: Option<String>,
-    /// Tasks to probe; all of the domain when not given.
+    /// Tasks to probe; by default all of the domain.
     #[serde(default)]
     pub tasks: Option<Vec<Task>>,
-    /// Changes to the preset, each `section.key=value`.
+    /// Overrides of the preset, each `section.key=value`.
     #[serde(default)]
     pub set: Vec<String>,
 }
 
-/// A comparison as a file holds it: runs of its own, and those of another with other presets.
+/// A comparison as its file states it: its own runs, and those of another with other presets.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listed {
     seeds: u64,
     #[serde(default)]
     run: Vec<Entry>,
-    /// The comparison that comes along whose runs these are as well; a run of the same name takes its place.
+    /// A built-in comparison whose runs this one also has. An own run replaces one of the same name.
     like: Option<String>,
-    /// Runs of the other that make no sense here.
+    /// Runs of the other comparison to leave out.
     #[serde(default)]
     without: Vec<String>,
-    /// Presets to use instead of the other's.
+    /// Presets that replace those of the other comparison.
     #[serde(default)]
     presets: BTreeMap<String, String>,
 }
@@ -65,20 +66,20 @@ struct Listed {
 pub(crate) struct Sweep {
     /// Seeds of every run.
     pub seeds: u64,
-    /// The runs, in the order in which they are made.
+    /// The runs, in order.
     pub run: Vec<Entry>,
 }
 
 impl Entry {
-    /// The configuration, with further changes.
+    /// The configuration, with further overrides.
     ///
     /// # Errors
-    /// When the preset or a change is wrong.
+    /// When the preset or an override is wrong.
     pub(crate) fn config(&self, more: &[String]) -> Result<Config> {
         Config::load(&self.preset, &[&self.set[..], more].concat())
     }
 
-    /// Tasks that are probed.
+    /// Tasks to probe.
     ///
     /// # Errors
     /// When the configuration is wrong.
@@ -92,7 +93,7 @@ impl Sweep {
     /// A comparison by name, or from a file.
     ///
     /// # Errors
-    /// When there is none, or what it lists does not make sense.
+    /// When it does not exist, or its list is inconsistent.
     pub(crate) fn load(source: &str) -> Result<Self> {
         let text = match SWEEPS.iter().find(|s| s.0 == source) {
             Some(sweep) => sweep.1.to_owned(),
@@ -113,7 +114,7 @@ impl Sweep {
         if let Some(like) = like {
             if !SWEEPS.iter().any(|s| s.0 == like) {
                 let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
-                let what = format!("wants to be like `{like}`, which does not come along");
+                let what = format!("is like `{like}`, which is not a built-in comparison");
                 return Err(Error::file(source, what, format_args!("use {}", names.join(", "))));
             }
             let mut all = Self::load(&like)?.run;
@@ -145,7 +146,7 @@ impl Sweep {
         for e in &self.run {
             let plain = e.name.split('/').all(|p| !p.is_empty() && !p.starts_with('.')) && !e.name.starts_with('/');
             if !plain || !names.insert(&e.name) {
-                return wrong(format!("names the run `{}` twice, or it is no folder", e.name));
+                return wrong(format!("names the run `{}` twice, or the name is not a folder", e.name));
             }
         }
         for (i, e) in self.run.iter().enumerate() {
@@ -177,7 +178,7 @@ impl Sweep {
         Ok(())
     }
 
-    /// The runs whose names begin with `prefix`, and those they are compared with or share baselines with.
+    /// The runs whose names begin with `prefix`, and the runs that they refer to.
     pub(crate) fn only(mut self, prefix: &str) -> Self {
         let mut wanted: BTreeSet<String> =
             self.run.iter().map(|e| e.name.clone()).filter(|n| n.starts_with(prefix)).collect();
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comparisons_that_come_along_make_sense() {
+    fn built_in_comparisons_are_consistent() {
         for (name, _) in SWEEPS {
             let sweep = Sweep::load(name).unwrap();
             assert!(sweep.run.iter().any(|e| e.ablation_of.is_some()), "{name} has an ablation");
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn wrong_lists_are_refused() {
         let run = "[[run]]\nname = \"a\"\ntitle = \"A\"\npreset = \"audio-quick\"\n";
         let load = |text: String| {
             let file = tempfile::NamedTempFile::new().unwrap();

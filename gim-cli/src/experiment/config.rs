@@ -1,4 +1,4 @@
-//! What a run is made from: TOML, presets, and `key=value` overrides.
+//! The configuration of a run: TOML, presets, and `key=value` overrides.
 
 use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Result};
@@ -19,16 +19,16 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 /// A run's whole configuration. Defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// Corpus, network and loss, which differ between sound and images.
+    /// Dataset, network and loss, which differ between audio and images.
     pub domain: Domain,
     /// The optimizer of every module.
     pub optimizer: OptimizerConfig,
-    /// The schedule.
+    /// Length and schedule of training.
     pub train: TrainConfig,
 }
 
 impl Config {
-    /// A preset or a file, with overrides.
+    /// Loads a preset or a file, with overrides.
     ///
     /// # Errors
     /// When neither exists, or a key or value is wrong.
@@ -81,7 +81,7 @@ impl Config {
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
     }
 
-    /// What a checkpoint must agree with.
+    /// The settings that a checkpoint must have been made with.
     pub fn fingerprint(&self) -> String {
         let [_, network, loss] = self.domain.sections();
         format!("{}{}{}", network.1, loss.1, text(&self.optimizer))
@@ -101,17 +101,17 @@ impl Config {
             ));
         }
         if t.steps == 0 && t.epochs == 0 {
-            return Err(Error::config("train", "steps and epochs are both 0", "give either"));
+            return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
         }
         if let Some(share) = t.snapshots.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
-            let what = format!("{share} is no share of the steps");
-            return Err(Error::config("train.snapshots", what, "use numbers between 0 and 1, or none: []"));
+            let what = format!("{share} is not a share of the steps");
+            return Err(Error::config("train.snapshots", what, "use values between 0 and 1, or an empty list"));
         }
         Ok(())
     }
 }
 
-/// `section.key=value`; the value is TOML, or a bare word.
+/// Sets `section.key=value`; the value is TOML, or a bare word.
 fn set(table: &mut toml::Table, text: &str) -> Result<()> {
     let bad = || {
         Error::config(format_args!("--set {text}"), "is not section.key=value", "for instance --set optimizer.lr=1e-3")
@@ -162,7 +162,7 @@ mod tests {
             assert_eq!(config, Config::load(&file.to_string_lossy(), &[]).unwrap(), "{name}");
         }
         let paper = Config::load("audio-paper", &[]).unwrap();
-        let Domain::Audio(audio) = paper.domain else { panic!("audio-paper is of sound") };
+        let Domain::Audio(audio) = paper.domain else { panic!("audio-paper is of audio") };
         let got = (audio.network.width, audio.network.context, audio.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (512, 256, 12, 1000));
         let paper = Config::load("vision-paper", &[]).unwrap();
@@ -181,7 +181,7 @@ mod tests {
         assert!(Config::load("nowhere.toml", &[]).unwrap_err().to_string().contains("audio-small"));
         let c =
             Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernel_sizes=[10,8]".into()]).unwrap();
-        let Domain::Audio(audio) = c.domain else { panic!("audio-quick is of sound") };
+        let Domain::Audio(audio) = c.domain else { panic!("audio-quick is of audio") };
         assert_eq!((audio.loss.sampler, audio.network.kernel_sizes.len()), (SamplerKind::Others, 2));
         assert!(Config::load("vision-quick", &["loss.window=1".into()]).is_err());
         assert!(Config::load("audio-quick", &["data.short=both".into()]).is_err());

@@ -1,4 +1,4 @@
-//! The utterances by which the latent space of a run is shown.
+//! The utterances in the figure of the latent space.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use gim_eval::{FeatureFile, Task};
 const SPEAKERS: usize = 10;
 const UTTERANCES: usize = 100;
 
-/// The utterances that are shown: of the speakers with most of them.
+/// The utterances shown: those of the speakers with the most utterances.
 pub(crate) struct LatentSample {
     /// Items of the feature file, and their speakers by rank.
     pub(crate) items: Vec<(usize, usize)>,
@@ -19,7 +19,7 @@ pub(crate) struct LatentSample {
 }
 
 impl LatentSample {
-    /// Of a feature file.
+    /// Selects utterances of a feature file.
     ///
     /// # Errors
     /// When it has no speakers.

@@ -15,7 +15,7 @@ use crate::experiment::progress::{Mode as Show, Progress};
 pub(crate) struct ProbeSpec {
     /// What to predict.
     pub task: Task,
-    /// How.
+    /// Protocol of the evaluation.
     pub protocol: Protocol,
     /// One module with its baselines; `None` for all.
     pub module: Option<usize>,
@@ -24,7 +24,7 @@ pub(crate) struct ProbeSpec {
 }
 
 impl ProbeSpec {
-    /// Whether a row came of this.
+    /// Whether a row is a result of this probe.
     pub(crate) fn made(&self, row: &ProbeRow) -> bool {
         row.task == self.task && row.protocol == self.protocol && row.labels == self.labels
     }
@@ -48,7 +48,7 @@ pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<Pro
     let names: Vec<String> = features.groups().map(str::to_owned).collect();
     let groups: Vec<&String> = names.iter().filter(wanted).collect();
     if let Some(m) = spec.module.filter(|m| !names.contains(&GroupId::Trained(*m).to_string())) {
-        return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or 1 and up"));
+        return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or a number from 1"));
     }
     let seed = features.provenance().seed;
     let key = Key::new(seed, Purpose::Probe);
@@ -117,15 +117,17 @@ fn one_probe(
     })
 }
 
-/// Training items for each class, on average, below which none are spared to choose a penalty; and the penalty then. Utterances
-/// count as items when their frames are judged, too.
+/// Training items per class, on average, below which the penalty is fixed: too few to hold out. Items
+/// are utterances even if frames are evaluated.
 pub(crate) const ITEMS_PER_CLASS: usize = 3;
+/// Penalty with few training items.
 const FEW_L2: f64 = 1e-2;
 
-/// Iterations after which a converged probe is stopped in any case; tables say how many were.
+/// Most iterations of a converged probe. Tables say how many probes stopped there.
 pub(crate) const MOST_ITERATIONS: usize = 150;
 
-/// The converged protocol as tables use it: a looser tolerance than the default moves accuracies by less than a tenth of a point.
+/// The converged protocol of the tables. Its tolerance is looser than the default, which changes
+/// accuracies by less than 0.1 points.
 pub(crate) fn converged(train: &Part<'_>) -> ConvergedProbe {
     let default = ConvergedProbe::default();
     let few = train.n_items() < ITEMS_PER_CLASS * train.n_classes();
@@ -133,7 +135,7 @@ pub(crate) fn converged(train: &Part<'_>) -> ConvergedProbe {
     ConvergedProbe { l2, path_rows: 10_000, max_iterations: MOST_ITERATIONS, tolerance: 1e-3, ..default }
 }
 
-/// Name of what was probed, for people; `None` for groups that tables skip.
+/// Name of the features in tables; `None` for groups that tables skip.
 pub(crate) fn name(group: Group, module: usize) -> Option<String> {
     match group {
         Group::Trained => Some(format!("module {module}")),
@@ -144,13 +146,13 @@ pub(crate) fn name(group: Group, module: usize) -> Option<String> {
     }
 }
 
-/// Name of a group of a feature file, for people; the group's own where tables skip it.
+/// Name of a group of a feature file in figures; the group's own name if tables skip it.
 pub(crate) fn name_of(group: &str) -> String {
     let (kind, module) = kind(group);
     name(kind, module).unwrap_or_else(|| group.to_owned())
 }
 
-/// The rows as an aligned table for people, in percent.
+/// The rows as an aligned table, in percent.
 pub(crate) fn print(rows: &[ProbeRow]) -> String {
     let mut out = format!(
         "{:<12} {:<9} {:<10} {:>5} {:>8} {:>11} {:>8} {:>8} {:>8}\n",

@@ -1,4 +1,4 @@
-//! Progress of long work on standard error: a bar on a terminal, a line now and then elsewhere, nothing when asked to be quiet.
+//! Progress on standard error: a bar on a terminal, occasional lines elsewhere, nothing if quiet.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ impl Mode {
     }
 }
 
-/// Reports how far some work has come, how fast it goes and when it will be done.
+/// Reports how much work is done, its speed and the time left.
 pub(crate) struct Progress {
     total: u64,
     unit: String,
@@ -78,9 +78,9 @@ impl Progress {
         }
     }
 
-    /// Tells that `done` units are done; call it after every unit.
+    /// Records that `done` units are done. Call it after every unit.
     ///
-    /// Costs a look at the clock; `message` (the losses, say) is only called, and anything only printed, when a report is due.
+    /// Reads the clock. Calls `message` (e.g. for the losses) and prints only when a report is due.
     pub(crate) fn tick(&mut self, done: u64, message: impl FnOnce() -> String) {
         if matches!(self.out, Out::Quiet) {
             return;
@@ -96,7 +96,7 @@ impl Progress {
         self.report(done, &[message.as_str(), pace.as_str()]);
     }
 
-    /// Ends the progress with a last message, which is always shown (but when quiet).
+    /// Ends the progress with a last message, shown unless quiet.
     pub(crate) fn finish(mut self, message: &str) {
         let took = duration(self.started.elapsed());
         match &mut self.out {

@@ -1,31 +1,31 @@
-//! How long, in which order and with which means a run trains.
+//! Settings of training: length, schedule, checkpoints and memory.
 
 use gim_core::kernels::memory::give_large_buffers_back;
 use gim_core::{Pool, Result};
 use serde::{Deserialize, Serialize};
 
-/// The order in which modules learn.
+/// How modules take turns in training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
-    /// All at every step.
+    /// All modules at every step.
     #[default]
     Simultaneous,
-    /// One after the other, on the frozen ones below.
+    /// One module after the other, above the frozen ones below.
     Iterative,
 }
 
-/// How long and in which order modules learn.
+/// Settings of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Crops of a step.
+    /// Crops in a batch.
     pub batch: usize,
-    /// Steps (of each module, when iterative); 0 to count epochs instead.
+    /// Training steps (of each module, if iterative); 0 to use `epochs` instead.
     pub steps: u64,
     /// Epochs, when `steps` is 0.
     pub epochs: u64,
-    /// Order in which modules learn.
+    /// How modules take turns.
     pub schedule: Schedule,
     /// Seed of all randomness.
     pub seed: u64,
@@ -33,19 +33,24 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
-    /// Shares of all steps after which weights are kept for good, for figures of what training does; each is rounded to a row of
-    /// train.csv.
+    /// Shares of all steps after which the weights are kept, for figures of training progress. Each
+    /// is rounded to a row of train.csv.
     pub snapshots: Vec<f64>,
-    /// Whether less memory is worth a longer step (images: little more than half of the memory, a tenth more time):
-    /// little more is held than is in use, and outputs are computed once more instead of kept. Results may differ in their
-    /// last bits.
+    /// Trades speed for memory: idle buffers are freed, and block outputs are recomputed in the
+    /// backward pass. On images, a step takes little more than half of the memory and a tenth more
+    /// time. Results may differ in their last bits.
     pub low_memory: bool,
 }
 
 impl TrainConfig {
-    /// Whether modules learn one after the other.
+    /// Whether modules train one after the other.
     pub fn iterative(&self) -> bool {
         self.schedule == Schedule::Iterative
+    }
+
+    /// Steps and epochs: how long each module trains.
+    pub fn length(&self) -> (u64, u64) {
+        (self.steps, self.epochs)
     }
 
     /// An empty pool for a stack and its batches.
@@ -58,7 +63,7 @@ impl TrainConfig {
         }
     }
 
-    /// Steps after which weights are kept for good, of `total` steps.
+    /// The steps, of `total`, after which the weights are kept.
     pub fn snapshots(&self, total: u64) -> Vec<u64> {
         let row = |share: &f64| (share * total as f64 / self.log_every as f64).round().max(1.0) as u64 * self.log_every;
         let mut steps: Vec<u64> = self.snapshots.iter().map(row).filter(|step| *step < total).collect();
@@ -67,10 +72,10 @@ impl TrainConfig {
         steps
     }
 
-    /// Steps that each module learns for; `epoch_len` is asked for only when epochs are counted.
+    /// Training steps of each module. Calls `epoch_len` only if `steps` is 0.
     ///
     /// # Errors
-    /// When the length of an epoch cannot be told.
+    /// The error of `epoch_len`.
     pub fn steps_each(&self, epoch_len: impl FnOnce() -> Result<u64>) -> Result<u64> {
         if self.steps > 0 { Ok(self.steps) } else { Ok(self.epochs * epoch_len()?) }
     }

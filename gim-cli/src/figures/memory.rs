@@ -38,7 +38,7 @@ pub(crate) struct MemoryBar {
 const GAPS: (f64, f64) = (5.0, 16.0);
 /// Where bars begin: method and schedule are written to the left.
 const LEFT: f64 = 380.0;
-/// Room for the numbers after the longest bar.
+/// Room for the values after the longest bar.
 const NUMBERS: f64 = 220.0;
 
 /// Draws a bar for each method and schedule: buffers, then parameters and optimizer state.
@@ -88,7 +88,7 @@ pub(crate) fn memory(spec: &MemoryBars) -> Result<Figure> {
     canvas.line(vec![(LEFT, top), (LEFT, top + body)], MUTED, 1.5);
     let caption =
         "Measured peak memory of a training step by method and schedule: all modules at once, or one module above \
-         frozen ones. The paper's numbers are for its own networks on a GPU."
+         frozen ones. The paper's values are for its own networks on a GPU."
             .to_owned();
     Ok(Figure { canvas, caption })
 }

@@ -36,7 +36,7 @@ pub(crate) struct WorkBars {
 
 /// Between the bars of one workload, and between workloads.
 const GAPS: (f64, f64) = (3.0, 18.0);
-/// Where bars begin, and room for the numbers after the longest one.
+/// Where bars begin, and room for the values after the longest one.
 const LEFT: f64 = 320.0;
 const NUMBERS: f64 = 150.0;
 const LIMIT: Color = Color(170, 170, 170);

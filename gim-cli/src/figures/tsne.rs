@@ -31,7 +31,7 @@ impl Default for Tsne {
     }
 }
 
-/// Numbers of items that can be laid out; time and memory are quadratic in it.
+/// Accepted numbers of items. Time and memory are quadratic in it.
 const ITEMS: std::ops::RangeInclusive<usize> = 4..=3000;
 /// Early exaggeration: a factor on P in the first iterations, so that clusters form before they
 /// spread.

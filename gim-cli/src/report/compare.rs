@@ -1,4 +1,4 @@
-//! The figures that lay the methods of a comparison over each other.
+//! The figures that compare the methods of a comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use gim_eval::{FeatureFile, Group, ProbeRow, Protocol, Task, TrainRow};
 
 use crate::comparison::memory::Peak;
 use crate::comparison::reproduce::FinishedRun;
-use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::extract::trained_modules;
 use crate::figures::{
@@ -17,7 +16,7 @@ use crate::figures::{
 };
 use crate::report::draw::{alike, losses_of, paper_errors};
 
-/// Error by module for every task, similarity, and losses by schedule. Gives the PNG files.
+/// Draws error by module for every task, similarity, and losses by schedule. Returns the PNG files.
 ///
 /// # Errors
 /// When a table cannot be read, or a figure not written.
@@ -29,7 +28,7 @@ pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     Ok(saved)
 }
 
-/// A method, and rows of its probes over all seeds.
+/// A method and the rows of its probes over all seeds.
 type Probed<'a> = (&'a FinishedRun, Vec<ProbeRow>);
 
 /// The rows of the methods by task: converged probes with all labels.
@@ -93,7 +92,7 @@ fn similarities(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
         if files.len() < 2 {
             continue;
         }
-        // Runs on other corpora or with other crops have other items: they cannot be compared.
+        // Runs with other datasets or crops have other items and cannot be compared.
         let mut groups = Vec::new();
         for (title, file) in files.iter().filter(|f| f.1.items() == files[0].1.items()) {
             for id in trained_modules(file) {
@@ -107,7 +106,7 @@ fn similarities(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     Ok(saved)
 }
 
-/// Memory by method and schedule, a figure for each domain. Gives the PNG files.
+/// Draws memory by method and schedule, a figure for each domain. Returns the PNG files.
 ///
 /// # Errors
 /// When a figure cannot be written.
@@ -121,7 +120,7 @@ pub(crate) fn memory_of(peaks: &[Peak], runs: &[FinishedRun], out: &Path) -> Res
             .filter(|p| methods.iter().any(|m| m.entry.name == p.run))
             .map(|p| MemoryBar {
                 method: p.title.clone(),
-                schedule: p.schedule.clone(),
+                schedule: p.schedule.to_string(),
                 buffers: p.buffers_mb,
                 state: p.state_mb,
                 paper: p.reported(),
@@ -139,15 +138,14 @@ pub(crate) fn memory_of(peaks: &[Peak], runs: &[FinishedRun], out: &Path) -> Res
     Ok(saved)
 }
 
-/// The losses of modules trained one after the other over those of modules trained at once, counted by the steps each module
-/// has learned.
+/// Losses of modules trained one after the other and of modules trained at once, against the
+/// training steps of each module.
 fn schedules(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
     for run in runs.iter().filter(|r| r.config.train.iterative()) {
         let Some(full) = runs.iter().find(|r| Some(&r.entry.name) == run.entry.ablation_of.as_ref()) else { continue };
-        // Runs of other lengths would leave half of the axis to one of them.
-        let length = |c: &Config| (c.train.steps, c.train.epochs);
-        if length(&full.config) != length(&run.config) {
+        // Runs of other lengths would share only part of the axis.
+        if full.config.train.length() != run.config.train.length() {
             continue;
         }
         let mut losses = Vec::new();

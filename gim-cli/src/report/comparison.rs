@@ -1,4 +1,4 @@
-//! What a comparison leaves besides its runs: figures, tables, and the page.
+//! Writes the figures, tables and page of a comparison.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::report::figure_file::FigureFile;
 use crate::report::page::{Page, Report, RunProvenance};
 use crate::report::{compare, draw};
 
-/// Draws all figures, and writes the tables and the page. Gives the files.
+/// Draws all figures, and writes the tables and the page. Returns the files.
 ///
 /// # Errors
 /// When a run's files cannot be read, or a file cannot be written.
@@ -36,7 +36,7 @@ pub(crate) fn write(plan: &Plan, outcome: &Outcome) -> Result<Vec<PathBuf>> {
     Ok(figures.into_iter().map(|f| f.path).chain(tables).chain([page]).collect())
 }
 
-/// The figures that were drawn, and those in the folder that were drawn earlier, from features that are gone now.
+/// The figures drawn now, and those in the folder drawn earlier from features that no longer exist.
 fn and_earlier(drawn: Vec<PathBuf>, folder: &Path) -> Vec<FigureFile> {
     let mut there: Vec<PathBuf> =
         std::fs::read_dir(folder).into_iter().flatten().filter_map(|f| Some(f.ok()?.path())).collect();
@@ -69,8 +69,7 @@ fn write_tables(plan: &Plan, outcome: &Outcome, peaks: &[Peak]) -> Result<Vec<Pa
 }
 
 fn write_page(plan: &Plan, outcome: &Outcome, peaks: &[Peak], figures: &[FigureFile]) -> Result<PathBuf> {
-    let entries: Vec<_> = outcome.runs.iter().map(|r| r.entry.clone()).collect();
-    let claims = claims::evaluate(&entries, &outcome.summary, peaks);
+    let claims = claims::evaluate(&outcome.runs, &outcome.summary, peaks);
     let configuration = |r: &FinishedRun| (r.entry.title.clone(), r.entry.name.clone(), r.config.to_toml());
     let report = Report {
         title: format!("Greedy InfoMax: {}", plan.name),
@@ -90,7 +89,7 @@ fn write_page(plan: &Plan, outcome: &Outcome, peaks: &[Peak], figures: &[FigureF
     Ok(file)
 }
 
-/// What each run was made with, and how long it took.
+/// How each run was made, and how long it took.
 fn environments(runs: &[FinishedRun]) -> Result<Vec<RunProvenance>> {
     let mut out = Vec::new();
     for run in runs {

@@ -1,4 +1,4 @@
-//! The figures of one or several runs (seeds), from the files those runs left.
+//! The figures of a run, or of several seeds, from the files of the runs.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use gim_core::{Error, Pool, Result};
 use gim_eval::{FeatureFile, Group, ProbeRow, Protocol, Split, Task, cka_matrix};
 use ndarray::Axis;
 
-use crate::comparison::summary::paper;
+use crate::comparison::paper;
 use crate::experiment::config::Config;
 use crate::experiment::environment::corpus_name;
 use crate::experiment::probe::name_of;
@@ -21,7 +21,7 @@ use crate::report::{image_figures, latent};
 /// Figures with their file names.
 type Named = Vec<(Figure, String)>;
 
-/// Draws everything that the runs' files allow into `out`. Gives the PNG files.
+/// Draws every figure that the runs' files allow into `out`. Returns the PNG files.
 ///
 /// # Errors
 /// When a run lacks its log, or a figure cannot be written.
@@ -83,20 +83,21 @@ fn network(config: &Config) -> Result<Figure> {
     architecture(&Architecture { title: "Network".into(), input: config.domain.figures().input_name(), modules })
 }
 
-/// Accuracy by module of one task and protocol, and for speakers the error beside the paper's; nothing without such probes.
+/// Accuracy by module of one task and protocol; for speakers also the error, with the paper's.
+/// Empty without such probes.
 fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, subtitle: &str) -> Result<Named> {
     let wanted = |r: &&ProbeRow| r.task == task && r.protocol == protocol && r.labels == 1.0;
     let rows: Vec<ProbeRow> = probed.iter().filter(wanted).cloned().collect();
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let (judge, name) = match protocol {
+    let (how, name) = match protocol {
         Protocol::Converged => ("Linear probe", task.to_string()),
         Protocol::Paper => ("Linear probe (paper's protocol)", format!("{task}-paper-protocol")),
         Protocol::Knn => ("20 nearest neighbors", format!("{task}-knn")),
     };
     let spec = AccuracyByModule {
-        title: format!("{judge} for {task}, by module"),
+        title: format!("{how} for {task}, by module"),
         subtitle: subtitle.to_owned(),
         task,
         protocol: Some(protocol),
@@ -143,10 +144,11 @@ pub(crate) fn losses_of(run: &RunDir) -> Result<LossRun> {
     Ok(LossRun { label: format!("seed {}", run.config()?.train.seed), rows: run.train_rows()? })
 }
 
-/// Rows that similarities are computed on: many more than features have dimensions, or unrelated ones look alike.
+/// Rows that similarities are computed on. With few rows per dimension, CKA of unrelated features is
+/// high.
 const SIMILARITY_ROWS: usize = 4000;
 
-/// Linear CKA between groups of feature files that hold the same items, on test rows.
+/// Linear CKA between groups of feature files with the same items, on test rows.
 pub(crate) fn alike(groups: &[(String, &FeatureFile, String)], title: &str, subtitle: &str) -> Result<Figure> {
     let (mut features, mut names) = (Vec::new(), Vec::new());
     for (name, file, group) in groups {
@@ -157,7 +159,7 @@ pub(crate) fn alike(groups: &[(String, &FeatureFile, String)], title: &str, subt
         let step = test.len().div_ceil(SIMILARITY_ROWS).max(1);
         let rows: Vec<usize> = test.into_iter().step_by(step).collect();
         let own = file.read_group(group)?.select(Axis(0), &rows);
-        // A module that has collapsed to one point resembles nothing.
+        // CKA is undefined for a module that maps everything to one point.
         if own.outer_iter().any(|row| row != own.row(0)) {
             features.push(own);
             names.push(name.clone());
@@ -173,12 +175,11 @@ pub(crate) fn alike(groups: &[(String, &FeatureFile, String)], title: &str, subt
     })
 }
 
-/// The paper's speaker errors by module, from the table of reported values.
+/// The paper's speaker errors by module.
 pub(crate) fn paper_errors() -> Vec<PaperCurve> {
     let mut curves: Vec<PaperCurve> = Vec::new();
-    for p in paper().iter().filter(|p| p.table == "error by module") {
-        let method = if p.method.len() <= 3 { p.method.to_uppercase() } else { p.method.clone() };
-        let label = format!("{method}, LibriSpeech");
+    for p in paper::values().iter().filter(|p| p.table == paper::Table::ErrorByModule) {
+        let label = format!("{}, LibriSpeech", p.method);
         match curves.iter_mut().find(|c| c.label == label) {
             Some(curve) => curve.errors.push(p.value),
             None => curves.push(PaperCurve { label, errors: vec![p.value] }),

@@ -1,4 +1,4 @@
-//! Figures of a comparison: their files, and what the page shows of them.
+//! Figure files of a comparison, and how the page shows them.
 
 use std::path::{Path, PathBuf};
 
@@ -10,25 +10,25 @@ use image::codecs::jpeg::JpegEncoder;
 
 use crate::figures::caption_of;
 
-/// Bytes above which a figure may be a photograph, and the quality it is then shown in.
+/// Size in bytes above which a figure may be a photograph, and the JPEG quality for it.
 const LARGE_FIGURE: usize = 256 << 10;
 const JPEG_QUALITY: u8 = 85;
 
 /// A figure's PNG file.
 #[derive(Debug, Clone)]
 pub(crate) struct FigureFile {
-    /// Where it is.
+    /// Path of the file.
     pub(crate) path: PathBuf,
-    /// Whether it was drawn earlier, and the features it shows are gone.
+    /// Whether it was drawn by an earlier command, from features that no longer exist.
     pub(crate) earlier: bool,
 }
 
-/// What the page shows of a figure.
+/// A figure on the page.
 #[derive(Debug)]
 pub(super) struct ShownFigure {
-    /// Run and figure.
+    /// Names of run and figure.
     pub(crate) name: String,
-    /// What the file says of itself.
+    /// Caption stored in the file.
     pub(crate) caption: String,
     /// The file, relative to the comparison's folder.
     pub(crate) path: String,
@@ -57,7 +57,8 @@ impl FigureFile {
     }
 }
 
-/// Kind and bytes of a figure on the page: photographs as JPEG, at a fraction of the size; drawings as they are.
+/// Format and bytes of a figure on the page: JPEG for photographs, which makes them much smaller;
+/// the PNG itself for drawings.
 fn embedded(png: Vec<u8>) -> (&'static str, Vec<u8>) {
     if png.len() > LARGE_FIGURE
         && let Some(jpeg) = as_jpeg(&png)
@@ -75,7 +76,8 @@ fn as_jpeg(png: &[u8]) -> Option<Vec<u8>> {
     Some(jpeg)
 }
 
-/// `audio/gim/figures/loss.png` in the comparison's folder → `audio/gim: loss`. Figures over all runs have no run in front.
+/// `audio/gim/figures/loss.png` in the comparison's folder → `audio/gim: loss`. Figures of all runs
+/// have no prefix.
 fn figure_name(path: &Path, folder: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let run = path.parent().and_then(|figures| figures.strip_prefix(folder).ok()?.parent());

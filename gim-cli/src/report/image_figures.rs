@@ -1,4 +1,4 @@
-//! Figures that show the images themselves: what excites a neuron, nearest neighbors, and what is mistaken for what.
+//! Figures of the images themselves: top-activating patches, nearest neighbors and confusion.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::figures::{
     neighbors, patches,
 };
 
-/// Test images whose patches are looked at.
+/// Number of test images searched for patches.
 const LOOKED_AT: usize = 1000;
 /// Neurons shown for each module, spread evenly over its channels.
 const NEURONS: usize = 6;
@@ -26,10 +26,10 @@ const SHOWN: usize = 4;
 const QUERIES: usize = 2;
 const NEAREST: usize = 8;
 
-/// All of them, with their file names.
+/// Draws all of them. Returns the figures with their file names.
 ///
 /// # Errors
-/// When the run, its corpus or its features cannot be read, or the features are of another corpus.
+/// When the run, its dataset or its features cannot be read, or the features are of another dataset.
 pub(crate) fn draw(
     run: &RunDir,
     crops: &CenterCrops,
@@ -38,8 +38,8 @@ pub(crate) fn draw(
 ) -> Result<Vec<(Figure, &'static str)>> {
     let file = FeatureFile::open(features)?;
     if file.provenance().corpus_digest != crops.dataset().digest() {
-        let what = format!("holds features of another corpus than {}", crops.dataset().root().display());
-        return Err(Error::file(features, what, "name the corpus it was made of by data.path or GIM_DATA"));
+        let what = format!("holds features of another dataset than {}", crops.dataset().root().display());
+        return Err(Error::file(features, what, "set data.path or GIM_DATA to the dataset it was made from"));
     }
     Ok(vec![
         (exciting(run, crops, subtitle)?, "patches"),
@@ -52,7 +52,7 @@ fn tile(p: Image) -> Tile {
     Tile { height: p.height, width: p.width, channels: p.channels, pixels: p.pixels }
 }
 
-/// Pixels of patch number `patch` of an image.
+/// Pixels of a patch of an image.
 fn patch_of(crops: &CenterCrops, image: &Image, patch: usize) -> Tile {
     let patches = crops.patches();
     let cols = patches.along(image.width);
@@ -63,12 +63,12 @@ fn patch_of(crops: &CenterCrops, image: &Image, patch: usize) -> Tile {
     Tile { height: patches.size, width: patches.size, channels: c, pixels: rows.collect() }
 }
 
-/// The patches of test images that excite some neurons most.
+/// The top-activating patches of some neurons, from test images.
 fn exciting(run: &RunDir, crops: &CenterCrops, subtitle: &str) -> Result<Figure> {
     let pool = Pool::new();
     let (_, mut stack, _) = train::open(run, &pool)?;
     let test = crops.dataset().split(Split::Test);
-    // Spread over the corpus, which lists class after class.
+    // Spread over the dataset, which is sorted by class.
     let looked_at: Vec<usize> = test.iter().copied().step_by(test.len().div_ceil(LOOKED_AT).max(1)).collect();
     // (activation, image, patch) of the best, for each module and shown neuron.
     let mut best: Vec<Vec<Vec<(f32, usize, usize)>>> = Vec::new();

@@ -10,8 +10,8 @@ use crate::experiment::extract::trained_modules;
 use crate::experiment::latent::LatentSample;
 use crate::figures::{Figure, LatentPanel, LatentSpace, Tsne, count, latent_space};
 
-/// t-SNE of the utterances (means over time), a panel for each module; a row of panels for each snapshot, when the file of them
-/// belongs to the features.
+/// t-SNE of utterances (means over time), a panel for each module. If the snapshots belong to the
+/// features, each snapshot has a row of panels.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -40,9 +40,9 @@ pub(crate) fn space(end: &FeatureFile, snapshots: &Path, subtitle: String) -> Re
         let title = format!("Module {}{end_of}", group.module());
         panels.push(LatentPanel { title, features: end.read_means(&group.to_string())?.select(Axis(0), &rows) });
     }
-    let as_training_goes_on = if earlier.is_some() { " as training goes on" } else { "" };
+    let during_training = if earlier.is_some() { " during training" } else { "" };
     latent_space(&LatentSpace {
-        title: format!("Latent space{as_training_goes_on}: utterances of {}", count(sample.speakers, "speaker")),
+        title: format!("Latent space{during_training}: utterances of {}", count(sample.speakers, "speaker")),
         subtitle,
         columns: earlier.is_some().then_some(modules.len()),
         panels,

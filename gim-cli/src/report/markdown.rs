@@ -4,8 +4,8 @@ use std::fmt::{Result, Write};
 
 use askama::filters::Escaper;
 
-/// Text for a cell, a heading or a line of Markdown (GitHub's): it never ends a cell or a line, and never
-/// becomes a tag, a link, emphasis or a formula.
+/// Escapes text for a cell, a heading or a line of GitHub's Markdown: it never ends a cell or a
+/// line, and never becomes a tag, a link, emphasis or a formula.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Markdown;
 
@@ -20,7 +20,7 @@ impl Escaper for Markdown {
                 '_' if before.is_alphanumeric() && rest.peek().is_some_and(|c| c.is_alphanumeric()) => {
                     out.write_char(c)?;
                 }
-                // A tilde before a word, as in `~27`, can strike nothing out: what would close it is escaped.
+                // A tilde before a word, as in `~27`, needs no escape: a closing one is escaped.
                 '~' if before.is_whitespace() => out.write_char(c)?,
                 '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '&' | '|' | '~' | '$' => {
                     out.write_char('\\')?;

@@ -1,4 +1,4 @@
-//! Figures, tables and pages, from the files that runs left.
+//! Figures, tables and pages from the files of runs.
 //!
 //! `draw` and `compare` read rows and features and call the charts; `tables` and `figure_file` turn
 //! rows and PNG files into plain text and data URLs; `page` collects them, and the templates in
@@ -17,7 +17,8 @@ mod tables;
 
 use askama::Template;
 
-/// Templates are checked when they are compiled, and text is written to memory: nothing is left to fail.
+/// Renders a template. This cannot fail: templates are checked at compile time, and the text is
+/// written to memory.
 pub(crate) fn rendered(template: &impl Template) -> String {
     template.render().unwrap_or_else(|e| unreachable!("a template of text: {e}"))
 }

@@ -1,4 +1,4 @@
-//! The report of a comparison: one page that needs nothing outside it, and the same tables in Markdown.
+//! The report of a comparison: one self-contained HTML page, and the same tables in Markdown.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::comparison::summary::{Ablation, Summary};
 use crate::experiment::environment::Environment;
 use crate::figures::count;
 
-/// What made a run.
+/// How a run was made.
 #[derive(Debug, Clone)]
 pub(crate) struct RunProvenance {
     /// Name of the run.
@@ -25,12 +25,12 @@ pub(crate) struct RunProvenance {
     pub(crate) seconds: Option<f64>,
 }
 
-/// What a report is made from.
+/// Contents of a report.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     /// Title of the page.
     pub(crate) title: String,
-    /// What made the runs.
+    /// How the runs were made.
     pub(crate) environments: Vec<RunProvenance>,
     /// Every probe.
     pub(crate) summary: &'a [Summary],
@@ -42,13 +42,13 @@ pub(crate) struct Report<'a> {
     pub(crate) claims: &'a [Claim],
     /// The comparison's folder.
     pub(crate) folder: &'a Path,
-    /// Figures in it.
+    /// Figures in the folder.
     pub(crate) figures: &'a [FigureFile],
     /// Title, name and TOML of every run's configuration.
     pub(crate) configurations: Vec<(String, String, String)>,
 }
 
-/// Everything a report says, as text: what both templates are filled with.
+/// A report as text: the input of both templates.
 #[derive(Debug)]
 pub(crate) struct Page {
     title: String,
@@ -60,7 +60,7 @@ pub(crate) struct Page {
     configurations: Vec<(String, String, String)>,
 }
 
-/// A claim of the paper, and what became of it here.
+/// A claim of the paper and its verdict here.
 #[derive(Debug)]
 struct ShownClaim {
     text: String,
@@ -79,7 +79,7 @@ const CLAIMS_NOTES: [&str; 5] = [
     "Differences are in points of accuracy. Peaks of memory are counted exactly and have no interval.",
 ];
 
-/// Words of the tables' heads, and what they mean.
+/// Terms in the tables, and what they mean.
 const READING: [(&str, &str); 8] = [
     ("accuracy", "percent of test rows, mean ± half-width of the 95 % interval over seeds"),
     ("macro", "mean over classes, so that rare classes count as much as common ones"),
@@ -108,7 +108,7 @@ struct MarkdownPage<'a> {
 }
 
 impl Page {
-    /// The page of a report. Figures are read from their files and become part of it.
+    /// Builds the page of a report. Figures are embedded.
     ///
     /// # Errors
     /// When a figure cannot be read.

@@ -12,15 +12,15 @@ pub(crate) struct Table {
 /// The head of a column.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Column {
-    /// What stands above the cells.
+    /// Text of the head.
     pub name: String,
-    /// Whether the cells are numbers, which are aligned at the right.
+    /// Whether the cells are numeric, and so aligned right.
     pub numeric: bool,
 }
 
 impl Table {
-    /// A table of `rows`, each with a cell for every name. A column is numeric when all its filled cells
-    /// begin with a number.
+    /// A table of `rows`, each with a cell for every name. A column is numeric if all its nonempty
+    /// cells begin with a number.
     pub(crate) fn new(names: &[impl AsRef<str>], rows: Vec<Vec<String>>) -> Self {
         let numeric = |i: usize| rows.iter().all(|row| row[i].is_empty() || begins_with_number(&row[i]));
         let columns = names.iter().enumerate();

@@ -1,32 +1,34 @@
-//! The tables of a comparison's page: what was found in a sentence, the numbers, and what limits them.
+//! The tables of a comparison's page: the finding in a sentence, the values, and notes.
 
 use super::page::RunProvenance;
 use super::table::Table;
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
+use crate::experiment::domain::DomainKind;
 use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS};
 use crate::figures::count;
 use gim_eval::{Group, Protocol, Task};
 
-/// A table and what is said about it. All of it is plain text.
+/// A table with its heading, finding and notes, as plain text.
 #[derive(Debug)]
 pub(super) struct Section {
-    /// Where links to it lead.
+    /// Anchor of the section.
     pub id: String,
     /// Heading.
     pub title: String,
-    /// What the numbers come to.
+    /// The finding in a sentence.
     pub finding: Option<String>,
-    /// The numbers.
+    /// The values.
     pub table: Table,
-    /// What else to know about them.
+    /// Notes below the table.
     pub notes: Vec<String>,
 }
 
-/// Probes by task and protocol, then ablations, then memory; none without rows.
+/// Sections for probes by task and protocol, then ablations, then memory. Those without rows are
+/// left out.
 pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Peak]) -> Vec<Section> {
     let methods: Vec<&Summary> = summary.iter().filter(|s| !ablations.iter().any(|a| a.run == s.run)).collect();
-    let mut keys: Vec<ProbeKey<'_>> = Vec::new();
+    let mut keys: Vec<ProbeKey> = Vec::new();
     for key in methods.iter().map(|s| ProbeKey::of(s)) {
         if !keys.contains(&key) {
             keys.push(key);
@@ -38,19 +40,19 @@ pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Pea
     probes.chain(ablation_section(ablations)).chain(memory_section(peaks)).collect()
 }
 
-/// What the probes of one table have in common.
+/// Properties that all probes of a table share.
 #[derive(PartialEq)]
-struct ProbeKey<'a> {
-    domain: &'a str,
+struct ProbeKey {
+    domain: DomainKind,
     task: Task,
     protocol: Protocol,
     /// Share of the training labels.
     labels: f64,
 }
 
-impl<'a> ProbeKey<'a> {
-    fn of(s: &'a Summary) -> Self {
-        Self { domain: domain(&s.run), task: s.task, protocol: s.protocol, labels: s.labels }
+impl ProbeKey {
+    fn of(s: &Summary) -> Self {
+        Self { domain: s.domain, task: s.task, protocol: s.protocol, labels: s.labels }
     }
 
     fn few_labels(&self) -> bool {
@@ -73,13 +75,8 @@ impl<'a> ProbeKey<'a> {
     }
 }
 
-/// Name of a run's domain.
-fn domain(run: &str) -> &str {
-    run.split('/').next().unwrap_or_default()
-}
-
-/// The probes of one task, one protocol and one share of labels: methods and modules against each other.
-fn probe_section(key: &ProbeKey<'_>, methods: &[&Summary], id: String) -> Section {
+/// The probes of one task, protocol and share of labels, by method and module.
+fn probe_section(key: &ProbeKey, methods: &[&Summary], id: String) -> Section {
     let mut shown: Vec<(&Summary, String)> = Vec::new();
     for s in methods.iter().filter(|s| ProbeKey::of(s) == *key) {
         let Some(features) = s.features() else { continue };
@@ -140,7 +137,7 @@ fn highest(shown: &[(&Summary, String)]) -> Option<String> {
     Some(out)
 }
 
-fn probe_notes(key: &ProbeKey<'_>, shown: &[(&Summary, String)]) -> Vec<String> {
+fn probe_notes(key: &ProbeKey, shown: &[(&Summary, String)]) -> Vec<String> {
     let mut notes = Vec::new();
     if key.task == Task::Phones {
         notes.push("The paper's phone accuracy is of all frames, silence included.".to_owned());
@@ -211,17 +208,17 @@ fn memory_section(peaks: &[Peak]) -> Option<Section> {
         vec![
             p.run.clone(),
             p.title.clone(),
-            p.schedule.clone(),
+            p.schedule.to_string(),
             format!("{:.1}", p.buffers_mb),
             format!("{:.1}", p.state_mb),
             format!("{:.1}", p.total_mb),
             p.reported().unwrap_or_default(),
         ]
     };
-    let mut domains: Vec<&str> = peaks.iter().map(|p| domain(&p.run)).collect();
+    let mut domains: Vec<DomainKind> = peaks.iter().map(|p| p.domain).collect();
     domains.dedup();
-    let range = |of: &&str| {
-        let part = || peaks.iter().filter(|p| domain(&p.run) == *of);
+    let range = |of: &DomainKind| {
+        let part = || peaks.iter().filter(|p| p.domain == *of);
         let least = part().min_by(|a, b| a.total_mb.total_cmp(&b.total_mb))?;
         let most = part().max_by(|a, b| a.total_mb.total_cmp(&b.total_mb))?;
         let name = |p: &Peak| format!("{:.1} MB ({}, {})", p.total_mb, p.title, p.schedule);
@@ -244,7 +241,7 @@ fn memory_section(peaks: &[Peak]) -> Option<Section> {
     })
 }
 
-/// What made each run.
+/// How each run was made.
 pub(super) fn runs(runs: &[RunProvenance]) -> Section {
     let row = |r: &RunProvenance| {
         let e = &r.environment;
@@ -276,11 +273,19 @@ pub(super) fn runs(runs: &[RunProvenance]) -> Section {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::memory::StepSchedule;
     use std::collections::BTreeMap;
 
+    fn domain(run: &str) -> DomainKind {
+        if run.starts_with("audio/") { DomainKind::Audio } else { DomainKind::Vision }
+    }
+
+    /// A probe of `domain/method`.
     fn probe(run: &str, group: Group, module: usize, task: Task, labels: f64, accuracy: f64) -> Summary {
         Summary {
             run: run.into(),
+            domain: domain(run),
+            method: None,
             title: run.into(),
             group,
             module,
@@ -333,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn ablations_and_memory_say_what_they_come_to() {
+    fn ablations_and_memory_have_findings() {
         let ablation = |difference, difference_ci95| Ablation {
             run: "audio/no-gru".into(),
             title: "No GRU".into(),
@@ -352,8 +357,9 @@ mod tests {
         let ablations = [ablation(-5.0, Some(1.0)), ablation(5.0, Some(6.0)), ablation(-9.0, None)];
         let peak = |run: &str, total_mb| Peak {
             run: run.into(),
+            domain: domain(run),
             title: "GIM".into(),
-            schedule: "all modules".into(),
+            schedule: StepSchedule::AllModules,
             buffers_mb: 1.0,
             state_mb: 2.0,
             total_mb,

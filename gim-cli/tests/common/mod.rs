@@ -1,4 +1,4 @@
-//! Running the program, and what a run left.
+//! Runs the program and reads the results of a run.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, reason = "each test program uses a part of it")]
 

@@ -1,31 +1,32 @@
-//! The probe solved to convergence, with the penalty chosen on held-out training items.
+//! The probe solved to convergence, with the penalty selected on held-out training items.
 
 use gim_core::{Error, Key, Pool, Result};
 use rand::seq::SliceRandom;
 
-use super::lbfgs::{Solution, Stop, minimise};
+use super::lbfgs::{Solution, Stop, minimize};
 use super::precondition::gram;
 use super::softmax::{Softmax, scores};
 use super::{FittedProbe, Standardize, gather};
 use crate::examples::Part;
 use crate::metrics::{argmax, majority};
 
-/// Settings of the protocol `converged`: minimises mean cross-entropy + λ/2 ‖weights‖² on standardized features.
+/// Settings of the protocol `converged`: minimizes mean cross-entropy + λ/2 ‖weights‖² on standardized
+/// features.
 ///
-/// λ is the one with the best accuracy on held-out items (of equally good ones the largest); the final fit is on all
-/// training rows, with λ scaled so that λ · rows, the weight of the penalty against the evidence, stays what it was.
+/// λ is selected by the accuracy on held-out items; ties go to the largest. The final fit uses all
+/// training rows. It scales λ so that λ · rows stays the same.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConvergedProbe {
-    /// Penalties λ to choose from; tried from the largest down, each from the solution before, until two in a row are worse
-    /// than the best. A single one is used as it is.
+    /// Penalties λ to select from, tried from the largest down, each from the solution before, until
+    /// two in a row are worse than the best. A single one is used as it is.
     pub l2: Vec<f64>,
-    /// Share of the training items held out to choose λ.
+    /// Share of the training items held out to select λ.
     pub validation: f64,
-    /// Most rows, drawn at random, that fits for choosing λ (and, apart from them, its judging) use.
+    /// Most rows, sampled at random, for each fit that selects λ, and for its evaluation.
     pub path_rows: usize,
     /// Largest entry of the gradient at which the final fit stops, relative to the largest at zero weights.
     pub tolerance: f64,
-    /// Iterations after which a fit stops all the same, and says that it has not converged.
+    /// Most iterations of a fit. A fit that stops there reports that it has not converged.
     pub max_iterations: usize,
 }
 
@@ -43,7 +44,7 @@ impl Default for ConvergedProbe {
 
 /// Penalties in a row that must be worse than the best before the search for λ ends.
 const PATIENCE: usize = 2;
-/// The fits that choose λ need not be as exact as the final one.
+/// Tolerance of the fits that select λ, which need less precision than the final one.
 const PATH_TOLERANCE: f64 = 1e-3;
 
 impl ConvergedProbe {
@@ -73,9 +74,9 @@ impl ConvergedProbe {
         if self.l2.len() > 1 {
             let (fit, held_out) = hold_out(train, self.validation, key.with_item(3))?;
             let some = Rows::new(&fit, draw(fit.n_rows(), self.path_rows, key.with_item(4)), &by);
-            let judge = Rows::new(&held_out, draw(held_out.n_rows(), self.path_rows, key.with_item(5)), &by);
+            let validation = Rows::new(&held_out, draw(held_out.n_rows(), self.path_rows, key.with_item(5)), &by);
             correlations = gram(&some.x, some.labels.len(), d, &pool);
-            (l2, start) = self.choose(&some, &judge, classes, correlations.as_deref(), start, &mut path, &pool);
+            (l2, start) = self.choose(&some, &validation, classes, correlations.as_deref(), start, &mut path, &pool);
             l2 *= some.labels.len() as f64 / train.n_rows() as f64;
             pool.trim();
         }
@@ -86,7 +87,7 @@ impl ConvergedProbe {
         }
         let problem = all.problem(d, classes, &pool);
         let stop = Stop { tolerance: self.tolerance, max_iterations: self.max_iterations };
-        let Solution { theta, iterations, converged } = minimise(&problem, l2, start, correlations.as_deref(), stop);
+        let Solution { theta, iterations, converged } = minimize(&problem, l2, start, correlations.as_deref(), stop);
         let (weights, bias) = narrow(&theta, d * classes);
         Ok(FittedProbe {
             weights,
@@ -101,11 +102,11 @@ impl ConvergedProbe {
         })
     }
 
-    /// The best penalty and its solution.
+    /// Selects the best penalty. Returns it with its solution.
     fn choose(
         &self,
         fit: &Rows,
-        judge: &Rows,
+        validation: &Rows,
         classes: usize,
         correlations: Option<&[f32]>,
         mut theta: Vec<f64>,
@@ -119,8 +120,8 @@ impl ConvergedProbe {
         grid.sort_by(|a, b| b.total_cmp(a));
         let (mut best, mut worse) = ((f64::NEG_INFINITY, grid[0], Vec::new()), 0);
         for l2 in grid {
-            theta = minimise(&problem, l2, theta, correlations, stop).theta;
-            let accuracy = judge.accuracy(&theta, d, classes, pool);
+            theta = minimize(&problem, l2, theta, correlations, stop).theta;
+            let accuracy = validation.accuracy(&theta, d, classes, pool);
             path.push((l2, accuracy));
             if accuracy > best.0 {
                 best = (accuracy, l2, theta.clone());
@@ -167,7 +168,7 @@ fn narrow(theta: &[f64], n_weights: usize) -> (Vec<f32>, Vec<f32>) {
     (weights.iter().map(|w| *w as f32).collect(), bias.iter().map(|b| *b as f32).collect())
 }
 
-/// At most `most` of `n` rows, drawn without replacement, in ascending order.
+/// At most `most` of `n` rows, sampled without replacement, in ascending order.
 fn draw(n: usize, most: usize, key: Key) -> Vec<usize> {
     if n <= most {
         return (0..n).collect();
@@ -177,7 +178,8 @@ fn draw(n: usize, most: usize, key: Key) -> Vec<usize> {
     rows
 }
 
-/// Splits a part by item into one to fit and one to judge. When every item has a single row, each class is split by itself.
+/// Splits a part by item into one to fit and one to evaluate. If every item has a single row, each
+/// class is split by itself.
 fn hold_out<'a>(train: &Part<'a>, share: f64, key: Key) -> Result<(Part<'a>, Part<'a>)> {
     let n = train.n_items();
     let mut order: Vec<usize> = (0..n).collect();
@@ -187,7 +189,7 @@ fn hold_out<'a>(train: &Part<'a>, share: f64, key: Key) -> Result<(Part<'a>, Par
         let mut classes = vec![Vec::new(); train.n_classes()];
         order.iter().for_each(|i| classes[train.labels()[*i] as usize].push(*i));
         for class in classes {
-            // A class keeps at least one item to be learned from.
+            // Every class keeps at least one item to fit.
             let out = ((class.len() as f64 * share).round() as usize).min(class.len().saturating_sub(1));
             class[..out].iter().for_each(|i| held[*i] = true);
         }

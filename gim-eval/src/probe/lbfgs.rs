@@ -1,8 +1,8 @@
-//! L-BFGS (Liu & Nocedal 1989) for the penalised loss of a linear probe.
+//! L-BFGS (Liu & Nocedal 1989) for the penalized loss of a linear probe.
 //!
-//! The scores are linear in the parameters, so a step along p changes them by α·zp with zp = X·p: however many step lengths
-//! the line search tries, an iteration costs one product forward and one back. The loss is convex along the line, which makes
-//! bracketing by the sign of its slope safe.
+//! The scores are linear in the parameters: a step α·p changes them by α·zp, zp = X·p. So an iteration
+//! costs one product forward and one backward, however many step lengths the line search tries. The
+//! loss is convex along the line, so it can be bracketed by the sign of its slope.
 
 use std::collections::VecDeque;
 
@@ -21,9 +21,10 @@ const SLOPE: f64 = 0.9;
 const NOISE: f64 = 1e-7;
 /// Step lengths tried before the search is given up.
 const TRIALS: usize = 25;
-/// Iterations that together must lower the loss by more than [`NOISE`]; a search that does not is at its precision's limit.
+/// Iterations that together must lower the loss by more than [`NOISE`]. Otherwise the search has
+/// reached its precision.
 const PATIENCE: usize = 20;
-/// Iterations after which the scores are computed anew, so that rounding of the increments does not add up.
+/// Iterations after which the scores are recomputed, so that rounding errors do not accumulate.
 const REFRESH: usize = 32;
 
 /// When to stop.
@@ -70,7 +71,7 @@ impl<F: Scalar> State<'_, F> {
         self.problem.scores(weight, bias, if along { &mut self.zp } else { &mut self.z });
     }
 
-    /// Gradient of the penalised loss at `theta`, from r.
+    /// Gradient of the penalized loss at `theta`, from r.
     fn gradient(&mut self, theta: &[f64], g: &mut [f64]) {
         let at = self.n_weights();
         let (dw, db) = self.narrow.split_at_mut(at);
@@ -79,7 +80,7 @@ impl<F: Scalar> State<'_, F> {
         g[..at].iter_mut().zip(theta).for_each(|(g, t)| *g += self.l2 * t);
     }
 
-    /// Finds α with a small enough slope along `p`; leaves r at z + α·zp and returns α and the penalised loss.
+    /// Finds α with a small enough slope along `p`; leaves r at z + α·zp and returns α and the penalized loss.
     ///
     /// `f` and `slope` are the loss and its slope at α = 0.
     fn search(&mut self, theta: &[f64], p: &[f64], f: f64, slope: f64) -> Option<(f64, f64)> {
@@ -109,8 +110,9 @@ impl<F: Scalar> State<'_, F> {
                     // Where a straight slope would be zero, kept away from both ends.
                     let t = -low_slope / (b_slope - low_slope);
                     let t = if t.is_finite() { t.clamp(0.1, 0.9) } else { 0.5 };
-                    // The slope turns sharply close to the start where a feature is active in few rows: the straight line
-                    // then creeps, so after two misses on the same side the step shrinks faster each time.
+                    // If a feature is active in few rows, the slope changes sharply near the start and
+                    // interpolation converges slowly. After two misses on the same side, the step
+                    // shrinks faster each time.
                     let t = if too_far > 2 { t * 0.5f64.powi(too_far - 2) } else { t };
                     low + t * (b - low)
                 }
@@ -120,8 +122,8 @@ impl<F: Scalar> State<'_, F> {
     }
 }
 
-/// Minimises mean loss + λ/2 ‖weights‖² (bias free) from `start`.
-pub(super) fn minimise<F: Scalar>(
+/// Minimizes mean loss + λ/2 ‖weights‖² (bias free) from `start`.
+pub(super) fn minimize<F: Scalar>(
     problem: &Softmax<'_, F>,
     l2: f64,
     start: Vec<f64>,
@@ -139,7 +141,7 @@ pub(super) fn minimise<F: Scalar>(
     };
     let mut theta = start;
     let mut g = vec![0.0; theta.len()];
-    // The gradient at zero parameters, where all scores are zero, is the yardstick, whatever the start.
+    // The tolerance is relative to the gradient at zero parameters, whatever the start.
     problem.loss(&state.z, None, &mut state.r);
     state.gradient(&vec![0.0; theta.len()], &mut g);
     let goal = stop.tolerance * largest(&g).max(f64::MIN_POSITIVE);
@@ -188,7 +190,7 @@ pub(super) fn minimise<F: Scalar>(
         };
         let Some((a, value)) = found else {
             if pairs.is_empty() {
-                // Not even the plain direction leads down: the limit of the precision.
+                // The preconditioned gradient does not lead down either: the limit of the precision.
                 return Solution { theta, iterations, converged: false };
             }
             pairs.clear();
@@ -220,7 +222,7 @@ pub(super) fn minimise<F: Scalar>(
         state.gradient(&theta, &mut g);
         y.iter_mut().zip(&g).for_each(|(y, g)| *y = g - *y);
         let sy = dot(&s, &y);
-        // Rounding can hide the curvature of a tiny step; such a pair would spoil the estimate.
+        // Rounding can hide the curvature of a tiny step. Such a pair is skipped.
         if sy > 1e-10 * (dot(&s, &s) * dot(&y, &y)).sqrt() {
             pairs.push_back((s, y, 1.0 / sy));
         }

@@ -1,10 +1,13 @@
-//! Linear probes: how much of the labels can be read off frozen features by one linear map.
+//! Linear probes: linear classifiers of frozen features.
 //!
-//! Two protocols. [`PaperProbe`] does what the paper did: Adam on raw features for a fixed number of epochs. The result depends
-//! on the features' scale and on when one stops. [`ConvergedProbe`] solves the problem instead: standardized features, L-BFGS to
-//! a tolerance, the L2 penalty chosen on held-out items of the training part; it says what the features hold, and is fast.
+//! There are two protocols:
 //!
-//! A probe sees the training part only and returns a [`FittedProbe`], which predicts.
+//! - [`PaperProbe`] repeats the paper: Adam on raw features for a fixed number of epochs. The result
+//!   depends on the scale of the features and on the number of epochs.
+//! - [`ConvergedProbe`] solves the problem: L-BFGS to a tolerance on standardized features. The L2
+//!   penalty is selected on held-out items of the training part. It is faster.
+//!
+//! A probe is fitted on the training part only and returns a [`FittedProbe`], which predicts.
 
 mod converged;
 mod lbfgs;
@@ -59,11 +62,16 @@ impl Probe {
     }
 }
 
-/// Moves and scales features to mean 0 and variance 1, by the statistics of the training rows.
+/// The elements of an array that was made row-major.
+fn row_major(logits: &Array2<f32>) -> &[f32] {
+    logits.as_slice().unwrap_or_else(|| unreachable!("logits are row-major"))
+}
+
+/// Standardizes features to mean 0 and variance 1, by the statistics of the training rows.
 #[derive(Debug, Clone, PartialEq)]
 struct Standardize {
     mean: Vec<f32>,
-    /// 1/std; 0 for a dimension that does not vary, which takes it out.
+    /// 1/std; 0 for a constant dimension, which removes it.
     inverse_std: Vec<f32>,
 }
 
@@ -104,7 +112,7 @@ impl Standardize {
     }
 }
 
-/// `out (rows, D)` = the rows of `part` at these positions, standardized if asked.
+/// `out (rows, D)` = these rows of `part`, standardized if `standardize` is given.
 fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardize>, out: &mut [f32]) {
     let d = part.dims();
     out.par_chunks_mut(d * 64).zip(rows.par_chunks(64)).for_each(|(out, rows)| {
@@ -130,7 +138,7 @@ pub struct FittedProbe {
     l2: Option<f64>,
     iterations: usize,
     converged: bool,
-    /// Penalty and validation accuracy of each fit that chose the penalty.
+    /// Penalty and validation accuracy of each fit that selected the penalty.
     path: Vec<(f64, f64)>,
     seconds: f64,
 }
@@ -161,7 +169,7 @@ impl FittedProbe {
         self.converged
     }
 
-    /// (λ, accuracy on held-out training items) of the fits that chose the penalty, in order.
+    /// (λ, accuracy on held-out training items) of the fits that selected the penalty, in order.
     pub fn path(&self) -> &[(f64, f64)] {
         &self.path
     }
@@ -181,14 +189,14 @@ impl FittedProbe {
             return Err(Error::config(
                 "examples",
                 format_args!("{d} dimensions and {} classes, unlike those fitted", part.n_classes()),
-                "judge the probe on the examples it was fitted on",
+                "evaluate the probe on the examples it was fitted on",
             ));
         }
         part.check()?;
         let pool = Pool::new();
         let mut logits = Array2::zeros((part.n_rows(), c));
         let rows: Vec<usize> = (0..part.n_rows()).collect();
-        let out = logits.as_slice_mut().unwrap_or_default();
+        let out = logits.as_slice_mut().unwrap_or_else(|| unreachable!("a new array is row-major"));
         for (rows, z) in rows.chunks(8192).zip(out.chunks_mut(8192 * c)) {
             let mut x = pool.take(rows.len() * d);
             gather(part, rows, self.standardize.as_ref(), &mut x);
@@ -203,16 +211,16 @@ impl FittedProbe {
     /// As [`FittedProbe::logits`].
     pub fn predict(&self, part: &Part<'_>) -> Result<Vec<u32>> {
         let logits = self.logits(part)?;
-        Ok(logits.as_slice().unwrap_or_default().chunks_exact(self.bias.len()).map(argmax).collect())
+        Ok(row_major(&logits).chunks_exact(self.bias.len()).map(argmax).collect())
     }
 
-    /// How right the probe is on a part, silence (if named) also left out.
+    /// Evaluates the probe on a part, also without the class `silence` if given.
     ///
     /// # Errors
     /// As [`FittedProbe::logits`].
     pub fn evaluate(&self, part: &Part<'_>, silence: Option<usize>) -> Result<Score> {
         let logits = self.logits(part)?;
-        let (logits, c, truth) = (logits.as_slice().unwrap_or_default(), self.bias.len(), part.labels());
+        let (logits, c, truth) = (row_major(&logits), self.bias.len(), part.labels());
         let predicted: Vec<u32> = logits.chunks_exact(c).map(argmax).collect();
         let top5 = top_k(c, logits, truth, 5).unwrap_or(f64::NAN);
         Ok(Score::new(c, truth, &predicted, top5, self.majority, silence))

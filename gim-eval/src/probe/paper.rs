@@ -10,7 +10,7 @@ use super::{FittedProbe, gather};
 use crate::examples::Part;
 use crate::metrics::majority;
 
-/// What one optimizer step looks at.
+/// Rows of an optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Batch {
     /// All rows of one item.
@@ -26,12 +26,12 @@ pub struct PaperProbe {
     pub lr: f64,
     /// Passes over the training items, in a new order each.
     pub epochs: usize,
-    /// What one step looks at.
+    /// Rows of an optimizer step.
     pub batch: Batch,
 }
 
 impl PaperProbe {
-    /// Phones by frame: rate 1e-4, 20 epochs, an utterance a step.
+    /// Phones by frame: rate 1e-4, 20 epochs, one utterance per step.
     pub fn phones() -> Self {
         Self { lr: 1e-4, epochs: 20, batch: Batch::Item }
     }

@@ -1,16 +1,18 @@
-//! A first guess at the inverse Hessian, which makes the number of iterations nearly independent of how correlated the
-//! features are.
+//! An approximate inverse Hessian. It makes the number of iterations nearly independent of the
+//! correlation of the features.
 //!
-//! The Hessian of the loss is Σ_n (diag p − ppᵀ)_n ⊗ x xᵀ / N + λI. With h, the mean of p(1 − p), in place of the first factor
-//! it is the same matrix A = h·XᵀX/N + λI for every class; A = LLᵀ, and A⁻¹v = MᵀMv with M = L⁻¹ costs two small products.
+//! The Hessian of the loss is Σ_n (diag p − ppᵀ)_n ⊗ x xᵀ / N + λI. The approximation replaces the first
+//! factor by h, the mean of p(1 − p). Then all classes share the matrix A = h·XᵀX/N + λI = LLᵀ, and
+//! A⁻¹v = MᵀMv with M = L⁻¹ costs two small products.
 
 use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul};
 use gim_core::kernels::vector::{add_scaled, dot};
 use gim_core::{Pool, Scalar};
 
-/// Rows of a block of the factorisation.
+/// Rows of a block of the factorization.
 const BLOCK: usize = 64;
-/// Dimensions above which factoring (d³) would cost more than it saves; the diagonal of A is used instead.
+/// Dimensions above which the factorization, O(d³), costs more than it saves. Above it, the diagonal of
+/// A is used.
 pub(super) const MOST_DIMS: usize = 2048;
 
 /// An approximate inverse Hessian for weight (d, classes) and bias (classes).
@@ -39,7 +41,8 @@ impl<'a, F: Scalar> Preconditioner<'a, F> {
     /// For penalty `l2` where the mean of p(1 − p) is `h`.
     pub(super) fn new(gram: Option<&[F]>, d: usize, l2: f64, h: f64, pool: &'a Pool<F>) -> Self {
         let h = h.max(1e-4);
-        // Directions without variance have curvature λ alone; the floor only keeps rounding from making A indefinite.
+        // Directions without variance have curvature λ. The floor keeps A positive definite despite
+        // rounding.
         let ridge = l2.max(1e-3 * h);
         let inverse = gram.map(|g| {
             let scratch = Pool::new();

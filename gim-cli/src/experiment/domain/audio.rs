@@ -209,10 +209,6 @@ impl FigureSpec for AudioConfig {
     fn method(&self) -> String {
         method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
     }
-
-    fn paper_corpus(&self) -> &'static str {
-        "librispeech-100"
-    }
 }
 
 struct SpeechExtractor {

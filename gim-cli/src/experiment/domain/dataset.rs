@@ -1,5 +1,4 @@
-//! What a domain knows of its dataset: where it lies, its training batches, its features and
-//! labels.
+//! The dataset of a domain: folder, training batches, features and labels.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,7 +47,7 @@ pub trait DatasetSpec {
 
 /// Training batches.
 pub trait BatchSource {
-    /// What the user should know about the data.
+    /// Notes on the data for the user.
     fn notes(&self) -> Vec<String>;
 
     /// Folder and digest of the dataset.

@@ -14,9 +14,6 @@ pub trait FigureSpec {
     /// The method: how the network is cut, and what it learns from.
     fn method(&self) -> String;
 
-    /// Name of the paper's corpus in the table of reported values.
-    fn paper_corpus(&self) -> &'static str;
-
     /// The dataset's images as features see them; `None` where items are not images.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What differs between audio and vision: dataset, model, and what figures say of them.
+//! What differs between audio and vision: dataset, model and figures.
 
 mod audio;
 mod dataset;

@@ -1,4 +1,4 @@
-//! What a domain knows of its model: the network and the loss of every module.
+//! The model of a domain: the network and the loss of every module.
 
 use gim_core::activations::Shape;
 use gim_core::optim::OptimizerConfig;

@@ -222,10 +222,6 @@ impl FigureSpec for VisionConfig {
         method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
     }
 
-    fn paper_corpus(&self) -> &'static str {
-        "stl10"
-    }
-
     fn center_crops(&self) -> Result<Option<CenterCrops>> {
         self.crops().map(Some)
     }

@@ -1,4 +1,4 @@
-//! The program on images: determinism, resume, every network, figures, and one clear error for bad input.
+//! The program on images: determinism, resume, every network, figures, and errors for bad input.
 #![allow(clippy::unwrap_used)] // Helpers of tests: a failure should stop them.
 
 mod common;
@@ -33,7 +33,7 @@ fn threads_and_resume_do_not_change_a_bit() {
     ok(d, &train("one", &["--threads", "1"]));
     ok(d, &train("two", &["--threads", "2"]));
     assert_eq!(result(&d.join("one")), result(&d.join("two")));
-    // As if killed after four steps: the last checkpoint is gone, the log has rows that will be done again.
+    // As if killed after four steps: the last checkpoint is missing, and the log has later rows.
     ok(d, &train("cut", &[]));
     std::fs::remove_dir_all(d.join("cut/checkpoints/step-00000008")).unwrap();
     ok(d, &["train", "--resume", "cut"]);
@@ -51,7 +51,7 @@ fn every_network_trains_and_is_probed() {
         ("basic-color", &["--set", "network.block=basic", "--set", "data.color=rgb"], 2),
         ("cpc", &["--set", "network.kind=cpc"], 2),
         (
-            "all-ways",
+            "all-directions",
             &["--set", "loss.directions=['down','up','left','right']", "--set", "network.init=delta-orthogonal"],
             2,
         ),
@@ -79,11 +79,11 @@ fn every_network_trains_and_is_probed() {
     for figure in figures.lines() {
         assert!(d.join(figure).metadata().unwrap().len() > 2000, "{figure}");
     }
-    // Images of another corpus would stand beside these features.
+    // Figures must not mix these features with images of another dataset.
     std::fs::remove_file(d.join("corpus/val/dark/00.png")).unwrap();
     let said = fails(d, &["figures", "stages"]);
-    assert!(said.contains("features.h5") && said.contains("another corpus"), "{said}");
-    // Features of another corpus are made on demand.
+    assert!(said.contains("features.h5") && said.contains("another dataset"), "{said}");
+    // Features of another dataset are made on demand.
     let extract = ["extract", "stages", "--out", "others.h5"];
     assert!(fails(d, &extract).contains("--any-corpus"));
     ok(d, &[&extract[..], &["--any-corpus"]].concat());
@@ -115,7 +115,7 @@ fn bad_input_is_one_clear_error() {
     let notes = std::fs::read_to_string(d.join("skipped/notes.txt")).unwrap();
     assert!(notes.contains("dark/broken.jpg") && notes.contains("dark/one.png"), "{notes}");
 
-    // An image that only probes would look at is found before anything is learned.
+    // A damaged image that only probes would read is found before training.
     folders(&d.join("whole"), false);
     let cut = std::fs::read_dir(d.join("whole/val/dark")).unwrap().next().unwrap().unwrap().path();
     let bytes = std::fs::read(&cut).unwrap();
