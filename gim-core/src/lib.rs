@@ -45,7 +45,7 @@ pub mod schedule;
 pub mod stack;
 pub mod testing;
 
-pub use error::{Error, Result};
+pub use error::{Cause, Error, Result};
 pub use pool::{Buffer, Pool};
 pub use rng::{Key, Purpose};
 pub use scalar::Scalar;

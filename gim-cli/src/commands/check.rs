@@ -39,7 +39,7 @@ impl Args {
             (compared, _) => compared,
         };
         if let Some(scratch) = scratch.filter(|s| s.is_dir()) {
-            std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", &e))?;
+            std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", e))?;
         }
         Ok(if held? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

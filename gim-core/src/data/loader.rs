@@ -81,7 +81,7 @@ impl<B: Send + 'static> Loader<B> {
             let spawned = std::thread::Builder::new()
                 .name(format!("gim-loader-{worker}"))
                 .spawn(move || work(make, steps, &send, &stop, &place))
-                .map_err(|e| Error::config("loader threads", e, "use fewer threads"))?;
+                .map_err(|e| Error::config("loader threads", &e, "use fewer threads").caused_by(e))?;
             loader.queues.push(receive);
             loader.workers.push(spawned);
         }
@@ -104,7 +104,7 @@ impl<B: Send + 'static> Loader<B> {
         let Ok(batch) = batch else {
             // Only a worker that is gone closes its queue.
             let what = format!("the loader thread has ended before step {}", self.next);
-            return Err(Error::file(&self.place, what, "start the run again"));
+            return Err(Error::internal(self.place.display(), what));
         };
         self.next += 1;
         batch
@@ -151,8 +151,7 @@ fn work<B>(
             return;
         }
         let batch = catch_unwind(AssertUnwindSafe(|| make(step))).unwrap_or_else(|_| {
-            let what = format!("the loader failed at step {step}");
-            Err(Error::file(place, what, "this is a defect of the program; please report it"))
+            Err(Error::internal(place.display(), format_args!("the loader failed at step {step}")))
         });
         if queue.send(batch).is_err() {
             return;
