@@ -4,7 +4,7 @@
 //! a gradient block: activations flow up, and no gradient flows down. Every module trains on a loss of
 //! its own output.
 //!
-//! The loss of the paper is InfoNCE (Löwe, O'Connor, Veeling 2019, eq. 2 to 4). From a context c_t, a
+//! The loss of the paper is InfoNCE (Löwe, O'Connor, Veeling 2019). From a context c_t, a
 //! module predicts its own future z_{t+k}, k = 1..K, among negatives z_j:
 //!
 //! ```text
