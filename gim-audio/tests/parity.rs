@@ -101,7 +101,7 @@ fn check_rows(case: &Vectors, grid: &PredictionGrid, sampler: &dyn NegativeSampl
         let want = case.ints(&format!("draw.resolved_rows.k{k}"));
         let mut got = vec![0; want.len()];
         sampler.negatives(grid, k, &mut got);
-        let (n, steps) = (grid.negatives, grid.context_steps(k));
+        let (n, steps) = (grid.negatives, grid.contexts(k));
         for row in 0..grid.rows(k) {
             let (step, item, _) = grid.place(row);
             assert_eq!(got[row * n..(row + 1) * n], want[(item * steps + step) * n..][..n], "k {k}, row {row}");
@@ -130,8 +130,8 @@ fn module_case<F: Scalar>(name: &str) {
     }
     let grid = PredictionGrid {
         items: batch,
-        steps: case.n("L_full"),
-        cols: 1,
+        along: case.n("L_full"),
+        across: 1,
         direction: Direction::Down,
         start: case.n("start"),
         window: case.n("L"),
@@ -257,8 +257,8 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
             let window = lengths[i].min(128);
             let grid = PredictionGrid {
                 items: batch,
-                steps: lengths[i],
-                cols: 1,
+                along: lengths[i],
+                across: 1,
                 direction: Direction::Down,
                 start: starts[i],
                 window,

@@ -1,8 +1,11 @@
 //! Channels-last activations, and the gradient block as a type.
 //!
-//! One shape serves every domain: items × steps × columns × channels. Sound has one column; images have rows as steps.
-//! An item's steps are stored between margins of zeros (`before` steps in front, `padded` steps in all), because a
-//! convolution over padded, channels-last rows is a plain matrix product on overlapping rows of the same memory.
+//! One shape serves every domain: (N, H, W, C) = batch, height, width, channels. A sequence has its
+//! time as height and width 1.
+//!
+//! An item may be stored between margins of zeros along the height: `before` rows in front, `padded`
+//! rows in all. A convolution over padded, channels-last rows is then a plain matrix product on
+//! overlapping rows of the same memory.
 
 use std::sync::Arc;
 
@@ -13,7 +16,7 @@ use crate::{Buffer, Pool, Scalar};
 /// Logical shape (N, H, W, C) of activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// N: utterances, images or patches.
+    /// N: number of items (utterances, images or patches).
     pub batch: usize,
     /// H: time of a sequence, rows of an image.
     pub height: usize,
@@ -29,17 +32,17 @@ impl Shape {
         Self { batch, height: time, width: 1, channels }
     }
 
-    /// Positions of the batch: everything but channels.
+    /// Positions of the batch: N·H·W.
     pub fn positions(&self) -> usize {
         self.batch * self.height * self.width
     }
 
-    /// Values in the batch.
+    /// Values in the batch: N·H·W·C.
     pub fn len(&self) -> usize {
         self.positions() * self.channels
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the batch has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -50,14 +53,14 @@ impl Shape {
     }
 }
 
-/// A shape and where its steps lie in memory.
+/// A shape and where its values lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// What is stored.
+    /// Logical shape, without margins.
     pub shape: Shape,
-    /// Zero steps in front of each item.
+    /// Rows of zeros in front of each item, along the height.
     pub before: usize,
-    /// Steps of an item in memory, margins included.
+    /// Rows of an item in memory, margins included.
     pub padded: usize,
 }
 
@@ -67,15 +70,18 @@ impl Layout {
         Self { shape, before: 0, padded: shape.height }
     }
 
-    /// With margins; `padded ≥ before + steps`.
+    /// With margins of `before` rows in front and `padded` rows in all.
+    ///
+    /// # Panics
+    /// When `padded < before + H`.
     pub fn padded(shape: Shape, before: usize, padded: usize) -> Self {
-        assert!(padded >= before + shape.height, "{padded} steps cannot hold {before} + {shape:?}");
+        assert!(padded >= before + shape.height, "{padded} rows cannot hold {before} + {shape:?}");
         Self { shape, before, padded }
     }
 
-    /// Numbers in memory, margins included.
+    /// Values in memory, margins included.
     pub fn len(&self) -> usize {
-        self.shape.batch * self.item_len()
+        self.shape.batch * self.batch_stride()
     }
 
     /// Whether nothing is stored.
@@ -83,22 +89,22 @@ impl Layout {
         self.len() == 0
     }
 
-    /// Numbers of one step: columns × channels.
-    pub fn step_len(&self) -> usize {
+    /// Values from one row along the height to the next: W·C.
+    pub fn height_stride(&self) -> usize {
         self.shape.width * self.shape.channels
     }
 
-    /// Numbers of one item, margins included.
-    pub fn item_len(&self) -> usize {
-        self.padded * self.step_len()
+    /// Values from one item to the next, margins included.
+    pub fn batch_stride(&self) -> usize {
+        self.padded * self.height_stride()
     }
 
-    /// Memory row (a row has C numbers) of a position.
-    pub fn row(&self, item: usize, step: usize, col: usize) -> usize {
-        (item * self.padded + self.before + step) * self.shape.width + col
+    /// Memory row of the position (item, y, x). A memory row is the C values of one position.
+    pub fn row(&self, item: usize, y: usize, x: usize) -> usize {
+        (item * self.padded + self.before + y) * self.shape.width + x
     }
 
-    /// Memory row of position number `index`, counted item by item, step by step, column by column without margins.
+    /// Memory row of position number `index` = `(item · H + y) · W + x`.
     pub fn row_of(&self, index: usize) -> usize {
         let per_item = self.shape.height * self.shape.width;
         let (item, rest) = (index / per_item, index % per_item);
@@ -114,7 +120,7 @@ pub struct Activations<F: Scalar> {
 }
 
 impl<F: Scalar> Activations<F> {
-    /// Contents unspecified, margins zero.
+    /// Values unspecified, margins zero.
     pub fn new(layout: Layout, pool: &Pool<F>) -> Self {
         let mut a = Self { data: pool.take(layout.len()), layout };
         a.clear_margins();
@@ -126,10 +132,13 @@ impl<F: Scalar> Activations<F> {
         Self { data: pool.zeros(layout.len()), layout }
     }
 
-    /// A copy of dense numbers, item by item.
+    /// A copy of `values` (N, H, W, C), dense.
+    ///
+    /// # Panics
+    /// When there are more or fewer values than the shape has.
     pub fn from_slice(layout: Layout, values: &[F], pool: &Pool<F>) -> Self {
         let shape = layout.shape;
-        assert_eq!(values.len(), shape.len(), "{shape:?} needs {} numbers", shape.len());
+        assert_eq!(values.len(), shape.len(), "{shape:?} needs {} values", shape.len());
         let mut a = Self::new(layout, pool);
         let item = shape.len() / shape.batch.max(1);
         for (i, from) in values.chunks_exact(item.max(1)).enumerate() {
@@ -138,15 +147,15 @@ impl<F: Scalar> Activations<F> {
         a
     }
 
-    /// A dense copy, item by item, step by step.
+    /// A dense copy (N, H, W, C).
     pub fn to_vec(&self) -> Vec<F> {
         (0..self.layout.shape.batch).flat_map(|i| self.item(i).iter().copied()).collect()
     }
 
     /// Sets the margins to zero.
     pub fn clear_margins(&mut self) {
-        let (item, step) = (self.layout.item_len(), self.layout.step_len());
-        let (from, to) = (self.layout.before * step, (self.layout.before + self.layout.shape.height) * step);
+        let (item, row) = (self.layout.batch_stride(), self.layout.height_stride());
+        let (from, to) = (self.layout.before * row, (self.layout.before + self.layout.shape.height) * row);
         if item > 0 && to - from < item {
             for chunk in self.data.chunks_exact_mut(item) {
                 chunk[..from].fill(F::zero());
@@ -170,45 +179,45 @@ impl<F: Scalar> Activations<F> {
         &self.data
     }
 
-    /// All memory, margins included. Whoever writes margins clears them again.
+    /// All memory, margins included. After writing to margins, call [`Self::clear_margins`].
     pub fn memory_mut(&mut self) -> &mut [F] {
         &mut self.data
     }
 
-    /// Channels at a memory row (see [`Layout::row`]).
+    /// The C values of a memory row (see [`Layout::row`]).
     pub fn at(&self, row: usize) -> &[F] {
         let c = self.layout.shape.channels;
         &self.data[row * c..][..c]
     }
 
-    /// Channels at a memory row, to write.
+    /// The C values of a memory row, to write.
     pub fn at_mut(&mut self, row: usize) -> &mut [F] {
         let c = self.layout.shape.channels;
         &mut self.data[row * c..][..c]
     }
 
-    /// The steps of one item, without margins: (H·W·C) numbers.
+    /// The values (H, W, C) of one item, without margins.
     pub fn item(&self, item: usize) -> &[F] {
         let l = self.layout;
-        &self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.height * l.step_len()]
+        &self.data[item * l.batch_stride() + l.before * l.height_stride()..][..l.shape.height * l.height_stride()]
     }
 
-    /// The steps of one item, to write.
+    /// The values (H, W, C) of one item, to write.
     pub fn item_mut(&mut self, item: usize) -> &mut [F] {
         let l = self.layout;
-        &mut self.data[item * l.item_len() + l.before * l.step_len()..][..l.shape.height * l.step_len()]
+        &mut self.data[item * l.batch_stride() + l.before * l.height_stride()..][..l.shape.height * l.height_stride()]
     }
 
     /// View (N, H, W, C) without margins.
     pub fn view(&self) -> ArrayView4<'_, F> {
         let (l, s) = (self.layout, self.layout.shape);
-        let strides = (l.item_len(), l.step_len(), s.channels, 1);
-        let from = (l.before * l.step_len()).min(self.data.len());
+        let strides = (l.batch_stride(), l.height_stride(), s.channels, 1);
+        let from = (l.before * l.height_stride()).min(self.data.len());
         ArrayView4::from_shape((s.batch, s.height, s.width, s.channels).strides(strides), &self.data[from..])
             .unwrap_or_else(|e| unreachable!("a layout always fits its memory: {e}"))
     }
 
-    /// Puts the gradient block behind these activations: from here on they can only be read.
+    /// Puts these activations behind a gradient block. From here on they can only be read.
     pub fn detach(self) -> Detached<F> {
         Detached(Arc::new(self))
     }
@@ -216,8 +225,8 @@ impl<F: Scalar> Activations<F> {
 
 /// Activations behind a gradient block.
 ///
-/// What one module hands to the next. It can be read and shared, but nothing can be written through it and no gradient is
-/// attached to it: there is no path in the types along which a module could influence the ones below.
+/// What one module hands to the next. It can be read and shared. It cannot be written to, and it
+/// carries no gradient, so the types leave no path from a module to those below it.
 #[derive(Debug)]
 pub struct Detached<F: Scalar>(Arc<Activations<F>>);
 
@@ -250,11 +259,11 @@ mod tests {
         assert_eq!(a.to_vec(), values);
         assert_eq!(a.memory().iter().filter(|x| **x == 0.0).count(), 48 - 23);
         for item in 0..2 {
-            for step in 0..4 {
-                let row = layout.row(item, step, 0);
-                assert_eq!(row, layout.row_of(item * 4 + step));
-                assert_eq!(a.at(row)[1], (item * 12 + step * 3 + 1) as f32);
-                assert_eq!(a.view()[[item, step, 0, 2]], a.at(row)[2]);
+            for y in 0..4 {
+                let row = layout.row(item, y, 0);
+                assert_eq!(row, layout.row_of(item * 4 + y));
+                assert_eq!(a.at(row)[1], (item * 12 + y * 3 + 1) as f32);
+                assert_eq!(a.view()[[item, y, 0, 2]], a.at(row)[2]);
             }
         }
     }

@@ -67,7 +67,7 @@ pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) ->
 /// # Errors
 /// When the file cannot be read, is damaged, or belongs to a module of another shape.
 pub fn load<F: Scalar>(path: &Path, module: &mut dyn Module<F>) -> Result<CheckpointMeta> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", &e))?;
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))?;
     let damaged = |what: &dyn std::fmt::Display| {
         Error::file(
             path,

@@ -1,14 +1,19 @@
 //! The one error type of the workspace: what is wrong, where, and what to do about it.
 
-use std::fmt;
+use std::error::Error as StdError;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// Result of anything that can meet bad input.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong, in three parts a person can act on: place, cause, remedy.
+/// The error of a library below, as [`StdError::source`] gives it.
+pub type Cause = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong. Displayed in one line as `place: what (remedy)`.
 ///
-/// Displayed as `place: cause (remedy)`.
+/// The text of a cause is part of `what`, so printing the error alone loses nothing. The cause itself
+/// is the [`StdError::source`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or folder that is missing, unreadable, malformed or inconsistent.
@@ -20,6 +25,8 @@ pub enum Error {
         what: String,
         /// What the user can do.
         remedy: String,
+        /// The error of the reader, writer or system, if there is one.
+        source: Option<Cause>,
     },
     /// A configuration value or command-line argument that cannot be used.
     #[error("{key}: {what} ({remedy})")]
@@ -30,15 +37,27 @@ pub enum Error {
         what: String,
         /// What the user can do.
         remedy: String,
+        /// The error of the parser, if there is one.
+        source: Option<Cause>,
+    },
+    /// Arrays in memory that do not fit each other or the computation: shapes, labels, values.
+    #[error("{name}: {what} ({remedy})")]
+    Data {
+        /// What the data are for, e.g. `examples`.
+        name: String,
+        /// What is wrong with them.
+        what: String,
+        /// What the user can do.
+        remedy: String,
     },
     /// A module's loss stopped being finite.
     #[error("module {module} diverged at step {step}: {what} ({remedy})")]
     Diverged {
         /// One-based module number.
         module: usize,
-        /// The step at which it was noticed.
+        /// The training step whose loss is not finite.
         step: u64,
-        /// What it is now.
+        /// The loss, in words.
         what: String,
         /// What the user can do.
         remedy: String,
@@ -46,21 +65,33 @@ pub enum Error {
     /// The user asked to stop; everything up to `step` is saved.
     #[error("interrupted after step {step} ({remedy})")]
     Interrupted {
-        /// Steps finished and saved.
+        /// Training steps finished and saved.
         step: u64,
-        /// How to go on.
+        /// How to resume.
         remedy: String,
+    },
+    /// A defect of the program.
+    #[error("{place}: {what} (this is a defect of the program; please report it)")]
+    Internal {
+        /// The part of the program that failed.
+        place: String,
+        /// How it failed.
+        what: String,
+        /// The error behind it, if there is one.
+        source: Option<Cause>,
     },
 }
 
 impl Error {
-    /// A bad file or folder.
-    pub fn file(path: impl AsRef<Path>, what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
-        Self::File { path: path.as_ref().to_owned(), what: what.to_string(), remedy: remedy.to_string() }
+    /// [`Error::File`] without a cause.
+    pub fn file(path: impl AsRef<Path>, what: impl Display, remedy: impl Display) -> Self {
+        let (what, remedy) = (what.to_string(), remedy.to_string());
+        Self::File { path: path.as_ref().to_owned(), what, remedy, source: None }
     }
 
-    /// An input/output error while `doing` something with `path`; the remedy follows from the error's kind.
-    pub fn io(path: impl AsRef<Path>, doing: &str, source: &std::io::Error) -> Self {
+    /// [`Error::File`] for an input or output error while `doing` something with `path`. The remedy
+    /// follows from the kind of the error, which is kept as the cause.
+    pub fn io(path: impl AsRef<Path>, doing: &str, source: std::io::Error) -> Self {
         use std::io::ErrorKind as K;
         let remedy = match source.kind() {
             K::NotFound => "check the path",
@@ -69,11 +100,78 @@ impl Error {
             K::UnexpectedEof => "the file is cut short; copy or make it again",
             _ => "check the file and the disk",
         };
-        Self::file(path, format_args!("cannot {doing}: {source}"), remedy)
+        Self::file(path, format_args!("cannot {doing}: {source}"), remedy).caused_by(source)
     }
 
-    /// A bad configuration value.
-    pub fn config(key: impl fmt::Display, what: impl fmt::Display, remedy: impl fmt::Display) -> Self {
-        Self::Config { key: key.to_string(), what: what.to_string(), remedy: remedy.to_string() }
+    /// [`Error::Config`] without a cause.
+    pub fn config(key: impl Display, what: impl Display, remedy: impl Display) -> Self {
+        Self::Config { key: key.to_string(), what: what.to_string(), remedy: remedy.to_string(), source: None }
+    }
+
+    /// [`Error::Data`].
+    pub fn data(name: impl Display, what: impl Display, remedy: impl Display) -> Self {
+        Self::Data { name: name.to_string(), what: what.to_string(), remedy: remedy.to_string() }
+    }
+
+    /// [`Error::Internal`] without a cause.
+    pub fn internal(place: impl Display, what: impl Display) -> Self {
+        Self::Internal { place: place.to_string(), what: what.to_string(), source: None }
+    }
+
+    /// The same error with `cause` as its source. `what` should hold the cause's text already.
+    ///
+    /// # Panics
+    /// On variants without a source: [`Error::Data`], [`Error::Diverged`], [`Error::Interrupted`].
+    pub fn caused_by(mut self, cause: impl Into<Cause>) -> Self {
+        match &mut self {
+            Self::File { source, .. } | Self::Config { source, .. } | Self::Internal { source, .. } => {
+                *source = Some(cause.into());
+            }
+            other => panic!("this error has no cause: {other}"),
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn every_text_names_place_cause_and_remedy() {
+        let diverged =
+            Error::Diverged { module: 2, step: 7, what: "the loss is NaN".into(), remedy: "lower it".into() };
+        for (error, text) in [
+            (Error::file("a/b.csv", "is empty", "fill it"), "a/b.csv: is empty (fill it)"),
+            (Error::config("loss.window", "is 0", "use 1 or more"), "loss.window: is 0 (use 1 or more)"),
+            (Error::data("examples", "no labels", "give some"), "examples: no labels (give some)"),
+            (diverged, "module 2 diverged at step 7: the loss is NaN (lower it)"),
+            (Error::Interrupted { step: 3, remedy: "resume".into() }, "interrupted after step 3 (resume)"),
+            (
+                Error::internal("loader", "it panicked"),
+                "loader: it panicked (this is a defect of the program; please report it)",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+            assert!(error.source().is_none());
+        }
+    }
+
+    #[test]
+    fn causes_are_kept() {
+        let error = Error::io("weights", "read", io::ErrorKind::PermissionDenied.into());
+        assert_eq!(error.to_string(), "weights: cannot read: permission denied (check the permissions)");
+        let cause = error.source().and_then(|e| e.downcast_ref::<io::Error>());
+        assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::PermissionDenied));
+        for error in [Error::config("a", "b", "c"), Error::internal("a", "b")] {
+            assert_eq!(error.caused_by("cause").source().map(ToString::to_string).as_deref(), Some("cause"));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "has no cause")]
+    fn data_has_no_cause() {
+        let _ = Error::data("a", "b", "c").caused_by("d");
     }
 }

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// Makes `folder` and its parents if they are not there yet.
 pub fn create_folder(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", &e))
+    fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", e))
 }
 
 /// Writes `bytes` as the whole content of `path`: a reader sees the old file or the new one, never a part.
@@ -28,7 +28,7 @@ pub fn write_atomic_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::R
     if let Err(e) = written {
         // Best effort: on a full disk the half-written file would only be in the way.
         let _ = fs::remove_file(&beside);
-        return Err(Error::io(path, "write the file", &e));
+        return Err(Error::io(path, "write the file", e));
     }
     sync_folder_of(path);
     Ok(())

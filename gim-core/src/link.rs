@@ -6,12 +6,12 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use crate::Scalar;
 use crate::activations::Detached;
 
-/// A batch on its way up.
+/// A batch on its way up through the modules.
 #[derive(Debug)]
 pub struct Packet<F: Scalar> {
     /// Activations of the module below, or the input.
     pub x: Detached<F>,
-    /// Step of the run.
+    /// Training step of the run, 0-based.
     pub step: u64,
     /// Labels for supervised losses; empty otherwise.
     pub labels: Arc<[i32]>,
@@ -60,7 +60,7 @@ impl<F: Scalar> Source<F> for Receiver<Packet<F>> {
 
 impl<F: Scalar> Sink<F> for SyncSender<Packet<F>> {
     fn send(&mut self, packet: Packet<F>) {
-        // When the module above has stopped, its share of the batch is nobody's business any more.
+        // When the module above has stopped, the batch is dropped.
         let _ = SyncSender::send(self, packet);
     }
 }

@@ -7,7 +7,7 @@ use crate::optim::Optimizer;
 use crate::param::{Param, Params};
 use crate::{Error, Pool, Result, Scalar};
 
-/// What a module is asked to do with a batch.
+/// What a module does with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Forward, then a training step on the module's own loss.
@@ -18,69 +18,74 @@ pub enum Mode {
     Inspect,
 }
 
-/// A part of a network that learns by itself.
+/// A part of a network that trains on its own loss.
 ///
-/// Isolation is in the signature: input arrives [`Detached`], output leaves [`Detached`], and no gradient is taken or given.
-/// Whatever learns inside can change nothing below and needs nothing above.
+/// Isolation is in the signatures: input and output are [`Detached`], and no gradient is taken or given.
+/// Training a module changes nothing below it and needs nothing above it.
 pub trait Module<F: Scalar>: Send {
-    /// Shapes of output and features for an input of this shape, after checking that the loss can be computed.
+    /// Shapes of output and features for an input of shape `x`. Checks that the loss can be computed.
     ///
     /// # Errors
-    /// When the input is too small.
+    /// [`Error::Config`] when the input is too small.
     ///
     /// # Panics
-    /// When it has the wrong number of channels.
+    /// When `x` has the wrong number of channels.
     fn shapes(&self, x: Shape) -> Result<ModuleShapes>;
 
-    /// Margins wanted around the input when the output is stored as `z`.
+    /// The layout the module needs for an input of shape `x` when the output is stored as `z`.
     fn input_layout(&self, x: Shape, z: Layout) -> Layout;
 
-    /// Margins that suit the module best around an output of shape `z`; `None` when its output is its input.
+    /// The layout that suits the module best for an output of shape `z`; `None` when its output is its
+    /// input.
     fn output_layout(&self, z: Shape) -> Option<Layout>;
 
-    /// Computes the output, stored as `z` (its shape is [`ModuleShapes::output`]), and whatever learning will need.
+    /// Computes the output and, in [`Mode::Train`], what [`Self::train`] needs. The output is stored as
+    /// `z`, whose shape is [`ModuleShapes::output`].
     fn forward(&mut self, x: &Detached<F>, z: Layout, mode: Mode);
 
-    /// What the next module gets.
+    /// The input of the next module.
     fn output(&self) -> Detached<F>;
 
-    /// What a probe is given: the contexts where there is a context network, the (read-out) output elsewhere.
+    /// What a probe is given: the contexts if there is a context network, else the output after the
+    /// readout.
     fn features(&self) -> &Activations<F>;
 
-    /// One step of learning on the batch that `forward` has just seen, and lets go of it.
+    /// One training step on the batch `x` of the last [`Self::forward`]; then releases the batch.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is not finite; parameters are then untouched.
+    /// [`Error::Diverged`] when the loss is not finite. Parameters are then unchanged.
     fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
 
-    /// Lets go of the batch: of output and features, and of the activations between layers. What a layer keeps within itself for a
-    /// backward pass that does not come goes back to the pool at its next forward pass.
+    /// Releases the batch: output, features and the activations between layers. What a layer keeps for a
+    /// backward pass that never comes returns to the pool at its next forward pass.
     fn release(&mut self);
 
-    /// Parameters of encoder, read-out, context and loss.
+    /// Parameters of encoder, context network and loss.
     fn params(&mut self) -> &mut dyn Params<F>;
 
     /// Parameters and optimizer at once, for checkpoints.
     fn state(&mut self) -> (&mut dyn Params<F>, &mut dyn Optimizer<F>);
 
-    /// Outputs of the layers inside, with their names, between a forward pass in [`Mode::Train`] or [`Mode::Inspect`] and what lets go of them
-    /// ([`Module::train`], [`Module::release`]). The encoder's last one is as a probe sees it, read out; where there is any, the last
-    /// is [`Module::features`].
+    /// Outputs of the layers inside, with their names, input side first.
+    ///
+    /// They exist after a forward pass in [`Mode::Train`] or [`Mode::Inspect`], until [`Self::train`] or
+    /// [`Self::release`]. The encoder's output is given after the readout. The last entry equals
+    /// [`Self::features`].
     fn layer_outputs(&self) -> Vec<(String, &Activations<F>)>;
 
-    /// What the module is made of.
+    /// Descriptions of the module's parts.
     fn describe(&self) -> ModuleDescription;
 
-    /// Multiply-adds of (forward, loss and backward).
+    /// Multiply-adds of (forward pass, loss and backward pass) for an input of shape `x`.
     fn multiply_adds(&self, x: Shape) -> (u64, u64);
 }
 
 /// Shapes that follow from a module's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModuleShapes {
-    /// What the next module gets.
+    /// Shape of the next module's input.
     pub output: Shape,
-    /// What a probe gets.
+    /// Shape of what a probe is given.
     pub features: Shape,
 }
 
@@ -95,11 +100,11 @@ pub struct ModuleDescription {
     pub loss: String,
 }
 
-/// Everything a [`LocalModule`] is made of.
+/// The parts of a [`LocalModule`].
 pub struct Parts<F: Scalar> {
-    /// z = encoder(x); without layers z = x and the encoder learns nothing.
+    /// z = encoder(x). Without layers z = x, and only context network and loss train.
     pub encoder: Sequential<F>,
-    /// What the loss and probes see of z (the mean over a patch); `None` for z itself.
+    /// What loss and probes are given of z, such as the mean over a patch; `None` for z itself.
     pub readout: Option<Box<dyn Readout<F>>>,
     /// c = context(z); `None` for c = z.
     pub context: Option<Box<dyn Layer<F>>>,
@@ -126,7 +131,7 @@ impl<F: Scalar> Params<F> for Learnable<F> {
     }
 }
 
-/// Encoder → (read-out) → (context) → local loss, with an optimizer of its own.
+/// Encoder → (readout) → (context network) → local loss, with an optimizer of its own.
 pub struct LocalModule<F: Scalar> {
     number: usize,
     learnable: Learnable<F>,
@@ -180,7 +185,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn forward(&mut self, x: &Detached<F>, layout: Layout, mode: Mode) {
         self.release();
-        // Nobody looks inside the context network.
+        // The context network's inner activations are never inspected.
         let (inner, keep) = match mode {
             Mode::Train => (Keep::ForBackward, Keep::ForBackward),
             Mode::Eval => (Keep::Nothing, Keep::Nothing),
@@ -226,7 +231,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         let Learnable { encoder, readout, context, loss } = &mut self.learnable;
 
         let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
-        // Without anything to learn below the loss, nobody wants the features' gradient.
+        // Without trainable layers below the loss, the features' gradient has no use.
         let mut dread = (!encoder.is_empty()).then(|| Activations::new(read.layout(), &pool));
         let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
         let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);

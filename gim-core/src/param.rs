@@ -11,9 +11,9 @@ pub struct Param<F: Scalar> {
     pub name: String,
     /// Shape of the tensor.
     pub shape: Vec<usize>,
-    /// The numbers.
+    /// The values.
     pub value: Vec<F>,
-    /// ∂loss/∂value. Borrowed from a pool only while a module learns; empty otherwise.
+    /// ∂loss/∂value. Borrowed from a pool during a training step; empty otherwise.
     grad: Buffer<F>,
 }
 
@@ -66,7 +66,7 @@ pub trait Params<F: Scalar> {
     /// Calls `f` on every parameter, always in the same order.
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>));
 
-    /// Number of learnable numbers.
+    /// Number of values of all parameters.
     fn n_params(&mut self) -> usize {
         let mut n = 0;
         self.visit(&mut |p| n += p.value.len());

@@ -1,26 +1,29 @@
 //! Recycled buffers, so that a warm training step allocates none.
 //!
 //! A dropped [`Buffer`] returns to the [`Pool`] it came from, on whatever thread it is dropped. It then serves requests of
-//! about its size. After the first steps every request finds a buffer; only small lists are still allocated.
+//! about its size. After the first training steps every request finds a buffer; only small lists are
+//! still allocated.
 //!
-//! Modules with buffers of different sizes share few of them, so a pool holds more than is ever in use at once. A low-memory
-//! pool frees idle buffers before it allocates another. That costs some percent of a step.
+//! Modules with buffers of different sizes share few of them, so a pool holds more than is ever in use at
+//! once. A low-memory pool frees idle buffers before it allocates another. That costs some percent of a
+//! training step.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Scalar;
 
-/// A low-memory pool may hold a sixteenth more than was ever in use at once, for buffers that come and go within a step.
+/// A low-memory pool may hold a sixteenth more than was ever in use at once, for buffers that come and
+/// go within a training step.
 const SLACK: usize = 16;
 
 #[derive(Debug, Default)]
 struct FreeList<F> {
     /// Idle vectors, sorted by capacity.
     idle: Vec<Vec<F>>,
-    /// Numbers held by all vectors, idle or out.
+    /// Values held by all vectors, idle or out.
     held: usize,
-    /// Numbers held by the vectors that are out, and the most that ever were.
+    /// Values held by the vectors that are out, and the most that ever were.
     out: usize,
     peak: usize,
     /// Vectors allocated since the pool began.
@@ -30,8 +33,8 @@ struct FreeList<F> {
 }
 
 impl<F> FreeList<F> {
-    /// An idle vector for `len` numbers. One far too large is left for whoever needs its size: more than twice, or, where
-    /// memory is scarce, more than a quarter.
+    /// An idle vector for `len` values. One that is far too large is left for requests of its size: more
+    /// than twice as large, or with low memory more than a quarter larger.
     fn fitting(&mut self, len: usize) -> Option<Vec<F>> {
         let at = self.idle.partition_point(|v| v.capacity() < len);
         let most = if self.low_memory { len + len / 4 } else { 2 * len };
@@ -39,8 +42,8 @@ impl<F> FreeList<F> {
         fits.then(|| self.idle.remove(at))
     }
 
-    /// Takes idle vectors off until `len` more numbers may be allocated: the smallest that makes enough room, or the largest and
-    /// then others.
+    /// Removes idle vectors until `len` more values may be allocated: the smallest that makes enough
+    /// room, or else the largest and then others.
     fn make_room(&mut self, len: usize) -> Vec<Vec<F>> {
         let limit = if self.low_memory { self.peak + self.peak / SLACK } else { usize::MAX };
         let mut dropped = Vec::new();
@@ -81,7 +84,7 @@ impl<F: Scalar> Pool<F> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A buffer of `len` numbers with unspecified contents (whatever its last user left).
+    /// A buffer of `len` values, which are unspecified: those of its last user.
     pub fn take(&self, len: usize) -> Buffer<F> {
         let mut list = self.list();
         let found = list.fitting(len);
@@ -123,7 +126,7 @@ impl<F: Scalar> Pool<F> {
         self.list().held * F::BYTES
     }
 
-    /// Frees the buffers nobody uses.
+    /// Frees the idle buffers.
     pub fn trim(&self) {
         let mut list = self.list();
         let freed: usize = list.idle.iter().map(Vec::capacity).sum();
@@ -131,7 +134,7 @@ impl<F: Scalar> Pool<F> {
         list.idle.clear();
     }
 
-    /// Overwrites all idle buffers with NaN: what tests call to show that nobody relies on old contents.
+    /// Overwrites all idle buffers with NaN, so that a test shows whether old values are relied on.
     pub fn poison(&self) {
         for v in &mut self.list().idle {
             let full = v.capacity();
@@ -141,7 +144,7 @@ impl<F: Scalar> Pool<F> {
     }
 }
 
-/// Numbers on loan from a [`Pool`].
+/// Values on loan from a [`Pool`].
 #[derive(Debug)]
 pub struct Buffer<F: Scalar> {
     data: Vec<F>,

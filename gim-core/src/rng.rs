@@ -1,4 +1,4 @@
-//! Counter-based randomness: every draw is a function of *what it is for*, never of what was drawn before.
+//! Counter-based randomness: a draw depends on *what it is for*, never on earlier draws.
 //!
 //! A [`Key`] names a draw (seed, purpose, module, epoch, step, item). Its 32 bytes are the key of a ChaCha8 stream, so two
 //! different keys give independent streams, no draw depends on schedule or thread count, and a resumed run needs only its step.
@@ -6,7 +6,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What a draw is for. The numbers are part of the reproducibility promise: never renumber, only append.
+/// What a draw is for. Results depend on the discriminants: never change them, only append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Purpose {
@@ -24,7 +24,7 @@ pub enum Purpose {
     Probe = 6,
     /// Random augmentation other than the crop.
     Augment = 7,
-    /// Images: which items a figure shows, t-SNE's start.
+    /// Figures: which items they show, t-SNE's start.
     Figure = 8,
     /// Synthetic data for benches and tests.
     Synthetic = 9,
@@ -43,7 +43,7 @@ pub struct Key {
     pub epoch: u32,
     /// Training step, 0-based, counted over the whole run.
     pub step: u64,
-    /// Item, layer or anything else that tells draws of one step apart.
+    /// Item, layer or anything else that distinguishes draws of one training step.
     pub item: u32,
 }
 
@@ -63,7 +63,7 @@ impl Key {
         Self { epoch, ..self }
     }
 
-    /// The same key for a step.
+    /// The same key for a training step.
     pub fn with_step(self, step: u64) -> Self {
         Self { step, ..self }
     }

@@ -1,4 +1,4 @@
-//! The two number types everything is generic over: `f32` to train, `f64` to check gradients.
+//! The two floating-point types of all generic code: `f32` to train, `f64` to check gradients.
 
 use std::cell::RefCell;
 use std::fmt::{Debug, Display};
@@ -9,11 +9,11 @@ use num_traits::{Float, FromPrimitive, NumAssign};
 use crate::kernels::dot4;
 use crate::kernels::gemm::{PORTABLE_F64, Tile, best_f32};
 
-/// A floating-point number type the kernels support.
+/// A floating-point type that the kernels support.
 pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Display + Send + Sync + 'static {
     /// Name of the type in checkpoint files.
     const DTYPE: safetensors::Dtype;
-    /// Bytes of one number.
+    /// Bytes of one value.
     const BYTES: usize;
 
     /// Rounds to this type.
@@ -22,14 +22,14 @@ pub trait Scalar: Float + NumAssign + FromPrimitive + Sum + Default + Debug + Di
     fn f64(self) -> f64;
     /// eˣ for inner loops: vectorizable for `f32` (error below 3e-7), exact to rounding for `f64`.
     fn fast_exp(self) -> Self;
-    /// The innermost kernel of matrix products whose result has so many columns.
+    /// The innermost kernel of matrix products whose result has `cols` columns.
     fn tile(cols: usize) -> &'static Tile<Self>;
-    /// Dot products of `a` with `N` ≤ 4 rows at least as long, each the same however many there are.
+    /// Dot products of `a` with `N` ≤ 4 rows at least as long. Each has the same bits for every `N`.
     fn dots<const N: usize>(a: &[Self], b: [&[Self]; N]) -> [Self; N];
     /// y += s·x for `N` ≤ 4 rows at least as long, one after the other.
     fn add_scaled<const N: usize>(y: &mut [Self], terms: [(Self, &[Self]); N]);
-    /// Lends `len` numbers of the thread's own scratch, of unspecified contents, from the beginning of a cache line on.
-    /// Not to be called by `f` again.
+    /// Calls `f` with `len` values of the thread's own scratch, which are unspecified. They begin at a
+    /// cache line. `f` must not call this again.
     fn with_scratch(len: usize, f: impl FnOnce(&mut [Self]));
     /// Appends the little-endian bytes.
     fn write_le(self, out: &mut Vec<u8>);

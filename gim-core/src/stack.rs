@@ -37,10 +37,11 @@ impl<F: Scalar> Stack<F> {
         &mut self.modules
     }
 
-    /// Layouts of the input and of every module's output for an input of shape `x`, so that no layer has to copy.
+    /// Layouts of the input and of every module's output for an input of shape `x`. They have the margins
+    /// that the layers need, so no layer has to copy.
     ///
     /// # Errors
-    /// When what the one below gives is too small for a module, or for its loss.
+    /// [`Error::Config`](crate::Error::Config) when an input is too small for its module or the loss.
     pub fn layouts(&self, x: Shape) -> Result<Vec<Layout>> {
         let mut shapes = vec![x];
         for m in &self.modules {
@@ -63,7 +64,7 @@ impl<F: Scalar> Stack<F> {
     /// module's activations are freed after its visit.
     ///
     /// # Panics
-    /// With [`Mode::Train`], which takes labels and a step.
+    /// With [`Mode::Train`], which needs labels and a training step.
     pub fn visit_features(
         &mut self,
         mut x: Detached<F>,

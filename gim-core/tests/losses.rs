@@ -106,44 +106,44 @@ fn groups_of_distances_use_their_own_weights() {
     }
 }
 
-/// Predicting another way is predicting downwards in a grid that was turned or mirrored.
+/// Predicting in another direction is predicting downwards in a grid that is turned or mirrored.
 #[test]
 fn directions_are_those_of_a_turned_grid() {
-    let (items, steps, cols, c) = (2, 6, 5, 3);
+    let (items, height, width, c) = (2, 6, 5, 3);
     let pool = Pool::new();
-    let value = |direction, steps, cols, data: &[f64]| {
+    let value = |direction, height, width, data: &[f64]| {
         let config = InfoNceConfig { direction, negatives: 1, ..small() };
         // The only negative is the target of the first row, wherever the draws fall.
         let first = vec![vec![0; 400]; 2];
         let sampler = Box::new(Recorded(Targets::from_rows(first)));
         let mut loss = InfoNce::<f64>::new(config, sampler, Key::new(1, Purpose::Init)).unwrap();
         loss.visit(&mut |p| p.attach_grad(&pool));
-        let layout = Layout::dense(Shape { batch: items, height: steps, width: cols, channels: c });
+        let layout = Layout::dense(Shape { batch: items, height, width, channels: c });
         let z = Activations::from_slice(layout, data, &pool);
         loss.value_and_grad(&z, None, step(&[]), None, None, &pool).loss
     };
-    let x = uniform(items * steps * cols * c, 8);
-    let turn = |rows: usize, width: usize, from: &dyn Fn(usize, usize) -> (usize, usize)| -> Vec<f64> {
+    let x = uniform(items * height * width * c, 8);
+    let turn = |rows: usize, columns: usize, from: &dyn Fn(usize, usize) -> (usize, usize)| -> Vec<f64> {
         let mut out = Vec::new();
         for b in 0..items {
             for i in 0..rows {
-                for j in 0..width {
+                for j in 0..columns {
                     let (y, x_) = from(i, j);
-                    let at = ((b * steps + y) * cols + x_) * c;
+                    let at = ((b * height + y) * width + x_) * c;
                     out.extend_from_slice(&x[at..at + c]);
                 }
             }
         }
         out
     };
-    let down = |rows, width, data: Vec<f64>| value(Direction::Down, rows, width, &data);
+    let down = |rows, columns, data: Vec<f64>| value(Direction::Down, rows, columns, &data);
     let pairs = [
-        (Direction::Up, down(steps, cols, turn(steps, cols, &|i, j| (steps - 1 - i, j)))),
-        (Direction::Right, down(cols, steps, turn(cols, steps, &|i, j| (j, i)))),
-        (Direction::Left, down(cols, steps, turn(cols, steps, &|i, j| (j, cols - 1 - i)))),
+        (Direction::Up, down(height, width, turn(height, width, &|i, j| (height - 1 - i, j)))),
+        (Direction::Right, down(width, height, turn(width, height, &|i, j| (j, i)))),
+        (Direction::Left, down(width, height, turn(width, height, &|i, j| (j, width - 1 - i)))),
     ];
     for (direction, want) in pairs {
-        let got = value(direction, steps, cols, &x);
+        let got = value(direction, height, width, &x);
         assert!((got - want).abs() < 1e-12, "{direction:?}: {got}, turned {want}");
     }
 }
@@ -196,10 +196,10 @@ fn a_wrong_gradient_is_found() {
     check_loss(&mut loss, Shape { batch: 2, height: 7, width: 1, channels: 4 }, None, step(&[2, 0]));
 }
 
-/// Largest distance of a·b, or of 1 + a·b, to its definition in f64 of the same (rounded) numbers; rows of a are `stride` apart.
+/// Largest distance of a·b, or of 1 + a·b, to its definition in f64 of the same (rounded) values; rows of a are `stride` apart.
 fn product_error<F: Scalar>(m: usize, k: usize, n: usize, stride: usize, add: bool) -> f64 {
-    let numbers = |n, seed| of::<F>(&uniform(n, seed));
-    let (a, b) = (numbers(m * stride + k, 1), numbers(k * n, 2));
+    let values = |n, seed| of::<F>(&uniform(n, seed));
+    let (a, b) = (values(m * stride + k, 1), values(k * n, 2));
     let mut c = vec![if add { F::one() } else { F::nan() }; m * n];
     let (left, right) = (Mat::strided(&a, m, k, stride), Mat::new(&b, n, k).t());
     let store = if add { Store::Add } else { Store::Overwrite };
@@ -218,7 +218,7 @@ proptest! {
         let stride = if overlap == 1 { k.div_ceil(2) } else { k + 3 };
         let exact = product_error::<f64>(m, k, n, stride, add);
         prop_assert!(exact < 1e-9, "f64: {exact}");
-        // Sums of up to 300 numbers below 1.
+        // Sums of up to 300 values below 1.
         let rounded = product_error::<f32>(m, k, n, stride, add);
         prop_assert!(rounded < 1e-4, "f32: {rounded}");
     }

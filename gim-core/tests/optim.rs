@@ -1,4 +1,4 @@
-//! Optimizers: how the step size falls, and that a resumed optimizer goes on where it was.
+//! Optimizers: how the step size falls, and that a resumed optimizer continues where it was.
 
 #![allow(clippy::unwrap_used)]
 
@@ -60,7 +60,7 @@ fn without_decay_adam_keeps_its_step_size() {
 }
 
 #[test]
-fn a_resumed_decay_goes_on_where_it_was() {
+fn a_resumed_decay_continues_where_it_was() {
     let config = OptimizerConfig { decay: Decay::Cosine, decay_steps: 9, ..OptimizerConfig::default() };
     let pool = Pool::new();
     let (mut whole, mut first) = (weights(&pool), weights(&pool));

@@ -41,7 +41,7 @@ fn file_speed(all: &Examples, frames: usize, classes: usize) -> Result<()> {
         x.len() * 4 / 1_000_000
     );
     drop(file);
-    std::fs::remove_file(&path).map_err(|e| gim_eval::Error::io(&path, "remove", &e))
+    std::fs::remove_file(&path).map_err(|e| gim_eval::Error::io(&path, "remove", e))
 }
 
 fn main() -> Result<()> {

@@ -31,7 +31,7 @@ impl Examples {
     ) -> Result<Self> {
         let (rows, items) = (features.nrows(), index.n_items());
         if rows != index.n_rows() || labels.len() != rows || split.len() != items {
-            return Err(Error::config(
+            return Err(Error::data(
                 "examples",
                 format_args!(
                     "{rows} rows of features, {} labels, an index of {} rows in {items} items, a split of {} items",
@@ -43,14 +43,14 @@ impl Examples {
             ));
         }
         if n_classes < 2 || features.ncols() == 0 {
-            return Err(Error::config(
+            return Err(Error::data(
                 "examples",
                 format_args!("{n_classes} classes, {} dimensions", features.ncols()),
                 "a probe needs two classes and one dimension at least",
             ));
         }
         if let Some((row, label)) = labels.iter().enumerate().find(|(_, l)| **l < -1 || **l >= n_classes as i32) {
-            return Err(Error::config(
+            return Err(Error::data(
                 "examples",
                 format_args!("label {label} of row {row} is not in -1..{n_classes}"),
                 "number the classes from 0; -1 means no label",
@@ -226,7 +226,7 @@ impl<'a> Part<'a> {
     /// Refuses an empty part and rows that are not finite.
     pub(crate) fn check(&self) -> Result<()> {
         if self.rows.is_empty() {
-            return Err(Error::config(
+            return Err(Error::data(
                 "examples",
                 format_args!("no labeled rows on the {:?} side of the split", self.split),
                 "give the split at least one labeled item on each side",
@@ -235,7 +235,7 @@ impl<'a> Part<'a> {
         let bad = (0..self.n_rows()).into_par_iter().find_first(|i| self.row(*i).iter().any(|x| !x.is_finite()));
         match bad {
             None => Ok(()),
-            Some(i) => Err(Error::config(
+            Some(i) => Err(Error::data(
                 "examples",
                 format_args!("the features of row {} are not finite", self.rows[i]),
                 "train with a smaller rate, or leave this item out",

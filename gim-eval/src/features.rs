@@ -119,7 +119,7 @@ pub struct Labels {
 }
 
 fn h5_error(path: &Path, doing: &str, remedy: &str) -> impl Fn(hdf5::Error) -> Error {
-    move |e| Error::file(path, format_args!("cannot {doing}: {e}"), remedy)
+    move |e| Error::file(path, format_args!("cannot {doing}: {e}"), remedy).caused_by(e)
 }
 
 /// Writes a feature file item by item, to `<path>.tmp`; [`FeatureWriter::finish`] gives it its name.
@@ -218,7 +218,7 @@ impl FeatureWriter {
         let path = path.as_ref().to_owned();
         let temporary = temporary_name(&path)?;
         // The system's message is clearer than the HDF5 library's; the library then overwrites the empty file.
-        fs::File::create(&temporary).map_err(|e| Error::io(&temporary, "create", &e))?;
+        fs::File::create(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
         let mut writer = Self {
             temporary,
             file: None,
@@ -331,9 +331,8 @@ impl FeatureWriter {
             return Err(Error::file(&self.path, "no items to write", "give the corpus one item at least"));
         }
         self.end().map_err(h5_error(&self.temporary, "complete the file", "check the disk"))?;
-        seal(&self.temporary).map_err(|e| Error::io(&self.temporary, "complete", &e))?;
-        fs::rename(&self.temporary, &self.path)
-            .map_err(|e| Error::io(&self.path, "rename the finished file to", &e))?;
+        seal(&self.temporary).map_err(|e| Error::io(&self.temporary, "complete", e))?;
+        fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "rename the finished file to", e))?;
         self.finished = true;
         Ok(())
     }
@@ -404,7 +403,7 @@ fn seal(path: &Path) -> std::io::Result<()> {
 }
 
 fn check_seal(path: &Path) -> Result<()> {
-    let io = |e: std::io::Error| Error::io(path, "read", &e);
+    let io = |e: std::io::Error| Error::io(path, "read", e);
     let mut file = fs::File::open(path).map_err(io)?;
     let mut found = Vec::with_capacity(HEAD);
     (&mut file).take(HEAD as u64).read_to_end(&mut found).map_err(io)?;

@@ -77,7 +77,7 @@ impl Knn {
             return Err(Error::config("knn", "asked to take neighbors from a test part", "give the training part"));
         }
         if (train.dims(), train.n_classes()) != (test.dims(), test.n_classes()) {
-            return Err(Error::config(
+            return Err(Error::data(
                 "examples",
                 format_args!(
                     "{} dimensions and {} classes to train, {} and {} to test",
@@ -106,14 +106,14 @@ pub fn nearest(features: ArrayView2<'_, f32>, queries: &[usize], k: usize) -> Re
     let n = features.nrows();
     if let Some(query) = queries.iter().find(|q| **q >= n) {
         let what = format_args!("row {query} is asked for, there are {n}");
-        return Err(Error::config("neighbors", what, "ask for rows that exist"));
+        return Err(Error::data("neighbors", what, "ask for rows that exist"));
     }
     let features = features.as_standard_layout();
     let values = features.as_slice().unwrap_or_else(|| unreachable!("features are made row-major"));
     let rows: Vec<&[f32]> = values.chunks(features.ncols().max(1)).collect();
     if let Some(row) = rows.par_iter().position_first(|row| row.iter().any(|x| !x.is_finite())) {
         let what = format_args!("the features of row {row} are not finite");
-        return Err(Error::config("neighbors", what, "train with a smaller rate, or leave this row out"));
+        return Err(Error::data("neighbors", what, "train with a smaller rate, or leave this row out"));
     }
     let asked: Vec<&[f32]> = queries.iter().map(|q| rows[*q]).collect();
     let near = search(&rows, &asked, k, |query, row| queries[query] == row);

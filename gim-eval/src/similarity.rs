@@ -75,7 +75,7 @@ struct Centerd<'a> {
 impl<'a> Centerd<'a> {
     /// Checks group `i`, which must have `n` rows.
     fn new(features: ArrayView2<'a, f32>, i: usize, n: usize) -> Result<Self> {
-        let refuse = |what: String, remedy| Err(Error::config("similarity", format_args!("group {i} {what}"), remedy));
+        let refuse = |what: String, remedy| Err(Error::data("similarity", format_args!("group {i} {what}"), remedy));
         if features.nrows() != n {
             let what = format!("has {} rows, group 0 has {n}", features.nrows());
             return refuse(what, "give features of the same examples");

@@ -14,10 +14,11 @@ use serde::de::DeserializeOwned;
 /// When the file is missing or a row does not fit the columns of `T`.
 pub fn read_rows<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
     let mut reader = csv::Reader::from_reader(bytes.as_slice());
     reader.deserialize().collect::<std::result::Result<_, _>>().map_err(|e| {
         Error::file(path, format_args!("not the table it should be: {e}"), "make the file again, or move it away")
+            .caused_by(e)
     })
 }
 
@@ -31,7 +32,7 @@ pub fn write_rows<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()
     for row in rows {
         writer
             .serialize(row)
-            .map_err(|e| Error::file(path, format_args!("cannot write a row: {e}"), "check the row"))?;
+            .map_err(|e| Error::file(path, format_args!("cannot write a row: {e}"), "check the row").caused_by(e))?;
     }
     let bytes = writer
         .into_inner()

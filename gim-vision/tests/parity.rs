@@ -112,7 +112,7 @@ fn modules_case<F: Scalar>(name: &str) {
     let (batch, side, size, in_channels) = (case.n("B"), case.n("img"), case.n("patch"), case.n("cin"));
     let patches = Patches::new(size, size / 2).unwrap();
     let pool = Pool::<F>::new();
-    let images = Shape { batch: batch, height: side, width: side, channels: in_channels };
+    let images = Shape { batch, height: side, width: side, channels: in_channels };
     let mut x = patches.cut(&of::<F>(&case.channels_last("in.x")), images, Layout::dense(patches.shape(images)), &pool);
     let grid = [case.n("grid"); 2];
     for m in 0..3 {

@@ -145,7 +145,7 @@ impl Corpus {
         if let Some(path) = path {
             let read = PhoneLabels::read(&path, phones.as_deref())?;
             for file in std::iter::once(&path).chain(&phones) {
-                hash.update(fs::read(file).map_err(|e| Error::io(file, "read", &e))?);
+                hash.update(fs::read(file).map_err(|e| Error::io(file, "read", e))?);
             }
             let mut present = 0;
             for u in &utterances {
@@ -262,9 +262,9 @@ fn existing(root: &Path, name: &str) -> Option<PathBuf> {
 
 /// Adds (id, path) of all audio files below `dir`.
 fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
-    let listing = fs::read_dir(dir).map_err(|e| Error::io(dir, "list the folder", &e))?;
+    let listing = fs::read_dir(dir).map_err(|e| Error::io(dir, "list the folder", e))?;
     for entry in listing {
-        let path = entry.map_err(|e| Error::io(dir, "list the folder", &e))?.path();
+        let path = entry.map_err(|e| Error::io(dir, "list the folder", e))?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
             return Err(Error::file(&path, "its name is not UTF-8", "rename it"));
         };
@@ -375,7 +375,7 @@ fn read_split(
     missing: MissingPolicy,
     notes: &mut Vec<String>,
 ) -> Result<Vec<usize>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut split = Vec::new();
     let mut absent = 0usize;

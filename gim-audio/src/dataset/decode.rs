@@ -157,8 +157,8 @@ struct Source {
 
 impl Source {
     fn open(path: &Path, verify: bool) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, "read", &e))?;
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if meta.is_dir() {
             return Err(Error::file(path, "is a folder, not an audio file", "check the path"));
         }
@@ -167,12 +167,13 @@ impl Source {
         }
         let mut magic = [0u8; 12];
         // A file shorter than the magic number leaves zeros, which match nothing.
-        (&file).take(12).read(&mut magic).map_err(|e| Error::io(path, "read", &e))?;
-        std::io::Seek::rewind(&mut &file).map_err(|e| Error::io(path, "read", &e))?;
+        (&file).take(12).read(&mut magic).map_err(|e| Error::io(path, "read", e))?;
+        std::io::Seek::rewind(&mut &file).map_err(|e| Error::io(path, "read", e))?;
 
         let stream = MediaSourceStream::new(Box::new(file), Default::default());
         let header = |e: Fault| {
             Error::file(path, format_args!("its header cannot be read: {}", say(&e)), "copy or encode the file again")
+                .caused_by(e)
         };
         let format: Box<dyn FormatReader> = if magic.starts_with(b"fLaC") {
             Box::new(FlacReader::try_new(stream, FormatOptions::default()).map_err(header)?)
@@ -201,7 +202,7 @@ impl Source {
         let options = AudioDecoderOptions::default().verify(verify);
         let decoder = symphonia::default::get_codecs().make_audio_decoder(codec, &options).map_err(|e| {
             let what = format!("its encoding is not supported: {}", say(&e));
-            Error::file(path, what, "convert it to FLAC or to PCM WAV")
+            Error::file(path, what, "convert it to FLAC or to PCM WAV").caused_by(e)
         })?;
         Ok(Self { format, decoder, rate, channels, len, bytes: meta.len() })
     }
@@ -235,7 +236,7 @@ impl Source {
                 Ok(Some(packet)) => packet,
                 Ok(None) => break,
                 Err(Fault::IoError(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => break,
-                Err(e) => return Err(damaged(here, &say(&e))),
+                Err(e) => return Err(damaged(here, &say(&e)).caused_by(e)),
             };
             let begin = packet.pts.get().max(0) as u64;
             match at {
@@ -243,7 +244,7 @@ impl Source {
                 None if begin > first => return Err(damaged(begin, "the blocks before it are missing")),
                 _ => {}
             }
-            let decoded = self.decoder.decode(&packet).map_err(|e| damaged(begin, &say(&e)))?;
+            let decoded = self.decoder.decode(&packet).map_err(|e| damaged(begin, &say(&e)).caused_by(e))?;
             frames.clear();
             decoded.copy_to_vec_interleaved(&mut frames);
             let n = (frames.len() / self.channels) as u64;

@@ -31,7 +31,7 @@ impl PhoneLabels {
     /// twice. The error names file and line.
     pub fn read(path: &Path, phones: Option<&Path>) -> Result<Self> {
         let names = phones.map(read_names).transpose()?;
-        let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;
+        let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
         let mut labels = Self { path: path.to_owned(), all: Vec::new(), of: HashMap::new(), names, n_classes: 0 };
         for (line, row) in text.lines().enumerate().map(|(i, row)| (i + 1, row)) {
             let mut tokens = row.split_ascii_whitespace();
@@ -118,7 +118,7 @@ impl PhoneLabels {
 
 /// `id NAME` lines, ids 0, 1, 2 … in any order.
 fn read_names(path: &Path) -> Result<Vec<String>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
     let mut names: Vec<Option<String>> = Vec::new();
     let mut n = 0;
     for (line, row) in text.lines().enumerate().map(|(i, row)| (i + 1, row)) {

@@ -140,7 +140,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
             from_h.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_hh.value));
             if t > 0 {
                 let before = &y.memory()[(ly.before + t - 1) * h..];
-                let before = Mat::strided(before, items, h, ly.item_len());
+                let before = Mat::strided(before, items, h, ly.batch_stride());
                 let to = MatMut::new(&mut from_h, items, 3 * h);
                 gemm(&before, &weight, to, Store::Add, |_, _, _| {}, Threads::All);
             }

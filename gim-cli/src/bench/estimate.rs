@@ -221,7 +221,7 @@ fn product_cost(row: &profile::Row, steps: usize, peak: f64) -> ProductCost {
         seconds,
         gflop_per_second: gflop / seconds,
         of_peak: gflop / seconds / peak,
-        mb: row.numbers() * 4.0 / 1e6 / share,
+        mb: row.values() * 4.0 / 1e6 / share,
     }
 }
 

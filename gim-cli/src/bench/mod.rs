@@ -172,7 +172,7 @@ pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
         Ok(())
     });
     if bench.scratch.is_dir() {
-        std::fs::remove_dir_all(&bench.scratch).map_err(|e| Error::io(&bench.scratch, "remove", &e))?;
+        std::fs::remove_dir_all(&bench.scratch).map_err(|e| Error::io(&bench.scratch, "remove", e))?;
     }
     measured.map(|()| files)
 }
@@ -216,7 +216,7 @@ impl Bench {
     }
 
     fn ours(&mut self, item: &Item, threads: usize) -> Result<()> {
-        let program = std::env::current_exe().map_err(|e| Error::io("gim", "find the program", &e))?;
+        let program = std::env::current_exe().map_err(|e| Error::io("gim", "find the program", e))?;
         let mut command = Command::new(program);
         command.args(["--quiet", "--threads", &threads.to_string()]).args(&item.gim);
         let probes = item.gim[0] == "bench-probe";

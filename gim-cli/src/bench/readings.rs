@@ -36,7 +36,7 @@ struct TorchStep {
 /// Runs a program and gives the last line it printed.
 pub(super) fn run(command: &mut Command) -> Result<String> {
     let program = Path::new(command.get_program()).to_owned();
-    let out = command.output().map_err(|e| Error::io(&program, "run the program", &e))?;
+    let out = command.output().map_err(|e| Error::io(&program, "run the program", e))?;
     let last = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         text.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or_default().trim().to_owned()
@@ -52,6 +52,7 @@ pub(super) fn run(command: &mut Command) -> Result<String> {
 fn parse<'a, T: Deserialize<'a>>(said: &'a str) -> Result<T> {
     serde_json::from_str(said).map_err(|e| {
         Error::config("bench", format_args!("`{said}` is not the JSON it should be: {e}"), "run its command by hand")
+            .caused_by(e)
     })
 }
 

@@ -42,7 +42,7 @@ impl Args {
             (compared, _) => compared,
         };
         if let Some(scratch) = scratch.filter(|s| s.is_dir()) {
-            std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", &e))?;
+            std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", e))?;
         }
         Ok(if within? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

@@ -62,7 +62,7 @@ impl Command {
 /// Serializes a value as JSON.
 fn json(value: &impl Serialize, pretty: bool) -> Result<String> {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-    text.map_err(|e| Error::config("--json", e, "report this"))
+    text.map_err(|e| Error::internal("--json", &e).caused_by(e))
 }
 
 #[cfg(test)]

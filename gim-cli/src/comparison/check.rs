@@ -87,7 +87,7 @@ fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
 
 /// Digest of the dataset of the run that a value belongs to.
 fn digest_of(digests: &BTreeMap<String, String>, value: &str) -> Result<String> {
-    let unknown = || Error::config("check", format_args!("`{value}` is of no run of the plan"), "report this");
+    let unknown = || Error::internal("check", format_args!("`{value}` is of no run of the plan"));
     digests.get(run_of(value)).cloned().ok_or_else(unknown)
 }
 

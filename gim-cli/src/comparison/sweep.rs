@@ -104,12 +104,13 @@ impl Sweep {
                     format_args!("is neither a comparison nor a readable file: {e}"),
                     format_args!("comparisons are {}", names.join(", ")),
                 )
+                .caused_by(e)
             })?,
         };
         let Listed { seeds, mut run, like, without, presets } =
             toml::from_str(&text).map_err(|e: toml::de::Error| {
                 let what = e.to_string().trim_end().replace('\n', " ");
-                Error::file(source, format_args!("is no list of runs: {what}"), "fix the file")
+                Error::file(source, format_args!("is no list of runs: {what}"), "fix the file").caused_by(e)
             })?;
         if let Some(like) = like {
             if !SWEEPS.iter().any(|s| s.0 == like) {

@@ -42,14 +42,15 @@ impl Config {
                     format_args!("is neither a preset nor a readable file: {e}"),
                     format_args!("presets are {}", names.join(", ")),
                 )
+                .caused_by(e)
             })?,
         };
-        let wrong = |e: &dyn std::fmt::Display| {
+        let wrong = |e: toml::de::Error| {
             // The parser's message shows the place, over several lines.
             let what = e.to_string().trim_end().replace('\n', " ");
-            Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file")
+            Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file").caused_by(e)
         };
-        let mut table: toml::Table = source_text.parse().map_err(|e| wrong(&e))?;
+        let mut table: toml::Table = source_text.parse().map_err(wrong)?;
         for o in overrides {
             set(&mut table, o)?;
         }
@@ -61,7 +62,7 @@ impl Config {
             })?,
         };
         let defaults = Self { domain: kind.into(), ..Self::default() };
-        let known = defaults.to_toml().parse().map_err(|e| wrong(&e))?;
+        let known = defaults.to_toml().parse().map_err(wrong)?;
         check_keys(&table, &known, "")?;
         let config = Self {
             domain: Domain::take(kind, &mut table)?,

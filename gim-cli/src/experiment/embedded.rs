@@ -54,20 +54,20 @@ impl Embedded {
             return Ok(folder);
         }
         create_folder(&version)?;
-        let failed = |what: &'static str| move |e: std::io::Error| Error::io(&version, what, &e);
+        let failed = |what: &'static str| move |e: std::io::Error| Error::io(&version, what, e);
         let fresh = tempfile::tempdir_in(folder.parent().unwrap_or(cache)).map_err(failed("make a folder"))?;
         for (path, bytes) in &files {
             let path = fresh.path().join(path);
             create_folder(path.parent().unwrap_or(cache))?;
-            fs::write(&path, bytes).map_err(|e| Error::io(&path, "unpack the embedded dataset", &e))?;
+            fs::write(&path, bytes).map_err(|e| Error::io(&path, "unpack the embedded dataset", e))?;
         }
         if folder.exists() && !is_whole(&folder, &files) {
-            fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, "replace a damaged copy", &e))?;
+            fs::remove_dir_all(&folder).map_err(|e| Error::io(&folder, "replace a damaged copy", e))?;
         }
         match fs::rename(fresh.path(), &folder) {
             // Another process was faster: its files are the same.
             Err(_) if is_whole(&folder, &files) => Ok(folder),
-            renamed => renamed.map(|()| folder.clone()).map_err(|e| Error::io(&folder, "put the dataset in place", &e)),
+            renamed => renamed.map(|()| folder.clone()).map_err(|e| Error::io(&folder, "put the dataset in place", e)),
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) fn confusion(spec: &ConfusionMap) -> Result<Figure> {
     let (n, all) = (spec.names.len(), &spec.confusion);
     if n != all.n_classes() {
         let what = format_args!("{n} names for {} classes", all.n_classes());
-        return Err(Error::config(format_args!("figure '{FIGURE}'"), what, "name every class"));
+        return Err(Error::data(format_args!("figure '{FIGURE}'"), what, "name every class"));
     }
     let present: Vec<bool> = (0..n).map(|c| all.support(c) > 0).collect();
     if !present.contains(&true) {

@@ -84,13 +84,13 @@ fn maps(spec: &LatentSpace) -> Result<Vec<Array2<f64>>> {
     let place = || format!("figure '{FIGURE}'");
     if let Some(class) = spec.class.iter().find(|&&c| c >= spec.names.len()) {
         let what = format!("class {class} of an item has no name among {}", spec.names.len());
-        return Err(Error::config(place(), what, "name every class"));
+        return Err(Error::data(place(), what, "name every class"));
     }
     let mut maps = Vec::with_capacity(spec.panels.len());
     for panel in &spec.panels {
         if panel.features.nrows() != spec.class.len() {
             let what = format!("{} has {} items for {} labels", panel.title, panel.features.nrows(), spec.class.len());
-            return Err(Error::config(place(), what, "give features and labels of the same items"));
+            return Err(Error::data(place(), what, "give features and labels of the same items"));
         }
         maps.push(tsne(panel.features.view(), &spec.tsne)?);
     }

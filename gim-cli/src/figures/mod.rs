@@ -98,7 +98,7 @@ impl Figure {
 
 /// The error of a figure that has nothing to draw.
 fn nothing_to_draw(figure: &str, what: &str, remedy: &str) -> Error {
-    Error::config(format_args!("figure '{figure}'"), what, remedy)
+    Error::data(format_args!("figure '{figure}'"), what, remedy)
 }
 
 /// Mean and half-width of its 95 % CI (0 for a single value).

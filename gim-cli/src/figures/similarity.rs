@@ -34,7 +34,7 @@ pub(crate) fn similarity(spec: &SimilarityMap) -> Result<Figure> {
     }
     if spec.cka.dim() != (n, n) {
         let what = format_args!("{n} names for {:?} similarities", spec.cka.dim());
-        return Err(Error::config(format_args!("figure '{FIGURE}'"), what, "give one name per group of features"));
+        return Err(Error::data(format_args!("figure '{FIGURE}'"), what, "give one name per group of features"));
     }
     let shares = spec.cka.outer_iter().map(|row| Some(row.to_vec())).collect();
     let (canvas, _) = heat_map(&HeatMap {

@@ -50,10 +50,10 @@ pub(crate) fn tsne(x: ArrayView2<'_, f32>, settings: &Tsne) -> Result<Array2<f64
     let n = x.nrows();
     if !ITEMS.contains(&n) {
         let remedy = format!("choose between {} and {}", ITEMS.start(), ITEMS.end());
-        return Err(Error::config("t-SNE", format_args!("{n} items cannot be laid out"), remedy));
+        return Err(Error::data("t-SNE", format_args!("{n} items cannot be laid out"), remedy));
     }
     if x.iter().any(|v| !v.is_finite()) {
-        return Err(Error::config("t-SNE", "a feature is not finite", "check whether the module diverged"));
+        return Err(Error::data("t-SNE", "a feature is not finite", "check whether the module diverged"));
     }
     let x = x.mapv(f64::from);
     let p = affinities(&x, settings.perplexity_for(n));

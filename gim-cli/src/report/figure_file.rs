@@ -42,7 +42,7 @@ impl FigureFile {
     /// # Errors
     /// When the file cannot be read.
     pub(super) fn read(&self, folder: &Path) -> Result<ShownFigure> {
-        let bytes = std::fs::read(&self.path).map_err(|e| Error::io(&self.path, "read", &e))?;
+        let bytes = std::fs::read(&self.path).map_err(|e| Error::io(&self.path, "read", e))?;
         let mut caption = caption_of(&bytes).unwrap_or_default();
         if self.earlier {
             caption += " Drawn earlier: the features it shows were not kept.";

@@ -24,7 +24,7 @@ impl<T> Cache<T> {
         self.slots[i].get()
     }
 
-    /// Takes `bytes` of what is free; false if there is not as much.
+    /// Reserves `bytes` of what is free. Returns false if less is free.
     pub fn reserve(&self, bytes: usize) -> bool {
         self.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(bytes)).is_ok()
     }
@@ -34,8 +34,8 @@ impl<T> Cache<T> {
         self.free.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Keeps item i, which takes `bytes`, of which `reserved` are reserved; settles the difference. It is not kept if it
-    /// turns out too large, or another thread was faster.
+    /// Keeps item i of `bytes` bytes, of which `reserved` are reserved already. The difference is reserved
+    /// or released. The item is dropped if it is too large or another thread has stored it first.
     pub fn keep(&self, i: usize, item: T, reserved: usize, bytes: usize) {
         let fits = bytes <= reserved || self.reserve(bytes - reserved);
         let taken = if fits { reserved.max(bytes) } else { reserved };

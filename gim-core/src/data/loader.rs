@@ -1,8 +1,10 @@
-//! Batches made beside training: the part of every loader that knows no domain.
+//! Batches made in parallel with training: the part of every loader that knows no domain.
 //!
-//! Worker w of n makes steps w, w + n, w + 2n … and has a bounded queue of its own, so that batches come in order without
-//! sorting, and nobody can wait for anybody in a circle. What is in a batch is the maker's business; as long as it is a
-//! function of the step alone, it depends neither on the number of threads nor on the step the loader was started at.
+//! Worker w of n makes the batches of training steps w, w + n, w + 2n, … Each worker has a bounded queue
+//! of its own, so batches come in order without sorting, and workers never wait for each other.
+//!
+//! A batch must be a function of the training step alone. Then it depends neither on the number of
+//! threads nor on the step at which the loader was started.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
 
-/// How a loader is doing.
+/// Counts, waiting times and memory of a loader.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoaderStats {
     /// Batches handed out.
@@ -25,7 +27,7 @@ pub struct LoaderStats {
     pub first_wait_seconds: f64,
     /// Bytes of decoded data in the cache.
     pub cached_bytes: usize,
-    /// Batch buffers ever made.
+    /// Batch buffers allocated so far.
     pub buffers: usize,
 }
 
@@ -35,7 +37,7 @@ pub struct Loader<B> {
     queues: Vec<Receiver<Result<B>>>,
     workers: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
-    /// What an error that belongs to no file names.
+    /// The place that an error of a thread names.
     place: PathBuf,
     next: u64,
     first: u64,
@@ -45,11 +47,11 @@ pub struct Loader<B> {
 
 impl<B: Send + 'static> Loader<B> {
     /// Starts making the batches of steps `first_step`, `first_step + 1`, … on `threads` threads, each up to `prefetch` (at
-    /// least one) batches ahead of the consumer. `maker` is called once a thread and gives that thread's own function from
-    /// step to batch. `place` is the folder to name when a thread itself fails.
+    /// least one) batches ahead of the consumer. `maker` is called once per thread and returns that
+    /// thread's function from training step to batch. `place` is the folder that errors of a thread name.
     ///
     /// # Errors
-    /// `threads` is 0, or the system has no more threads.
+    /// [`Error::Config`] when `threads` is 0 or the system has no more threads.
     pub fn start<M>(
         threads: usize,
         prefetch: usize,
@@ -63,7 +65,7 @@ impl<B: Send + 'static> Loader<B> {
         if threads == 0 {
             return Err(Error::config("loader threads", "is 0", "give a positive number"));
         }
-        // Whole from the beginning: should a thread fail to start, dropping it ends those before.
+        // Complete from the beginning: if a thread fails to start, dropping the loader ends the others.
         let mut loader = Self {
             queues: Vec::with_capacity(threads),
             workers: Vec::with_capacity(threads),
@@ -81,17 +83,18 @@ impl<B: Send + 'static> Loader<B> {
             let spawned = std::thread::Builder::new()
                 .name(format!("gim-loader-{worker}"))
                 .spawn(move || work(make, steps, &send, &stop, &place))
-                .map_err(|e| Error::config("loader threads", e, "use fewer threads"))?;
+                .map_err(|e| Error::config("loader threads", &e, "use fewer threads").caused_by(e))?;
             loader.queues.push(receive);
             loader.workers.push(spawned);
         }
         Ok(loader)
     }
 
-    /// The next batch, waiting for it if need be.
+    /// Waits for the next batch.
     ///
     /// # Errors
-    /// This batch could not be made. The batches after it can still be asked for.
+    /// Those of `maker`'s function for this batch; [`Error::Internal`] when it panicked. The batches after
+    /// it can still be requested.
     pub fn next_batch(&mut self) -> Result<B> {
         let began = Instant::now();
         let queue = ((self.next - self.first) % self.queues.len() as u64) as usize;
@@ -104,18 +107,18 @@ impl<B: Send + 'static> Loader<B> {
         let Ok(batch) = batch else {
             // Only a worker that is gone closes its queue.
             let what = format!("the loader thread has ended before step {}", self.next);
-            return Err(Error::file(&self.place, what, "start the run again"));
+            return Err(Error::internal(self.place.display(), what));
         };
         self.next += 1;
         batch
     }
 
-    /// Step of the next batch.
+    /// Training step of the next batch.
     pub fn next_step(&self) -> u64 {
         self.next
     }
 
-    /// Waits so far, beside the caller's figures of memory.
+    /// Statistics so far. The caller gives the two about memory.
     pub fn stats(&self, cached_bytes: usize, buffers: usize) -> LoaderStats {
         LoaderStats {
             batches: self.next - self.first,
@@ -130,7 +133,7 @@ impl<B: Send + 'static> Loader<B> {
 impl<B> Drop for Loader<B> {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // A worker that waits for room in its queue wakes up, because nobody can receive any more.
+        // A worker that waits for room in its queue wakes up when the receiver is gone.
         self.queues.clear();
         for worker in self.workers.drain(..) {
             // A worker catches its panics and says so in its queue; there is nothing left to report here.
@@ -151,8 +154,7 @@ fn work<B>(
             return;
         }
         let batch = catch_unwind(AssertUnwindSafe(|| make(step))).unwrap_or_else(|_| {
-            let what = format!("the loader failed at step {step}");
-            Err(Error::file(place, what, "this is a defect of the program; please report it"))
+            Err(Error::internal(place.display(), format_args!("the loader failed at step {step}")))
         });
         if queue.send(batch).is_err() {
             return;
@@ -184,7 +186,7 @@ mod tests {
         assert!(Loader::start(0, 1, 0, Path::new("here"), || |_| Ok(())).is_err());
     }
 
-    /// Errors and panics belong to their step; each thread has a state of its own, and goes on.
+    /// Errors and panics belong to their training step. Each thread has its own state and continues.
     #[test]
     fn a_failure_is_of_its_step_only() {
         let maker = || {

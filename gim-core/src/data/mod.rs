@@ -1,4 +1,4 @@
-//! Batches made beside training, whatever is in them.
+//! Batches made in parallel with training, for every domain.
 //!
 //! Domains bring the decoding. This module brings the threads that make batches in order ([`Loader`]), the order of items
 //! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]).
@@ -16,11 +16,11 @@ pub use split::{EpochOrder, Split, below, draw_fifth, shuffle};
 
 use crate::{Error, Result};
 
-/// `work` on the file at `path`, by a decoder of another's making. A damaged file must not bring a run down: should the decoder
-/// panic on one, that is an error of the file.
+/// Runs a third-party decoder on the file at `path`. If the decoder panics, that is an error of the file,
+/// so that a damaged file does not end a run.
 ///
 /// # Errors
-/// Those of `work`, or that it panicked.
+/// Those of `work`, and [`Error::File`] when it panics.
 pub fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let what = "the decoder failed on it: the file is damaged";

@@ -25,14 +25,14 @@ pub fn shuffle<T>(items: &mut [T], key: Key) {
     }
 }
 
-/// Draws a fifth of a group's items for testing: at least one, of two or more. It moves them to the front, and gives their number.
-/// Each group of a corpus (a speaker, a class) draws for itself.
+/// Draws a fifth of a group's items for testing, at least one if there are two or more. Moves them to the
+/// front and returns their number. Each group of a corpus (a speaker, a class) draws for itself.
 pub fn draw_fifth<T>(items: &mut [T], seed: u64, group: usize) -> usize {
     shuffle(items, Key::new(seed, Purpose::Probe).with_item(group as u32));
     if items.len() < 2 { 0 } else { ((items.len() + 2) / 5).max(1) }
 }
 
-/// 0 .. n from 64 random bits; the bias, n/2⁶⁴, is beyond measuring.
+/// A number in 0..n from 64 random bits. The bias is at most n/2⁶⁴.
 pub fn below(bits: u64, n: usize) -> usize {
     ((u128::from(bits) * n as u128) >> 64) as usize
 }
@@ -43,7 +43,7 @@ pub struct EpochOrder {
     n: usize,
     batch: usize,
     seed: u64,
-    /// The order of the epoch looked at last.
+    /// The order of the current epoch.
     order: Vec<u32>,
     epoch: Option<u32>,
 }
@@ -55,12 +55,12 @@ impl EpochOrder {
         Self { n, batch, seed, order: Vec::with_capacity(n), epoch: None }
     }
 
-    /// Steps in an epoch: an incomplete last batch is left out.
+    /// Training steps in an epoch. An incomplete last batch is left out.
     pub fn epoch_len(&self) -> u64 {
         (self.n / self.batch) as u64
     }
 
-    /// Epoch of a step (counted from 0 over the whole run), and the items of its batch.
+    /// Epoch of a training step (0-based, counted over the whole run), and the items of its batch.
     pub fn batch(&mut self, step: u64) -> (u32, &[u32]) {
         let (epoch, within) = ((step / self.epoch_len()) as u32, (step % self.epoch_len()) as usize);
         if self.epoch != Some(epoch) {

@@ -1,7 +1,9 @@
-//! A row against up to four others, in vector registers: what scores of candidates and their gradients are made of.
+//! Dot products and scaled sums of a row with up to four others, in vector registers. The InfoNCE loss
+//! computes scores of candidates and their gradients with them.
 //!
-//! Compilers keep the sixteen partial sums of four rows in memory, at half the speed or less; hence by hand. The reference
-//! is [`dots_portable`] and [`add_scaled_portable`]; the others multiply, add and round as it does, in the same order.
+//! They are written by hand because compilers keep the sixteen partial sums of four rows in memory, at
+//! half the speed or less. [`dots_portable`] and [`add_scaled_portable`] are the reference; the others
+//! multiply, add and round in the same order.
 
 use crate::Scalar;
 
@@ -34,13 +36,13 @@ pub(crate) fn dots_portable<F: Scalar, const N: usize>(a: &[F], b: [&[F]; N]) ->
     })
 }
 
-/// The last numbers of a row, fewer than a register holds.
+/// The dot product of the last values of a row, fewer than a register holds.
 #[inline(always)]
 fn rest<F: Scalar>(a: &[F], b: &[F]) -> F {
     a.iter().zip(b).map(|(a, b)| *a * *b).sum()
 }
 
-/// The definition of scaled sums in plain loops: a number of y gets its terms one after the other.
+/// The definition of scaled sums in plain loops: a value of y gets its terms one after the other.
 #[inline(always)]
 pub(crate) fn add_scaled_portable<F: Scalar, const N: usize>(y: &mut [F], terms: [(F, &[F]); N]) {
     let terms = terms.map(|(s, x)| (s, &x[..y.len()]));
@@ -83,7 +85,7 @@ pub(crate) fn add_scaled_f32<const N: usize>(y: &mut [f32], terms: [(f32, &[f32]
     add_scaled_portable(y, terms);
 }
 
-/// Both loops for registers of `$lanes` numbers; `$fold` adds the upper half of sixteen sums to the lower.
+/// Both loops for registers of `$lanes` values; `$fold` adds the upper half of sixteen sums to the lower.
 #[cfg(target_arch = "x86_64")]
 macro_rules! kernels {
     ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident, $mul:ident, $add:ident, $fold:expr) => {
@@ -101,7 +103,7 @@ macro_rules! kernels {
                 let mut sums = [[$zero(); LANES / $lanes]; N];
                 for (i, a) in a16.iter().enumerate() {
                     for part in 0..LANES / $lanes {
-                        // SAFETY: `LANES` numbers from here on are a chunk's.
+                        // SAFETY: `LANES` values from here on are a chunk's.
                         let x = unsafe { $load(a.as_ptr().add(part * $lanes)) };
                         for (sums, (b16, _)) in sums.iter_mut().zip(&b) {
                             // SAFETY: as above; every row has as many chunks as `a`.
@@ -118,7 +120,7 @@ macro_rules! kernels {
                 let [mut p, mut q, mut r, mut s] = fours;
                 _MM_TRANSPOSE4_PS(&mut p, &mut q, &mut r, &mut s);
                 let mut totals = [0.0; ROWS];
-                // SAFETY: the array holds four numbers.
+                // SAFETY: the array holds four values.
                 unsafe { _mm_storeu_ps(totals.as_mut_ptr(), _mm_add_ps(_mm_add_ps(p, r), _mm_add_ps(q, s))) };
                 std::array::from_fn(|i| totals[i] + rest(a_rest, b[i].1))
             }
@@ -131,7 +133,7 @@ macro_rules! kernels {
                 let wide = scales.map(|s| $spread(s));
                 let (chunks, last) = y.as_chunks_mut::<$lanes>();
                 for (i, y) in chunks.iter_mut().enumerate() {
-                    // SAFETY: a chunk holds a register's numbers.
+                    // SAFETY: a chunk holds a register's values.
                     let mut sum = unsafe { $load(y.as_ptr()) };
                     for ((x, _), s) in x.iter().zip(wide) {
                         // SAFETY: as above; every row has as many chunks as `y`.
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn numbers(len: usize, by: f32) -> Vec<f32> {
+    fn waves(len: usize, by: f32) -> Vec<f32> {
         (0..len).map(|i| (i as f32 * by).sin()).collect()
     }
 
@@ -214,8 +216,8 @@ mod tests {
     proptest! {
         #[test]
         fn kernels_have_the_bits_of_the_definition(len in 0usize..150) {
-            let rows: Vec<Vec<f32>> = (1..=4).map(|i| numbers(len, 0.3 + i as f32)).collect();
-            let all = all::<4>(&numbers(len, 0.7), std::array::from_fn(|i| &rows[i][..]));
+            let rows: Vec<Vec<f32>> = (1..=4).map(|i| waves(len, 0.3 + i as f32)).collect();
+            let all = all::<4>(&waves(len, 0.7), std::array::from_fn(|i| &rows[i][..]));
             for kernel in &all[1..] {
                 prop_assert_eq!(kernel, &all[0]);
             }

@@ -1,6 +1,6 @@
-//! Functions in a form that compilers turn into vector instructions.
+//! The exponential function in a form that compilers turn into vector instructions.
 
-/// eˣ to 2 units in the last place, in a form that compilers vectorize (std's is a call per number).
+/// eˣ to 2 units in the last place, in a form that compilers vectorize (std's is a call per value).
 ///
 /// Range reduction x = n·ln 2 + r, |r| ≤ ½ ln 2, then a polynomial of degree 6; below −87.3 it gives 0 and above 88.7 ∞.
 #[inline(always)]

@@ -4,8 +4,10 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE: libc::c_int = 1 << 20;
 
-/// Has freed buffers of a megabyte and more go back to the system at once. glibc keeps them after it has seen a few, wherever they
-/// lie. For the whole process, so a program decides; elsewhere nothing happens.
+/// Makes the allocator return freed buffers of a megabyte and more to the system at once. By default,
+/// glibc begins to keep such buffers after the first few.
+///
+/// This holds for the whole process, so a program calls it, not a library. Without glibc it does nothing.
 pub fn give_large_buffers_back() {
     // SAFETY: sets a number inside the allocator, under its lock; any value is allowed.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -1,4 +1,4 @@
-//! Free functions on slices, without state: what the layers and losses are made of.
+//! Free functions on slices, without state, that layers and losses are built on.
 
 pub(crate) mod dot4;
 pub mod exp;
@@ -7,8 +7,8 @@ pub mod memory;
 pub mod profile;
 pub mod vector;
 
-/// Runs work with many parallel loops on a thread of rayon's pool, where each loop begins at once. From outside, every one of
-/// them would put the caller to sleep and wake another thread.
+/// Runs `work` on a thread of rayon's pool, where parallel loops begin at once. From outside the pool,
+/// every loop puts the caller to sleep and wakes another thread.
 pub fn on_pool_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
 }

@@ -1,7 +1,9 @@
-//! Where the time of a step goes: a roofline, one row per shape of product, and the parallel loops with their tasks.
+//! Where the time of a training step goes: a roofline with one row per shape of product, and the parallel
+//! loops with the times of their tasks.
 //!
-//! Off unless [`start`] was called; then every product adds its time to the row of its shape, and every parallel loop leaves
-//! the times of its tasks: how evenly work is cut, whatever the number of threads that do it.
+//! Nothing is recorded until [`start`] is called. Then every product adds its time to the row of its
+//! shape, and every parallel loop records the times of its tasks. They show how evenly work is cut, for
+//! any number of threads.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -25,9 +27,9 @@ pub enum Kind {
 pub struct Row {
     /// What is summed over.
     pub kind: Kind,
-    /// Depth of a product; rows of an outer product.
+    /// Rows of the weight.
     pub k: usize,
-    /// Columns.
+    /// Columns of the weight.
     pub n: usize,
     /// Rows of the left side, or positions, of all calls.
     pub m: u64,
@@ -45,14 +47,14 @@ impl Row {
         2.0 * self.m as f64 * (self.k * self.n) as f64
     }
 
-    /// Numbers read and written at least: both sides and the result of every call.
-    pub fn numbers(&self) -> f64 {
+    /// Values read and written at least: both sides and the result of every call.
+    pub fn values(&self) -> f64 {
         let weight = (self.k * self.n) as f64 * self.calls as f64;
         self.m as f64 * (self.k + self.n) as f64 + if self.kind == Kind::GemmTn { 2.0 * weight } else { weight }
     }
 }
 
-/// A parallel loop: tasks that do not wait for each other, all of them done before anything else goes on.
+/// A parallel loop: tasks that do not wait for each other. The loop ends when all of them are done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loop {
     /// What it does.

@@ -7,7 +7,7 @@ use super::profile::Tasks;
 
 use crate::Scalar;
 
-/// aᵀb, summed in 16 interleaved partial sums (the order is fixed, so the bits are); of the shorter one's length.
+/// aᵀb over the shorter length, in 16 interleaved partial sums. The order is fixed, so the bits are.
 #[inline(always)]
 pub fn dot<F: Scalar>(a: &[F], b: &[F]) -> F {
     F::dots(&a[..a.len().min(b.len())], [b])[0]
@@ -27,7 +27,7 @@ pub fn dots<'a, F: Scalar>(a: &[F], row: impl Fn(usize) -> &'a [F], out: &mut [F
     }
 }
 
-/// Largest number, −∞ for none. NaN is passed over.
+/// Largest value; −∞ for an empty slice. NaN is ignored.
 #[inline(always)]
 pub fn max<F: Scalar>(x: &[F]) -> F {
     const LANES: usize = 8;
@@ -56,7 +56,7 @@ pub fn sum<F: Scalar>(x: &[F]) -> F {
     sums.iter().chain(rest).copied().sum()
 }
 
-/// x → exp(x − max x) in place; gives (max, sum of the results).
+/// x → exp(x − max x) in place. Returns (max, sum of the results).
 #[inline(always)]
 pub fn exp_shifted<F: Scalar>(x: &mut [F]) -> (F, F) {
     let top = max(x);
@@ -64,7 +64,7 @@ pub fn exp_shifted<F: Scalar>(x: &mut [F]) -> (F, F) {
     (top, sum(x))
 }
 
-/// y += s·x; the shorter one's length.
+/// y += s·x over the shorter length.
 #[inline(always)]
 pub fn add_scaled<F: Scalar>(y: &mut [F], s: F, x: &[F]) {
     let n = y.len().min(x.len());
@@ -86,7 +86,7 @@ pub fn add_all_scaled<'a, F: Scalar>(y: &mut [F], n: usize, term: impl Fn(usize)
     }
 }
 
-/// max(0, x), but a NaN stays one, so that a diverged module is found out.
+/// max(0, x). NaN stays NaN, so that divergence is noticed.
 #[inline(always)]
 pub fn relu<F: Scalar>(x: F) -> F {
     if x <= F::zero() { F::zero() } else { x }
@@ -113,7 +113,7 @@ const PART: usize = 64;
 /// `sums (cols)` += column sums of `rows (n, cols)`: a bias gradient. Columns are shared out, rows are added in order.
 pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
     let cols = sums.len();
-    assert!(cols > 0 && rows.len().is_multiple_of(cols), "{} numbers are no rows of {cols}", rows.len());
+    assert!(cols > 0 && rows.len().is_multiple_of(cols), "{} values are not rows of {cols}", rows.len());
     // Partial sums over blocks of rows keep single-precision rounding small when there are tens of thousands of rows.
     let block = cols.div_ceil(8).max(PART);
     sums.par_chunks_mut(block).enumerate().for_each_task("column sums", |(i, sums)| {
@@ -131,7 +131,7 @@ pub fn add_column_sums<F: Scalar>(sums: &mut [F], rows: &[F]) {
     });
 }
 
-/// `logits` → log-softmax in place; returns nothing, gives exact zeros no chance to become −∞.
+/// `logits` (n) → log-softmax in place: x − max − log Σ exp(x − max), finite for finite logits.
 pub fn log_softmax<F: Scalar>(logits: &mut [F]) {
     let max = logits.iter().copied().fold(F::neg_infinity(), F::max);
     let sum: F = logits.iter().map(|x| (*x - max).fast_exp()).sum();

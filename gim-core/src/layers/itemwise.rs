@@ -1,10 +1,11 @@
-//! Layers that treat every item by itself, run over chunks of items.
+//! Layers that compute every item by itself, run over chunks of items.
 //!
-//! Patches of an image meet each other only in the loss. So a chunk of patches goes through all layers of a module on one
-//! thread, while its activations are in cache.
+//! Patches of an image meet only in the loss. So a chunk of patches goes through all layers of a module
+//! on one thread, while its activations are in cache.
 //!
-//! Chunks and groups of chunks depend on shapes and on [`Pool::is_low_memory`] alone. Each group sums its parameter gradients,
-//! and the groups' sums are added in order. Results do not depend on the number of threads.
+//! Chunks and groups of chunks depend only on shapes and on [`Pool::is_low_memory`]. Each group sums its
+//! parameter gradients, and the groups' sums are added in order. So results do not depend on the number
+//! of threads.
 
 use std::ops::Range;
 
@@ -22,8 +23,8 @@ use crate::{Buffer, Pool, Result, Scalar};
 const CHUNK: usize = 1 << 19;
 /// Values that all partial sums of weight gradients may take.
 const PARTIAL_SUMS: usize = 1 << 25;
-/// Values of hidden outputs of a batch (400 MB in single precision) beyond which outputs that can be recomputed are not kept,
-/// as with a low-memory pool. Recomputing takes a twelfth of a stage's arithmetic.
+/// Values of hidden outputs of a batch (400 MB in single precision) above which outputs are recomputed
+/// where a layer can, as with a low-memory pool. Recomputing is a twelfth of a stage's arithmetic.
 const KEPT_OUTPUTS: usize = 100 << 20;
 /// Most partial sums, and most with a low-memory pool.
 const GROUPS: usize = 16;
@@ -34,7 +35,7 @@ const LOW_MEMORY_GROUPS: usize = 6;
 pub struct Work<'a, F: Scalar> {
     /// Scratch.
     pub pool: &'a Pool<F>,
-    /// Who computes products: everybody, when chunks are too few to occupy them.
+    /// Threads of a product: all of them when there are too few chunks to occupy them.
     pub threads: Threads,
 }
 
@@ -47,27 +48,27 @@ pub enum Pass {
     Backward,
 }
 
-/// A layer whose output for an item depends on that item alone. Activations are dense: items × steps × cols × channels.
+/// A layer whose output for an item depends on that item alone. Activations are dense (N, H, W, C).
 pub trait ItemLayer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
-    /// Values that backward needs of every item beyond `x`. With `recompute`, values that are cheap to compute again are not
-    /// counted; `forward` and `backward` see that by the length of `kept`.
+    /// Number of values per item that `backward` needs besides `x`. With `recompute`, values that are
+    /// cheap to recompute are not counted; `forward` and `backward` see that by the length of `kept`.
     fn kept(&self, x: Shape, recompute: bool) -> usize;
 
-    /// Arranges weights for the pass that comes next, over inputs of shape `x`: once, not for every chunk.
+    /// Packs weights for the next pass over inputs of shape `x`, once for all chunks.
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>);
 
-    /// Forgets what was packed.
+    /// Releases what was packed.
     fn unpack(&mut self);
 
     /// `x` (of shape `shape`) → `y`, and `kept` for backward; both are overwritten.
     fn forward(&self, x: &[F], shape: Shape, y: &mut [F], kept: &mut [F], work: Work<'_, F>);
 
-    /// Whether the output is recomputed in the backward pass when memory is short, instead of kept.
+    /// Whether the output can be recomputed in the backward pass instead of kept.
     fn recomputes(&self) -> bool {
         false
     }
 
-    /// Computes `y` again, from `x` and what forward kept, to the same bits.
+    /// Recomputes `y` from `x` and `kept`, to the same bits.
     fn recompute(&self, _x: &[F], _shape: Shape, _kept: &[F], _y: &mut [F], _work: Work<'_, F>) {
         unreachable!("{} keeps its output", self.describe())
     }
@@ -84,16 +85,16 @@ pub trait ItemLayer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
         work: Work<'_, F>,
     );
 
-    /// Number of learnable numbers: of all parameters that `visit` names.
+    /// Number of values of all parameters that `visit` names.
     fn n_params(&self) -> usize;
 }
 
-/// A chain of layers that treat every item by itself: one [`Layer`].
+/// A chain of layers that compute every item by itself, as one [`Layer`].
 pub struct Itemwise<F: Scalar> {
     layers: Vec<Box<dyn ItemLayer<F>>>,
     /// Items of a chunk; `None` to choose by size.
     chunk: Option<usize>,
-    /// Most numbers of hidden outputs that are kept.
+    /// Most values of hidden outputs that are kept.
     kept_outputs: usize,
     saved: Option<Saved<F>>,
 }
@@ -129,7 +130,7 @@ struct Plan {
 }
 
 impl Plan {
-    /// Numbers of an item of layer `i`'s input.
+    /// Values per item of layer `i`'s input.
     fn item(&self, i: usize) -> usize {
         self.shapes[i].len() / self.shapes[i].batch.max(1)
     }
@@ -139,15 +140,16 @@ impl Plan {
     }
 }
 
-/// Who computes the products of one of so many tasks. The result is the same; where threads would be left without a task, they
-/// help with those of others.
+/// Threads of the products of one of `tasks` tasks: all, where some threads would be left without a
+/// task. The result is the same.
 fn within(tasks: usize) -> Threads {
     if tasks <= 2 || tasks < rayon::current_num_threads() { Threads::All } else { Threads::This }
 }
 
-/// The part of a whole-batch buffer that belongs to each chunk. It does not end: whoever has no buffer has parts without numbers.
+/// The part of a whole-batch buffer that belongs to each chunk. After the end of the buffer come empty
+/// parts, without end.
 fn split<F>(buffer: &mut [F], per_item: usize, chunk: usize) -> impl Iterator<Item = &mut [F]> {
-    // Layers that keep nothing, or learn nothing, still take part.
+    // Layers that keep nothing, or have no parameters, still take part.
     let size = (per_item * chunk).max(1);
     buffer.chunks_mut(size).chain(std::iter::repeat_with(|| &mut [][..]))
 }
@@ -174,9 +176,10 @@ impl<F: Scalar> Itemwise<F> {
         self
     }
 
-    /// Keeps at most so many values of hidden outputs. If there are more, outputs are recomputed, to the same bits.
-    pub fn with_kept_outputs(mut self, numbers: usize) -> Self {
-        self.kept_outputs = numbers;
+    /// Keeps at most `values` values of hidden outputs. If there are more, outputs are recomputed, to
+    /// the same bits.
+    pub fn with_kept_outputs(mut self, values: usize) -> Self {
+        self.kept_outputs = values;
         self
     }
 
@@ -196,7 +199,7 @@ impl<F: Scalar> Itemwise<F> {
         Ok(Plan { shapes, chunk, group: chunks.div_ceil(groups).max(1), recompute })
     }
 
-    /// The backward pass from the gradient of a readout of the output, which is made chunk by chunk.
+    /// The backward pass from the gradient of a readout of the output, computed chunk by chunk.
     pub(super) fn backward_below(
         &mut self,
         x: &Activations<F>,
@@ -279,18 +282,18 @@ struct Backward<'a, F: Scalar> {
     saved: &'a Saved<F>,
     x: &'a [F],
     readout: Option<ReadoutGrad<'a, F>>,
-    /// How the input gradient is stored; `None` when nobody wants it.
+    /// How the input gradient is stored; `None` when it is not computed.
     store: Option<Store>,
     work: Work<'a, F>,
 }
 
 impl<F: Scalar> Backward<'_, F> {
-    /// What layer `i` was given for these items, and what it kept of them.
+    /// Input of layer `i` for these items, its shape, and what the layer kept of them.
     fn saved<'a>(&'a self, i: usize, items: &Range<usize>, recomputed: &'a [Buffer<F>]) -> (&'a [F], Shape, &'a [F]) {
         let shape = Shape { batch: items.len(), ..self.plan.shapes[i] };
-        let input = self.saved.input(i, self.x, recomputed, numbers(items, self.plan.item(i)));
+        let input = self.saved.input(i, self.x, recomputed, span(items, self.plan.item(i)));
         let kept = self.layers[i].kept(shape, self.plan.recompute);
-        (input, shape, &self.saved.kept[i][numbers(items, kept)])
+        (input, shape, &self.saved.kept[i][span(items, kept)])
     }
 
     /// Outputs that were not kept, from the bottom up; empty where they were.
@@ -346,17 +349,17 @@ impl<F: Scalar> Backward<'_, F> {
     }
 }
 
-/// Where the numbers of some items lie, with `per_item` of them each.
-fn numbers(items: &Range<usize>, per_item: usize) -> Range<usize> {
+/// Where the values of some items lie, with `per_item` values each.
+fn span(items: &Range<usize>, per_item: usize) -> Range<usize> {
     items.start * per_item..items.end * per_item
 }
 
-/// The part of a group's buffer that belongs to some items of the group; none of a buffer that is not there.
+/// The part of a group's buffer that belongs to some items of the group; empty for an empty buffer.
 fn portion<'a, F>(buffer: &'a mut [F], items: &Range<usize>, per_item: usize) -> &'a mut [F] {
-    if buffer.is_empty() { buffer } else { &mut buffer[numbers(items, per_item)] }
+    if buffer.is_empty() { buffer } else { &mut buffer[span(items, per_item)] }
 }
 
-/// Scratch that may be of no length: the pool's buffers are not for that.
+/// Scratch of any length, 0 included: empty buffers do not come from the pool.
 fn scratch<F: Scalar>(pool: &Pool<F>, len: usize) -> Buffer<F> {
     if len == 0 { Buffer::default() } else { pool.take(len) }
 }

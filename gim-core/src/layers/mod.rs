@@ -1,4 +1,4 @@
-//! The layer trait, and layers that know no domain.
+//! The layer trait, and layers for every domain.
 
 mod itemwise;
 mod readout;
@@ -34,7 +34,7 @@ pub enum Keep {
     Nothing,
 }
 
-/// What every layer says of itself: its name, its output's shape, its cost.
+/// A layer's description, output shape and cost.
 pub trait LayerInfo {
     /// A short description such as `conv 8/4 → 512`.
     fn describe(&self) -> String;
@@ -42,10 +42,11 @@ pub trait LayerInfo {
     /// Shape of the output for an input of shape `x`.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) when the input is too small, which a configuration can cause.
+    /// [`Error::Config`](crate::Error::Config) when the input is too small, which a configuration can
+    /// cause.
     ///
     /// # Panics
-    /// When `x` has the wrong number of channels, or is otherwise no input of this layer: a mistake of the program.
+    /// When `x` has the wrong number of channels or cannot be an input otherwise: a defect of the program.
     fn output(&self, x: Shape) -> Result<Shape>;
 
     /// Multiply-adds of one forward pass. Backward costs the same for the weights and again for the input.
@@ -57,17 +58,19 @@ pub trait LayerInfo {
     }
 }
 
-/// A differentiable map between activations. Object-safe, so that networks can be built from configuration.
+/// A differentiable map between activations, x (N, H, W, C) → y (N, H', W', C').
 ///
-/// Parameter gradients accumulate, outputs overwrite, scratch may be dirty. A layer keeps what its backward pass needs beyond
-/// `x` and `y` within itself, in buffers that return to the pool when backward is done.
+/// Parameter gradients accumulate, outputs overwrite, scratch may be dirty. What the backward pass needs
+/// besides `x` and `y`, the layer keeps in buffers of its own, which return to the pool when the pass is
+/// done. The trait is object-safe, so that networks can be built from configuration.
 pub trait Layer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
-    /// The margins this layer wants around an input of shape `x` when its output is stored as `y`.
+    /// The layout this layer needs for an input of shape `x` when its output is stored as `y`.
     fn input_layout(&self, x: Shape, _y: Layout) -> Layout {
         Layout::dense(x)
     }
 
-    /// The margins that suit this layer best around an output that nothing above asks for.
+    /// The layout that suits this layer best for an output of shape `y`, where no layer above needs
+    /// another.
     fn output_layout(&self, y: Shape) -> Layout {
         Layout::dense(y)
     }
@@ -75,7 +78,8 @@ pub trait Layer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
     /// `x` → `y`. `y`'s margins are left zero.
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>);
 
-    /// `dy` = ∂loss/∂y → parameter gradients (accumulated) and `dx`. May overwrite `dy`; `dy`'s margins are zero on entry.
+    /// `dy` = ∂loss/∂y → parameter gradients (accumulated) and `dx`. `dy`'s margins are zero on entry;
+    /// its values may be overwritten.
     fn backward(
         &mut self,
         x: &Activations<F>,

@@ -1,4 +1,4 @@
-//! Readouts: what a module's loss and probes see of its output.
+//! Readouts: what a module's loss and probes are given of its output.
 
 use std::ops::Range;
 
@@ -6,20 +6,21 @@ use super::LayerInfo;
 use crate::activations::{Activations, Layout, Shape};
 use crate::{Pool, Scalar};
 
-/// A linear map without parameters from a module's output `z` to what its loss and probes see, such as the mean over a patch.
+/// A linear map without parameters from a module's output `z` (N, H, W, C) to what its loss and probes
+/// are given, such as the mean over a patch.
 ///
-/// Its input gradient follows from `dy` alone, and can be made for some items at a time: the gradient of a whole batch of
-/// patches need never be in memory.
+/// Its input gradient follows from `dy` alone and can be computed for some items at a time, so the
+/// gradient of a whole batch of patches is never in memory.
 pub trait Readout<F: Scalar>: LayerInfo + Send + Sync {
     /// `z` → `y`, whose shape is [`LayerInfo::output`] of `z`'s. `y` is overwritten.
     fn forward(&self, z: &Activations<F>, y: &mut Activations<F>, pool: &Pool<F>);
 
-    /// `dy` = ∂loss/∂y → ∂loss/∂z for `items` of a `z` of shape `z`. `dz` (items × height × width × channels, dense) is
+    /// `dy` = ∂loss/∂y → ∂loss/∂z for `items` of a `z` of shape `z`. `dz` (items, H, W, C), dense, is
     /// overwritten.
     fn input_grad(&self, z: Shape, dy: &Activations<F>, items: Range<usize>, dz: &mut [F]);
 }
 
-/// The gradient of a module's output `z`, as a readout and the gradient of what it made of `z`.
+/// The gradient of a module's output `z`, in the form of a readout and the gradient of its result.
 #[derive(Clone, Copy)]
 pub struct ReadoutGrad<'a, F: Scalar> {
     /// The readout.

@@ -45,7 +45,7 @@ impl<F: Scalar> From<Itemwise<F>> for Stage<F> {
 #[derive(Default)]
 pub struct Sequential<F: Scalar> {
     layers: Vec<Stage<F>>,
-    /// Outputs of all layers but the last, kept for backward (and for whoever looks into the chain).
+    /// Outputs of all layers but the last, kept for the backward pass and for inspection.
     hidden: Vec<Activations<F>>,
 }
 
@@ -75,12 +75,13 @@ impl<F: Scalar> Sequential<F> {
         &self.hidden
     }
 
-    /// Forgets the hidden activations.
+    /// Releases the hidden activations.
     pub fn release(&mut self) {
         self.hidden.clear();
     }
 
-    /// The backward pass of a module's encoder, from the gradient of a readout of its output `z`. No input gradient is made.
+    /// The backward pass of a module's encoder, from the gradient of a readout of its output `z`. The
+    /// input gradient is not computed.
     pub fn backward_below(&mut self, x: &Activations<F>, z: &Activations<F>, grad: ReadoutGrad<'_, F>, pool: &Pool<F>) {
         self.backward_from(x, InputGrad::Stop, pool, |last, x, dx| match (last, dx) {
             (Stage::Items(last), dx) => last.backward_below(x, grad, dx, pool),
@@ -119,9 +120,11 @@ impl<F: Scalar> Sequential<F> {
         }
     }
 
-    /// Layouts of input and hidden activations for an input of shape `x` and an output stored as `y`; index i is what layer i reads.
+    /// Layout of the input of layer `at`, for an input of the chain of shape `x` and an output stored as
+    /// `y`.
     fn layout_at(&self, at: usize, x: Shape, y: Layout) -> Layout {
-        // Recomputed from the top: a few integer operations, and nothing to keep in step with the batch's shape.
+        // Recomputed from the top: a few integer operations, and nothing stored that a batch of another
+        // shape could make wrong.
         let mut shape = x;
         for layer in self.layers().take(at) {
             shape = layer.output(shape).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"));

@@ -1,4 +1,5 @@
-//! Cross-entropy on a linear read-out: the local loss of greedy supervised training, and the loss of end-to-end supervision.
+//! Cross-entropy on a linear classifier: the local loss of greedy supervised training, and the loss of
+//! end-to-end supervision.
 
 use rayon::prelude::*;
 
@@ -10,7 +11,8 @@ use crate::kernels::vector::{add_column_sums, add_scaled, log_softmax};
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
 
-/// What a supervised network is to tell apart: the settings of [`CrossEntropy`] that follow from the corpus.
+/// Classes and labels of a supervised network: the settings of [`CrossEntropy`] that follow from the
+/// corpus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Supervision {
     /// Number of classes.
@@ -20,7 +22,7 @@ pub struct Supervision {
 }
 
 impl Supervision {
-    /// The loss on contexts of so many channels.
+    /// The loss on contexts of `channels` channels.
     ///
     /// # Errors
     /// As [`CrossEntropy::new`].
@@ -36,11 +38,13 @@ pub struct CrossEntropyConfig {
     pub channels: usize,
     /// Number of classes.
     pub classes: usize,
-    /// Labels per item: steps are averaged to this many bins (1 for a speaker or an image, 128 for the phones of a crop).
+    /// Labels per item S: 1 for a speaker or an image, 128 for the phones of a crop.
     pub bins: usize,
 }
 
-/// Mean over bins of steps, linear map, mean cross-entropy. A label of −1 means *not labeled* and is left out.
+/// Contexts (N, H, W, C) are averaged to S bins along the height. A linear map gives logits (N·S,
+/// classes). The loss is their mean cross-entropy in nats. A label of −1 means *not labeled* and is
+/// left out.
 pub struct CrossEntropy<F: Scalar> {
     config: CrossEntropyConfig,
     weight: Param<F>,
@@ -51,7 +55,7 @@ impl<F: Scalar> CrossEntropy<F> {
     /// Weights and bias from U(±1/√channels).
     ///
     /// # Errors
-    /// When there are fewer than two classes, no bins, or no channels.
+    /// [`Error::Config`] when there are fewer than two classes, no bins, or no channels.
     pub fn new(config: CrossEntropyConfig, key: Key) -> Result<Self> {
         if config.classes < 2 || config.bins == 0 || config.channels == 0 {
             return Err(Error::config(
@@ -66,13 +70,14 @@ impl<F: Scalar> CrossEntropy<F> {
         Ok(Self { config, weight, bias })
     }
 
-    /// Steps `from..to` that bin `i` averages: ⌊iL/S⌋..⌈(i+1)L/S⌉, overlapping when S does not divide L.
-    fn bin(&self, i: usize, steps: usize) -> (usize, usize) {
+    /// Rows `from..to` along the height H that bin `i` averages: ⌊iH/S⌋..⌈(i+1)H/S⌉. Bins overlap when S
+    /// does not divide H.
+    fn bin(&self, i: usize, height: usize) -> (usize, usize) {
         let bins = self.config.bins;
-        (i * steps / bins, ((i + 1) * steps).div_ceil(bins))
+        (i * height / bins, ((i + 1) * height).div_ceil(bins))
     }
 
-    /// Logits (items · bins, classes) for contexts `c`.
+    /// Logits (N·S, classes) of contexts `c` (N, H, W, C).
     pub fn logits(&self, c: &Activations<F>, pool: &Pool<F>) -> Vec<F> {
         let pooled = self.pooled(c, pool);
         let rows = c.shape().batch * self.config.bins;
@@ -81,13 +86,14 @@ impl<F: Scalar> CrossEntropy<F> {
         logits
     }
 
+    /// Means of the bins (N·S, C).
     fn pooled(&self, c: &Activations<F>, pool: &Pool<F>) -> crate::Buffer<F> {
         let shape = c.shape();
-        let (bins, step) = (self.config.bins, c.layout().step_len());
+        let (bins, stride) = (self.config.bins, c.layout().height_stride());
         let mut pooled = pool.zeros(shape.batch * bins * shape.channels);
         for (row, to) in pooled.chunks_exact_mut(shape.channels).enumerate() {
             let (from, until) = self.bin(row % bins, shape.height);
-            let rows = &c.item(row / bins)[from * step..until * step];
+            let rows = &c.item(row / bins)[from * stride..until * stride];
             let share = F::of(1.0 / ((until - from) * shape.width) as f64);
             rows.chunks_exact(shape.channels).for_each(|r| add_scaled(to, share, r));
         }
@@ -115,9 +121,9 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
-        assert_eq!(c.unwrap_or(z).channels, self.config.channels, "contexts do not fit the read-out");
+        assert_eq!(c.unwrap_or(z).channels, self.config.channels, "contexts do not fit the classifier");
         if z.height == 0 {
-            return Err(Error::config("input", "there are no steps to average", "use longer inputs"));
+            return Err(Error::config("input", "there are no positions to average", "use longer inputs"));
         }
         Ok(())
     }
@@ -172,12 +178,12 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
             let weight = Mat::new(&self.weight.value, classes, channels);
             matmul(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);
             into.memory_mut().fill(F::zero());
-            let (shape, step_len) = (into.shape(), into.layout().step_len());
+            let (shape, stride) = (into.shape(), into.layout().height_stride());
             for (row, from) in dpooled.chunks_exact(channels).enumerate() {
                 let (first, until) = self.bin(row % bins, shape.height);
                 let share = F::of(1.0 / ((until - first) * shape.width) as f64);
-                let steps = &mut into.item_mut(row / bins)[first * step_len..until * step_len];
-                steps.chunks_exact_mut(channels).for_each(|to| add_scaled(to, share, from));
+                let rows = &mut into.item_mut(row / bins)[first * stride..until * stride];
+                rows.chunks_exact_mut(channels).for_each(|to| add_scaled(to, share, from));
             }
         }
         let n = labeled as f64;

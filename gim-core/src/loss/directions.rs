@@ -7,13 +7,13 @@ use crate::param::{Param, Params};
 use crate::sampler::{Direction, NegativeSampler};
 use crate::{Key, Pool, Result, Scalar};
 
-/// The mean of InfoNCE losses that predict different ways, each with a predictor of its own.
+/// The mean of InfoNCE losses in different directions, each with a predictor of its own.
 pub struct Directions<F: Scalar> {
     losses: Vec<InfoNce<F>>,
 }
 
 impl<F: Scalar> Directions<F> {
-    /// One loss per direction, otherwise as `config` says; `sampler` makes a sampler for each.
+    /// One loss per direction, otherwise as `config` says. `sampler` makes a sampler for each.
     ///
     /// # Errors
     /// As [`InfoNce::new`].

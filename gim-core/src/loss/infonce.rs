@@ -10,29 +10,31 @@ use crate::kernels::profile::Tasks;
 use crate::kernels::vector::{add_all_scaled, add_scaled, dots, exp_shifted};
 use crate::param::{Param, Params};
 use crate::sampler::{Direction, NegativeSampler, PredictionGrid};
-use crate::{Error, Key, Pool, Purpose, Result, Scalar};
+use crate::{Buffer, Error, Key, Pool, Purpose, Result, Scalar};
 
-/// Settings of [`InfoNce`]; the default is the paper's for sound.
+/// Settings of [`InfoNce`]. The default is the paper's for audio.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InfoNceConfig {
     /// Channels C of the features that are predicted.
     pub channels: usize,
     /// Channels D of the contexts.
     pub context: usize,
-    /// Prediction distances K.
+    /// Number of prediction distances K.
     pub prediction_steps: usize,
     /// Negatives N for each positive.
     pub negatives: usize,
-    /// Steps skipped before the first prediction (neighboring patches overlap).
+    /// Positions skipped before the first prediction, because neighboring patches overlap.
     pub skip: usize,
-    /// Which way the grid is predicted.
+    /// Direction in which the grid is predicted.
     pub direction: Direction,
-    /// Factor of all gradients, for a loss that is one of several; the reported loss is without it.
+    /// Factor of all gradients, for a loss that is one of several. The reported loss is without it.
     pub weight: f64,
-    /// Contexts and positives come from a random window of this many steps; `None` scores the whole grid.
+    /// Length of the random window that contexts and positives come from, in positions along the
+    /// direction. `None` scores the whole grid.
     pub window: Option<usize>,
-    /// Adds ε to the probability inside the logarithm, as the published code does (1e-11). Its gradient vanishes where the
-    /// softmax saturates; `None`, the default, is the exact log-softmax.
+    /// Adds ε to the probability inside the logarithm, as the published code does (1e-11). The
+    /// gradient then vanishes where the softmax saturates. `None`, the default, is the exact
+    /// log-softmax.
     pub epsilon: Option<f64>,
 }
 
@@ -52,10 +54,11 @@ impl Default for InfoNceConfig {
     }
 }
 
-/// `f_k(z, c) = exp(zᵀ W_k c)`; loss = mean over k and rows of −log f_k(positive) / Σ f_k(positive and negatives).
+/// `f_k(z, c) = exp(zᵀ W_k c)`. The loss is the mean over k and rows of
+/// `−log( f_k(positive) / Σ f_k(positive and negatives) )` (van den Oord 2018, eq. 4).
 ///
-/// Every prediction distance weighs the same. Nothing of size rows × negatives × channels is ever made: negatives are named
-/// by position and their rows are read where they lie.
+/// Every prediction distance has the same weight. Negatives are named by position and read where they
+/// lie, so nothing of size rows × negatives × channels is ever made.
 pub struct InfoNce<F: Scalar> {
     config: InfoNceConfig,
     sampler: Box<dyn NegativeSampler>,
@@ -63,29 +66,39 @@ pub struct InfoNce<F: Scalar> {
     predictor: Param<F>,
     fixed_start: Option<usize>,
     per_prediction_step: Vec<f64>,
-    /// Candidates of the rows of a group of distances, as memory rows: (rows, distances, 1 + negatives), the positive first.
+    /// (rows, distances, 1 + N) candidates of a [`Group`] as memory rows, the positive first.
     candidates: Vec<u32>,
     index: Index,
+    /// (rows, N) negatives of one distance, as position numbers.
     negatives: Vec<u32>,
+    /// (rows, distances) of a [`Group`]: loss, and whether the positive has the highest score.
     losses: Vec<(f64, bool)>,
 }
 
-/// Scored rows of a task, and rows of a task that adds up gradients. Constants, so that results do not depend on threads.
+/// Scored rows of a task, and rows of a task that adds up gradients. They are constants, so that
+/// results do not depend on the number of threads.
 const SCORED: usize = 128;
 const TARGET_ROWS: usize = 64;
-/// Predictions of as many distances as give about this many columns are one product: wide enough to be fast, small enough to
-/// stay in cache.
+/// Columns of one product of predictions, about: distances are grouped until they have so many. Wide
+/// enough to be fast, small enough to stay in cache.
 const GROUP_COLUMNS: usize = 2048;
-/// Scores after the one at hand whose row is asked for.
+/// How many scores ahead of its use a row is prefetched.
 const LATER: usize = 8;
 /// Candidate of a row that has no target at its distance.
-const NOBODY: u32 = u32::MAX;
+const NO_TARGET: u32 = u32::MAX;
+
+/// Prediction distances `first .. first + count`, whose predictions are one product.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    first: usize,
+    count: usize,
+}
 
 impl<F: Scalar> InfoNce<F> {
     /// A loss with a predictor drawn from U(±1/√D).
     ///
     /// # Errors
-    /// When a count is zero, or the window too short for the farthest prediction.
+    /// [`Error::Config`] when a count is zero, or the window is too short for the farthest prediction.
     pub fn new(config: InfoNceConfig, sampler: Box<dyn NegativeSampler>, key: Key) -> Result<Self> {
         for (key, value) in [
             ("loss.prediction_steps", config.prediction_steps),
@@ -102,7 +115,7 @@ impl<F: Scalar> InfoNce<F> {
         {
             return Err(Error::config(
                 "loss.window",
-                format_args!("a window of {window} steps cannot hold {} predictions", config.prediction_steps),
+                format_args!("a window of {window} positions cannot hold {} predictions", config.prediction_steps),
                 format_args!("use {} or more", config.prediction_steps + config.skip + 1),
             ));
         }
@@ -123,22 +136,22 @@ impl<F: Scalar> InfoNce<F> {
         })
     }
 
-    /// Pins the window's first step instead of drawing it, for parity and gradient checks.
+    /// Fixes the window's first position instead of drawing it, for parity and gradient checks.
     pub fn with_fixed_start(mut self, start: usize) -> Self {
         self.fixed_start = Some(start);
         self
     }
 
-    /// Loss of each distance k = 1..=K in the last step.
+    /// Mean loss in nats of each distance k = 1..=K in the last evaluation.
     pub fn per_prediction_step(&self) -> &[f64] {
         &self.per_prediction_step
     }
 
-    /// Fills `candidates` for `count` distances from `first` on.
-    fn name_candidates(&mut self, grid: &PredictionGrid, first: usize, count: usize, z: Layout) {
+    /// Fills `candidates` for a group of distances, from features stored as `z`.
+    fn name_candidates(&mut self, grid: &PredictionGrid, Group { first, count }: Group, z: Layout) {
         let width = 1 + grid.negatives;
         self.candidates.clear();
-        self.candidates.resize(grid.rows(first) * count * width, NOBODY);
+        self.candidates.resize(grid.rows(first) * count * width, NO_TARGET);
         for i in 0..count {
             let rows = grid.rows(first + i);
             self.negatives.resize(rows * grid.negatives, 0);
@@ -151,26 +164,26 @@ impl<F: Scalar> InfoNce<F> {
         }
     }
 
-    /// (steps along the direction, columns across it).
-    fn along(&self, shape: Shape) -> (usize, usize) {
+    /// (positions along the direction, lines across it).
+    fn extent(&self, shape: Shape) -> (usize, usize) {
         if self.config.direction.sideways() { (shape.width, shape.height) } else { (shape.height, shape.width) }
     }
 
-    /// The key of a draw; every direction has draws of its own.
+    /// The key of a draw. Every direction has draws of its own.
     fn key(&self, step: StepInfo<'_>, purpose: Purpose) -> Key {
         step.key(purpose).with_item(self.config.direction as u32)
     }
 
     fn grid(&self, shape: Shape, step: StepInfo<'_>) -> PredictionGrid {
-        let (steps, cols) = self.along(shape);
-        let window = self.config.window.map_or(steps, |w| w.min(steps));
+        let (along, across) = self.extent(shape);
+        let window = self.config.window.map_or(along, |w| w.min(along));
         // Differs from the published code: the last window can be drawn too.
-        let draw = || self.key(step, Purpose::Window).rng().random_range(0..=steps - window);
+        let draw = || self.key(step, Purpose::Window).rng().random_range(0..=along - window);
         let start = self.fixed_start.unwrap_or_else(draw);
         PredictionGrid {
             items: shape.batch,
-            steps,
-            cols,
+            along,
+            across,
             direction: self.config.direction,
             start,
             window,
@@ -179,6 +192,77 @@ impl<F: Scalar> InfoNce<F> {
             negatives: self.config.negatives,
         }
     }
+
+    /// Scores of a group, with losses and gradients, while a row's candidates are in cache.
+    ///
+    /// `q` (rows, distances · C) predicted features → `dq` of the same shape, `dscores` (rows,
+    /// distances, 1 + N) and `self.losses`; all are overwritten.
+    fn score(
+        &mut self,
+        grid: &PredictionGrid,
+        Group { first, count }: Group,
+        z: &Activations<F>,
+        q: &[F],
+        dq: &mut [F],
+        dscores: &mut [F],
+    ) {
+        let (channels, width) = (self.config.channels, 1 + grid.negatives);
+        self.losses.resize(grid.rows(first) * count, (0.0, false));
+        let (epsilon, weight) = (self.config.epsilon, self.config.weight);
+        let parts = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
+        let parts = parts.zip(dscores.chunks_exact_mut(width)).zip(self.candidates.chunks_exact(width));
+        let mut scored: Vec<Scored<'_, F>> = parts
+            .zip(&mut self.losses)
+            .enumerate()
+            .map(|(i, ((((q, dq), dscores), own), loss))| {
+                let rows = grid.rows(first + i % count) * grid.prediction_steps;
+                Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64) }
+            })
+            .collect();
+        // Distances may share negatives, as in the published sampler. Those that share are scored one
+        // after the other, while the negatives are in cache.
+        scored.sort_unstable_by_key(|s| s.own[1]);
+        scored.par_chunks_mut(SCORED).for_each_task("scores", |scored| {
+            let mut rest = scored;
+            while let Some((row, next)) = rest.split_first_mut() {
+                row.score(z, epsilon, next.first());
+                rest = next;
+            }
+        });
+    }
+
+    /// Mean loss of each distance of a group; returns the sum of their accuracies.
+    fn tally(&mut self, grid: &PredictionGrid, Group { first, count }: Group) -> f64 {
+        let mut hits = 0.0;
+        for i in 0..count {
+            let n = grid.rows(first + i) as f64;
+            let (mut loss, mut won) = (0.0, 0usize);
+            for l in self.losses.iter().skip(i).step_by(count) {
+                loss += l.0;
+                won += usize::from(l.1);
+            }
+            self.per_prediction_step[first - 1 + i] = loss / n;
+            hits += won as f64 / n;
+        }
+        hits
+    }
+}
+
+/// Memory row of the context of a scored row, in activations stored as `layout`.
+fn memory_row(grid: &PredictionGrid, layout: Layout, row: usize) -> usize {
+    let (t, item, line) = grid.place(row);
+    layout.row_of(grid.position(t, item, line))
+}
+
+/// Contexts of the window as one matrix (window · items · across, D), position by position along the
+/// direction, so that distance k uses its first rows.
+fn window_contexts<F: Scalar>(grid: &PredictionGrid, contexts: &Activations<F>, pool: &Pool<F>) -> Buffer<F> {
+    let channels = contexts.shape().channels;
+    let mut cw = pool.take(grid.window * grid.items * grid.across * channels);
+    for (row, to) in cw.chunks_exact_mut(channels).enumerate() {
+        to.copy_from_slice(contexts.at(memory_row(grid, contexts.layout(), row)));
+    }
+    cw
 }
 
 impl<F: Scalar> Params<F> for InfoNce<F> {
@@ -198,18 +282,18 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         assert_eq!(z.channels, config.channels, "features do not fit the predictor");
         assert_eq!(c.map_or(z.channels, |c| c.channels), config.context, "contexts do not fit the predictor");
         let need = config.prediction_steps + config.skip + 1;
-        let (steps, cols) = self.along(z);
-        if steps < need {
+        let (along, across) = self.extent(z);
+        if along < need {
             return Err(Error::config(
                 "loss.prediction_steps",
                 format_args!(
-                    "{} steps cannot be predicted {} ahead (skipping {})",
-                    steps, config.prediction_steps, config.skip
+                    "{along} positions are too few to predict {} of them after skipping {}",
+                    config.prediction_steps, config.skip
                 ),
-                format_args!("use inputs that give {need} steps or more, or predict fewer"),
+                format_args!("use inputs that give {need} positions or more, or predict fewer"),
             ));
         }
-        if z.positions() < 2 || z.batch * cols * (steps - need + 1) < 2 {
+        if z.positions() < 2 || z.batch * across * (along - need + 1) < 2 {
             return Err(Error::config("batch", "a single row has no negatives", "use a larger batch"));
         }
         Ok(())
@@ -227,77 +311,33 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         let (channels, context) = (self.config.channels, self.config.context);
         let grid = self.grid(z.shape(), step);
         self.sampler.draw(&grid, &mut self.key(step, Purpose::Negatives).rng());
-        let contexts = c.unwrap_or(z);
-
-        // Contexts of the window as one matrix, step by step, so that distance k uses its first rows.
-        let all = grid.window * grid.items * grid.cols;
-        let memory_row = |a: &Activations<F>, row: usize| {
-            let (step, item, col) = grid.place(row);
-            a.layout().row_of(grid.position(step, item, col))
-        };
-        let mut cw = pool.take(all * context);
-        for (row, to) in cw.chunks_exact_mut(context).enumerate() {
-            to.copy_from_slice(contexts.at(memory_row(contexts, row)));
-        }
-        let mut dcw = pool.zeros(all * context);
-
-        let width = 1 + grid.negatives;
-        let group = (GROUP_COLUMNS / channels).clamp(1, grid.prediction_steps);
+        let cw = window_contexts(&grid, c.unwrap_or(z), pool);
+        let mut dcw = pool.zeros(cw.len());
+        let per_group = (GROUP_COLUMNS / channels).clamp(1, grid.prediction_steps);
         let mut hits = 0.0;
-        for first in (1..=grid.prediction_steps).step_by(group) {
-            let count = group.min(grid.prediction_steps + 1 - first);
-            let (rows, cols) = (grid.rows(first), count * channels);
-            self.name_candidates(&grid, first, count, z.layout());
+        for first in (1..=grid.prediction_steps).step_by(per_group) {
+            let group = Group { first, count: per_group.min(grid.prediction_steps + 1 - first) };
+            let (rows, cols) = (grid.rows(first), group.count * channels);
+            self.name_candidates(&grid, group, z.layout());
 
-            // q = c Wᵀ: what these distances expect, (rows, distances · C).
-            let weights = (first - 1) * channels * context..(first - 1 + count) * channels * context;
+            // q = c Wᵀ (rows, distances · C): the features that these distances predict.
+            let weights = (first - 1) * channels * context..(first - 1 + group.count) * channels * context;
             let mut q = pool.take(rows * cols);
             let cw = Mat::new(&cw, rows, context);
             let w = Mat::new(&self.predictor.value[weights.clone()], cols, context);
             matmul(cw, w.t(), MatMut::new(&mut q, rows, cols), Store::Overwrite, pool);
 
-            // Scores, their gradients, and dq, while a row's candidates are in cache.
             let mut dq = pool.take(rows * cols);
-            let mut dscores = pool.take(rows * count * width);
-            self.losses.resize(rows * count, (0.0, false));
-            let (epsilon, weight) = (self.config.epsilon, self.config.weight);
-            let parts = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
-            let parts = parts.zip(dscores.chunks_exact_mut(width)).zip(self.candidates.chunks_exact(width));
-            let mut scored: Vec<Scored<'_, F>> = parts
-                .zip(&mut self.losses)
-                .enumerate()
-                .map(|(i, ((((q, dq), dscores), own), loss))| {
-                    let rows = grid.rows(first + i % count) * grid.prediction_steps;
-                    Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64) }
-                })
-                .collect();
-            // Distances may share negatives, as the published sampler's do: those that share are scored one after the other,
-            // while the negatives are in cache.
-            scored.sort_unstable_by_key(|s| s.own[1]);
-            scored.par_chunks_mut(SCORED).for_each_task("scores", |scored| {
-                let mut rest = scored;
-                while let Some((row, next)) = rest.split_first_mut() {
-                    row.score(z, epsilon, next.first());
-                    rest = next;
-                }
-            });
-            for i in 0..count {
-                let n = grid.rows(first + i) as f64;
-                let (mut loss, mut won) = (0.0, 0usize);
-                for l in self.losses.iter().skip(i).step_by(count) {
-                    loss += l.0;
-                    won += usize::from(l.1);
-                }
-                self.per_prediction_step[first - 1 + i] = loss / n;
-                hits += won as f64 / n;
-            }
-
+            let mut dscores = pool.take(rows * group.count * (1 + grid.negatives));
+            self.score(&grid, group, z, &q, &mut dq, &mut dscores);
+            hits += self.tally(&grid, group);
             if let Some(dz) = dz.as_deref_mut() {
                 self.index.build(&self.candidates, dz.layout().len() / channels);
-                self.index.add_gradients(dz, &dscores, &q, width, first == 1);
+                self.index.add_gradients(dz, &dscores, &q, 1 + grid.negatives, first == 1);
             }
             // ∂/∂W = dqᵀ c and ∂/∂c = dq W.
             let dq = Mat::new(&dq, rows, cols);
+            let w = Mat::new(&self.predictor.value[weights.clone()], cols, context);
             matmul(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
             let dw = MatMut::new(&mut self.predictor.grad_mut()[weights], cols, context);
             matmul(dq.t(), cw, dw, Store::Add, pool);
@@ -308,7 +348,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
                 into.memory_mut().fill(F::zero());
             }
             for (row, from) in dcw.chunks_exact(context).enumerate() {
-                let at = memory_row(into, row);
+                let at = memory_row(&grid, into.layout(), row);
                 add_scaled(into.at_mut(at), F::one(), from);
             }
         }
@@ -321,27 +361,32 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
 
     fn multiply_adds(&self, z: Shape) -> u64 {
         let c = &self.config;
-        let (steps, cols) = self.along(z);
-        let window = c.window.map_or(steps, |w| w.min(steps));
+        let (along, across) = self.extent(z);
+        let window = c.window.map_or(along, |w| w.min(along));
         let per_row = c.channels * c.context * 3 + c.channels * (c.negatives + 1) * 3;
-        (1..=c.prediction_steps).map(|k| (window.saturating_sub(k + c.skip) * z.batch * cols * per_row) as u64).sum()
+        (1..=c.prediction_steps).map(|k| (window.saturating_sub(k + c.skip) * z.batch * across * per_row) as u64).sum()
     }
 }
 
-/// A row at one distance: what is expected there, its candidates, and where its results go.
+/// A row at one distance: its prediction, its candidates, and where its results go.
 struct Scored<'a, F> {
+    /// (C) predicted features, and ∂loss/∂q.
     q: &'a [F],
     dq: &'a mut [F],
+    /// (1 + N) ∂loss/∂score of the candidates.
     dscores: &'a mut [F],
-    /// Memory rows of the candidates, the positive first; the first is [`NOBODY`] where there is no target.
+    /// (1 + N) memory rows of the candidates, the positive first. The first is [`NO_TARGET`] where
+    /// there is no target.
     own: &'a [u32],
+    /// Loss, and whether the positive has the highest score.
     loss: &'a mut (f64, bool),
     /// Factor of the gradient.
     scale: F,
 }
 
 impl<F: Scalar> Scored<'_, F> {
-    /// Scores, loss and their gradients. Candidates lie anywhere in memory: those of the `next` row come nearer meanwhile.
+    /// Computes scores, loss and their gradients. Candidates lie anywhere in memory, so those of the
+    /// `next` row are prefetched meanwhile.
     fn score(&mut self, z: &Activations<F>, epsilon: Option<f64>, next: Option<&Self>) {
         self.dq.fill(F::zero());
         *self.loss = (0.0, false);
@@ -349,9 +394,9 @@ impl<F: Scalar> Scored<'_, F> {
             prefetch(next.q);
             prefetch(next.dq);
             let known = if next.own[1..] == self.own[1..] { 1 } else { next.own.len() };
-            next.own[..known].iter().filter(|r| **r != NOBODY).for_each(|r| prefetch(z.at(*r as usize)));
+            next.own[..known].iter().filter(|r| **r != NO_TARGET).for_each(|r| prefetch(z.at(*r as usize)));
         }
-        if self.own[0] == NOBODY {
+        if self.own[0] == NO_TARGET {
             return;
         }
         let candidate = |j: usize| z.at(self.own[j] as usize);
@@ -362,10 +407,12 @@ impl<F: Scalar> Scored<'_, F> {
     }
 }
 
-/// Turns the scores of a row (the positive first) into `scale`·∂loss/∂score, and gives loss and whether the positive won.
+/// Turns the `scores` (1 + N) of a row, the positive first, into `scale`·∂L/∂score. Returns the loss L
+/// and whether no other candidate has a higher score than the positive.
 ///
-/// ∂L/∂s_j = p_j − 1[j=0] (van den Oord 2018, eq. 4). With ε the loss is −log(p_0 + ε), whose gradient has the factor
-/// p_0/(p_0 + ε). A negative that is the positive itself never beats it.
+/// L = −log p_0 with p = softmax(scores), so ∂L/∂s_j = p_j − 1[j=0] (van den Oord 2018, eq. 4). With ε,
+/// L = −log(p_0 + ε), whose gradient has the additional factor p_0/(p_0 + ε). A negative that is the
+/// positive itself never counts as higher.
 #[inline(always)]
 fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Option<f64>, scale: F) -> (f64, bool) {
     let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s <= scores[0] || *c == candidates[0]);
@@ -386,21 +433,22 @@ fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Opti
     (loss, won)
 }
 
-/// Candidates sorted by the row they name: which scores each row of features took part in.
+/// For each row of features, the scores it took part in.
 #[derive(Debug, Default)]
 struct Index {
-    /// Where each memory row's entries begin; one more than there are rows.
+    /// (rows + 1) where each memory row's entries begin.
     begins: Vec<u32>,
-    /// Places in the table of candidates, row by row, in the table's order.
+    /// Places in the table of candidates, sorted by the row they name, then by place.
     places: Vec<u32>,
 }
 
 impl Index {
-    /// Counting sort: stable, so that every row's gradients are added in the same order for any number of threads.
+    /// Counting sort. It is stable, so every row's gradients are added in the same order for any number
+    /// of threads.
     fn build(&mut self, candidates: &[u32], rows: usize) {
         self.begins.clear();
         self.begins.resize(rows + 1, 0);
-        for row in candidates.iter().filter(|r| **r != NOBODY) {
+        for row in candidates.iter().filter(|r| **r != NO_TARGET) {
             self.begins[*row as usize + 1] += 1;
         }
         for row in 0..rows {
@@ -408,7 +456,7 @@ impl Index {
         }
         self.places.resize(self.begins[rows] as usize, 0);
         // Fill from the back, which turns each end into the beginning it should be.
-        for (place, row) in candidates.iter().enumerate().rev().filter(|c| *c.1 != NOBODY) {
+        for (place, row) in candidates.iter().enumerate().rev().filter(|c| *c.1 != NO_TARGET) {
             let end = &mut self.begins[*row as usize + 1];
             *end -= 1;
             self.places[*end as usize] = place as u32;
@@ -417,7 +465,8 @@ impl Index {
         self.begins[rows] = self.places.len() as u32;
     }
 
-    /// `dz[row]` = (or +=) Σ dscore · q over the scores the row took part in. Every row is written once, by one task.
+    /// `dz[row]` += Σ dscore · q over the scores the row took part in (= with `overwrite`). Every row is
+    /// written once, by one task.
     fn add_gradients<F: Scalar>(&self, dz: &mut Activations<F>, dscores: &[F], q: &[F], width: usize, overwrite: bool) {
         let channels = dz.shape().channels;
         dz.memory_mut().par_chunks_mut(TARGET_ROWS * channels).enumerate().for_each_task(
@@ -429,13 +478,13 @@ impl Index {
                     }
                     let row = chunk * TARGET_ROWS + row;
                     let places = &self.places[self.begins[row] as usize..];
-                    let expected = |place: u32| &q[place as usize / width * channels..][..channels];
+                    let predicted = |place: u32| &q[place as usize / width * channels..][..channels];
                     add_all_scaled(to, (self.begins[row + 1] - self.begins[row]) as usize, |i| {
-                        // Scores of a row lie anywhere in memory.
+                        // The predictions of a row's scores lie anywhere in memory.
                         if let Some(later) = places.get(i + LATER) {
-                            prefetch(expected(*later));
+                            prefetch(predicted(*later));
                         }
-                        (dscores[places[i] as usize], expected(places[i]))
+                        (dscores[places[i] as usize], predicted(places[i]))
                     });
                 }
             },
@@ -450,7 +499,7 @@ mod tests {
     #[test]
     fn index_lists_every_place_in_order() {
         let mut index = Index::default();
-        for candidates in [&[3, 0, 3, NOBODY, 1, 3][..], &[2, 2][..]] {
+        for candidates in [&[3, 0, 3, NO_TARGET, 1, 3][..], &[2, 2][..]] {
             index.build(candidates, 5);
             for row in 0..5 {
                 let want: Vec<u32> = (0..).zip(candidates).filter(|c| *c.1 == row as u32).map(|c| c.0).collect();

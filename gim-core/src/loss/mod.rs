@@ -1,4 +1,4 @@
-//! Local losses: what a module learns from, without anything from above.
+//! Local losses: what a module trains on, without anything from the modules above.
 
 mod cross_entropy;
 mod directions;
@@ -12,16 +12,17 @@ use crate::activations::{Activations, Shape};
 use crate::param::Params;
 use crate::{Key, Pool, Result, Scalar};
 
-/// A training step, as far as a loss needs to know it.
+/// What a loss needs to know of a training step.
 #[derive(Debug, Clone, Copy)]
 pub struct StepInfo<'a> {
     /// Seed of the run.
     pub seed: u64,
-    /// Step of the run, 0-based.
+    /// Training step of the run, 0-based.
     pub step: u64,
     /// One-based number of the module.
     pub module: u32,
-    /// Classes for supervised losses, as many as the loss has bins per item, item by item; empty for self-supervision.
+    /// (N·S) classes for supervised losses, S labels per item, −1 = no label; empty for
+    /// self-supervision.
     pub labels: &'a [i32],
 }
 
@@ -32,17 +33,17 @@ impl StepInfo<'_> {
     }
 }
 
-/// What a loss reports of a step.
+/// What a loss reports of a training step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossReport {
     /// Mean loss in nats.
     pub loss: f64,
-    /// Share of rows whose best-scored candidate is the right one. Where it shares its score, InfoNCE counts the row, cross-entropy
-    /// does not.
+    /// Share of rows in which the right candidate has the highest score. If another candidate has the
+    /// same score, InfoNCE counts the row and cross-entropy does not.
     pub accuracy: f64,
 }
 
-/// A loss on a grid of features `z` and contexts `c`.
+/// A loss on a grid of features `z` (N, H, W, C) and contexts `c` (N, H, W, D).
 pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// A short description for reports.
     fn describe(&self) -> String;
@@ -50,17 +51,19 @@ pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// Checks that a grid of this shape can be scored.
     ///
     /// # Errors
-    /// When the grid is too small.
+    /// [`Error::Config`](crate::Error::Config) when the grid is too small.
     ///
     /// # Panics
-    /// When it has the wrong number of channels.
+    /// When a number of channels does not fit the loss.
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()>;
 
-    /// Value of the loss; parameter gradients are accumulated, `dz` and `dc` overwritten.
+    /// Computes the loss. Parameter gradients are accumulated, `dz` and `dc` are overwritten.
     ///
-    /// * `z` (N, H, W, C) features; `c` (N, H, W, D) contexts, or `None` when they are the features themselves;
-    /// * `dz` ∂loss/∂z, `None` when z comes from below a gradient block. Without `c` it includes the contexts' part;
-    /// * `dc` ∂loss/∂c, when `c` is given.
+    /// - `z` (N, H, W, C): features.
+    /// - `c` (N, H, W, D): contexts; `None` when the features are the contexts.
+    /// - `dz` (N, H, W, C): ∂loss/∂z; `None` when z comes from below a gradient block. Without `c` it
+    ///   includes the gradient of the contexts.
+    /// - `dc` (N, H, W, D): ∂loss/∂c, when `c` is given.
     fn value_and_grad(
         &mut self,
         z: &Activations<F>,

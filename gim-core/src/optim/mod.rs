@@ -11,18 +11,18 @@ use serde::{Deserialize, Serialize};
 use crate::param::Params;
 use crate::{Result, Scalar};
 
-/// Numbers handed to a thread at once when parameters are updated.
+/// Values handed to a thread at once when parameters are updated.
 const CHUNK: usize = 1 << 14;
 
-/// An update rule with the state it keeps between steps.
+/// An update rule with the state it keeps between training steps.
 pub trait Optimizer<F: Scalar>: Send {
-    /// One step on the gradients of `params`. Parameters without an attached gradient are left alone.
+    /// Updates `params` by their gradients. Parameters without an attached gradient stay as they are.
     fn update(&mut self, params: &mut dyn Params<F>);
 
     /// Steps taken so far.
     fn steps(&self) -> u64;
 
-    /// Number of moments kept per parameter, with their names.
+    /// Names of the moments kept per parameter.
     fn moments(&self) -> &'static [&'static str];
 
     /// Calls `f(moment, parameter index, values)` on all state, in the order of [`Params::visit`]; `sizes` are the
@@ -33,11 +33,11 @@ pub trait Optimizer<F: Scalar>: Send {
     fn set_steps(&mut self, steps: u64);
 }
 
-/// What becomes of the step size in the course of training.
+/// How the step size changes during training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Decay {
-    /// It stays, as in the paper.
+    /// It is constant, as in the paper.
     #[default]
     None,
     /// It falls to zero along half a cosine (Loshchilov & Hutter 2017, equation 5, one cycle).
@@ -73,7 +73,8 @@ pub struct OptimizerConfig {
     pub momentum: f64,
     /// `none` or `cosine`.
     pub decay: Decay,
-    /// Steps that a module learns, over which a decay stretches. It follows from the run; while it is 0, nothing decays.
+    /// Training steps of a module, over which the step size decays. The run sets it; with 0, nothing
+    /// decays.
     #[serde(skip)]
     pub decay_steps: u64,
 }
@@ -118,7 +119,7 @@ fn remaining(taken: u64, over: u64) -> f64 {
     0.5 * (1.0 + (std::f64::consts::PI * done).cos())
 }
 
-/// State of the shape of the parameters, made at the first use.
+/// State number `at` with `len` values, allocated as zeros at the first use.
 fn ensure<F: Scalar>(state: &mut Vec<Vec<F>>, at: usize, len: usize) -> &mut Vec<F> {
     if state.len() <= at {
         state.resize_with(at + 1, Vec::new);

@@ -1,22 +1,22 @@
-//! Published method 0: never the positive.
+//! Sampling method 0 of the published audio code: never the positive.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{NegativeSampler, PredictionGrid};
 
-/// Another row's positive of the same prediction, at a random cyclic distance 1..rows−1: never one's own, unless there is no
-/// other row.
+/// The targets of other rows of the same prediction.
 ///
-/// Negatives come from the window only, and every (row, negative, k) has a draw of its own.
+/// The row is chosen by a random cyclic distance in 1..rows, so it is never the own one unless there
+/// is no other. Negatives come from the window only. Every (row, negative, k) has a draw of its own.
 #[derive(Debug, Default)]
 pub struct Exact {
-    /// For each k: (negatives, rows(k)) offsets in the published row order (item by item).
+    /// For each k: (N, rows(k)) cyclic distances, rows in the published order (item, t, line).
     offsets: Vec<Vec<u32>>,
 }
 
 impl Exact {
-    /// As if these offsets had been drawn, a (negatives, rows(k)) table for each k.
+    /// As if these cyclic distances had been drawn, a (N, rows(k)) table for each k.
     pub fn from_offsets(offsets: Vec<Vec<u32>>) -> Self {
         Self { offsets }
     }
@@ -39,15 +39,15 @@ impl NegativeSampler for Exact {
     }
 
     fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
-        let (rows, steps) = (grid.rows(k), grid.context_steps(k));
+        let (rows, contexts) = (grid.rows(k), grid.contexts(k));
         let offsets = &self.offsets[k - 1];
         for (row, out) in out.chunks_exact_mut(grid.negatives).enumerate() {
-            let (step, item, col) = grid.place(row);
-            let published = (item * steps + step) * grid.cols + col;
+            let (t, item, line) = grid.place(row);
+            let published = (item * contexts + t) * grid.across + line;
             for (n, out) in out.iter_mut().enumerate() {
                 let other = (published + offsets[n * rows + published] as usize) % rows;
-                let (item, rest) = (other / (steps * grid.cols), other % (steps * grid.cols));
-                *out = grid.position(rest / grid.cols + grid.offset(k), item, rest % grid.cols) as u32;
+                let (item, rest) = (other / (contexts * grid.across), other % (contexts * grid.across));
+                *out = grid.position(rest / grid.across + grid.offset(k), item, rest % grid.across) as u32;
             }
         }
     }

@@ -1,7 +1,7 @@
-//! Negative samplers: which positions a context must not mistake for its future.
+//! Negative samplers: which positions serve as negatives for a prediction.
 //!
-//! A sampler only names positions; no features are copied. Positions are numbered over the batch without margins:
-//! `(item · steps + step) · cols + col`.
+//! A sampler only names positions; no features are copied. Positions of a batch (N, H, W, C) are
+//! numbered without margins: `(item · H + y) · W + x`.
 
 mod exact;
 mod others;
@@ -26,18 +26,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Which way a grid is predicted.
+/// Direction in which a grid is predicted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
-    /// Along the steps: forward in time, downwards in a image. The paper's.
+    /// Forward in time, downwards in an image: the paper's.
     #[default]
     Down,
-    /// Against the steps.
+    /// Backward in time, upwards in an image.
     Up,
-    /// Along the columns.
+    /// From left to right in an image.
     Right,
-    /// Against the columns.
+    /// From right to left in an image.
     Left,
 }
 
@@ -55,33 +55,35 @@ impl Direction {
         }
     }
 
-    /// Steps run along the columns of the grid.
+    /// Whether predictions run along a row of the image.
     pub fn sideways(self) -> bool {
         matches!(self, Self::Right | Self::Left)
     }
 }
 
-/// What is scored in one step: a window of steps inside the grid of a batch.
+/// What one evaluation of a loss scores: a window inside the grid of a batch.
 ///
-/// At prediction distance `offset`, the context at window step t predicts the position `offset` steps further on. Rows are
-/// numbered step by step, then item, then column, so that the rows of a longer distance are the first rows of a shorter one.
+/// The grid consists of lines that run along the [`Direction`]: columns of an image downwards and
+/// upwards, rows sideways, one line for a sequence. `t` counts positions of a line from the beginning
+/// of the window. The context at t predicts the positions t + [`offset`](Self::offset)(k), k = 1..=K.
 ///
-/// Steps and columns are those of the prediction: with a sideways [`Direction`] a step is a column of the grid.
+/// A scored row is a context with a target. Rows are numbered by t, then item, then line, so that the
+/// rows of a longer distance are the first rows of a shorter one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PredictionGrid {
     /// Items of the batch.
     pub items: usize,
-    /// Steps of the whole grid, along the direction.
-    pub steps: usize,
-    /// Columns of the grid, across the direction.
-    pub cols: usize,
-    /// Which way is predicted.
+    /// Positions of a line: extent of the grid along the direction.
+    pub along: usize,
+    /// Lines of an item: extent of the grid across the direction.
+    pub across: usize,
+    /// Direction of the prediction.
     pub direction: Direction,
-    /// First step of the window.
+    /// First position of the window in a line.
     pub start: usize,
-    /// Steps of the window.
+    /// Positions of the window in a line.
     pub window: usize,
-    /// Distance of the first prediction: 1 + skipped steps.
+    /// Distance of the first prediction: 1 + skipped positions.
     pub first_offset: usize,
     /// Number of prediction distances K.
     pub prediction_steps: usize,
@@ -92,52 +94,52 @@ pub struct PredictionGrid {
 impl PredictionGrid {
     /// Positions of the whole batch.
     pub fn positions(&self) -> usize {
-        self.items * self.steps * self.cols
+        self.items * self.along * self.across
     }
 
-    /// Steps between context and target for prediction k = 1..=K.
+    /// Distance in positions from context to target for prediction k = 1..=K.
     pub fn offset(&self, k: usize) -> usize {
         self.first_offset + k - 1
     }
 
-    /// Window steps that have a target for prediction k.
-    pub fn context_steps(&self, k: usize) -> usize {
+    /// Contexts of a line that have a target for prediction k.
+    pub fn contexts(&self, k: usize) -> usize {
         self.window.saturating_sub(self.offset(k))
     }
 
     /// Rows scored for prediction k.
     pub fn rows(&self, k: usize) -> usize {
-        self.context_steps(k) * self.items * self.cols
+        self.contexts(k) * self.items * self.across
     }
 
-    /// `(window step, item, column)` of a row.
+    /// `(t, item, line)` of a scored row.
     pub fn place(&self, row: usize) -> (usize, usize, usize) {
-        let per_step = self.items * self.cols;
-        (row / per_step, row % per_step / self.cols, row % self.cols)
+        let lines = self.items * self.across;
+        (row / lines, row % lines / self.across, row % self.across)
     }
 
-    /// Position number of step `along` of the whole grid, of an item and column.
-    pub fn at(&self, along: usize, item: usize, col: usize) -> usize {
-        let along = match self.direction {
-            Direction::Down | Direction::Right => along,
-            Direction::Up | Direction::Left => self.steps - 1 - along,
+    /// Position number of the `i`-th position of a whole line, counted in the direction.
+    pub fn at(&self, i: usize, item: usize, line: usize) -> usize {
+        let i = match self.direction {
+            Direction::Down | Direction::Right => i,
+            Direction::Up | Direction::Left => self.along - 1 - i,
         };
         if self.direction.sideways() {
-            (item * self.cols + col) * self.steps + along
+            (item * self.across + line) * self.along + i
         } else {
-            (item * self.steps + along) * self.cols + col
+            (item * self.along + i) * self.across + line
         }
     }
 
-    /// Position number of window step `step` of an item and column.
-    pub fn position(&self, step: usize, item: usize, col: usize) -> usize {
-        self.at(self.start + step, item, col)
+    /// Position number of position `t` of the window in a line.
+    pub fn position(&self, t: usize, item: usize, line: usize) -> usize {
+        self.at(self.start + t, item, line)
     }
 
-    /// Position number of the target of a row of prediction k.
+    /// Position number of the target of a scored row of prediction k.
     pub fn target(&self, row: usize, k: usize) -> usize {
-        let (step, item, col) = self.place(row);
-        self.position(step + self.offset(k), item, col)
+        let (t, item, line) = self.place(row);
+        self.position(t + self.offset(k), item, line)
     }
 }
 
@@ -146,10 +148,11 @@ pub trait NegativeSampler: Send {
     /// Name in configuration and tables.
     fn name(&self) -> &'static str;
 
-    /// Makes all random choices of a step.
+    /// Makes all random choices of one evaluation of the loss.
     fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng);
 
-    /// Negatives of prediction k: `out (rows(k), negatives)` position numbers. Call [`draw`](Self::draw) first.
+    /// Writes the negatives of prediction k as position numbers to `out` (rows(k), N). Call
+    /// [`draw`](Self::draw) first.
     fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]);
 }
 
@@ -206,12 +209,12 @@ impl FromStr for SamplerKind {
     type Err = Error;
 
     /// # Errors
-    /// Lists the names when `name` is none of them.
+    /// [`Error::Config`] with the list of names when `name` is none of them.
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             Error::config(
                 "loss.sampler",
-                format_args!("there is no sampler `{name}`"),
+                format_args!("unknown sampler `{name}`"),
                 format_args!("use one of {}", Self::ALL.map(Self::name).join(", ")),
             )
         })

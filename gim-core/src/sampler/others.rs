@@ -7,11 +7,12 @@ use super::{NegativeSampler, PredictionGrid};
 
 /// Uniform, with replacement, over all positions of the batch except the positive itself.
 ///
-/// Not in the published code. Negatives belong to a *target*, not to a row: all predictions that aim at a target share its
-/// negatives. So there are as few draws, and as few distinct rows to gather, as with [`Permuted`](super::Permuted).
+/// Not in the published code. Negatives belong to a *target*, not to a row: all predictions of a target
+/// share its negatives. So there are as few draws, and as few distinct rows to read, as with
+/// [`Permuted`](super::Permuted).
 #[derive(Debug, Default)]
 pub struct Others {
-    /// (window step of the target − first offset, item, col; negatives).
+    /// (rows(1), N) negatives of the target of each row of prediction 1.
     draws: Vec<u32>,
 }
 
@@ -33,8 +34,8 @@ impl NegativeSampler for Others {
     }
 
     fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
-        // Row r of prediction k aims at the target of row r + (k − 1)·items·cols of prediction 1.
-        let from = (k - 1) * grid.items * grid.cols * grid.negatives;
+        // Row r of prediction k has the target of row r + (k − 1)·items·across of prediction 1.
+        let from = (k - 1) * grid.items * grid.across * grid.negatives;
         out.copy_from_slice(&self.draws[from..][..out.len()]);
     }
 }

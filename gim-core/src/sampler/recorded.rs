@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{NegativeSampler, PredictionGrid};
 
-/// Wraps a sampler whose choices were already made; drawing does nothing.
+/// Wraps a sampler whose choices are already made. Drawing does nothing.
 pub struct Recorded<S>(pub S);
 
 impl<S: NegativeSampler> NegativeSampler for Recorded<S> {

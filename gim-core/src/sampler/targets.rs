@@ -5,15 +5,17 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{NegativeSampler, PredictionGrid};
 
-/// Uniform with replacement over the targets of the prediction; can be the positive.
+/// Uniform, with replacement, over the targets of the same prediction. A negative can be the positive
+/// itself.
 #[derive(Debug, Default)]
 pub struct Targets {
-    /// For each k: (rows(k), negatives) rows whose targets are the negatives, rows in the published order (step, column, item).
+    /// For each k: (rows(k), N) rows whose targets are the negatives. Rows are in the published order
+    /// (t, line, item).
     rows: Vec<Vec<u32>>,
 }
 
 impl Targets {
-    /// As if these rows had been drawn, a (rows(k), negatives) table for each k.
+    /// As if these rows had been drawn, a (rows(k), N) table for each k.
     pub fn from_rows(rows: Vec<Vec<u32>>) -> Self {
         Self { rows }
     }
@@ -36,11 +38,11 @@ impl NegativeSampler for Targets {
     fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
         let drawn = &self.rows[k - 1];
         for (row, out) in out.chunks_exact_mut(grid.negatives).enumerate() {
-            let (step, item, col) = grid.place(row);
-            let published = (step * grid.cols + col) * grid.items + item;
+            let (t, item, line) = grid.place(row);
+            let published = (t * grid.across + line) * grid.items + item;
             for (out, other) in out.iter_mut().zip(&drawn[published * grid.negatives..]) {
                 let (item, rest) = (*other as usize % grid.items, *other as usize / grid.items);
-                *out = grid.position(rest / grid.cols + grid.offset(k), item, rest % grid.cols) as u32;
+                *out = grid.position(rest / grid.across + grid.offset(k), item, rest % grid.across) as u32;
             }
         }
     }

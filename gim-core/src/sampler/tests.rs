@@ -4,12 +4,12 @@ use proptest::prelude::*;
 
 fn grid() -> impl Strategy<Value = PredictionGrid> {
     (1usize..4, 1usize..3, 1usize..4, 1usize..5, 0usize..3, 2usize..20, 0usize..10, 0usize..4).prop_map(
-        |(items, cols, prediction_steps, negatives, skip, extra, beyond, way)| {
+        |(items, across, prediction_steps, negatives, skip, extra, beyond, way)| {
             let window = prediction_steps + skip + extra;
             PredictionGrid {
                 items,
-                steps: window + beyond,
-                cols,
+                along: window + beyond,
+                across,
                 direction: Direction::ALL[way],
                 start: beyond / 2,
                 window,
@@ -23,8 +23,8 @@ fn grid() -> impl Strategy<Value = PredictionGrid> {
 
 /// Item, and place across the direction, of a position: what a prediction does not leave.
 fn lane(grid: &PredictionGrid, position: usize) -> (usize, usize) {
-    let (item, rest) = (position / (grid.steps * grid.cols), position % (grid.steps * grid.cols));
-    (item, if grid.direction.sideways() { rest / grid.steps } else { rest % grid.cols })
+    let (item, rest) = (position / (grid.along * grid.across), position % (grid.along * grid.across));
+    (item, if grid.direction.sideways() { rest / grid.along } else { rest % grid.across })
 }
 
 proptest! {
@@ -66,8 +66,8 @@ proptest! {
 fn others_is_uniform() {
     let grid = PredictionGrid {
         items: 2,
-        steps: 6,
-        cols: 1,
+        along: 6,
+        across: 1,
         direction: Direction::Down,
         start: 0,
         window: 6,
@@ -91,13 +91,13 @@ fn others_is_uniform() {
     }
 }
 
-/// Of every direction, the steps of an item and column are the positions along it, each once.
+/// In every direction, the lines of an item name its positions in order, each once.
 #[test]
-fn steps_are_where_the_direction_goes() {
-    // 2 rows of 3: rows are steps downwards, columns are steps sideways.
-    let places = |direction: Direction, steps, cols| {
-        let grid = PredictionGrid { direction, steps, cols, ..lone() };
-        (0..cols).map(|col| (0..steps).map(|step| grid.at(step, 1, col)).collect::<Vec<_>>()).collect::<Vec<_>>()
+fn lines_run_along_the_direction() {
+    // An image of 2 rows and 3 columns.
+    let places = |direction: Direction, along, across| {
+        let grid = PredictionGrid { direction, along, across, ..lone() };
+        (0..across).map(|line| (0..along).map(|i| grid.at(i, 1, line)).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     assert_eq!(places(Direction::Down, 2, 3), [[6, 9], [7, 10], [8, 11]]);
     assert_eq!(places(Direction::Up, 2, 3), [[9, 6], [10, 7], [11, 8]]);
@@ -109,8 +109,8 @@ fn steps_are_where_the_direction_goes() {
 fn lone() -> PredictionGrid {
     PredictionGrid {
         items: 1,
-        steps: 5,
-        cols: 1,
+        along: 5,
+        across: 1,
         direction: Direction::Down,
         start: 1,
         window: 3,

@@ -8,10 +8,11 @@ use crate::module::Mode;
 use crate::stack::Stack;
 use crate::{Result, Scalar};
 
-/// One batch through the modules, in work. `modes` says who learns; modules beyond it do not run.
+/// Runs one batch through the modules, one after the other, in these `modes`. Modules beyond the length
+/// of `modes` do not run.
 ///
-/// With all of them learning this is *simultaneous* training; with one learning above frozen ones it is a step of *iterative*
-/// training.
+/// With [`Mode::Train`] for all, this is a step of *simultaneous* training. With [`Mode::Train`] for the
+/// last and [`Mode::Eval`] for those below, it is a step of *iterative* training.
 ///
 /// # Errors
 /// When a module diverges.
@@ -35,7 +36,8 @@ pub fn step_in_turn<F: Scalar>(
     })
 }
 
-/// Which modules run and learn at a step of iterative training, where each module in turn learns for `steps_each` steps.
+/// Modes of the modules at a step of iterative training, in which each module in turn trains for
+/// `steps_each` steps.
 pub fn iterative_modes(step: u64, steps_each: u64, modules: usize) -> Vec<Mode> {
     let learning = ((step / steps_each.max(1)) as usize).min(modules.saturating_sub(1));
     (0..=learning).map(|m| if m == learning { Mode::Train } else { Mode::Eval }).collect()

@@ -1,7 +1,8 @@
 //! How modules take turns. All schedules are the same loop over links; only the links and the modes differ.
 //!
-//! A module's step is: receive, forward, send, train. Since nothing ever comes back, sending before training is exact,
-//! and every schedule that shows every batch to every module in order gives the same bits.
+//! A module's training step is: receive, forward, send, train. Nothing ever comes back from above, so
+//! sending before training is exact, and every schedule that gives every batch to every module in order
+//! gives the same bits.
 
 mod in_turn;
 
@@ -15,18 +16,18 @@ use crate::loss::{LossReport, StepInfo};
 use crate::module::{Mode, Module};
 use crate::{Result, Scalar};
 
-/// What a module reports of a step.
+/// What a module reports of a training step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ModuleReport {
     /// One-based module number.
     pub module: usize,
-    /// Step of the run.
+    /// Training step of the run, 0-based.
     pub step: u64,
     /// Its loss.
     pub loss: LossReport,
 }
 
-/// What all steps of a module have in common.
+/// What all training steps of a module have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct ModuleStep {
     /// Seed of the run.
@@ -39,7 +40,7 @@ pub struct ModuleStep {
     pub output: Layout,
 }
 
-/// Serves all batches of `source`: the one loop behind every schedule.
+/// Runs a module on all batches of `source`: the one loop behind every schedule.
 ///
 /// # Errors
 /// When the module diverges; the batches after that are not received.

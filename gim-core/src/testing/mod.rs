@@ -1,7 +1,11 @@
-//! Checks that every layer and loss must pass: gradients by finite differences, dirty scratch, accumulation. And the vectors that
-//! were recorded from other programs.
+//! Checks that every layer and loss must pass: gradients against finite differences, dirty scratch,
+//! accumulation. Also test vectors recorded from other programs ([`vectors`]), and a small layer for
+//! tests and examples ([`Linear`]).
 
+mod linear;
 pub mod vectors;
+
+pub use linear::Linear;
 
 use crate::activations::{Activations, Layout, Shape};
 use crate::layers::{InputGrad, Keep, Layer, Readout, ReadoutGrad};
@@ -10,12 +14,12 @@ use crate::param::Params;
 use crate::{Key, Pool, Purpose};
 use rand::RngExt;
 
-/// Step of the central differences.
+/// Half-width h of the central differences (f(x + h) − f(x − h)) / 2h.
 const H: f64 = 1e-5;
 /// Tolerated error of a gradient entry, relative to the largest entry of its tensor.
 const TOLERANCE: f64 = 1e-6;
 
-/// Numbers from U(−1, 1), for tests and benches.
+/// `n` values from U(−1, 1), for tests and benchmarks.
 pub fn uniform(n: usize, seed: u64) -> Vec<f64> {
     let mut rng = Key::new(seed, Purpose::Synthetic).rng();
     (0..n).map(|_| rng.random::<f64>() * 2.0 - 1.0).collect()
@@ -31,7 +35,8 @@ fn snapshot(params: &mut dyn Params<f64>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
     (values, grads)
 }
 
-fn nudge(params: &mut dyn Params<f64>, which: usize, entry: usize, by: f64) {
+/// Adds `by` to one value of parameter number `which`.
+fn nudge<P: Params<f64> + ?Sized>(params: &mut P, which: usize, entry: usize, by: f64) {
     let mut at = 0;
     params.visit(&mut |p| {
         if at == which {
@@ -39,6 +44,43 @@ fn nudge(params: &mut dyn Params<f64>, which: usize, entry: usize, by: f64) {
         }
         at += 1;
     });
+}
+
+/// Central differences of `value` by each of the `len` values of parameter number `which`.
+fn by_param<P: Params<f64> + ?Sized>(
+    params: &mut P,
+    which: usize,
+    len: usize,
+    value: impl Fn(&mut P) -> f64,
+) -> Vec<f64> {
+    (0..len)
+        .map(|i| {
+            nudge(params, which, i, H);
+            let up = value(params);
+            nudge(params, which, i, -2.0 * H);
+            let down = value(params);
+            nudge(params, which, i, H);
+            (up - down) / (2.0 * H)
+        })
+        .collect()
+}
+
+/// Central differences of `value` by each value of `x` (N, H, W, C).
+fn by_input(x: &mut Activations<f64>, mut value: impl FnMut(&Activations<f64>) -> f64) -> Vec<f64> {
+    let shape = x.shape();
+    let mut differences = Vec::with_capacity(shape.len());
+    for item in 0..shape.batch {
+        for i in 0..shape.len() / shape.batch {
+            let at = x.item(item)[i];
+            x.item_mut(item)[i] = at + H;
+            let up = value(x);
+            x.item_mut(item)[i] = at - H;
+            let down = value(x);
+            x.item_mut(item)[i] = at;
+            differences.push((up - down) / (2.0 * H));
+        }
+    }
+    differences
 }
 
 fn compare(what: &str, got: &[f64], want: &[f64]) {
@@ -64,17 +106,7 @@ pub fn check_readout(readout: &dyn Readout<f64>, z: Shape, seed: u64) {
         readout.forward(input, &mut y, &pool);
         y.to_vec().iter().zip(&weights).map(|(y, w)| y * w).sum()
     };
-    let want: Vec<f64> = (0..z.len())
-        .map(|i| {
-            let at = input.memory()[i];
-            input.memory_mut()[i] = at + H;
-            let up = value(&input);
-            input.memory_mut()[i] = at - H;
-            let down = value(&input);
-            input.memory_mut()[i] = at;
-            (up - down) / (2.0 * H)
-        })
-        .collect();
+    let want = by_input(&mut input, value);
     let dy = Activations::from_slice(Layout::dense(out), &weights, &pool);
     let grad = ReadoutGrad { readout, dy: &dy };
     compare(&format!("{} input", readout.describe()), &grad.whole(Layout::dense(z), &pool).to_vec(), &want);
@@ -84,12 +116,15 @@ pub fn check_readout(readout: &dyn Readout<f64>, z: Shape, seed: u64) {
     compare(&format!("{} input, last item", readout.describe()), &some, &want[last * item..]);
 }
 
-/// Checks a layer on an input of shape `x`: forward with dirty scratch and stable bits, parameter and input gradients against
-/// central differences of Σ r·y, accumulation of parameter gradients, `Add` against `Overwrite`, margins left zero, no new
-/// buffers once warm.
+/// Checks a layer on an input of shape `x`:
 ///
-/// Where a layer has a kink, as ReLU has, an input may lie so near to it that a nudge crosses it, and the difference is no
-/// derivative. With nudges of 1e-5 that is rare; the same `seed` always draws the same inputs.
+/// - the output does not depend on old contents of scratch, and its margins stay zero;
+/// - gradients of parameters and input agree with central differences of Σ r·y, r random;
+/// - parameter gradients accumulate, and `Add` agrees with `Overwrite`;
+/// - a warm pass allocates no buffers.
+///
+/// Near a kink, such as ReLU's, a central difference is not the derivative. Within h = 1e-5 of an input
+/// that is rare, and the same `seed` always draws the same inputs.
 ///
 /// # Panics
 /// When the layer fails a check.
@@ -131,30 +166,10 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     backward(layer, &input, InputGrad::Overwrite(&mut dx));
     let (values, grads) = snapshot(layer);
     for (which, (v, grad)) in values.iter().zip(&grads).enumerate() {
-        let want: Vec<f64> = (0..v.len())
-            .map(|i| {
-                nudge(layer, which, i, H);
-                let up = value(layer, &input);
-                nudge(layer, which, i, -2.0 * H);
-                let down = value(layer, &input);
-                nudge(layer, which, i, H);
-                (up - down) / (2.0 * H)
-            })
-            .collect();
+        let want = by_param(layer, which, v.len(), |layer| value(layer, &input));
         compare(&format!("{} parameter {which}", layer.describe()), grad, &want);
     }
-    let mut want = Vec::with_capacity(x.len());
-    for item in 0..x.batch {
-        for i in 0..x.len() / x.batch {
-            let at = input.item(item)[i];
-            input.item_mut(item)[i] = at + H;
-            let up = value(layer, &input);
-            input.item_mut(item)[i] = at - H;
-            let down = value(layer, &input);
-            input.item_mut(item)[i] = at;
-            want.push((up - down) / (2.0 * H));
-        }
-    }
+    let want = by_input(&mut input, |input| value(layer, input));
     compare(&format!("{} input", layer.describe()), &dx.to_vec(), &want);
 
     // A second pass doubles the parameter gradients and, with `Add`, the input's.
@@ -181,8 +196,11 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     layer.visit(&mut |p| p.release_grad());
 }
 
-/// Checks a loss on features `z` (and contexts `c`): gradients of parameters, features and contexts against central
-/// differences, with dirty scratch and margins around both, and accumulation of parameter gradients.
+/// Checks a loss on features `z` and contexts `c`, both stored with margins:
+///
+/// - gradients of parameters, features and contexts agree with central differences;
+/// - they do not depend on old contents of scratch;
+/// - parameter gradients accumulate.
 ///
 /// # Panics
 /// When the loss fails a check.
@@ -215,44 +233,28 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
         compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
     }
     for (which, (v, grad)) in values.iter().zip(&grads).enumerate() {
-        let want: Vec<f64> = (0..v.len())
-            .map(|i| {
-                nudge(loss, which, i, H);
-                let up = value(loss, &zs, cs.as_ref());
-                nudge(loss, which, i, -2.0 * H);
-                let down = value(loss, &zs, cs.as_ref());
-                nudge(loss, which, i, H);
-                (up - down) / (2.0 * H)
-            })
-            .collect();
+        let want = by_param(loss, which, v.len(), |loss| value(loss, &zs, cs.as_ref()));
         compare(&format!("{} parameter {which}", loss.describe()), grad, &want);
     }
-    let rows = |s: Shape| (0..s.batch).flat_map(move |item| (0..s.len() / s.batch).map(move |i| (item, i)));
-    let mut want = Vec::new();
-    for (item, i) in rows(z) {
-        let at = zs.item(item)[i];
-        zs.item_mut(item)[i] = at + H;
-        let up = value(loss, &zs, cs.as_ref());
-        zs.item_mut(item)[i] = at - H;
-        let down = value(loss, &zs, cs.as_ref());
-        zs.item_mut(item)[i] = at;
-        want.push((up - down) / (2.0 * H));
-    }
+    let want = by_input(&mut zs, |z| value(loss, z, cs.as_ref()));
     compare(&format!("{} features", loss.describe()), &dz, &want);
-    if let (Some(c), Some(dc)) = (c, dc) {
-        let mut want = Vec::new();
-        for (item, i) in rows(c) {
-            let mut nudged = |by: f64| {
-                if let Some(cs) = &mut cs {
-                    cs.item_mut(item)[i] += by;
-                }
-                value(loss, &zs, cs.as_ref())
-            };
-            let (up, down) = (nudged(H), nudged(-2.0 * H));
-            nudged(H);
-            want.push((up - down) / (2.0 * H));
-        }
+    if let (Some(cs), Some(dc)) = (&mut cs, dc) {
+        let want = by_input(cs, |c| value(loss, &zs, Some(c)));
         compare(&format!("{} contexts", loss.describe()), &dc, &want);
     }
     loss.visit(&mut |p| p.release_grad());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linear() {
+        check_layer(
+            &mut Linear::new(3, 2, Key::new(1, Purpose::Init)),
+            Shape { batch: 2, height: 3, width: 2, channels: 3 },
+            5,
+        );
+    }
 }

@@ -71,7 +71,7 @@ impl Vectors {
         self.find(name).1
     }
 
-    /// Numbers of a tensor of f32.
+    /// Values of a tensor of f32.
     ///
     /// # Panics
     /// When there is none of this name.
@@ -79,7 +79,7 @@ impl Vectors {
         self.find(name).0.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
     }
 
-    /// Numbers of a tensor of i64.
+    /// Values of a tensor of i64.
     ///
     /// # Panics
     /// When there is none of this name.
@@ -93,7 +93,7 @@ pub fn tolerance<F: Scalar>() -> (f64, f64) {
     if F::BYTES == 4 { (1e-5, 1e-4) } else { (1e-6, 1e-6) }
 }
 
-/// Compares numbers, relative to the largest that is wanted (1e-3 at least).
+/// Asserts |got − want| ≤ `relative` · max(1e-3, max |want|) for each value.
 ///
 /// # Panics
 /// When they differ by more.
@@ -107,14 +107,14 @@ pub fn close<F: Scalar>(what: &str, got: &[F], want: &[f64], relative: f64) {
     }
 }
 
-/// Largest distance of numbers from those that are wanted; NaN if there is one.
+/// Largest |got − want|; NaN if a difference is NaN.
 pub fn farthest<F: Scalar>(got: &[F], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let larger = |most: f64, off: f64| if off > most || off.is_nan() { off } else { most };
     got.iter().zip(want).map(|(g, w)| (g.f64() - w).abs()).fold(0.0, larger)
 }
 
-/// Numbers in a working precision.
+/// Values rounded to a working precision.
 pub fn of<F: Scalar>(x: &[f64]) -> Vec<F> {
     x.iter().map(|x| F::of(*x)).collect()
 }
@@ -125,19 +125,19 @@ mod tests {
 
     #[test]
     fn close_takes_what_is_close() {
-        close("numbers", &[1.0, 2.0 + 1e-7], &[1.0, 2.0], 1e-6);
+        close("values", &[1.0, 2.0 + 1e-7], &[1.0, 2.0], 1e-6);
     }
 
     #[test]
-    #[should_panic(expected = "numbers[1]: off by")]
+    #[should_panic(expected = "values[1]: off by")]
     fn close_refuses_what_is_off() {
-        close("numbers", &[1.0, 2.1, 3.0], &[1.0, 2.0, 3.0], 1e-2);
+        close("values", &[1.0, 2.1, 3.0], &[1.0, 2.0, 3.0], 1e-2);
     }
 
     #[test]
-    #[should_panic(expected = "numbers[0]: off by NaN")]
+    #[should_panic(expected = "values[0]: off by NaN")]
     fn nan_is_not_close() {
-        close("numbers", &[f64::NAN, 2.0], &[1.0, 2.0], 1.0);
+        close("values", &[f64::NAN, 2.0], &[1.0, 2.0], 1.0);
     }
 
     #[test]

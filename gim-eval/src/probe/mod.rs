@@ -186,7 +186,7 @@ impl FittedProbe {
     pub fn logits(&self, part: &Part<'_>) -> Result<Array2<f32>> {
         let (d, c) = (part.dims(), self.bias.len());
         if d * c != self.weights.len() || part.n_classes() != c {
-            return Err(Error::config(
+            return Err(Error::data(
                 "examples",
                 format_args!("{d} dimensions and {} classes, unlike those fitted", part.n_classes()),
                 "evaluate the probe on the examples it was fitted on",

@@ -65,7 +65,7 @@ impl Image {
     /// # Errors
     /// When the file is unreadable, neither JPEG nor PNG, damaged or cut short.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", &e))?;
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
         guarded(path, || {
             let mut decoder = decoder(path, &bytes)?;
             let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -77,7 +77,7 @@ impl Image {
             if bytes.starts_with(JPEG) && !is_complete(&bytes) {
                 return Err(Error::file(path, "the JPEG is cut short", "copy or download the file again"));
             }
-            let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(path, &e))?;
+            let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(path, e))?;
             image.apply_orientation(orientation);
             let (height, width) = (image.height() as usize, image.width() as usize);
             Ok(if image.color().has_color() {
@@ -94,16 +94,16 @@ impl Image {
     /// When the file is unreadable, neither JPEG nor PNG, or its headers are damaged.
     pub fn size_of(path: &Path) -> Result<(usize, usize)> {
         use std::io::Read;
-        let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", &e))?;
+        let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let mut bytes = Vec::new();
-        (&file).take(HEAD as u64).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", &e))?;
+        (&file).take(HEAD as u64).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
         guarded(path, || {
             let found = upright_size(path, &bytes);
             if found.is_ok() || bytes.len() < HEAD {
                 return found;
             }
             // A color profile or a preview can push the size further back.
-            file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", &e))?;
+            file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
             upright_size(path, &bytes)
         })
     }
@@ -198,8 +198,8 @@ fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
     if !bytes.starts_with(JPEG) && !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         return Err(Error::file(path, "is neither JPEG nor PNG", "convert it to one of them, or remove it"));
     }
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::io(path, "read", &e))?;
-    reader.into_decoder().map_err(|e| damaged(path, &e))
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::io(path, "read", e))?;
+    reader.into_decoder().map_err(|e| damaged(path, e))
 }
 
 /// (height, width), turned upright, of a file that begins with `bytes`.
@@ -215,10 +215,10 @@ fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
     Ok((height as usize, width as usize))
 }
 
-fn damaged(path: &Path, why: &image::ImageError) -> Error {
+fn damaged(path: &Path, cause: image::ImageError) -> Error {
     // Some decoders end their messages with a new line.
-    let why = why.to_string().trim_end().replace('\n', " ");
-    Error::file(path, format_args!("the image is damaged: {why}"), "copy or download the file again")
+    let why = cause.to_string().trim_end().replace('\n', " ");
+    Error::file(path, format_args!("the image is damaged: {why}"), "copy or download the file again").caused_by(cause)
 }
 
 /// Whether a JPEG continues to its end marker; the decoder silently fills what is missing with

@@ -160,7 +160,7 @@ pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Res
         notes.push(format!("there is no {}: classes are named by number", path.display()));
         return Ok((0..n).map(|c| c.to_string()).collect());
     }
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;
+    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
     let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
     if names.len() != n {
         let what = format!("it names {} classes, but there are {n}", names.len());
@@ -172,9 +172,10 @@ pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Res
 /// The same error, with the remedy to leave bad images out.
 pub(super) fn or_skip(e: Error, more: usize) -> Error {
     match e {
-        Error::File { path, what, remedy } => {
+        Error::File { path, what, remedy, source } => {
             let what = if more > 0 { format!("{what}; bad images besides it: {more}") } else { what };
-            Error::file(path, what, format_args!("{remedy}; or leave bad images out with {SKIP_BAD}"))
+            let remedy = format!("{remedy}; or leave bad images out with {SKIP_BAD}");
+            Error::File { path, what, remedy, source }
         }
         other => other,
     }

@@ -79,9 +79,9 @@ where
 /// A section, taken out of the table; its defaults when it is not there.
 pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
     let Some(value) = table.remove(name) else { return Ok(T::default()) };
-    value
-        .try_into()
-        .map_err(|e: toml::de::Error| Error::config(name, e.to_string().replace('\n', " "), "fix the value"))
+    value.try_into().map_err(|e: toml::de::Error| {
+        Error::config(name, e.to_string().replace('\n', " "), "fix the value").caused_by(e)
+    })
 }
 
 /// Any part of a configuration as TOML.

@@ -54,7 +54,7 @@ impl RunDir {
         let folder = self.checkpoints_folder();
         let partial = folder.join("partial.tmp");
         if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, "remove an unfinished checkpoint", &e))?;
+            fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, "remove an unfinished checkpoint", e))?;
         }
         create_folder(&partial)?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
@@ -69,12 +69,12 @@ impl RunDir {
         }
         let done = folder.join(format!("step-{step:08}"));
         if done.exists() {
-            fs::remove_dir_all(&done).map_err(|e| Error::io(&done, "replace a checkpoint", &e))?;
+            fs::remove_dir_all(&done).map_err(|e| Error::io(&done, "replace a checkpoint", e))?;
         }
-        fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", &e))?;
+        fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", e))?;
         let all = self.checkpoints();
         for old in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !snapshots.contains(&c.step)) {
-            fs::remove_dir_all(&old.folder).map_err(|e| Error::io(&old.folder, "remove an old checkpoint", &e))?;
+            fs::remove_dir_all(&old.folder).map_err(|e| Error::io(&old.folder, "remove an old checkpoint", e))?;
         }
         Ok(())
     }

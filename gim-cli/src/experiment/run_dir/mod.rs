@@ -130,14 +130,15 @@ impl RunDir {
     /// When there is no such file, or it holds something else.
     pub(crate) fn environment(&self) -> Result<Environment> {
         let file = self.environment_file();
-        let text = fs::read(&file).map_err(|e| Error::io(&file, "read", &e))?;
-        serde_json::from_slice(&text).map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again"))
+        let text = fs::read(&file).map_err(|e| Error::io(&file, "read", e))?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), "train again").caused_by(e))
     }
 
     pub(crate) fn write_environment(&self, environment: &Environment) -> Result<()> {
         let file = self.environment_file();
         let text = serde_json::to_string_pretty(environment)
-            .map_err(|e| Error::file(&file, format_args!("cannot be written: {e}"), "report this"))?;
+            .map_err(|e| Error::internal(file.display(), format_args!("cannot be written: {e}")).caused_by(e))?;
         write_atomic(&file, text.as_bytes())
     }
 
@@ -163,7 +164,7 @@ impl RunDir {
         let mut rows = Vec::new();
         if step > 0 && path.is_file() {
             // A full disk cuts the last line short; its steps will be done again.
-            let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the log", &e))?;
+            let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the log", e))?;
             let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
             write_atomic(&path, &bytes[..whole])?;
             rows = self.train_rows()?;
@@ -172,7 +173,7 @@ impl RunDir {
         rows.retain(|r| r.step <= step);
         let text: String = rows.iter().map(line).collect();
         write_atomic(&path, (HEADER.to_owned() + &text).as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, "open the log", &e))?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, "open the log", e))?;
         Ok((TrainLog { path, file }, rows))
     }
 
@@ -198,7 +199,7 @@ impl RunDir {
         if !file.is_file() {
             return Ok(());
         }
-        fs::remove_file(&file).map_err(|e| Error::io(&file, "remove features that are used up", &e))
+        fs::remove_file(&file).map_err(|e| Error::io(&file, "remove features that are used up", e))
     }
 
     /// Whether the features are missing, or older than the newest weights.
@@ -222,7 +223,7 @@ impl TrainLog {
     /// When the disk refuses.
     pub(crate) fn append(&mut self, rows: &[TrainRow]) -> Result<()> {
         let text: String = rows.iter().map(line).collect();
-        self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, "write the log", &e))
+        self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, "write the log", e))
     }
 }
 

@@ -197,5 +197,5 @@ trait BackEnd: DrawingBackend + Sized {
 
 /// An error of drawing in memory: no input can cause it.
 fn defect(cause: impl std::fmt::Display) -> Error {
-    Error::config("figure", cause, "this is a defect of the program; please report it")
+    Error::internal("figure", cause)
 }

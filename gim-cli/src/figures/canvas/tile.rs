@@ -32,7 +32,7 @@ impl Tile {
             self.width,
             self.channels
         );
-        Err(Error::config(format_args!("figure '{figure}'"), what, "give whole tiles of 1 or 3 channels"))
+        Err(Error::data(format_args!("figure '{figure}'"), what, "give whole tiles of 1 or 3 channels"))
     }
 
     /// Red, green and blue of a pixel.

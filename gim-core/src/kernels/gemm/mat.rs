@@ -21,12 +21,12 @@ impl<'a, F: Scalar> Mat<'a, F> {
         Self::strided(data, rows, cols, cols)
     }
 
-    /// Rows of `cols` numbers, one every `row_stride`.
+    /// Rows of `cols` values, one every `row_stride`.
     pub fn strided(data: &'a [F], rows: usize, cols: usize, row_stride: usize) -> Self {
         let need = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
         assert!(
             data.len() >= need,
-            "matrix ({rows}, {cols}) with row stride {row_stride} needs {need} numbers, the slice has {}",
+            "matrix ({rows}, {cols}) with row stride {row_stride} needs {need} values, the slice has {}",
             data.len()
         );
         Self { data, rows, cols, row_stride, col_stride: 1 }
@@ -48,7 +48,7 @@ impl<'a, F: Scalar> Mat<'a, F> {
     }
 }
 
-/// What a product does with the numbers that are already in its destination.
+/// What a product does with the values that are already in its destination.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     /// `c = a·b`; old contents, NaN included, do not matter.
@@ -57,7 +57,7 @@ pub enum Store {
     Add,
 }
 
-/// A row-major destination: rows of `cols` numbers, one every `row_stride ≥ cols`.
+/// A row-major destination: rows of `cols` values, one every `row_stride ≥ cols`.
 #[derive(Debug)]
 pub struct MatMut<'a, F> {
     pub(super) data: &'a mut [F],
@@ -72,28 +72,28 @@ impl<'a, F: Scalar> MatMut<'a, F> {
         Self::strided(data, rows, cols, cols)
     }
 
-    /// Rows of `cols` numbers, one every `row_stride`; numbers between rows stay as they are.
+    /// Rows of `cols` values, one every `row_stride`; values between rows stay as they are.
     pub fn strided(data: &'a mut [F], rows: usize, cols: usize, row_stride: usize) -> Self {
         assert!(row_stride >= cols, "rows of a destination must not overlap: {row_stride} < {cols}");
         let need = if rows == 0 || cols == 0 { 0 } else { (rows - 1) * row_stride + cols };
         assert!(
             data.len() >= need,
-            "destination ({rows}, {cols}) with row stride {row_stride} needs {need} numbers, the slice has {}",
+            "destination ({rows}, {cols}) with row stride {row_stride} needs {need} values, the slice has {}",
             data.len()
         );
         Self { data, rows, cols, row_stride }
     }
 }
 
-/// A matrix that can be written out block by block: numbers in memory, or windows of a convolution.
+/// A matrix that can be written out block by block: values in memory, or windows of a convolution.
 pub trait Rows<F>: Sync {
     /// `(rows, cols)`.
     fn dim(&self) -> (usize, usize);
 
-    /// Writes the block `rows × cols` to `out`, one row every `stride` numbers.
+    /// Writes the block `rows × cols` to `out`, one row every `stride` values.
     fn copy(&self, rows: Range<usize>, cols: Range<usize>, out: &mut [F], stride: usize);
 
-    /// Asks the memory for these numbers, which `copy` will want soon. A hint: it may do nothing.
+    /// Prefetches values that `copy` will read soon. A hint: it may do nothing.
     fn prefetch(&self, _rows: Range<usize>, _cols: Range<usize>) {}
 }
 

@@ -93,7 +93,7 @@ impl<F> Clone for Shared<F> {
 impl<F> Copy for Shared<F> {}
 // SAFETY: blocks given to different threads are disjoint, and the borrow of the destination outlives the parallel section.
 unsafe impl<F: Send> Send for Shared<F> {}
-// SAFETY: as above; nobody reads through the pointer what another thread writes.
+// SAFETY: as above; no task reads through the pointer what another thread writes.
 unsafe impl<F: Send> Sync for Shared<F> {}
 
 impl<F: Scalar> Shared<F> {
@@ -152,26 +152,26 @@ const BLOCK_ROWS: usize = 96;
 const BLOCK_COLS: usize = 512;
 /// Tasks that products with few rows are cut into, if they have the columns.
 const LEAST_TASKS: usize = 16;
-/// Rows and columns of a task of an outer product.
+/// Rows and columns of a task of [`gemm_tn`].
 const TN_ROWS: usize = 256;
 const TN_COLS: usize = 512;
-/// Columns of the right side's block of an outer product.
+/// Columns of the right side's block of [`gemm_tn`].
 const TN_BLOCK: usize = 128;
-/// Most parts that a small outer product over many positions is cut into, and positions of a part.
+/// Most parts that a small [`gemm_tn`] over many positions is cut into, and positions of a part.
 const TN_PARTS: usize = 16;
 const TN_PART: usize = 1024;
-/// Positions of a block of an outer product: the strips of both sides that a tile reads stay in a first-level cache.
+/// Positions of a block of [`gemm_tn`]: the strips of both sides that a tile reads stay in a first-level cache.
 const TN_DEPTH: usize = 128;
 /// Bytes of a right side up to which it stays in a second-level cache, and need not be asked for.
 const NEAR_BYTES: usize = 1 << 18;
 
-/// Ranges of at most `most` numbers that `len` falls into, as equal as multiples of `unit` allow.
+/// Ranges of at most `most` indices that `len` falls into, as equal as multiples of `unit` allow.
 fn parts(len: usize, most: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let step = len.div_ceil(len.div_ceil(most).max(1)).next_multiple_of(unit).max(1);
     (0..len.div_ceil(step)).map(move |i| i * step..len.min((i + 1) * step))
 }
 
-/// `c = a·b` or `c += a·b` for `a (m, k)`, `b (k, n)`, `c (m, n)`; then `finish(row, first column, numbers)` for every part of
+/// `c = a·b` or `c += a·b` for `a (m, k)`, `b (k, n)`, `c (m, n)`; then `finish(row, first column, values)` for every part of
 /// a row of `c` while it is hot: bias, nonlinearity, residual.
 pub fn gemm<F: Scalar>(
     a: &impl Rows<F>,
@@ -247,9 +247,9 @@ pub fn gemm_tn<F: Scalar>(
     pool: &Pool<F>,
 ) {
     let ((k, m), (depth, n)) = (a.dim(), b.dim());
-    assert_eq!(k, depth, "numbers of positions differ: a {:?}, b {:?}", a.dim(), b.dim());
+    assert_eq!(k, depth, "counts of positions differ: a {:?}, b {:?}", a.dim(), b.dim());
     assert_eq!((m, n), (c.rows, c.cols), "result {:?} for aᵀ, a {:?}, b {:?}", (c.rows, c.cols), a.dim(), b.dim());
-    assert_eq!(a.col_stride, 1, "positions are rows of numbers that lie together");
+    assert_eq!(a.col_stride, 1, "positions are rows of values that lie together");
     if m == 0 || n == 0 {
         return;
     }
@@ -265,7 +265,7 @@ pub fn gemm_tn<F: Scalar>(
         timed(Kind::GemmTn, (k, m, n), threads.count(blocks), || threads.for_each("gemm_tn", blocks, &each_task));
         return;
     }
-    // Each part sums into numbers of its own; then they are added in order.
+    // Each part sums into values of its own; then they are added in order.
     let mut sums = pool.take(depth_parts * m * n);
     let parts: Vec<_> = parts(k, k.div_ceil(depth_parts), 8).collect();
     let tos: Vec<_> =
@@ -349,7 +349,7 @@ pub fn matmul<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>, c: MatMut<'_, F>, into: S
     }
 }
 
-/// GFLOP/s of the innermost kernel on all threads at once, on numbers in first-level caches: what a product can reach here.
+/// GFLOP/s of the innermost kernel on all threads at once, on values in first-level caches: what a product can reach here.
 pub fn peak_gflops<F: Scalar>() -> f64 {
     let rates: Vec<f64> = rayon::broadcast(|_| {
         // Clocks rise and fall: the best of several short rounds.

@@ -14,8 +14,8 @@ const LINE: usize = 64;
 
 /// The right side of a [`gemm`], (depth, cols): strips as wide as a tile, block after block of the depth.
 pub struct Packed<F: Scalar> {
-    numbers: Buffer<F>,
-    /// The first number, at the beginning of a cache line.
+    values: Buffer<F>,
+    /// Index of the first value, at the beginning of a cache line.
     from: usize,
     depth: usize,
     cols: usize,
@@ -28,7 +28,7 @@ impl<F: Scalar> Packed<F> {
             Self::from_rows(b.rows, b.cols, |d| &b.data[d * b.row_stride..][..b.cols], pool)
         } else if b.row_stride == 1 {
             Self::pack(b.rows, b.cols, pool, |depths, cols, width, to| {
-                // Eight columns at a time: numbers that will lie together are written together.
+                // Eight columns at a time: values that will lie together are written together.
                 for group in cols.clone().step_by(8) {
                     let column = |col: usize| &b.data[col * b.col_stride + depths.start..][..depths.len()];
                     let to = to[group - cols.start..].chunks_mut(width);
@@ -60,7 +60,7 @@ impl<F: Scalar> Packed<F> {
         })
     }
 
-    /// `strip(depths, columns, width, to)` writes one strip of a block, one row every `width` numbers.
+    /// `strip(depths, columns, width, to)` writes one strip of a block, one row every `width` values.
     fn pack(
         depth: usize,
         cols: usize,
@@ -69,9 +69,9 @@ impl<F: Scalar> Packed<F> {
     ) -> Self {
         let width = F::tile(cols).cols;
         let padded = cols.next_multiple_of(width);
-        let mut numbers = pool.take(depth * padded + LINE / F::BYTES);
-        let from = numbers.as_ptr().align_offset(LINE);
-        let mut rest = &mut numbers[from..from + depth * padded];
+        let mut values = pool.take(depth * padded + LINE / F::BYTES);
+        let from = values.as_ptr().align_offset(LINE);
+        let mut rest = &mut values[from..from + depth * padded];
         for depths in parts(depth, DEPTH, 8) {
             let (block, after) = rest.split_at_mut(depths.len() * padded);
             rest = after;
@@ -83,7 +83,7 @@ impl<F: Scalar> Packed<F> {
                 strip(depths.clone(), cols, width, to);
             });
         }
-        Self { numbers, from, depth, cols }
+        Self { values, from, depth, cols }
     }
 
     /// `(depth, cols)`.
@@ -96,7 +96,7 @@ impl<F: Scalar> Packed<F> {
         let width = F::tile(self.cols).cols;
         let padded = self.cols.next_multiple_of(width);
         let from = strip * depths.len() * width;
-        let block = &self.numbers[self.from + depths.start * padded..][..depths.len() * padded];
+        let block = &self.values[self.from + depths.start * padded..][..depths.len() * padded];
         block.get(from..from + depths.len() * width).unwrap_or(&[])
     }
 }

@@ -1,7 +1,7 @@
 //! The innermost product: one tile of the result, held in registers.
 //!
-//! A tile of `rows × cols` numbers gets Σ_d a[·, d]·b[d, ·]: the left side is read number by number and spread over a
-//! register, the right side register by register.
+//! A tile of `rows × cols` values is Σ_d a[·, d]·b[d, ·]. The left side is read value by value and spread
+//! over a register, the right side register by register.
 
 use super::{DEPTH, TN_BLOCK, TN_ROWS};
 use crate::Scalar;
@@ -13,8 +13,8 @@ use crate::Scalar;
 /// for `add`, initialized) for (rows, cols), and the processor must have what the kernel was compiled for.
 pub(super) type RunTile<F> = unsafe fn(usize, *const F, *const F, *mut F, usize, bool);
 
-/// How the sides of a product lie in memory, in numbers. Constants of a kernel: addresses that are computed in its innermost
-/// loop cost it a sixth of its speed.
+/// How the sides of a product lie in memory, in values. They are constants of a kernel, because addresses
+/// computed in the innermost loop cost a sixth of its speed.
 struct Lay {
     /// From one row of a to the next.
     row: usize,
@@ -24,19 +24,20 @@ struct Lay {
     right: usize,
 }
 
-/// Numbers from one row of the left side's block to the next: rows are kept off the same cache sets.
+/// Values from one row of the left side's block to the next. The padding keeps rows off the same cache
+/// sets.
 pub(super) const LEFT_STRIDE: usize = DEPTH + 16;
-/// Numbers from one position of an outer product's blocks to the next.
+/// Values from one position of the blocks of `gemm_tn` to the next.
 pub(super) const TN_LEFT_STRIDE: usize = TN_ROWS + 16;
 pub(super) const TN_RIGHT_STRIDE: usize = TN_BLOCK + 16;
 
 impl Lay {
-    /// Of a product: rows of a block; strips as wide as a tile.
+    /// Of `gemm`: rows of a block; strips as wide as a tile.
     const fn gemm(cols: usize) -> Self {
         Self { row: LEFT_STRIDE, depth: 1, right: cols }
     }
 
-    /// Of an outer product: positions are rows of both blocks.
+    /// Of `gemm_tn`: positions are rows of both blocks.
     const fn gemm_tn() -> Self {
         Self { row: 1, depth: TN_LEFT_STRIDE, right: TN_RIGHT_STRIDE }
     }
@@ -51,9 +52,9 @@ pub struct Tile<F> {
     pub rows: usize,
     /// Columns of the tile.
     pub cols: usize,
-    /// The kernel of products.
+    /// The kernel of [`gemm`](super::gemm).
     pub(super) gemm: RunTile<F>,
-    /// The kernel of outer products.
+    /// The kernel of [`gemm_tn`](super::gemm_tn).
     pub(super) gemm_tn: RunTile<F>,
     /// Rows and kernel of a lower tile, with the same columns, for products of few rows.
     low: (usize, RunTile<F>),
@@ -72,14 +73,14 @@ impl<F: Copy> Tile<F> {
     }
 }
 
-/// Most numbers of a tile.
+/// Most values of a tile.
 pub(super) const LARGEST: usize = 12 * 32;
 
-/// Asks the memory to bring these numbers near the core, and goes on.
+/// Asks the memory to bring these values near the core, without waiting.
 #[inline(always)]
-pub fn prefetch<F>(numbers: &[F]) {
+pub fn prefetch<F>(values: &[F]) {
     #[cfg(target_arch = "x86_64")]
-    for line in numbers.chunks((64 / size_of::<F>()).max(1)) {
+    for line in values.chunks((64 / size_of::<F>()).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a hint without effect on memory; every processor of this architecture has it.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
@@ -156,7 +157,7 @@ pub(super) fn available_f32() -> Vec<Tile<f32>> {
     tiles
 }
 
-/// The best kernel of single precision on this processor for a result of so many columns; looked for once.
+/// The best kernel of single precision on this processor for a result of `cols` columns; detected once.
 pub fn best_f32(cols: usize) -> &'static Tile<f32> {
     static BEST: std::sync::OnceLock<[Tile<f32>; 2]> = std::sync::OnceLock::new();
     let [wide, narrow] = BEST.get_or_init(|| {
@@ -166,9 +167,9 @@ pub fn best_f32(cols: usize) -> &'static Tile<f32> {
         [tiles[0], *narrow.unwrap_or(&tiles[0])]
     });
     // Of a result with many columns few are empty anyway, and the wide kernel reads its left side less often.
-    let spares =
+    let narrow_is_fuller =
         cols <= 2 * wide.cols && cols.div_ceil(narrow.cols) * narrow.cols < cols.div_ceil(wide.cols) * wide.cols;
-    if spares { narrow } else { wide }
+    if narrow_is_fuller { narrow } else { wide }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -177,7 +178,7 @@ mod x86 {
 
     use super::{Lay, Tile};
 
-    /// A kernel whose tile is `ROWS` rows of `WIDE` registers: as many sums as leave registers for `b` and one number of `a`.
+    /// A kernel whose tile is `ROWS` rows of `WIDE` registers: as many sums as leave registers for `b` and one value of `a`.
     macro_rules! kernel {
         ($name:ident, $features:literal, $lanes:literal, $zero:ident, $load:ident, $store:ident, $spread:ident, $fma:ident,
          $add:ident) => {
@@ -249,7 +250,7 @@ mod x86 {
         _mm512_fmadd_ps,
         _mm512_add_ps
     );
-    /// 12 sums in 16 registers of 8 numbers.
+    /// 12 sums in 16 registers of 8 values.
     pub(super) const AVX2: Tile<f32> = Tile {
         name: "AVX2",
         rows: 6,
@@ -258,7 +259,7 @@ mod x86 {
         gemm_tn: avx2::<true, 6, 2>,
         low: (4, avx2::<false, 4, 2>),
     };
-    /// 24 sums in 32 registers of 16 numbers.
+    /// 24 sums in 32 registers of 16 values.
     pub(super) const AVX512: Tile<f32> = Tile {
         name: "AVX-512",
         rows: 12,

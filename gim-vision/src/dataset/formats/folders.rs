@@ -100,7 +100,7 @@ impl Visited {
     }
 
     fn enter(&mut self, dir: &Path) -> Result<()> {
-        let real = fs::canonicalize(dir).map_err(|e| Error::io(dir, "follow", &e))?;
+        let real = fs::canonicalize(dir).map_err(|e| Error::io(dir, "follow", e))?;
         // In the order of paths a folder is followed by all that is below it.
         if let Some((inside, before)) = self.0.range(real.clone()..).next().filter(|(p, _)| p.starts_with(&real)) {
             let is = if *inside == real { "is the same folder as" } else { "holds" };
@@ -238,7 +238,7 @@ fn inspect(entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String
             let what = format!("the image is {height} x {width}, smaller than the {side} x {side} asked for");
             return Err(Error::file(&entry.path, what, "use smaller crops, or remove it"));
         }
-        let bytes = fs::metadata(&entry.path).map_err(|e| Error::io(&entry.path, "read", &e))?.len();
+        let bytes = fs::metadata(&entry.path).map_err(|e| Error::io(&entry.path, "read", e))?.len();
         Ok(((height, width), bytes))
     };
     let checked: Vec<Result<_>> = entries.par_iter().map(check).collect();
@@ -281,8 +281,8 @@ fn divide(entries: &[Entry], seed: u64, listing: &mut Listing) {
 /// (name, path) of the entries of a folder, sorted, without hidden files.
 fn list(dir: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(|e| Error::io(dir, "list the folder", &e))? {
-        let path = entry.map_err(|e| Error::io(dir, "list the folder", &e))?.path();
+    for entry in fs::read_dir(dir).map_err(|e| Error::io(dir, "list the folder", e))? {
+        let path = entry.map_err(|e| Error::io(dir, "list the folder", e))?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else {
             return Err(Error::file(&path, "its name is not UTF-8", "rename it"));
         };

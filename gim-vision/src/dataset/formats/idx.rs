@@ -58,7 +58,7 @@ pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     let most = raw.iter().flat_map(|(labels, _)| labels).max().map_or(0, |&l| usize::from(l) + 1);
     // A class may have no image, but every image a class: without a list the largest label counts.
     listing.classes = if names.exists() {
-        let text = std::fs::read_to_string(&names).map_err(|e| Error::io(&names, "read", &e))?;
+        let text = std::fs::read_to_string(&names).map_err(|e| Error::io(&names, "read", e))?;
         let n = text.lines().filter(|l| !l.trim().is_empty()).count();
         class_names(&names, n, &mut listing.notes)?
     } else {
@@ -96,7 +96,7 @@ fn check_gaps(raw: &[(Vec<u8>, PathBuf)], classes: usize) -> Result<()> {
 /// A file and its D dimensions, which fit its length.
 fn read<const D: usize>(path: &Path) -> Result<(Bytes, [usize; D])> {
     let bytes = if path.extension().is_some_and(|e| e == "gz") {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let mut gz = MultiGzDecoder::new(std::io::BufReader::new(file));
         let damaged = |e: std::io::Error| again(path, format_args!("it cannot be unpacked: {e}"));
         // The header first: it says how much to unpack at most.

@@ -37,8 +37,8 @@ impl Bytes {
         if path.try_exists().is_ok_and(|there| !there) {
             return Err(again(path, "there is no such file"));
         }
-        let file = File::open(path).map_err(|e| Error::io(path, "open", &e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, "read", &e))?;
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        let meta = file.metadata().map_err(|e| Error::io(path, "read", e))?;
         if !meta.is_file() {
             return Err(Error::file(path, "is not a file", "check the path"));
         }
@@ -54,13 +54,13 @@ impl Bytes {
 
     pub(super) fn read_at(&self, path: &Path, at: u64, out: &mut [u8]) -> Result<()> {
         match self {
-            Self::File(file, _) => file.read_exact_at(out, at).map_err(|e| Error::io(path, "read", &e)),
+            Self::File(file, _) => file.read_exact_at(out, at).map_err(|e| Error::io(path, "read", e)),
             Self::Memory(x) => match x.get(at as usize..).and_then(|x| x.get(..out.len())) {
                 Some(x) => {
                     out.copy_from_slice(x);
                     Ok(())
                 }
-                None => Err(Error::io(path, "read", &std::io::ErrorKind::UnexpectedEof.into())),
+                None => Err(Error::io(path, "read", std::io::ErrorKind::UnexpectedEof.into())),
             },
         }
     }
@@ -69,7 +69,7 @@ impl Bytes {
     pub(super) fn range(&self, path: &Path, at: u64, len: u64) -> Result<Vec<u8>> {
         // Never reserve on a header's word alone.
         if at.checked_add(len).is_none_or(|end| end > self.len()) {
-            return Err(Error::io(path, "read", &std::io::ErrorKind::UnexpectedEof.into()));
+            return Err(Error::io(path, "read", std::io::ErrorKind::UnexpectedEof.into()));
         }
         let mut out = vec![0; len as usize];
         self.read_at(path, at, &mut out)?;

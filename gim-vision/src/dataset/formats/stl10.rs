@@ -54,7 +54,7 @@ pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     }
     let path = dir.join("fold_indices.txt");
     if path.exists() {
-        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", &e))?;
+        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", e))?;
         let n = parts[0].n;
         for (line, row) in text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
             let fold = row.split_whitespace().map(|word| word.parse().ok().filter(|&i: &usize| i < n).ok_or(word));
