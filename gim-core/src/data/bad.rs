@@ -1,0 +1,66 @@
+//! Files of a dataset that cannot be used: all are reported at once, or left out and listed.
+
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Command-line option that leaves bad files out.
+pub const SKIP_BAD: &str = "--skip-bad";
+
+/// Nothing, or one error of all the `errors` of files below `root`, in their order.
+///
+/// # Errors
+/// When there are any. One error stays as it is; of more, each has a line of its own. The remedy
+/// offers [`SKIP_BAD`].
+pub fn all_bad(root: &Path, mut errors: Vec<Error>) -> Result<()> {
+    let Some(last) = errors.pop() else { return Ok(()) };
+    if errors.is_empty() {
+        return Err(or_skip(last));
+    }
+    errors.push(last);
+    let mut what = format!("{} files are bad:", errors.len());
+    for e in &errors {
+        what += &format!("\n  {e}");
+    }
+    Err(Error::file(root, what + "\n", format_args!("fix the files, or leave bad ones out with {SKIP_BAD}")))
+}
+
+/// The same error, with the remedy to leave bad files out.
+pub fn or_skip(e: Error) -> Error {
+    match e {
+        Error::File { path, what, remedy } => {
+            Error::file(path, what, format_args!("{remedy}; or leave bad files out with {SKIP_BAD}"))
+        }
+        other => other,
+    }
+}
+
+/// A note: "n things are left out: a, b, c".
+pub fn left_out(what: &[String], are: &str) -> String {
+    format!("{} {are} and left out: {}", what.len(), what.join(", "))
+}
+
+/// A bad file in a note: its name and what is wrong with it.
+pub fn because(name: &str, e: &Error) -> String {
+    match e {
+        Error::File { what, .. } => format!("{name} ({what})"),
+        other => format!("{name} ({other})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_named() {
+        let bad = |n: usize| (0..n).map(|i| Error::file(format!("{i}.wav"), "is empty", "make it again")).collect();
+        let say = |n| all_bad(Path::new("corpus"), bad(n)).map_err(|e| e.to_string());
+        assert_eq!(say(0), Ok(()));
+        let one = say(1).unwrap_err();
+        assert_eq!(one, "0.wav: is empty (make it again; or leave bad files out with --skip-bad)");
+        let three = say(3).unwrap_err();
+        assert!(three.starts_with("corpus: 3 files are bad:\n  0.wav: is empty"), "{three}");
+        assert!(three.contains("\n  2.wav: is empty") && three.contains(SKIP_BAD), "{three}");
+    }
+}
