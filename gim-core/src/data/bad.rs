@@ -10,19 +10,25 @@ pub const SKIP_BAD: &str = "--skip-bad";
 /// Nothing, or one error of all the `errors` of files below `root`, in their order.
 ///
 /// # Errors
-/// When there are any. One error stays as it is; of more, each has a line of its own. The remedy
-/// offers [`SKIP_BAD`].
+/// When there are any. One error stays as it is; more become one line. The remedy offers
+/// [`SKIP_BAD`].
 pub fn all_bad(root: &Path, mut errors: Vec<Error>) -> Result<()> {
     let Some(last) = errors.pop() else { return Ok(()) };
     if errors.is_empty() {
         return Err(or_skip(last));
     }
     errors.push(last);
-    let mut what = format!("{} files are bad:", errors.len());
-    for e in &errors {
-        what += &format!("\n  {e}");
+    let each: Vec<String> = errors.iter().map(say).collect();
+    let what = format!("{} files are bad: {}", each.len(), each.join("; "));
+    Err(Error::file(root, what, format_args!("fix the files, or leave bad ones out with {SKIP_BAD}")))
+}
+
+/// An error without its remedy.
+fn say(e: &Error) -> String {
+    match e {
+        Error::File { path, what, .. } => format!("{}: {what}", path.display()),
+        other => other.to_string(),
     }
-    Err(Error::file(root, what + "\n", format_args!("fix the files, or leave bad ones out with {SKIP_BAD}")))
 }
 
 /// The same error, with the remedy to leave bad files out.
@@ -60,7 +66,7 @@ mod tests {
         let one = say(1).unwrap_err();
         assert_eq!(one, "0.wav: is empty (make it again; or leave bad files out with --skip-bad)");
         let three = say(3).unwrap_err();
-        assert!(three.starts_with("corpus: 3 files are bad:\n  0.wav: is empty"), "{three}");
-        assert!(three.contains("\n  2.wav: is empty") && three.contains(SKIP_BAD), "{three}");
+        let all = "corpus: 3 files are bad: 0.wav: is empty; 1.wav: is empty; 2.wav: is empty (fix";
+        assert!(three.starts_with(all) && three.contains(SKIP_BAD), "{three}");
     }
 }
