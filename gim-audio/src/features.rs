@@ -38,12 +38,13 @@ impl FeatureExtractor {
     }
 
     /// Layouts of a stack's activations for an utterance of `samples`; `None` when the utterance is
-    /// shorter than a label's window (400 samples) or than the stack needs.
+    /// shorter than a label's window (400 samples) or than the layers need. What the losses need does
+    /// not count: an utterance too short to predict in has features.
     pub fn layouts(&self, stack: &Stack<f32>, samples: usize) -> Option<Vec<Layout>> {
         if samples < LABEL_WINDOW {
             return None;
         }
-        stack.layouts(Shape::sequence(1, samples, 1)).ok()
+        stack.eval_layouts(Shape::sequence(1, samples, 1)).ok()
     }
 
     /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each

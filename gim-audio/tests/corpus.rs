@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{big, noise, speech_mini, write, write_wav};
+use common::{Pcm, big, noise, speech_mini, wav_bytes, write, write_wav};
 use gim_audio::dataset::corpus::{Corpus, CorpusOptions, MissingPolicy, Split};
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::geometry::{PAPER_STACK, label_frames};
@@ -73,6 +73,112 @@ fn speakers_without_dashes_are_folders() {
     let corpus = open(dir.path()).unwrap();
     assert_eq!(corpus.speakers(), ["ann", "ben"]);
     assert_eq!(corpus.utterances().len(), 3);
+}
+
+#[test]
+fn speakers_of_other_corpora() {
+    let dir = tempfile::tempdir().unwrap();
+    for id in ["19_198_000000_000000", "26_495_000001_000000", "19_198_000002_000000"] {
+        write_wav(&dir.path().join(format!("train-clean-100/{id}.wav")), &noise(500, 1));
+    }
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!(corpus.speakers(), ["19", "26"]);
+    let summary = corpus.summary().join("\n");
+    for part in ["3 utterances (0.1 s)", "speakers, by the part of the id before '_': 2 (19, 26)"] {
+        assert!(summary.contains(part), "{summary:?} should say {part:?}");
+    }
+}
+
+/// Lists as other systems write them, ids with spaces, and file names in the decomposed form of
+/// macOS.
+#[test]
+fn lists_of_any_system_name_the_same_utterances() {
+    let dir = tempfile::tempdir().unwrap();
+    for id in ["anna-0 1", "anna-1 2", "jose\u{301}-1"] {
+        write_wav(&dir.path().join(format!("x/{id}.wav")), &noise(8000, 1));
+    }
+    let labels = " 1".repeat(48);
+    file(&dir, "phones.txt", "\u{feff}0\tAA\r\n1\t<sil>\r\n");
+    file(&dir, "train_split.txt", "\u{feff}anna-0 1\r\njos\u{e9}-1\r\n");
+    file(&dir, "test_split.txt", "anna-1 2\r");
+    file(&dir, "phone_labels.txt", &format!("anna-0 1{labels}\rjose\u{301}-1{labels}\ranna-1 2\t{}", &labels[1..]));
+    let corpus = open(dir.path()).unwrap();
+    assert!(corpus.notes().is_empty(), "{:?}", corpus.notes());
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test).len()), (2, 1));
+    for u in 0..3 {
+        assert_eq!(corpus.phones_of(u, 0, 320), [1, 1], "{}", corpus.utterances()[u].id);
+    }
+    assert_eq!(corpus.labels().unwrap().silence(), Some(1));
+
+    write_wav(&dir.path().join("x/anna-0.wav"), &noise(8000, 1));
+    says(&dir, &["phone_labels.txt", "line 1", "\"anna-0\"", "\"anna-0 1\"", "tab"]);
+    write(&dir.path().join("train_split.txt"), b"\xff\xfea\0n\0");
+    says(&dir, &["train_split.txt", "UTF-16"]);
+}
+
+#[test]
+fn silence_is_found_by_its_name() {
+    let dir = small();
+    let label = "7-1-0000".to_owned() + &" 1".repeat(48);
+    file(&dir, "phone_labels.txt", &label);
+    for (names, silence, says) in [
+        ("0 SIL\n1 AA\n", Some(0), "silence is SIL (class 0)"),
+        ("0 <eps>\n1 sil\n2 AA\n", Some(1), "silence is sil (class 1)"),
+        ("0 SPN\n1 AA\n2 SIL_S\n", Some(2), "silence is SIL_S (class 2)"),
+        ("0 AA\n1 spn\n", Some(1), "silence is spn (class 1)"),
+        ("0 AA\n1 B\n", None, "none is named as silence"),
+    ] {
+        file(&dir, "phones.txt", names);
+        let corpus = open(dir.path()).unwrap();
+        assert_eq!(corpus.labels().unwrap().silence(), silence, "{names:?}");
+        assert!(corpus.summary().join("\n").contains(says), "{:?}", corpus.summary());
+    }
+    std::fs::remove_file(dir.path().join("phones.txt")).unwrap();
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!(corpus.labels().unwrap().silence(), Some(0));
+    assert!(corpus.summary().join("\n").contains("class 0 is taken"), "{:?}", corpus.summary());
+}
+
+/// All bad files are named at once, before training; left out, they are missing nowhere.
+#[test]
+fn bad_files_are_all_named_or_left_out() {
+    let dir = small();
+    let standardize = open(dir.path()).unwrap().measure(Split::Train).unwrap();
+    assert_eq!(open(dir.path()).unwrap().check_and_measure().unwrap(), standardize);
+    file(&dir, "test_split.txt", "7-1-0000\nbob-1-0001\n");
+    // A sample that is not finite is only found by decoding.
+    let nan = wav_bytes(&[f32::NAN; 900], 1, 16_000, Pcm::F32);
+    write(&dir.path().join("7/1/7-1-0000.wav"), &nan);
+    write(&dir.path().join("30/1/30-1-0003.wav"), &nan);
+    let e = open(dir.path()).unwrap().check_and_measure().unwrap_err().to_string();
+    for part in ["2 files are bad", "7-1-0000.wav: sample 0 is NaN", "30-1-0003.wav", "--skip-bad"] {
+        assert!(e.contains(part), "{e:?} should say {part:?}");
+    }
+    write(&dir.path().join("7/1/7-1-0001.wav"), "");
+    write(&dir.path().join("alice/1/alice-1-0001.wav"), "no audio");
+    says(&dir, &["2 files are bad", "7-1-0001.wav: the file is empty", "alice-1-0001.wav: is neither", "--skip-bad"]);
+
+    let skip = CorpusOptions { skip_bad: true, ..Default::default() };
+    let corpus = Corpus::open(dir.path(), &skip).unwrap();
+    corpus.check_and_measure().unwrap();
+    assert_eq!((corpus.utterances().len(), corpus.split(Split::Test).len()), (16, 1));
+    let notes = corpus.notes().join("\n");
+    for part in [
+        "4 audio files are bad and left out",
+        "7/1/7-1-0000.wav (sample 0 is NaN",
+        "1 of the 2 utterances it names are bad",
+    ] {
+        assert!(notes.contains(part), "{notes:?} should say {part:?}");
+    }
+}
+
+#[test]
+fn utterances_without_features_are_named() {
+    let dir = small();
+    write_wav(&dir.path().join("bob/1/bob-1-0009.wav"), &noise(399, 1));
+    write_wav(&dir.path().join("bob/1/bob-1-0010.wav"), &noise(400, 1));
+    let notes = open(dir.path()).unwrap().notes().join("\n");
+    assert!(notes.contains("1 utterances are shorter than 400 samples and have no features: bob-1-0009"), "{notes}");
 }
 
 #[test]

@@ -22,23 +22,107 @@ fn wav_of_every_format_gives_the_same_samples() {
     }
 }
 
-/// A WAV written to a pipe declares no length: it is counted, and its ranges still work.
+/// The chunks of a WAV file: name, declared length, body.
+fn chunks(riff: u32, parts: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
+    let mut out = [&b"RIFF"[..], &riff.to_le_bytes(), b"WAVE"].concat();
+    for (name, len, body) in parts {
+        out.extend([&name[..], &len.to_le_bytes(), body].concat());
+    }
+    out
+}
+
+/// The body of `fmt ` of integer samples.
+fn fmt(channels: u16, bits: u16, align: u16) -> Vec<u8> {
+    let mut out = [1u16, channels].map(u16::to_le_bytes).concat();
+    out.extend([16_000u32, 16_000 * u32::from(align)].map(u32::to_le_bytes).concat());
+    out.extend([align, bits].map(u16::to_le_bytes).concat());
+    out
+}
+
+/// What libsndfile, ffmpeg and sox read in spite of its header is read here, to the same samples.
 #[test]
-fn wav_without_a_length_is_counted() {
+fn wrong_lengths_in_headers_do_not_matter() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("pipe.wav");
+    let path = dir.path().join("x.wav");
     let x = noise(9001, 4);
-    let mut bytes = wav_bytes(&x, 1, 16_000, Pcm::S16);
-    bytes[4..8].fill(0xff);
-    bytes[40..44].fill(0xff);
-    write(&path, bytes);
-    assert_eq!(info(&path).unwrap().len, None);
-    assert_eq!(len(&path).unwrap(), 9001);
-    assert_eq!(decode(&path).unwrap(), x);
-    let mut part = vec![0.0; 500];
-    decode_range(&path, 8501, &mut part).unwrap();
-    assert_eq!(part, x[8501..]);
-    assert!(decode_range(&path, 8502, &mut part).is_err());
+    let data: Vec<u8> = x.iter().flat_map(|v| ((v * 32_768.0) as i16).to_le_bytes()).collect();
+    let (n, f) = (data.len() as u32, fmt(1, 16, 2));
+    let list: &[u8] = b"INFOISFT\x0d\0\0\0Lavf60.3.100\0";
+    let plain = |riff, declared| chunks(riff, &[(b"fmt ", 16, &f), (b"data", declared, &data)]);
+    let padded = [list, b"\0"].concat();
+    let tags = [&data[..], b"LIST\x04\0\0\0INFO", b"TAG of ID3"].concat();
+    let mut long = plain(u32::MAX, u32::MAX);
+    long.splice(0..4, *b"RF64");
+    let sizes = [&[0u8; 8][..], &u64::from(n).to_le_bytes(), &[0; 12]].concat();
+    long.splice(12..12, [&b"ds64\x1c\0\0\0"[..], &sizes].concat());
+    long.extend(b"LIST\x04\0\0\0INFO");
+    let mut extensible = [&f[..], &[22, 0, 16, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 16, 0]].concat();
+    extensible.extend([0x80, 0, 0, 0xaa, 0, 0x38, 0x9b, 0x71]);
+    extensible[..2].copy_from_slice(&[0xfe, 0xff]);
+    for (what, bytes) in [
+        ("as it should be", plain(n + 36, n)),
+        ("no RIFF length", plain(0, n)),
+        ("a stream of ffmpeg", plain(u32::MAX, u32::MAX)),
+        ("a stream of sox", plain(0x7fff_f024, 0x7fff_f000)),
+        ("a stream of 0", plain(0, 0)),
+        ("a stream with the header's own lengths", plain(36, 0)),
+        ("the header counted as samples", plain(n + 36, n + 36)),
+        ("the header counted twice", plain(n + 72, n + 36)),
+        ("an odd chunk", chunks(0, &[(b"LIST", 25, &padded), (b"fmt ", 16, &f), (b"data", n, &data)])),
+        (
+            "an odd chunk without its pad byte",
+            chunks(0, &[(b"LIST", 25, list), (b"fmt ", 16, &f), (b"data", n, &data)]),
+        ),
+        ("tags behind", chunks(0, &[(b"fmt ", 16, &f), (b"data", n, &tags)])),
+        ("RF64", long),
+        ("extensible", chunks(0, &[(b"fmt ", 40, &extensible), (b"data", n, &data)])),
+        ("a last sample of one byte", chunks(0, &[(b"fmt ", 16, &f), (b"data", n + 1, &[&data[..], &[7]].concat())])),
+    ] {
+        write(&path, bytes);
+        assert_eq!(decode(&path).unwrap(), x, "{what}");
+        assert_eq!((info(&path).unwrap().len, len(&path).unwrap()), (Some(9001), 9001), "{what}");
+        let mut part = vec![0.0; 500];
+        decode_range(&path, 8501, &mut part).unwrap();
+        assert_eq!(part, x[8501..], "{what}");
+        assert!(decode_range(&path, 8502, &mut part).is_err(), "{what}");
+    }
+}
+
+/// What is not understood is refused in words; nothing is taken for samples that may be none.
+#[test]
+fn layouts_that_are_not_understood_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.wav");
+    let data = vec![3u8; 6000];
+    let says = |format: &[u8], part: &str| {
+        write(&path, chunks(0, &[(b"fmt ", format.len() as u32, format), (b"data", 6000, &data)]));
+        let e = info(&path).unwrap_err().to_string();
+        assert!(e.contains("bad.wav") && e.contains(part), "{e:?} should say {part:?}");
+    };
+    says(&fmt(1, 16, 4), "contradicts itself: 4 bytes a frame, but 1 channels of 16 bits make 2");
+    says(&fmt(2, 16, 2), "contradicts itself");
+    says(&fmt(1, 24, 4), "contradicts itself");
+    says(&fmt(1, 16, 0), "contradicts itself");
+    says(&fmt(0, 16, 2), "no channels");
+    says(&fmt(3000, 16, 6000), "3000 channels");
+    says(&fmt(1, 0, 0), "0 bits");
+    says(&fmt(1, 40, 5), "40 bits");
+    says(&fmt(1, 16, 2)[..14], "14 bytes");
+    for (tag, name) in [(2u8, "Microsoft ADPCM"), (0x11, "IMA ADPCM"), (0x55, "MP3"), (0x99, "0x0099")] {
+        says(&[&[tag][..], &fmt(1, 4, 256)[1..]].concat(), name);
+    }
+    let refuse = |bytes: Vec<u8>, part: &str| {
+        write(&path, bytes);
+        let e = info(&path).unwrap_err().to_string();
+        assert!(e.contains("bad.wav") && e.contains(part), "{e:?} should say {part:?}");
+    };
+    refuse(chunks(0, &[(b"data", 6000, &data)]), "before their format");
+    refuse(chunks(0, &[(b"fmt ", 16, &fmt(1, 16, 2))]), "no chunk of samples");
+    // Tags behind no samples are not samples.
+    let tags = b"LIST\x04\0\0\0INFO";
+    refuse(chunks(0, &[(b"fmt ", 16, &fmt(1, 16, 2)), (b"data", 0, tags)]), "no samples");
+    refuse(chunks(24_036, &[(b"fmt ", 16, &fmt(1, 16, 2)), (b"data", 24_000, &data)]), "cut short: 3000 of the 12000");
+    refuse([&b"RIFX"[..], &[0; 4], b"WAVE"].concat(), "big-endian");
 }
 
 #[test]

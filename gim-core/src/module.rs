@@ -32,6 +32,12 @@ pub trait Module<F: Scalar>: Send {
     /// When `x` has the wrong number of channels.
     fn shapes(&self, x: Shape) -> Result<ModuleShapes>;
 
+    /// [`Module::shapes`] without the loss: features need fewer steps than a prediction does.
+    ///
+    /// # Errors
+    /// When the input is too small for the layers.
+    fn eval_shapes(&self, x: Shape) -> Result<ModuleShapes>;
+
     /// The layout the module needs for an input of shape `x` when the output is stored as `z`.
     fn input_layout(&self, x: Shape, z: Layout) -> Layout;
 
@@ -159,6 +165,15 @@ impl<F: Scalar> LocalModule<F> {
         self.number
     }
 
+    /// Shapes of the output, of what is read out of it, and of the contexts.
+    fn forward_shapes(&self, x: Shape) -> Result<(Shape, Shape, Option<Shape>)> {
+        let l = &self.learnable;
+        let output = l.encoder.output(x)?;
+        let read = l.readout.as_ref().map_or(Ok(output), |r| r.output(output))?;
+        let c = l.context.as_ref().map(|c| c.output(read)).transpose()?;
+        Ok((output, read, c))
+    }
+
     fn z(&self) -> &Detached<F> {
         self.z.as_ref().unwrap_or_else(|| panic!("module {} has not seen a batch", self.number))
     }
@@ -166,11 +181,13 @@ impl<F: Scalar> LocalModule<F> {
 
 impl<F: Scalar> Module<F> for LocalModule<F> {
     fn shapes(&self, x: Shape) -> Result<ModuleShapes> {
-        let l = &self.learnable;
-        let output = l.encoder.output(x)?;
-        let read = l.readout.as_ref().map_or(Ok(output), |r| r.output(output))?;
-        let c = l.context.as_ref().map(|c| c.output(read)).transpose()?;
-        l.loss.check(read, c)?;
+        let (output, read, c) = self.forward_shapes(x)?;
+        self.learnable.loss.check(read, c)?;
+        Ok(ModuleShapes { output, features: c.unwrap_or(read) })
+    }
+
+    fn eval_shapes(&self, x: Shape) -> Result<ModuleShapes> {
+        let (output, read, c) = self.forward_shapes(x)?;
         Ok(ModuleShapes { output, features: c.unwrap_or(read) })
     }
 

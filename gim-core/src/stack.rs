@@ -2,7 +2,7 @@
 
 use crate::activations::{Activations, Detached, Layout, Shape};
 use crate::kernels::on_pool_thread;
-use crate::module::{Mode, Module};
+use crate::module::{Mode, Module, ModuleShapes};
 use crate::{Result, Scalar};
 
 /// What [`Stack::visit_features`] shows: features of a module, or outputs of a layer inside one.
@@ -43,9 +43,21 @@ impl<F: Scalar> Stack<F> {
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) when an input is too small for its module or the loss.
     pub fn layouts(&self, x: Shape) -> Result<Vec<Layout>> {
+        self.layouts_by(x, |m, x| m.shapes(x))
+    }
+
+    /// [`Stack::layouts`] to compute features by, which ask nothing of the losses.
+    ///
+    /// # Errors
+    /// When what the one below gives is too small for a module.
+    pub fn eval_layouts(&self, x: Shape) -> Result<Vec<Layout>> {
+        self.layouts_by(x, |m, x| m.eval_shapes(x))
+    }
+
+    fn layouts_by(&self, x: Shape, of: impl Fn(&dyn Module<F>, Shape) -> Result<ModuleShapes>) -> Result<Vec<Layout>> {
         let mut shapes = vec![x];
         for m in &self.modules {
-            shapes.push(m.shapes(shapes[shapes.len() - 1])?.output);
+            shapes.push(of(&**m, shapes[shapes.len() - 1])?.output);
         }
         let top = shapes[shapes.len() - 1];
         let wanted = self.modules.iter().rev().find_map(|m| m.output_layout(top));

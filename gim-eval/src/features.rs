@@ -4,7 +4,7 @@
 //! /<group>/features (N, D) f32     chunked by rows; N = rows of all items; attribute `name`, a short name for display
 //! /items (n_items) string          item ids, in order
 //! /index (n_items, 2) u64          first row and number of rows of each item
-//! /labels/<task> i32               (N) by frame or (n_items) by item; −1 = no label; attributes `per`, `classes`
+//! /labels/<task> i32               (N) by frame or (n_items) by item; −1 = no label; attributes `per`, `classes`, `silence` (where a class is)
 //! /splits/test (n_items) u8        0 train, 1 test
 //! attributes of /                  format_version, configuration (TOML), seed, commit, corpus_digest
 //! ```
@@ -29,7 +29,9 @@ use crate::examples::Examples;
 use crate::items::{ItemIndex, Split, mean_of_rows};
 
 /// Version of the layout above.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The version before: it does not say which class is silence, and class 0 of `phone` was taken.
+const WITHOUT_SILENCE: u32 = 1;
 /// Bytes of the user block.
 const HEAD: usize = 512;
 /// First line of the user block.
@@ -68,6 +70,8 @@ pub struct LabelSpec {
     pub per: Per,
     /// Number of classes.
     pub classes: usize,
+    /// The class that is silence, if one is: accuracies are also given without it.
+    pub silence: Option<usize>,
 }
 
 /// Contents of a file to be written.
@@ -114,6 +118,8 @@ pub struct Labels {
     pub per: Per,
     /// Number of classes.
     pub classes: usize,
+    /// The class that is silence, if one is.
+    pub silence: Option<usize>,
     /// (N) or (n_items) classes, −1 = no label.
     pub values: Vec<i32>,
 }
@@ -183,11 +189,12 @@ fn check_layout(layout: &Layout) -> Result<()> {
     }
     let mut seen = HashSet::new();
     for l in &layout.labels {
-        if !plain(&l.task) || !seen.insert(&l.task) || l.classes < 2 || l.classes > i32::MAX as usize {
+        let silent = l.silence.is_none_or(|s| s < l.classes);
+        if !plain(&l.task) || !seen.insert(&l.task) || l.classes < 1 || l.classes > i32::MAX as usize || !silent {
             return Err(Error::config(
                 format_args!("labels.{}", l.task),
                 format_args!("{} classes under a name that is taken or not plain", l.classes),
-                "use a name of its own, of letters, digits and _, and two classes or more",
+                "use a name of its own, of letters, digits and _, and one class or more",
             ));
         }
     }
@@ -353,6 +360,9 @@ impl FeatureWriter {
             let data = labels.new_dataset_builder().with_data(values).create(spec.task.as_str())?;
             write_attr(&data, "per", &text(if spec.per == Per::Frame { "frame" } else { "item" })?)?;
             write_attr(&data, "classes", &(spec.classes as u64))?;
+            if let Some(silence) = spec.silence {
+                write_attr(&data, "silence", &(silence as u64))?;
+            }
         }
         self.columns.clear();
         drop(labels);
@@ -454,7 +464,7 @@ impl FeatureFile {
         let bad = |what: String| Ok(Err(Error::file(path, what, AGAIN)));
         let file = hdf5::File::open(path)?;
         let version: u32 = file.attr("format_version")?.read_scalar()?;
-        if version != VERSION {
+        if version != VERSION && version != WITHOUT_SILENCE {
             return bad(format!("format version {version}, this program reads {VERSION}"));
         }
         let string = |name: &str| -> hdf5::Result<String> {
@@ -500,7 +510,11 @@ impl FeatureFile {
             if values.len() != need || values.iter().any(|v| *v < -1 || i64::from(*v) >= classes as i64) {
                 return bad(format!("{} labels {task} for {need} places, all in -1..{classes}", values.len()));
             }
-            labels.insert(task, Labels { per, classes, values });
+            let silence = match data.attr("silence") {
+                Ok(silence) => Some(silence.read_scalar::<u64>()? as usize),
+                Err(_) => (version == WITHOUT_SILENCE && task == "phone").then_some(0),
+            };
+            labels.insert(task, Labels { per, classes, silence, values });
         }
 
         let mut groups = BTreeMap::new();

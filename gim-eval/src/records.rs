@@ -148,14 +148,6 @@ impl Task {
             Self::Classes => "class",
         }
     }
-
-    /// The class that is silence, which a second accuracy leaves out.
-    pub fn silence(self) -> Option<usize> {
-        match self {
-            Self::Phones => Some(0),
-            Self::Speakers | Self::Classes => None,
-        }
-    }
 }
 
 /// How features are evaluated; in the order of tables, by name.

@@ -17,8 +17,8 @@ fn layout(deflate: Option<u8>) -> Layout {
         // So wide that a chunk is 13 rows: items cross chunks.
         groups: vec![group("module_1", "1", 3), group("baseline_mfcc", "mfcc", 10_000)],
         labels: vec![
-            LabelSpec { task: "phone".into(), per: Per::Frame, classes: 41 },
-            LabelSpec { task: "speaker".into(), per: Per::Item, classes: 2 },
+            LabelSpec { task: "phone".into(), per: Per::Frame, classes: 41, silence: Some(3) },
+            LabelSpec { task: "speaker".into(), per: Per::Item, classes: 2, silence: None },
         ],
         deflate,
     }
@@ -82,6 +82,7 @@ fn there_and_back() {
         assert_eq!(file.tasks().collect::<Vec<_>>(), ["phone", "speaker"]);
         assert_eq!(file.labels("speaker").unwrap().values, [0, 1, 0, 1]);
         assert_eq!(file.labels("phone").unwrap().values[42], -1);
+        assert_eq!(["phone", "speaker"].map(|l| file.labels(l).unwrap().silence), [Some(3), None]);
         assert_eq!(file.provenance(), &provenance());
         assert_eq!(file.read_means("module_1").unwrap(), mean_over_time(a.view(), file.index()));
 
@@ -105,7 +106,7 @@ fn one_row_an_item() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("images.h5");
     let groups = vec![GroupSpec { group: "module_1".into(), name: "1".into(), dims: 64 }];
-    let labels = vec![LabelSpec { task: "class".into(), per: Per::Item, classes: 10 }];
+    let labels = vec![LabelSpec { task: "class".into(), per: Per::Item, classes: 10, silence: None }];
     let mut writer = FeatureWriter::create(&path, Layout { groups, labels, deflate: None }, &provenance()).unwrap();
     let x = Array2::from_shape_fn((5000, 64), |(i, j)| (i * 64 + j) as f32);
     for i in 0..5000 {
@@ -246,6 +247,21 @@ fn inconsistent_files_are_errors_that_name_the_file() {
         let error = FeatureFile::open(&path).and_then(|f| f.read_group("module_1").map(drop)).unwrap_err().to_string();
         assert!(error.contains("odd.h5") && error.contains(cause), "{cause}: {error}");
     }
+}
+
+/// Files of version 1 do not say which class is silence: class 0 of the phones is.
+#[test]
+fn silence_of_version_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.h5");
+    write(&path, None);
+    let file = hdf5::File::open_rw(&path).unwrap();
+    file.attr("format_version").unwrap().write_scalar(&1u32).unwrap();
+    file.dataset("labels/phone").unwrap().delete_attr("silence").unwrap();
+    file.close().unwrap();
+    reseal(&path);
+    let file = FeatureFile::open(&path).unwrap();
+    assert_eq!(["phone", "speaker"].map(|l| file.labels(l).unwrap().silence), [Some(0), None]);
 }
 
 fn reseal(path: &Path) {

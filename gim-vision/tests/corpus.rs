@@ -10,6 +10,7 @@ use std::sync::Arc;
 use common::{big, fashion_mini, jpeg, open, png, scene, write};
 use gim_core::Error;
 use gim_vision::dataset::image::{Color, Image};
+use gim_vision::dataset::loader::check_sizes;
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{self, DatasetOptions, ImageDataset, Split};
 use image::codecs::png::PngEncoder;
@@ -454,6 +455,70 @@ fn classes_without_a_split_are_divided() {
     assert_ne!(other.digest(), dataset.digest());
 }
 
+/// Splits go by any of their usual names.
+#[test]
+fn folders_of_splits_by_other_names() {
+    for (train, test) in [("Train", "Test"), ("Training", "Testing"), ("TRAIN", "Val"), ("train", "Validation")] {
+        let dir = folders();
+        std::fs::rename(dir.path().join("train"), dir.path().join("x")).unwrap();
+        std::fs::rename(dir.path().join("x"), dir.path().join(train)).unwrap();
+        std::fs::rename(dir.path().join("val"), dir.path().join(test)).unwrap();
+        write(&dir.path().join("unlabelled/u.png"), png(&scene(9, 9, 3, 5)));
+        let dataset = open(dir.path()).unwrap();
+        assert_eq!(dataset.classes(), ["cat", "dog"], "{train}");
+        let sizes = [Split::Train, Split::Test, Split::Unlabeled].map(|s| dataset.split(s).len());
+        assert_eq!(sizes, [6, 2, 1], "{train}");
+        assert_eq!(dataset.summary(), "class folders: 2 classes (cat, dog); 6 images to train, 2 to test, 1 unlabeled");
+    }
+    let dir = folders();
+    write(&dir.path().join("Training/cat/x.png"), png(&scene(9, 9, 3, 5)));
+    says(dir.path(), &["train", "Training", "which is it"]);
+    // One folder too high.
+    let high = temp();
+    std::fs::rename(folders().keep(), high.path().join("set")).unwrap();
+    says(high.path(), &["set: holds the folders train and val", "data.path"]);
+}
+
+/// Images of one class or of none are a dataset for training and features.
+#[test]
+fn images_of_one_class_or_none() {
+    let image = png(&scene(9, 9, 3, 5));
+    let splits = |dir: &TempDir| {
+        let dataset = open(dir.path()).unwrap();
+        let unlabeled = (0..dataset.len()).all(|i| dataset.label(i).is_none());
+        let sizes = [Split::Train, Split::Test, Split::Unlabeled].map(|s| dataset.split(s).len());
+        (dataset.classes().len(), unlabeled, sizes)
+    };
+    for place in ["", "unlabeled/", "Unlabelled/a/b/"] {
+        let dir = temp();
+        (0..10).for_each(|i| write(&dir.path().join(format!("{place}{i}.png")), &image));
+        assert_eq!(splits(&dir), (0, true, [8, 2, 8]), "{place}");
+    }
+    let dir = temp();
+    (0..10).for_each(|i| write(&dir.path().join(format!("{}/{i}.png", if i < 7 { "train" } else { "test" })), &image));
+    assert_eq!(splits(&dir), (0, true, [7, 3, 7]));
+    assert!(open(dir.path()).unwrap().notes().join("\n").contains("no class folders"));
+    let dir = temp();
+    (0..10).for_each(|i| write(&dir.path().join(format!("only/{i}.png")), &image));
+    assert_eq!(splits(&dir), (1, false, [8, 2, 8]));
+}
+
+/// A long strip is small in the file, but not once its shorter side is resized.
+#[test]
+fn strips_are_refused_before_they_are_resized() {
+    let dir = folders();
+    write(&dir.path().join("train/cat/strip.png"), png(&scene(1, 50_000, 1, 0)));
+    let options = DatasetOptions { short_side: 96, ..Default::default() };
+    let e = dataset::open(dir.path(), &options).unwrap_err().to_string();
+    for part in ["strip.png", "1 x 50000, 96 x 4800000 after resizing", "--skip-bad"] {
+        assert!(e.contains(part), "{e:?} should say {part:?}");
+    }
+    assert_eq!(dataset::open(dir.path(), &DatasetOptions { skip_bad: true, ..options }).unwrap().len(), 8);
+    let whole = open(dir.path()).unwrap();
+    let e = check_sizes(&*whole, Split::Train, 8, 96).unwrap_err().to_string();
+    assert!(e.contains("strip.png") && e.contains("after resizing"), "{e}");
+}
+
 #[test]
 fn bad_class_folders() {
     let dir = temp();
@@ -527,7 +592,9 @@ fn checking_reads_all_images() {
         }
         write(&dir.path().join("val/dog/z.png"), &whole[..whole.len() / 2]);
         let e = open(dir.path()).unwrap().check().unwrap_err().to_string();
-        assert!(e.contains("bad images besides it: 1"), "{e}");
+        for part in ["2 files are bad", name, "val/dog/z.png", "--skip-bad"] {
+            assert!(e.contains(part), "{e:?} should say {part:?}");
+        }
         if name.starts_with("unlabeled") {
             write(&dir.path().join("unlabeled/good.png"), &whole);
         }
@@ -584,6 +651,12 @@ fn bad_images_are_errors_or_left_out() {
     assert!(dataset::open(dir.path(), &skip).unwrap_err().to_string().contains("train/worst"));
 }
 
+/// CRC-32 of PNG's chunks.
+fn crc32(bytes: &[u8]) -> u32 {
+    let bit = |c: u32| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 };
+    !bytes.iter().fold(!0u32, |c, b| (0..8).fold(c ^ u32::from(*b), |c, _| bit(c)))
+}
+
 /// The EXIF segment of an orientation, put behind the first marker.
 fn with_orientation(mut jpeg: Vec<u8>, orientation: u8) -> Vec<u8> {
     let mut exif = b"\xff\xe1\0\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
@@ -630,6 +703,31 @@ fn odd_jpegs_and_pngs() {
     let image = Image::open(&path).unwrap();
     assert_eq!((image.height, image.width), (20, 10));
     assert_eq!(Image::size_of(&path).unwrap(), (20, 10));
+
+    // ImageMagick puts the orientation of a PNG behind its pixels.
+    for behind in [false, true] {
+        let exif = b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let mut chunk = [&(exif.len() as u32).to_be_bytes()[..], b"eXIf", exif].concat();
+        chunk.extend(crc32(&chunk[4..]).to_be_bytes());
+        let mut turned = png(&scene(10, 20, 3, 0));
+        let at = if behind { turned.len() - 12 } else { 33 };
+        turned.splice(at..at, chunk);
+        write(&path, turned);
+        let image = Image::open(&path).unwrap();
+        assert_eq!((image.height, image.width), (20, 10), "behind: {behind}");
+        assert_eq!(Image::size_of(&path).unwrap(), (20, 10), "behind: {behind}");
+    }
+
+    // What is not supported is not called damaged.
+    for (marker, kind) in [(0xc3, "lossless"), (0xc5, "hierarchical"), (0xc9, "arithmetic"), (0xcc, "arithmetic")] {
+        let mut other = upright.clone();
+        let at = other.windows(2).position(|w| w == [0xff, 0xc2]).unwrap();
+        other[at + 1] = marker;
+        write(&path, &other);
+        for e in [Image::open(&path).unwrap_err(), Image::size_of(&path).unwrap_err()].map(|e| e.to_string()) {
+            assert!(e.contains(kind) && e.contains("not supported") && !e.contains("damaged"), "{e}");
+        }
+    }
 
     // 16 bits, transparency, and a header beyond the first 64 KiB.
     let mut bytes = Vec::new();

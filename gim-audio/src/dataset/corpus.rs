@@ -5,13 +5,17 @@
 //! root/train_split.txt, test_split.txt                      one utterance a line
 //! root/phone_labels.txt, phones.txt                         optional
 //! ```
+//!
+//! The speaker is the part of an id before its first '-' (LibriSpeech); without one, before its
+//! first '_' (LibriTTS, VCTK); without both, the first folder below the root; else the id itself.
+//! [`Corpus::summary`] says which rule applied.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
-use gim_core::data::draw_fifth;
+use gim_core::data::{all_bad, because, left_out, normalized};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -19,8 +23,10 @@ use sha2::{Digest, Sha256};
 
 use crate::dataset::decode;
 use crate::dataset::phones::PhoneLabels;
-use crate::dataset::standardize::Standardize;
-use crate::geometry::LABEL_HOP;
+use crate::dataset::speakers::{self, speaker_of};
+use crate::dataset::splits::{Listed, splits};
+use crate::dataset::standardize::{Standardize, Sums};
+use crate::geometry::{LABEL_HOP, LABEL_WINDOW};
 
 /// Depth to which folders are searched. A link to a parent folder would otherwise loop forever.
 const DEPTH: usize = 16;
@@ -50,6 +56,9 @@ pub struct CorpusOptions {
     pub phones: Option<PathBuf>,
     /// What to do when a split file names absent utterances.
     pub missing: MissingPolicy,
+    /// Leave bad audio files out, and note which. To find them, all files are decoded once;
+    /// without this option only headers are read, and [`Corpus::check_and_measure`] does the rest.
+    pub skip_bad: bool,
     /// Seed of the 80/20 split that is drawn when there are no split files.
     pub seed: u64,
 }
@@ -57,7 +66,7 @@ pub struct CorpusOptions {
 /// One recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Utterance {
-    /// Name of the file, without extension.
+    /// Name of the file, without extension, in Unicode's composed form.
     pub id: String,
     /// The file.
     pub path: PathBuf,
@@ -78,6 +87,7 @@ pub struct Corpus {
     train: Vec<usize>,
     test: Vec<usize>,
     labels: Option<PhoneLabels>,
+    speaker_rules: Vec<speakers::From>,
     notes: Vec<String>,
     digest: String,
 }
@@ -90,8 +100,8 @@ impl Corpus {
     /// set is the rest. [`notes`](Self::notes) says which.
     ///
     /// # Errors
-    /// When the folder is missing or has no audio, a header is damaged, an utterance has two files,
-    /// a split file names an absent utterance (unless ignored) or one twice, an utterance is in
+    /// When the folder is missing or has no audio, headers are damaged (all are named, unless such
+    /// files are left out), an utterance has two files, a split file names an absent utterance (unless ignored) or one twice, an utterance is in
     /// both splits, or labels do not fit the audio.
     pub fn open(root: &Path, options: &CorpusOptions) -> Result<Self> {
         if !root.is_dir() {
@@ -111,27 +121,27 @@ impl Corpus {
             return Err(Error::file(&two[1].1, what, "remove or rename one of the files"));
         }
 
-        let names: Vec<String> = files.iter().map(|(id, path)| speaker_of(id, path, root)).collect();
+        let (files, skipped) = inspect(root, files, options.skip_bad, &mut notes)?;
+        let (names, mut speaker_rules): (Vec<String>, Vec<_>) =
+            files.iter().map(|f| speaker_of(&f.id, &f.path, root)).unzip();
+        speaker_rules.sort_unstable();
+        speaker_rules.dedup();
         let mut speakers = names.clone();
         speakers.sort();
         speakers.dedup();
         let utterances: Vec<Utterance> = files
-            .into_par_iter()
+            .into_iter()
             .zip(names)
-            .map(|((id, path), name)| {
-                let info = decode::info(&path)?;
-                let len = info.len.map_or_else(|| decode::len(&path), Ok)?;
-                let speaker = speakers.partition_point(|s| *s < name);
-                Ok(Utterance { id, path, speaker, len, bytes: info.bytes })
-            })
-            .collect::<Result<_>>()?;
+            .map(|(f, name)| Utterance { speaker: speakers.partition_point(|s| *s < name), ..f })
+            .collect();
 
         let mut hash = Sha256::new();
         hash.update(b"gim speech corpus 1\n");
         for u in &utterances {
             hash.update(format!("{} {} {} {}\n", u.id, speakers[u.speaker], u.len, u.bytes));
         }
-        let (train, test) = splits(root, options, &utterances, speakers.len(), &mut notes)?;
+        let listed = Listed { utterances: &utterances, skipped: &skipped };
+        let (train, test) = splits(root, options, &listed, speakers.len(), &mut notes)?;
         for (name, set) in [("train", &train), ("test", &test)] {
             hash.update(format!("{name} {}\n", set.len()));
             for &u in set {
@@ -143,30 +153,21 @@ impl Corpus {
         let phones = options.phones.clone().or_else(|| existing(root, "phones.txt"));
         let mut labels = None;
         if let Some(path) = path {
-            let read = PhoneLabels::read(&path, phones.as_deref())?;
+            let known =
+                |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).is_ok() || skipped.contains(id);
+            let read = PhoneLabels::read(&path, phones.as_deref(), known)?;
             for file in std::iter::once(&path).chain(&phones) {
                 hash.update(fs::read(file).map_err(|e| Error::io(file, "read", e))?);
             }
-            let mut present = 0;
             for u in &utterances {
                 read.check(&u.id, u.len)?;
-                present += usize::from(read.get(&u.id).is_some());
             }
-            let strangers = read.ids().count() - present;
-            if strangers > 0 {
-                notes.push(format!("{}: labels of {strangers} utterances that are not in the corpus", path.display()));
-            }
-            let bare: Vec<&str> = train.iter().chain(&test).map(|&u| utterances[u].id.as_str()).collect();
-            let bare: Vec<&str> = bare.into_iter().filter(|id| read.get(id).is_none()).collect();
-            if !bare.is_empty() {
-                let some = bare[..bare.len().min(5)].join(", ");
-                let more = if bare.len() > 5 { ", …" } else { "" };
-                notes.push(format!("{}: no labels for {} utterances: {some}{more}", path.display(), bare.len()));
-            }
+            note_matches(&read, &utterances, &skipped, [&train[..], &test[..]], &mut notes);
             labels = Some(read);
         }
+        note_short(&utterances, [&train[..], &test[..]], &mut notes);
         let digest = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Self { root: root.to_owned(), utterances, speakers, train, test, labels, notes, digest })
+        Ok(Self { root: root.to_owned(), utterances, speakers, train, test, labels, speaker_rules, notes, digest })
     }
 
     /// The folder that the corpus was opened from.
@@ -217,6 +218,34 @@ impl Corpus {
         &self.notes
     }
 
+    /// What the corpus was understood to hold: utterances, hours, splits, speakers and the rule they
+    /// were told by, phones and the class that is silence.
+    pub fn summary(&self) -> Vec<String> {
+        let hours = |set: &[usize]| {
+            let samples: usize = set.iter().map(|&u| self.utterances[u].len).sum();
+            let (hours, minutes) = (samples as f64 / 3600.0 / f64::from(decode::RATE), 1.0 / 60.0);
+            if hours < minutes { format!("{:.1} s", hours * 3600.0) } else { format!("{hours:.2} h") }
+        };
+        let all: Vec<usize> = (0..self.utterances.len()).collect();
+        let rules: Vec<&str> = self.speaker_rules.iter().map(|r| r.rule()).collect();
+        let mut lines = vec![
+            format!(
+                "{} utterances ({}): {} to train ({}), {} to test ({})",
+                all.len(),
+                hours(&all),
+                self.train.len(),
+                hours(&self.train),
+                self.test.len(),
+                hours(&self.test)
+            ),
+            format!("speakers, by {}: {}", rules.join(", or "), some(&self.speakers)),
+        ];
+        if let Some(labels) = &self.labels {
+            lines.push(format!("phones: {} classes; {}", labels.n_classes(), labels.say_silence()));
+        }
+        lines
+    }
+
     /// SHA-256 (hexadecimal) of ids, speakers, lengths and file sizes of the utterances, of the
     /// splits, and of the label files. The audio itself is not read.
     pub fn digest(&self) -> &str {
@@ -245,6 +274,26 @@ impl Corpus {
         Standardize::measure(&self.root, self.split(split).par_iter().map(|&u| self.decode(u)))
     }
 
+    /// Decodes all utterances of both splits, so that damaged ones are found before training, and
+    /// measures those of the training split: as [`measure`](Self::measure).
+    ///
+    /// # Errors
+    /// When files cannot be decoded: all are named. When all training samples are equal.
+    pub fn check_and_measure(&self) -> Result<Standardize> {
+        let used: Vec<usize> = self.train.iter().chain(&self.test).copied().collect();
+        let decoded: Vec<Result<Sums>> = used.into_par_iter().map(|u| self.decode(u).map(|x| Sums::of(&x))).collect();
+        let (mut sums, mut bad) = (Vec::new(), Vec::new());
+        for one in decoded {
+            match one {
+                Ok(one) => sums.push(one),
+                Err(e) => bad.push(e),
+            }
+        }
+        all_bad(&self.root, bad)?;
+        sums.truncate(self.train.len());
+        Standardize::from_sums(&self.root, sums)
+    }
+
     /// A whole utterance, standardized → (n) samples at 16 kHz. Features are computed from it.
     ///
     /// # Errors
@@ -256,7 +305,7 @@ impl Corpus {
     }
 }
 
-fn existing(root: &Path, name: &str) -> Option<PathBuf> {
+pub(super) fn existing(root: &Path, name: &str) -> Option<PathBuf> {
     Some(root.join(name)).filter(|p| p.exists())
 }
 
@@ -279,130 +328,91 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
         } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("flac") || e.eq_ignore_ascii_case("wav"))
             && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
         {
-            found.push((stem.to_owned(), path.clone()));
+            found.push((normalized(stem).into_owned(), path.clone()));
         }
     }
     Ok(())
 }
 
-/// The speaker: the part of the id before its first '-', else the first folder below the root, else
-/// the id itself.
-fn speaker_of(id: &str, path: &Path, root: &Path) -> String {
-    if let Some((speaker, _)) = id.split_once('-') {
-        return speaker.to_owned();
-    }
-    let inside = path.strip_prefix(root).unwrap_or(path);
-    let mut parts = inside.components();
-    match (parts.next(), parts.next()) {
-        (Some(folder), Some(_)) => folder.as_os_str().to_string_lossy().into_owned(),
-        _ => id.to_owned(),
-    }
-}
-
-/// Train and test sets, from split files or drawn.
-fn splits(
+/// Reads the headers of all files (id, path), in parallel; with `skip_bad`, decodes them. Gives the
+/// utterances, in order, without their speakers, and the ids of bad ones left out.
+fn inspect(
     root: &Path,
-    options: &CorpusOptions,
-    utterances: &[Utterance],
-    n_speakers: usize,
+    files: Vec<(String, PathBuf)>,
+    skip_bad: bool,
     notes: &mut Vec<String>,
-) -> Result<(Vec<usize>, Vec<usize>)> {
-    let train = options.train_split.clone().or_else(|| existing(root, "train_split.txt"));
-    let test = options.test_split.clone().or_else(|| existing(root, "test_split.txt"));
-    let rest = |of: &[usize]| {
-        let of: HashSet<usize> = of.iter().copied().collect();
-        (0..utterances.len()).filter(|u| !of.contains(u)).collect::<Vec<_>>()
+) -> Result<(Vec<Utterance>, HashSet<String>)> {
+    let one = |path: &Path| -> Result<(usize, u64)> {
+        let info = decode::info(path)?;
+        let len = match info.len {
+            Some(len) if !skip_bad => len,
+            _ => decode::decode(path)?.len(),
+        };
+        Ok((len, info.bytes))
     };
-    match (train, test) {
-        (Some(train_file), Some(test_file)) => {
-            let train = read_split(&train_file, utterances, options.missing, notes)?;
-            let test = read_split(&test_file, utterances, options.missing, notes)?;
-            let both = train.iter().find(|u| test.binary_search(u).is_ok());
-            if let Some(&u) = both {
-                let what = format!("utterance {} is also in {}", utterances[u].id, train_file.display());
-                return Err(Error::file(&test_file, what, "an utterance is for training or for testing, not both"));
+    let read: Vec<Result<(usize, u64)>> = files.par_iter().map(|(_, path)| one(path)).collect();
+    let (mut good, mut bad, mut skipped) = (Vec::new(), Vec::new(), HashSet::new());
+    let mut named = Vec::new();
+    for ((id, path), read) in files.into_iter().zip(read) {
+        match read {
+            Ok((len, bytes)) => good.push(Utterance { id, path, speaker: 0, len, bytes }),
+            Err(e) => {
+                named.push(because(&path.strip_prefix(root).unwrap_or(&path).to_string_lossy(), &e));
+                bad.push(e);
+                skipped.insert(id);
             }
-            if train.is_empty() && test.is_empty() {
-                let what = "none of the utterances it and the training split name is there";
-                return Err(Error::file(&test_file, what, "check that the split files belong to this corpus"));
-            }
-            let idle = utterances.len() - train.len() - test.len();
-            if idle > 0 {
-                notes.push(format!("{idle} utterances are in no split and are not used"));
-            }
-            Ok((train, test))
         }
-        (Some(file), None) => {
-            let train = read_split(&file, utterances, options.missing, notes)?;
-            let test = rest(&train);
-            notes.push(format!("no test split file: the {} utterances not in {} are it", test.len(), file.display()));
-            Ok((train, test))
-        }
-        (None, Some(file)) => {
-            let test = read_split(&file, utterances, options.missing, notes)?;
-            let train = rest(&test);
-            notes.push(format!("no train split file: the {} utterances not in {} are it", train.len(), file.display()));
-            Ok((train, test))
-        }
-        (None, None) => {
-            let mut by_speaker = vec![Vec::new(); n_speakers];
-            for (i, u) in utterances.iter().enumerate() {
-                by_speaker[u.speaker].push(i);
-            }
-            let (mut train, mut test) = (Vec::new(), Vec::new());
-            for (speaker, mut theirs) in by_speaker.into_iter().enumerate() {
-                let fifth = draw_fifth(&mut theirs, options.seed, speaker);
-                test.extend_from_slice(&theirs[..fifth]);
-                train.extend_from_slice(&theirs[fifth..]);
-            }
-            train.sort_unstable();
-            test.sort_unstable();
-            notes.push(format!(
-                "no split files: {} utterances to train, {} to test, a fifth of each speaker's (seed {})",
-                train.len(),
-                test.len(),
-                options.seed
-            ));
-            Ok((train, test))
-        }
+    }
+    if good.is_empty() || !skip_bad {
+        all_bad(root, bad)?;
+    }
+    if !named.is_empty() {
+        notes.push(left_out(&named, "audio files are bad"));
+    }
+    Ok((good, skipped))
+}
+
+/// Notes labels without utterances, and utterances of the splits without labels.
+fn note_matches(
+    labels: &PhoneLabels,
+    utterances: &[Utterance],
+    skipped: &HashSet<String>,
+    splits: [&[usize]; 2],
+    notes: &mut Vec<String>,
+) {
+    let path = labels.path().display();
+    let present = utterances.iter().filter(|u| labels.get(&u.id).is_some()).count();
+    let strangers = labels.ids().filter(|id| !skipped.contains(*id)).count() - present;
+    if strangers > 0 {
+        notes.push(format!("{path}: labels of {strangers} utterances that are not in the corpus"));
+    }
+    let used = splits.into_iter().flatten().map(|&u| utterances[u].id.as_str());
+    let bare: Vec<&str> = used.filter(|id| labels.get(id).is_none()).collect();
+    if !bare.is_empty() {
+        notes.push(format!("{path}: no labels for {} utterances: {}", bare.len(), first(&bare)));
     }
 }
 
-/// Utterances that a split file names, ascending.
-fn read_split(
-    path: &Path,
-    utterances: &[Utterance],
-    missing: MissingPolicy,
-    notes: &mut Vec<String>,
-) -> Result<Vec<usize>> {
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    let mut split = Vec::new();
-    let mut absent = 0usize;
-    for (line, row) in text.lines().enumerate().map(|(i, row)| (i + 1, row.trim())) {
-        if row.is_empty() {
-            continue;
-        }
-        if let Some(before) = seen.insert(row, line) {
-            let what = format!("line {line}: utterance {row} is on line {before} already");
-            return Err(Error::file(path, what, "remove one of the lines"));
-        }
-        match (utterances.binary_search_by(|u| u.id.as_str().cmp(row)), missing) {
-            (Ok(u), _) => split.push(u),
-            (Err(_), MissingPolicy::Ignore) => absent += 1,
-            (Err(_), MissingPolicy::Error) => {
-                let what = format!("line {line}: utterance {row} is not in the corpus");
-                return Err(Error::file(path, what, "complete the corpus, or allow missing utterances"));
-            }
-        }
+/// Notes utterances of the splits that are too short for any feature.
+fn note_short(utterances: &[Utterance], splits: [&[usize]; 2], notes: &mut Vec<String>) {
+    let used = splits.into_iter().flatten().map(|&u| &utterances[u]);
+    let short: Vec<&str> = used.filter(|u| u.len < LABEL_WINDOW).map(|u| u.id.as_str()).collect();
+    if !short.is_empty() {
+        notes.push(format!(
+            "{} utterances are shorter than {LABEL_WINDOW} samples and have no features: {}",
+            short.len(),
+            first(&short)
+        ));
     }
-    if absent > 0 {
-        let (path, n) = (path.display(), seen.len());
-        notes.push(format!("{path}: {absent} of the {n} utterances it names are not in the corpus and left out"));
-    }
-    if seen.is_empty() {
-        return Err(Error::file(path, "it names no utterance", "write one utterance a line"));
-    }
-    split.sort_unstable();
-    Ok(split)
+}
+
+/// The first five of a list.
+fn first(names: &[impl AsRef<str>]) -> String {
+    let some: Vec<&str> = names.iter().take(5).map(AsRef::as_ref).collect();
+    some.join(", ") + if names.len() > 5 { ", …" } else { "" }
+}
+
+/// "n (a, b, c, …)"
+fn some(names: &[String]) -> String {
+    format!("{} ({})", names.len(), first(names))
 }

@@ -23,7 +23,9 @@ use symphonia::core::errors::Error as Fault;
 use symphonia::core::formats::{FormatOptions, FormatReader, SeekMode, SeekTo};
 use symphonia::core::io::MediaSourceStream;
 use symphonia::core::units::Timestamp;
-use symphonia::default::formats::{FlacReader, WavReader};
+use symphonia::default::formats::FlacReader;
+
+use crate::dataset::wav::{Wav, is_wav};
 
 /// The sample rate of everything this crate hands out, in Hz.
 pub const RATE: u32 = 16_000;
@@ -37,7 +39,7 @@ const SEEK_FROM: u64 = 8_192;
 /// What is known of a file without decoding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioInfo {
-    /// Length in samples at 16 kHz; `None` when the header does not say (a stream written to a
+    /// Length in samples at 16 kHz; `None` when a FLAC header does not say (a stream written to a
     /// pipe).
     pub len: Option<usize>,
     /// Size of the file in bytes.
@@ -67,7 +69,9 @@ pub fn decode(path: &Path) -> Result<Vec<f32>> {
     guarded(path, || {
         let mut source = Source::open(path, true)?;
         let x = source.read(path, 0, u64::MAX)?;
-        if source.decoder.finalize().verify_ok == Some(false) {
+        if let Container::Flac(flac) = &mut source.container
+            && flac.decoder.finalize().verify_ok == Some(false)
+        {
             return Err(Error::file(
                 path,
                 "its samples do not match its MD5 checksum",
@@ -144,13 +148,30 @@ fn empty(path: &Path) -> Error {
     Error::file(path, "it has no samples", "remove the file or make it again")
 }
 
-/// An open file: container and codec.
+/// Frames of a WAV file decoded at a time.
+const WAV_BLOCK: u64 = 1 << 16;
+
+/// An open file.
 struct Source {
+    container: Container,
+    rate: u32,
+    channels: usize,
+    /// Frames (samples a channel) in the file; `None` when a FLAC header does not say.
+    len: Option<u64>,
+    bytes: u64,
+}
+
+enum Container {
+    Flac(Flac),
+    Wav(Wav),
+}
+
+/// An open FLAC file: container and codec.
+struct Flac {
     format: Box<dyn FormatReader>,
     decoder: Box<dyn AudioDecoder>,
     rate: u32,
     channels: usize,
-    /// Frames (samples a channel) the header declares.
     len: Option<u64>,
     bytes: u64,
 }
@@ -169,20 +190,55 @@ impl Source {
         // A file shorter than the magic number leaves zeros, which match nothing.
         (&file).take(12).read(&mut magic).map_err(|e| Error::io(path, "read", e))?;
         std::io::Seek::rewind(&mut &file).map_err(|e| Error::io(path, "read", e))?;
-
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
-        let header = |e: Fault| {
-            Error::file(path, format_args!("its header cannot be read: {}", say(&e)), "copy or encode the file again")
-                .caused_by(e)
-        };
-        let format: Box<dyn FormatReader> = if magic.starts_with(b"fLaC") {
-            Box::new(FlacReader::try_new(stream, FormatOptions::default()).map_err(header)?)
-        } else if magic.starts_with(b"RIFF") && magic.ends_with(b"WAVE") {
-            Box::new(WavReader::try_new(stream, FormatOptions::default()).map_err(header)?)
+        let source = if magic.starts_with(b"fLaC") {
+            let flac = Flac::open(path, file, meta.len(), verify)?;
+            let (rate, channels, len) = (flac.rate, flac.channels, flac.len);
+            Self { container: Container::Flac(flac), rate, channels, len, bytes: meta.len() }
+        } else if is_wav(&magic) {
+            let wav = Wav::open(path, file, meta.len())?;
+            let (rate, channels, len) = (wav.rate, wav.channels, Some(wav.frames));
+            Self { container: Container::Wav(wav), rate, channels, len, bytes: meta.len() }
         } else {
-            return Err(Error::file(path, "is neither FLAC nor WAV", "convert it to 16 kHz FLAC, or remove it"));
+            let what = if magic.starts_with(b"RIFX") { "is a big-endian WAV" } else { "is neither FLAC nor WAV" };
+            return Err(Error::file(path, what, "convert it to 16 kHz FLAC, or remove it"));
         };
+        if !RATES.contains(&source.rate) {
+            let what = format!("its sample rate is {} Hz, outside {} to {}", source.rate, RATES.start(), RATES.end());
+            return Err(Error::file(path, what, "resample it to 16000 Hz"));
+        }
+        if source.len == Some(0) {
+            return Err(empty(path));
+        }
+        Ok(source)
+    }
 
+    /// Mono samples `first .. last` at the file's own rate; fewer when the file ends before `last`.
+    fn read(&mut self, path: &Path, first: u64, last: u64) -> Result<Vec<f32>> {
+        let last = self.len.map_or(last, |len| last.min(len));
+        let wav = match &mut self.container {
+            Container::Flac(flac) => return flac.read(path, first, last),
+            Container::Wav(wav) => wav,
+        };
+        let mut out = Vec::with_capacity(last.saturating_sub(first) as usize);
+        let mut frames = Vec::new();
+        let mut at = first;
+        while at < last {
+            let end = last.min(at + WAV_BLOCK);
+            wav.read(at, end, &mut frames).map_err(|e| Error::io(path, "read", e))?;
+            push_mono(path, at, &frames, self.channels, &mut out)?;
+            at = end;
+        }
+        Ok(out)
+    }
+}
+
+impl Flac {
+    fn open(path: &Path, file: File, bytes: u64, verify: bool) -> Result<Self> {
+        let stream = MediaSourceStream::new(Box::new(file), Default::default());
+        let format = FlacReader::try_new(stream, FormatOptions::default()).map_err(|e| {
+            let what = format!("its header cannot be read: {}", say(&e));
+            Error::file(path, what, "copy or encode the file again")
+        })?;
         let track = format.tracks().first();
         let len = track.and_then(|t| t.num_frames);
         let Some(codec) = track.and_then(|t| t.codec_params.as_ref()).and_then(|c| c.audio()) else {
@@ -192,34 +248,28 @@ impl Source {
         if channels == 0 {
             return Err(Error::file(path, "has no channels", "copy or encode the file again"));
         }
-        if !RATES.contains(&rate) {
-            let what = format!("its sample rate is {rate} Hz, outside {} to {}", RATES.start(), RATES.end());
-            return Err(Error::file(path, what, "resample it to 16000 Hz"));
-        }
-        if len == Some(0) {
-            return Err(empty(path));
-        }
         let options = AudioDecoderOptions::default().verify(verify);
         let decoder = symphonia::default::get_codecs().make_audio_decoder(codec, &options).map_err(|e| {
             let what = format!("its encoding is not supported: {}", say(&e));
             Error::file(path, what, "convert it to FLAC or to PCM WAV").caused_by(e)
         })?;
-        Ok(Self { format, decoder, rate, channels, len, bytes: meta.len() })
+        Ok(Self { format: Box::new(format), decoder, rate, channels, len, bytes })
     }
 
-    /// Mono samples `first .. last` at the file's own rate; fewer when the file ends before `last`.
+    /// Mono samples `first .. last`; fewer when the file ends before `last`.
     fn read(&mut self, path: &Path, first: u64, last: u64) -> Result<Vec<f32>> {
-        let last = self.len.map_or(last, |len| last.min(len));
         if first > SEEK_FROM {
             let to = SeekTo::Timestamp { ts: Timestamp::new(first as i64), track_id: 0 };
             let landed = self.format.seek(SeekMode::Accurate, to).is_ok_and(|s| s.actual_ts.get() as u64 <= first);
             if !landed {
                 // Unusual block sizes can mislead the search: start over and decode from the
                 // beginning.
-                *self = Self::open(path, false)?;
+                let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+                *self = Self::open(path, file, self.bytes, false)?;
             }
             self.decoder.reset();
         }
+        let channels = self.channels;
         let damaged = |at: u64, why: &str| {
             Error::file(path, format_args!("it is damaged at sample {at}: {why}"), "copy or encode the file again")
         };
@@ -247,24 +297,13 @@ impl Source {
             let decoded = self.decoder.decode(&packet).map_err(|e| damaged(begin, &say(&e)).caused_by(e))?;
             frames.clear();
             decoded.copy_to_vec_interleaved(&mut frames);
-            let n = (frames.len() / self.channels) as u64;
+            let n = (frames.len() / channels) as u64;
             if n == 0 {
                 break;
             }
             let (lo, hi) = (first.clamp(begin, begin + n) - begin, last.clamp(begin, begin + n) - begin);
-            let wanted = &frames[lo as usize * self.channels..hi as usize * self.channels];
-            if let Some(bad) = wanted.iter().position(|x| !x.is_finite()) {
-                let (sample, value) = (begin + lo + (bad / self.channels) as u64, wanted[bad]);
-                let what = format!("sample {sample} is {value}, not a finite number");
-                return Err(Error::file(path, what, "make the file again, or remove it"));
-            }
-            if self.channels == 1 {
-                out.extend_from_slice(wanted);
-            } else {
-                let scale = 1.0 / self.channels as f64;
-                let mean = |frame: &[f32]| (frame.iter().map(|&x| f64::from(x)).sum::<f64>() * scale) as f32;
-                out.extend(wanted.chunks_exact(self.channels).map(mean));
-            }
+            let wanted = &frames[lo as usize * channels..hi as usize * channels];
+            push_mono(path, begin + lo, wanted, channels, &mut out)?;
             at = Some(begin + n);
         }
         if let Some(len) = self.len.filter(|_| at.unwrap_or(0) < last) {
@@ -273,6 +312,23 @@ impl Source {
         }
         Ok(out)
     }
+}
+
+/// Appends the means over channels of interleaved samples; the first is that of frame `at`.
+fn push_mono(path: &Path, at: u64, frames: &[f32], channels: usize, out: &mut Vec<f32>) -> Result<()> {
+    if let Some(bad) = frames.iter().position(|x| !x.is_finite()) {
+        let (sample, value) = (at + (bad / channels) as u64, frames[bad]);
+        let what = format!("sample {sample} is {value}, not a finite number");
+        return Err(Error::file(path, what, "make the file again, or remove it"));
+    }
+    if channels == 1 {
+        out.extend_from_slice(frames);
+    } else {
+        let scale = 1.0 / channels as f64;
+        let mean = |frame: &[f32]| (frame.iter().map(|&x| f64::from(x)).sum::<f64>() * scale) as f32;
+        out.extend(frames.chunks_exact(channels).map(mean));
+    }
+    Ok(())
 }
 
 /// The decoder's message, without its own wording of "damaged".

@@ -4,4 +4,7 @@ pub mod corpus;
 pub mod decode;
 pub mod loader;
 pub mod phones;
+mod speakers;
+mod splits;
 pub mod standardize;
+mod wav;

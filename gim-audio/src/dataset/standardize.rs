@@ -35,20 +35,18 @@ impl Standardize {
     /// # Errors
     /// When a waveform cannot be decoded, or all samples are equal.
     pub fn measure(root: &Path, waveforms: impl IndexedParallelIterator<Item = Result<Vec<f32>>>) -> Result<Self> {
-        let sums: Vec<(f64, f64, usize)> = waveforms
-            .map(|x| {
-                let x = x?;
-                let (mut sum, mut squares) = (0.0f64, 0.0f64);
-                for v in x.iter().map(|&v| f64::from(v)) {
-                    sum += v;
-                    squares += v * v;
-                }
-                Ok((sum, squares, x.len()))
-            })
-            .collect::<Result<_>>()?;
+        let sums: Vec<Sums> = waveforms.map(|x| x.map(|x| Sums::of(&x))).collect::<Result<_>>()?;
+        Self::from_sums(root, sums)
+    }
+
+    /// With the [`Sums`] of all waveforms, in their order.
+    ///
+    /// # Errors
+    /// When all samples are equal.
+    pub(super) fn from_sums(root: &Path, sums: Vec<Sums>) -> Result<Self> {
         let (mut sum, mut squares, mut n) = (0.0, 0.0, 0);
-        for (s, q, k) in sums {
-            (sum, squares, n) = (sum + s, squares + q, n + k);
+        for s in sums {
+            (sum, squares, n) = (sum + s.sum, squares + s.squares, n + s.n);
         }
         let mean = sum / n.max(1) as f64;
         let std = (squares / n.max(1) as f64 - mean * mean).max(0.0).sqrt();
@@ -79,5 +77,24 @@ impl Standardize {
         for v in x {
             *v = self.one(*v);
         }
+    }
+}
+
+/// Sums over the samples of one waveform.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sums {
+    sum: f64,
+    squares: f64,
+    n: usize,
+}
+
+impl Sums {
+    pub(super) fn of(x: &[f32]) -> Self {
+        let (mut sum, mut squares) = (0.0f64, 0.0f64);
+        for v in x.iter().map(|&v| f64::from(v)) {
+            sum += v;
+            squares += v * v;
+        }
+        Self { sum, squares, n: x.len() }
     }
 }

@@ -51,13 +51,16 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(items.len() as u64, extractor.noun(), show);
-    let mut done = 0;
+    let (mut done, mut short) = (0, Vec::new());
     for part in items.chunks(extractor.batch()) {
         let numbers: Vec<usize> = part.iter().map(|i| i.0).collect();
         let extracted = extractor.extract(&numbers, &mut trained, random.as_mut(), &pool)?;
-        for (item, (_, split)) in extracted.into_iter().zip(part) {
+        for (item, (number, split)) in extracted.into_iter().zip(part) {
             done += 1;
-            let Some(item) = item else { continue };
+            let Some(item) = item else {
+                short.push(extractor.id(*number));
+                continue;
+            };
             let writer = match &mut writer {
                 Some(w) => w,
                 none => {
@@ -83,6 +86,10 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     let written = writer.n_items();
     writer.finish()?;
     progress.finish(&format!("features of {written} items in {}", out.display()));
+    if !short.is_empty() && show != Show::Quiet {
+        let (n, noun, names) = (short.len(), extractor.noun(), short.join(", "));
+        eprintln!("note: {n} of {} {noun} are too short for features and left out: {names}", items.len());
+    }
     Ok(())
 }
 

@@ -52,17 +52,31 @@ pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<Pro
     }
     let seed = features.provenance().seed;
     let key = Key::new(seed, Purpose::Probe);
+    let labels = features.labels(spec.task.label())?;
+    if labels.classes < 2 {
+        return Err(one_class(file, spec.task, labels.values.len()));
+    }
+    let silence = labels.silence;
     let mut progress = Progress::new(groups.len() as u64, "probes", show);
     let mut rows = Vec::new();
     for (done, name) in groups.iter().enumerate() {
         let examples = features.examples(name, spec.task.label())?;
         let train = examples.train_with_labels(spec.labels, key)?;
-        let row = one_probe(spec, kind(name), &train, &examples.part(Split::Test), seed)?;
+        if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
+            return Err(one_class(file, spec.task, train.n_rows()));
+        }
+        let row = one_probe(spec, kind(name), &train, &examples.part(Split::Test), silence, seed)?;
         progress.tick(done as u64 + 1, || format!("{name} {:.1} %", 100.0 * row.accuracy));
         rows.push(row);
     }
     progress.finish(&format!("{} probes for {}", rows.len(), spec.task));
     Ok(rows)
+}
+
+/// A probe of one class is always right.
+fn one_class(file: &Path, task: Task, labels: usize) -> Error {
+    let what = format!("all {labels} labels are of one class: there is nothing to tell apart");
+    Error::file(file, what, format_args!("a probe for {task} needs two classes; see notes.txt of the run"))
 }
 
 /// Probes one group.
@@ -71,9 +85,9 @@ fn one_probe(
     (group, module): (Group, usize),
     train: &Part<'_>,
     test: &Part<'_>,
+    silence: Option<usize>,
     seed: u64,
 ) -> Result<ProbeRow> {
-    let silence = spec.task.silence();
     let row = |score: &Score| ProbeRow {
         group,
         module,

@@ -3,14 +3,18 @@
 //! Domains bring the decoding. This module brings the threads that make batches in order ([`Loader`]), the order of items
 //! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]).
 
+mod bad;
 mod cache;
+mod lines;
 mod loader;
 mod split;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+pub use bad::{SKIP_BAD, all_bad, because, left_out, or_skip};
 pub use cache::Cache;
+pub use lines::{Lines, normalized};
 pub use loader::{Loader, LoaderStats};
 pub use split::{EpochOrder, Split, below, draw_fifth, shuffle};
 

@@ -1,6 +1,6 @@
 //! Images in memory: decoding, orientation, color and size.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use gim_core::data::guarded;
@@ -13,6 +13,10 @@ use serde::{Deserialize, Serialize};
 /// Images whose pixels take more bytes than this are refused, because a damaged header may declare
 /// any size.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// Pixels of an image after resizing, at most: 2²⁶, 192 MiB in color. Resizing the shorter side of
+/// a long strip multiplies both.
+pub const MOST_PIXELS: usize = 1 << 26;
 
 /// Bytes at the beginning of a file in which nearly all images have all their headers.
 const HEAD: usize = 1 << 16;
@@ -63,17 +67,14 @@ impl Image {
     /// Transparency is dropped, 16 bits become 8, palettes and CMYK become red, green and blue.
     ///
     /// # Errors
-    /// When the file is unreadable, neither JPEG nor PNG, damaged or cut short.
+    /// When the file is unreadable, neither JPEG nor PNG, of a kind of JPEG that is not supported,
+    /// damaged, cut short, or its pixels take more than 1 GiB.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
         guarded(path, || {
             let mut decoder = decoder(path, &bytes)?;
-            let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-            if decoder.total_bytes() > MAX_BYTES {
-                let (width, height) = decoder.dimensions();
-                let what = format!("an image of {height} x {width} is too large");
-                return Err(Error::file(path, what, "make it smaller, or remove it"));
-            }
+            let orientation = orientation(&mut decoder, &bytes, Cursor::new(&bytes));
+            check_bytes(path, &decoder)?;
             if bytes.starts_with(JPEG) && !is_complete(&bytes) {
                 return Err(Error::file(path, "the JPEG is cut short", "copy or download the file again"));
             }
@@ -93,18 +94,18 @@ impl Image {
     /// # Errors
     /// When the file is unreadable, neither JPEG nor PNG, or its headers are damaged.
     pub fn size_of(path: &Path) -> Result<(usize, usize)> {
-        use std::io::Read;
         let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let mut bytes = Vec::new();
         (&file).take(HEAD as u64).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
         guarded(path, || {
-            let found = upright_size(path, &bytes);
+            let found = upright_size(path, &bytes, &file);
             if found.is_ok() || bytes.len() < HEAD {
                 return found;
             }
             // A color profile or a preview can push the size further back.
+            file.seek(SeekFrom::Start(HEAD as u64)).map_err(|e| Error::io(path, "read", e))?;
             file.read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
-            upright_size(path, &bytes)
+            upright_size(path, &bytes, &file)
         })
     }
 
@@ -189,36 +190,105 @@ pub(crate) fn short_side((height, width): (usize, usize), to: usize) -> (usize, 
 }
 
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// The decoder for the format that the first bytes show.
 fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
     if bytes.is_empty() {
         return Err(Error::file(path, "the file is empty", "copy or make it again"));
     }
-    if !bytes.starts_with(JPEG) && !bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+    if !bytes.starts_with(JPEG) && !bytes.starts_with(PNG) {
         return Err(Error::file(path, "is neither JPEG nor PNG", "convert it to one of them, or remove it"));
+    }
+    if let Some(kind) = unsupported_jpeg(bytes) {
+        let what = format!("this kind of JPEG is not supported: {kind}");
+        return Err(Error::file(path, what, "the file may be whole: convert it to baseline JPEG or to PNG"));
     }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::io(path, "read", e))?;
     reader.into_decoder().map_err(|e| damaged(path, e))
 }
 
+fn check_bytes(path: &Path, decoder: &impl ImageDecoder) -> Result<()> {
+    if decoder.total_bytes() <= MAX_BYTES {
+        return Ok(());
+    }
+    let (width, height) = decoder.dimensions();
+    let what = format!("an image of {height} x {width} is too large: its pixels take more than {MAX_BYTES} bytes");
+    Err(Error::file(path, what, "make it smaller, or remove it"))
+}
+
+/// The orientation of the image in a file that begins with `bytes`.
+fn orientation(decoder: &mut impl ImageDecoder, bytes: &[u8], file: impl Read + Seek) -> Orientation {
+    // The decoder only sees what comes before the pixels; ImageMagick puts it behind them.
+    let found = if bytes.starts_with(PNG) { png_orientation(file).ok().flatten() } else { decoder.orientation().ok() };
+    found.unwrap_or(Orientation::NoTransforms)
+}
+
+/// The orientation in the chunk `eXIf` of a PNG file, wherever the chunk is.
+fn png_orientation(mut file: impl Read + Seek) -> std::io::Result<Option<Orientation>> {
+    let mut at = PNG.len() as u64;
+    loop {
+        let mut head = [0u8; 8];
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(&mut head)?;
+        let [a, b, c, d, name @ ..] = head;
+        let len = u32::from_be_bytes([a, b, c, d]);
+        match &name {
+            b"eXIf" => {
+                let mut exif = Vec::new();
+                file.take(u64::from(len)).read_to_end(&mut exif)?;
+                return Ok(Orientation::from_exif_chunk(&exif));
+            }
+            b"IEND" => return Ok(None),
+            _ => at += 12 + u64::from(len),
+        }
+    }
+}
+
+/// What a JPEG uses that the decoder does not know, told from its frame header (ITU-T T.81, table
+/// B.1).
+fn unsupported_jpeg(bytes: &[u8]) -> Option<&'static str> {
+    let mut at = 2;
+    while bytes.starts_with(JPEG) {
+        let [0xff, marker, high, low] = *bytes.get(at..at + 4)?.first_chunk::<4>()? else { return None };
+        match marker {
+            0xc3 => return Some("lossless coding"),
+            0xc5..=0xc7 => return Some("hierarchical coding"),
+            0xc9..=0xcc | 0xcd..=0xcf => return Some("arithmetic coding"),
+            // The frame that it knows, or the pixels.
+            0xc0..=0xc2 | 0xda => return None,
+            0xff => at += 1,
+            _ => at += 2 + usize::from(u16::from_be_bytes([high, low])).max(2),
+        }
+    }
+    None
+}
+
 /// (height, width), turned upright, of a file that begins with `bytes`.
-fn upright_size(path: &Path, bytes: &[u8]) -> Result<(usize, usize)> {
+fn upright_size(path: &Path, bytes: &[u8], file: impl Read + Seek) -> Result<(usize, usize)> {
     use Orientation as O;
     let mut decoder = decoder(path, bytes)?;
+    check_bytes(path, &decoder)?;
     let (width, height) = decoder.dimensions();
     if height == 0 || width == 0 {
         return Err(Error::file(path, "the image has no pixels", "copy or make the file again"));
     }
-    let turned = matches!(decoder.orientation(), Ok(O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH));
+    let orientation = orientation(&mut decoder, bytes, file);
+    let turned = matches!(orientation, O::Rotate90 | O::Rotate270 | O::Rotate90FlipH | O::Rotate270FlipH);
     let (height, width) = if turned { (width, height) } else { (height, width) };
     Ok((height as usize, width as usize))
 }
 
 fn damaged(path: &Path, cause: image::ImageError) -> Error {
     // Some decoders end their messages with a new line.
-    let why = cause.to_string().trim_end().replace('\n', " ");
-    Error::file(path, format_args!("the image is damaged: {why}"), "copy or download the file again").caused_by(cause)
+    let what = cause.to_string().trim_end().replace('\n', " ");
+    let error = if let image::ImageError::Unsupported(_) = cause {
+        let remedy = "the file may be whole: convert it to an ordinary JPEG or PNG";
+        Error::file(path, format_args!("the image is not supported: {what}"), remedy)
+    } else {
+        Error::file(path, format_args!("the image is damaged: {what}"), "copy or download the file again")
+    };
+    error.caused_by(cause)
 }
 
 /// Whether a JPEG continues to its end marker; the decoder silently fills what is missing with

@@ -1,17 +1,14 @@
 //! The interface of image datasets, common to all formats.
 
 use std::fmt::{Debug, Display};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
+use gim_core::data::{Lines, or_skip};
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::image::Image;
-
-/// Command-line option that leaves bad images out.
-pub(crate) const SKIP_BAD: &str = "--skip-bad";
 
 /// How to open a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +25,9 @@ pub struct DatasetOptions {
     pub seed: u64,
     /// Images with a side shorter than this, in pixels, are bad; 0 takes all.
     pub min_side: usize,
+    /// Images are resized so that their shorter side is this, in pixels; 0 leaves them as they are.
+    /// Images that have more than [`MOST_PIXELS`](super::image::MOST_PIXELS) then are bad.
+    pub short_side: usize,
 }
 
 /// A dataset of labeled or unlabeled images. Images are read on request; functions take their
@@ -55,7 +55,7 @@ pub trait ImageDataset: Send + Sync + Debug {
     /// Only class folders need it: files of records are complete when their lengths are right.
     ///
     /// # Errors
-    /// When images cannot be read. The error names the first and counts the others.
+    /// When images cannot be read. The error names them all.
     fn check(&self) -> Result<()> {
         Ok(())
     }
@@ -115,6 +115,22 @@ pub trait ImageDataset: Send + Sync + Debug {
         &self.listing().folds
     }
 
+    /// What the dataset was understood to hold: format, classes, images by split.
+    fn summary(&self) -> String {
+        let listing = self.listing();
+        let names = &listing.classes;
+        let classes = match names.len() {
+            0 => "no classes".to_owned(),
+            n => {
+                let some: Vec<&str> = names.iter().take(10).map(String::as_str).collect();
+                let more = if n > some.len() { ", …" } else { "" };
+                format!("{n} {} ({}{more})", if n == 1 { "class" } else { "classes" }, some.join(", "))
+            }
+        };
+        let (train, test, bare) = (listing.train.len(), listing.test.len(), listing.unlabeled.len());
+        format!("{}: {classes}; {train} images to train, {test} to test, {bare} unlabeled", listing.format)
+    }
+
     /// What was decided or left out while opening, for the user to read.
     fn notes(&self) -> &[String] {
         &self.listing().notes
@@ -160,8 +176,7 @@ pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Res
         notes.push(format!("there is no {}: classes are named by number", path.display()));
         return Ok((0..n).map(|c| c.to_string()).collect());
     }
-    let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", e))?;
-    let names: Vec<String> = text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    let names: Vec<String> = Lines::read(path)?.rows().map(|(_, name)| name.to_owned()).collect();
     if names.len() != n {
         let what = format!("it names {} classes, but there are {n}", names.len());
         return Err(Error::file(path, what, "write one class a line"));
@@ -169,21 +184,14 @@ pub(super) fn class_names(path: &Path, n: usize, notes: &mut Vec<String>) -> Res
     Ok(names)
 }
 
-/// The same error, with the remedy to leave bad images out.
-pub(super) fn or_skip(e: Error, more: usize) -> Error {
-    match e {
-        Error::File { path, what, remedy, source } => {
-            let what = if more > 0 { format!("{what}; bad images besides it: {more}") } else { what };
-            let remedy = format!("{remedy}; or leave bad images out with {SKIP_BAD}");
-            Error::File { path, what, remedy, source }
+/// The same error, with the remedy to leave bad images out, and how many more there are.
+pub(super) fn or_skip_all(e: Error, more: usize) -> Error {
+    or_skip(match e {
+        Error::File { path, what, remedy, source } if more > 0 => {
+            Error::File { path, what: format!("{what}; bad images besides it: {more}"), remedy, source }
         }
         other => other,
-    }
-}
-
-/// "n things are left out: a, b, c"
-pub(super) fn left_out(what: &[String], are: &str) -> String {
-    format!("{} {are} and left out: {}", what.len(), what.join(", "))
+    })
 }
 
 /// An error that a fresh copy of the file fixes.

@@ -6,13 +6,13 @@
 
 use std::sync::Arc;
 
-use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, below};
+use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, SKIP_BAD, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
-use crate::dataset::image::{Color, Image, short_side};
+use crate::dataset::image::{Color, Image, MOST_PIXELS, short_side};
 use crate::dataset::standardize::Standardize;
-use crate::dataset::{ImageDataset, SKIP_BAD, Split};
+use crate::dataset::{ImageDataset, Split};
 
 /// Label of an image whose class is not known.
 pub const UNKNOWN: i32 = -1;
@@ -240,16 +240,30 @@ impl ImageLoader {
 }
 
 /// Checks that no image of a split, once its shorter side is `to` (0: as it is), is smaller than
-/// `crop` × `crop`.
+/// `crop` × `crop` or has more than [`MOST_PIXELS`].
 ///
 /// # Errors
-/// When images are too small. The error names the smallest and counts them.
+/// When images are too small or too large. The error names the worst and counts them.
 pub fn check_sizes(dataset: &dyn ImageDataset, split: Split, crop: usize, to: usize) -> Result<()> {
     let all = dataset.split(split);
     let side = |i: usize| {
         let (height, width) = short_side(dataset.size(i), to);
         height.min(width)
     };
+    let area = |i: usize| {
+        let (height, width) = short_side(dataset.size(i), to);
+        height.saturating_mul(width)
+    };
+    let large = all.iter().filter(|&&i| area(i) > MOST_PIXELS).count();
+    if let Some(&worst) = all.iter().max_by_key(|&&i| area(i)).filter(|_| large > 0) {
+        let ((height, width), (h, w)) = (dataset.size(worst), short_side(dataset.size(worst), to));
+        let what = format!(
+            "the image is {height} x {width}, {h} x {w} after resizing, more than {MOST_PIXELS} pixels; {large} of {} are",
+            all.len()
+        );
+        let remedy = format!("cut it, or leave such images out with {SKIP_BAD}");
+        return Err(Error::file(dataset.file(worst), what, remedy));
+    }
     let small = all.iter().filter(|&&i| side(i) < crop).count();
     let Some(&worst) = all.iter().min_by_key(|&&i| side(i)).filter(|_| small > 0) else { return Ok(()) };
     let (height, width) = short_side(dataset.size(worst), to);

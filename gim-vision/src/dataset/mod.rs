@@ -7,5 +7,4 @@ pub mod loader;
 pub mod standardize;
 
 pub use formats::open;
-pub(crate) use image_dataset::SKIP_BAD;
 pub use image_dataset::{DatasetOptions, ImageDataset, Listing, Split};

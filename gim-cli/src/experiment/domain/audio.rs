@@ -37,6 +37,8 @@ pub struct AudioData {
     pub short: Short,
     /// Split files that name absent utterances: `error` or `ignore`.
     pub missing: Missing,
+    /// Leave out audio files that cannot be read, and list them.
+    pub skip_bad: bool,
     /// Decoded audio kept in memory, in MB.
     pub cache_mb: usize,
 }
@@ -63,7 +65,14 @@ pub enum Missing {
 
 impl Default for AudioData {
     fn default() -> Self {
-        Self { path: String::new(), crop: 20_480, short: Short::Skip, missing: Missing::Error, cache_mb: 512 }
+        Self {
+            path: String::new(),
+            crop: 20_480,
+            short: Short::Skip,
+            missing: Missing::Error,
+            skip_bad: false,
+            cache_mb: 512,
+        }
     }
 }
 
@@ -73,15 +82,31 @@ pub(crate) type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
         let missing = if self.data.missing == Missing::Ignore { MissingPolicy::Ignore } else { MissingPolicy::Error };
-        let options = CorpusOptions { missing, ..CorpusOptions::default() };
+        let options = CorpusOptions { missing, skip_bad: self.data.skip_bad, ..CorpusOptions::default() };
         Corpus::open(&self.folder()?, &options)
     }
 
+    /// Opens the corpus, decodes all its files and measures it.
     fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
         let corpus = self.corpus()?;
-        let standardize = corpus.measure(corpus::Split::Train)?;
+        let standardize = corpus.check_and_measure()?;
         Ok((Arc::new(corpus), standardize))
     }
+}
+
+/// Checks that supervised training has labels to learn from.
+fn check_labels(corpus: &Corpus, labels: &PhoneLabels) -> Result<()> {
+    let train = corpus.split(corpus::Split::Train);
+    if train.iter().any(|&u| labels.get(&corpus.utterances()[u].id).is_some()) {
+        return Ok(());
+    }
+    let (theirs, ours) = (labels.ids().min(), train.first().map(|&u| corpus.utterances()[u].id.as_str()));
+    let what = format!(
+        "no training utterance has labels: it names utterances like {:?}, the corpus has {:?}",
+        theirs.unwrap_or_default(),
+        ours.unwrap_or_default()
+    );
+    Err(Error::file(labels.path(), what, "name the utterances as their audio files, without extension"))
 }
 
 struct SpeechBatches {
@@ -106,7 +131,9 @@ impl SpeechBatches {
 
 impl BatchSource for SpeechBatches {
     fn notes(&self) -> Vec<String> {
-        self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
+        let mut notes = self.corpus.summary();
+        notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
+        notes
     }
 
     fn corpus(&self) -> (&Path, &str) {
@@ -185,9 +212,18 @@ impl ModelSpec for AudioConfig {
                 let Some(phones) = corpus.labels() else {
                     return Err(Error::file(corpus.root(), "has no phone labels", "use loss.target = \"speakers\""));
                 };
+                check_labels(&corpus, phones)?;
                 Some(Supervision { classes: phones.n_classes(), bins: self.data.crop / LABEL_HOP })
             }
-            Target::Speakers => Some(Supervision { classes: self.corpus()?.speakers().len(), bins: 1 }),
+            Target::Speakers => {
+                let corpus = self.corpus()?;
+                let classes = corpus.speakers().len();
+                if classes < 2 {
+                    let what = "has one speaker: there is nothing to learn from labels";
+                    return Err(Error::file(corpus.root(), what, "use loss.target = \"future\""));
+                }
+                Some(Supervision { classes, bins: 1 })
+            }
         };
         self.network.build(&self.loss, supervision, optimizer, seed, pool)
     }
@@ -228,10 +264,15 @@ impl Extractor for SpeechExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        let mut labels =
-            vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: self.corpus.speakers().len().max(2) }];
+        let mut labels = vec![LabelSpec {
+            task: "speaker".into(),
+            per: Per::Item,
+            classes: self.corpus.speakers().len(),
+            silence: None,
+        }];
         if let Some(phones) = self.corpus.labels() {
-            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes: PhoneLabels::n_classes(phones) });
+            let (classes, silence) = (phones.n_classes(), phones.silence());
+            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes, silence });
         }
         labels
     }

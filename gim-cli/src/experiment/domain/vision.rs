@@ -8,7 +8,7 @@ use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
-use gim_core::{Pool, Result};
+use gim_core::{Error, Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use gim_vision::dataset::image::Color;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
@@ -76,7 +76,8 @@ impl VisionConfig {
         // Features see the middle of images without padding: an image that is only large enough
         // with it could not be probed.
         let min_side = if d.skip_bad && d.short_side == 0 { d.crop } else { 0 };
-        let options = DatasetOptions { skip_bad: self.data.skip_bad, min_side, ..DatasetOptions::default() };
+        let options =
+            DatasetOptions { skip_bad: d.skip_bad, min_side, short_side: d.short_side, ..DatasetOptions::default() };
         dataset::open(&self.folder()?, &options)
     }
 
@@ -116,7 +117,9 @@ struct ImageBatches {
 
 impl BatchSource for ImageBatches {
     fn notes(&self) -> Vec<String> {
-        self.corpus.notes().iter().chain(self.loader.notes()).cloned().collect()
+        let mut notes = vec![self.corpus.summary()];
+        notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
+        notes
     }
 
     fn corpus(&self) -> (&Path, &str) {
@@ -198,7 +201,15 @@ impl ModelSpec for VisionConfig {
         let channels = self.data.color.channels();
         let supervision = match self.loss.target {
             Target::Future => None,
-            Target::Classes => Some(Supervision { classes: self.corpus()?.classes().len(), bins: 1 }),
+            Target::Classes => {
+                let dataset = self.corpus()?;
+                let classes = dataset.classes().len();
+                if classes < 2 {
+                    let what = format!("has {classes} classes: there is nothing to learn from labels");
+                    return Err(Error::file(dataset.root(), what, "use loss.target = \"future\""));
+                }
+                Some(Supervision { classes, bins: 1 })
+            }
         };
         self.network.build(self.data.crop, channels, &self.loss, supervision, optimizer, seed, pool)
     }
@@ -246,7 +257,12 @@ impl Extractor for ImageExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        vec![LabelSpec { task: "class".into(), per: Per::Item, classes: self.crops.dataset().classes().len() }]
+        vec![LabelSpec {
+            task: "class".into(),
+            per: Per::Item,
+            classes: self.crops.dataset().classes().len(),
+            silence: None,
+        }]
     }
 
     fn baseline(&self) -> GroupId {
@@ -284,8 +300,10 @@ impl Extractor for ImageExtractor {
             if baselines {
                 features.push(self.crops.raw_pixels(image)?);
             }
-            let label = self.crops.dataset().label(*i).map_or(-1, |l| l as i32);
-            out.push(Some(Extracted { id: self.crops.dataset().id(*i), groups: features, labels: vec![vec![label]] }));
+            let dataset = self.crops.dataset();
+            let label = dataset.label(*i).map_or(-1, |l| l as i32);
+            let labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
+            out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
         }
         Ok(out)
     }

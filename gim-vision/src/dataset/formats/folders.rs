@@ -2,21 +2,25 @@
 //!
 //! ```text
 //! root/train/<class>/<any folders>/*.jpg     with root/test/<class>/… or root/val/<class>/…
-//! root/unlabeled/<any folders>/*.jpg         optional (or `unlabeled`)
+//! root/unlabeled/<any folders>/*.jpg         optional
 //! root/<class>/<any folders>/*.jpg           or without a split: a fifth of each class is the test set
+//! root/*.jpg, root/train/*.jpg               or without classes: all images are unlabeled
 //! ```
+//!
+//! Splits go by any of their usual names, in any case: `Train` or `Training`, `Test` or `Testing`,
+//! `val`, `valid`, `validation` or `dev`, `unlabeled` or `unlabelled`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::draw_fifth;
+use gim_core::data::{all_bad, because, draw_fifth, left_out, or_skip};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::dataset::image::Image;
-use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, Split, left_out, or_skip};
+use crate::dataset::image::{Image, MOST_PIXELS, short_side};
+use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, Split};
 
 /// One file.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl ImageDataset for Folders {
     }
 
     fn read(&self, i: usize) -> Result<Image> {
-        self.decode(&self.entries[i]).map_err(|e| or_skip(e, 0))
+        self.decode(&self.entries[i]).map_err(or_skip)
     }
 
     fn check(&self) -> Result<()> {
@@ -79,8 +83,7 @@ impl ImageDataset for Folders {
         }
         // In the order of ids, whatever the threads.
         let bad: Vec<Error> = self.entries.par_iter().filter_map(|entry| self.decode(entry).err()).collect();
-        let more = bad.len().saturating_sub(1);
-        bad.into_iter().next().map_or(Ok(()), |e| Err(or_skip(e, more)))
+        all_bad(&self.listing.root, bad)
     }
 }
 
@@ -95,6 +98,15 @@ impl Visited {
         visited.enter(root)?;
         if set != root {
             visited.enter(set)?;
+        }
+        Ok(visited)
+    }
+
+    /// The root, when `set` is inside it.
+    fn around(root: &Path, set: &Path) -> Result<Self> {
+        let mut visited = Self(BTreeMap::new());
+        if set != root {
+            visited.enter(root)?;
         }
         Ok(visited)
     }
@@ -120,42 +132,199 @@ struct Found {
     others: Vec<String>,
 }
 
-pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
-    let mut notes = Vec::new();
-    let mut others = Vec::new();
-    let top = subfolders(root, &mut others)?;
-    let named = |name: &str| top.iter().find(|(n, _)| n == name).map(|(_, p)| p.clone());
-    let train = named("train");
-    let test = ["test", "val", "valid", "validation"].iter().find_map(|n| named(n));
-    let bare = ["unlabeled", "unlabeled"].iter().find_map(|n| named(n));
-    if train.is_none() && (test.is_some() || bare.is_some()) {
-        return Err(Error::file(root.join("train"), "there is no such folder", "put the training classes there"));
+/// What the folders in a root are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Train,
+    Test,
+    Val,
+    Unlabeled,
+}
+
+impl Part {
+    fn of(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "test" | "testing" => Some(Self::Test),
+            "val" | "valid" | "validation" | "dev" => Some(Self::Val),
+            "unlabeled" | "unlabelled" => Some(Self::Unlabeled),
+            _ => None,
+        }
     }
-    let sets = match (&train, &test) {
-        (Some(train), Some(test)) => vec![(train.clone(), Some(Split::Train)), (test.clone(), Some(Split::Test))],
-        (Some(train), None) => vec![(train.clone(), None)],
-        _ => vec![(root.to_owned(), None)],
-    };
-    if train.is_some() {
-        for (name, path) in &top {
-            if ![&train, &test, &bare].iter().any(|used| used.as_ref() == Some(path)) {
+}
+
+/// The sets of images in a root.
+struct Sets {
+    /// Folders of classes, or of images without classes; with their split when the root has both.
+    labeled: Vec<(PathBuf, Option<Split>)>,
+    unlabeled: Option<PathBuf>,
+}
+
+impl Sets {
+    /// Sorts out the folders `top` of a root.
+    fn of(root: &Path, top: &[(String, PathBuf)], notes: &mut Vec<String>) -> Result<Self> {
+        let named = |part: Part| -> Result<Option<PathBuf>> {
+            let mut all = top.iter().filter(|(name, _)| Part::of(name) == Some(part));
+            let (one, two) = (all.next(), all.next());
+            if let (Some((one, _)), Some((two, path))) = (one, two) {
+                let what = format!("folder {one} beside {two}: which is it?");
+                return Err(Error::file(path, what, "keep one of them, or rename the other"));
+            }
+            Ok(one.map(|(_, path)| path.clone()))
+        };
+        let (train, test, val) = (named(Part::Train)?, named(Part::Test)?, named(Part::Val)?);
+        let (test, bare) = (test.or(val), named(Part::Unlabeled)?);
+        let alone = bare.is_some() && top.len() == 1;
+        if alone && let Some(bare) = bare {
+            return Ok(Self { labeled: vec![(bare, None)], unlabeled: None });
+        }
+        let Some(train) = train else {
+            if test.is_some() || bare.is_some() {
+                return Err(Error::file(
+                    root.join("train"),
+                    "there is no such folder",
+                    "put the training classes there",
+                ));
+            }
+            for (_, dir) in top {
+                no_splits_in(dir)?;
+            }
+            return Ok(Self { labeled: vec![(root.to_owned(), None)], unlabeled: None });
+        };
+        for (name, path) in top {
+            if *path != train && ![&test, &bare].iter().any(|used| used.as_ref() == Some(path)) {
                 notes.push(format!("folder {name} beside train is not used"));
             }
         }
+        let labeled = match test {
+            Some(test) => vec![(train, Some(Split::Train)), (test, Some(Split::Test))],
+            None => vec![(train, None)],
+        };
+        Ok(Self { labeled, unlabeled: bare })
     }
+}
+
+/// Checks that a class folder is not a dataset by itself, one folder below the one that was given.
+fn no_splits_in(dir: &Path) -> Result<()> {
+    let inside = subfolders(dir, &mut Vec::new())?;
+    let find = |parts: &[Part]| inside.iter().find(|(name, _)| Part::of(name).is_some_and(|p| parts.contains(&p)));
+    let (Some((train, _)), Some((test, _))) = (find(&[Part::Train]), find(&[Part::Test, Part::Val])) else {
+        return Ok(());
+    };
+    let what = format!("holds the folders {train} and {test}, so it is a dataset and not a class");
+    Err(Error::file(dir, what, "give this folder as data.path"))
+}
+
+/// Images below a set that has no class folders; `None` when it has, or holds no image.
+fn without_classes(root: &Path, set: &Path, others: &mut Vec<String>) -> Result<Option<Vec<(String, PathBuf)>>> {
+    let is_bare = set.file_name().and_then(|n| n.to_str()).and_then(Part::of) == Some(Part::Unlabeled);
+    let has_folders = list(set)?.iter().any(|(_, path)| path.is_dir());
+    if has_folders && (!is_bare || set == root) {
+        return Ok(None);
+    }
+    let mut found = Found::default();
+    // The root is entered by its first folder otherwise.
+    find(root, set, &mut Visited::around(root, set)?, &mut found)?;
+    if found.images.is_empty() {
+        return Ok(None);
+    }
+    others.append(&mut found.others);
+    Ok(Some(found.images))
+}
+
+pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
+    let (mut notes, mut others) = (Vec::new(), Vec::new());
+    let mut loose = Vec::new();
+    let top = subfolders(root, &mut loose)?;
+    let Sets { labeled: sets, unlabeled: bare } = Sets::of(root, &top, &mut notes)?;
+    let new = |(id, path), class, split| Entry { id, path, class, split, size: (0, 0), bytes: 0 };
 
     let mut entries = Vec::new();
     let mut classes: Vec<String> = Vec::new();
-    // A class is known by its name: those of the training set count, and the test set may lack one
-    // but not add one.
+    let mut plain = Vec::new();
     for (set, split) in &sets {
-        let folders = if set == root { top.clone() } else { subfolders(set, &mut others)? };
+        if let Some(images) = without_classes(root, set, &mut others)? {
+            plain.extend(images.into_iter().map(|image| new(image, None, *split)));
+        }
+    }
+    if plain.is_empty() || plain.iter().map(|e| e.split).collect::<HashSet<_>>().len() < sets.len() {
+        others.append(&mut loose);
+        labeled(root, &sets, &mut classes, &mut entries, &mut others)?;
+    } else {
+        notes.push("there are no class folders: the images have no labels".to_owned());
+        entries = plain;
+    }
+    if let Some(dir) = &bare {
+        let mut found = Found::default();
+        find(root, dir, &mut Visited::new(root, root)?, &mut found)?;
+        others.append(&mut found.others);
+        if found.images.is_empty() {
+            return Err(Error::file(dir, "it holds no JPEG or PNG file", "add images, or remove the folder"));
+        }
+        entries.extend(found.images.into_iter().map(|image| new(image, None, Some(Split::Unlabeled))));
+    }
+    if !others.is_empty() {
+        notes.push(left_out(&others, "files are not JPEG or PNG in a class folder"));
+    }
+    // By id, not as the system lists them: the order must not depend on the disk.
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    let entries = inspect(root, entries, options, &mut notes)?;
+
+    let mut listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
+    listing.labels = entries.iter().map(|e| e.class).collect();
+    for (i, entry) in entries.iter().enumerate() {
+        match entry.split {
+            Some(Split::Train) => listing.train.push(i),
+            Some(Split::Test) => listing.test.push(i),
+            Some(Split::Unlabeled) => listing.unlabeled.push(i),
+            None => {}
+        }
+    }
+    if sets.len() == 1 {
+        divide(&entries, options.seed, &mut listing);
+    }
+    for (class, name) in listing.classes.iter().enumerate() {
+        let has = |split: &[usize]| split.iter().any(|&i| entries[i].class == Some(class));
+        if !has(&listing.train) {
+            let path = sets[0].0.join(name);
+            return Err(Error::file(path, "no image of the class can be trained on", "fix its files, or remove it"));
+        }
+        if !has(&listing.test) {
+            listing.notes.push(format!("no image of class {name} is in the test set"));
+        }
+    }
+    if listing.train.is_empty() && listing.unlabeled.is_empty() {
+        return Err(Error::file(root, "no image can be trained on", "fix the files"));
+    }
+    let mut hash = Sha256::new();
+    hash.update(b"gim image corpus 1\n");
+    for e in &entries {
+        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
+    }
+    listing.seal(hash);
+    Ok(Folders { listing, entries, checked: options.skip_bad })
+}
+
+/// Adds the images of sets of class folders.
+///
+/// A class is known by its name: those of the training set count, and the test set may lack one but
+/// not add one.
+fn labeled(
+    root: &Path,
+    sets: &[(PathBuf, Option<Split>)],
+    classes: &mut Vec<String>,
+    entries: &mut Vec<Entry>,
+    others: &mut Vec<String>,
+) -> Result<()> {
+    for (set, split) in sets {
+        // Images beside the folders of the root are counted already.
+        let folders = if set == root { subfolders(root, &mut Vec::new())? } else { subfolders(set, others)? };
         if folders.is_empty() {
             let what = "there are no class folders in it";
             return Err(Error::file(set, what, "put the images of each class in a folder named after it"));
         }
         if *split != Some(Split::Test) {
-            classes = folders.iter().map(|(name, _)| name.clone()).collect();
+            *classes = folders.iter().map(|(name, _)| name.clone()).collect();
         }
         let mut visited = Visited::new(root, set)?;
         for (name, dir) in &folders {
@@ -174,58 +343,11 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
             entries.extend(found.images.into_iter().map(make));
         }
     }
-    if let Some(dir) = &bare {
-        let mut found = Found::default();
-        find(root, dir, &mut Visited::new(root, root)?, &mut found)?;
-        others.append(&mut found.others);
-        if found.images.is_empty() {
-            return Err(Error::file(dir, "it holds no JPEG or PNG file", "add images, or remove the folder"));
-        }
-        let split = Some(Split::Unlabeled);
-        let make = |(id, path)| Entry { id, path, class: None, split, size: (0, 0), bytes: 0 };
-        entries.extend(found.images.into_iter().map(make));
-    }
-    if !others.is_empty() {
-        notes.push(left_out(&others, "files are not JPEG or PNG in a class folder"));
-    }
-    // By id, not as the system lists them: the order must not depend on the disk.
-    entries.sort_by(|a, b| a.id.cmp(&b.id));
-    let entries = inspect(entries, options, &mut notes)?;
-
-    let mut listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
-    listing.labels = entries.iter().map(|e| e.class).collect();
-    for (i, entry) in entries.iter().enumerate() {
-        match entry.split {
-            Some(Split::Train) => listing.train.push(i),
-            Some(Split::Test) => listing.test.push(i),
-            Some(Split::Unlabeled) => listing.unlabeled.push(i),
-            None => {}
-        }
-    }
-    if test.is_none() || train.is_none() {
-        divide(&entries, options.seed, &mut listing);
-    }
-    for (class, name) in listing.classes.iter().enumerate() {
-        let has = |split: &[usize]| split.iter().any(|&i| entries[i].class == Some(class));
-        if !has(&listing.train) {
-            let path = sets[0].0.join(name);
-            return Err(Error::file(path, "no image of the class can be trained on", "fix its files, or remove it"));
-        }
-        if !has(&listing.test) {
-            listing.notes.push(format!("no image of class {name} is in the test set"));
-        }
-    }
-    let mut hash = Sha256::new();
-    hash.update(b"gim image corpus 1\n");
-    for e in &entries {
-        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
-    }
-    listing.seal(hash);
-    Ok(Folders { listing, entries, checked: options.skip_bad })
+    Ok(())
 }
 
 /// Fills in the sizes and returns the good images. With `skip_bad`, all images are decoded.
-fn inspect(entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String>) -> Result<Vec<Entry>> {
+fn inspect(root: &Path, entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String>) -> Result<Vec<Entry>> {
     let check = |entry: &Entry| {
         let (height, width) = if options.skip_bad {
             let image = Image::open(&entry.path)?;
@@ -238,35 +360,44 @@ fn inspect(entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String
             let what = format!("the image is {height} x {width}, smaller than the {side} x {side} asked for");
             return Err(Error::file(&entry.path, what, "use smaller crops, or remove it"));
         }
+        let (h, w) = short_side((height, width), options.short_side);
+        if h.saturating_mul(w) > MOST_PIXELS {
+            let what =
+                format!("the image is {height} x {width}, {h} x {w} after resizing, more than {MOST_PIXELS} pixels");
+            return Err(Error::file(&entry.path, what, "cut it, or remove it"));
+        }
         let bytes = fs::metadata(&entry.path).map_err(|e| Error::io(&entry.path, "read", e))?.len();
         Ok(((height, width), bytes))
     };
     let checked: Vec<Result<_>> = entries.par_iter().map(check).collect();
-    let n_bad = checked.iter().filter(|c| c.is_err()).count();
-    let mut bad = Vec::new();
-    let mut good = Vec::with_capacity(entries.len() - n_bad);
+    let (mut good, mut bad, mut named) = (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
     for (entry, checked) in entries.into_iter().zip(checked) {
         match checked {
             Ok((size, bytes)) => good.push(Entry { size, bytes, ..entry }),
-            Err(e) if options.skip_bad => match e {
-                Error::File { what, .. } => bad.push(format!("{} ({what})", entry.id)),
-                other => bad.push(other.to_string()),
-            },
-            // The first in the order of ids, whatever the threads.
-            Err(e) => return Err(or_skip(e, n_bad - 1)),
+            Err(e) => {
+                named.push(because(&entry.id, &e));
+                bad.push(e);
+            }
         }
     }
-    if !bad.is_empty() {
-        notes.push(left_out(&bad, "images are bad"));
+    if !options.skip_bad {
+        // In the order of ids, whatever the threads.
+        all_bad(root, bad)?;
+    } else if !named.is_empty() {
+        notes.push(left_out(&named, "images are bad"));
     }
     Ok(good)
 }
 
 /// Moves a fifth of each class to the test set: at least one image of a class that has two or more.
 fn divide(entries: &[Entry], seed: u64, listing: &mut Listing) {
-    for class in 0..listing.classes.len() {
-        let mut its: Vec<usize> = (0..entries.len()).filter(|&i| entries[i].class == Some(class)).collect();
-        let fifth = draw_fifth(&mut its, seed, class);
+    let classes = (0..listing.classes.len()).map(Some);
+    // Images without classes are one group.
+    let groups: Vec<Option<usize>> = if listing.classes.is_empty() { vec![None] } else { classes.collect() };
+    for (group, class) in groups.into_iter().enumerate() {
+        let its = |e: &Entry| e.class == class && e.split.is_none();
+        let mut its: Vec<usize> = (0..entries.len()).filter(|&i| its(&entries[i])).collect();
+        let fifth = draw_fifth(&mut its, seed, group);
         listing.test.extend_from_slice(&its[..fifth]);
         listing.train.extend_from_slice(&its[fifth..]);
     }

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use gim_core::data::Lines;
 use gim_core::{Error, Result};
 
 use super::records::{Bytes, Layout, Part, Records, add_labels, in_range};
@@ -58,8 +59,7 @@ pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     let most = raw.iter().flat_map(|(labels, _)| labels).max().map_or(0, |&l| usize::from(l) + 1);
     // A class may have no image, but every image a class: without a list the largest label counts.
     listing.classes = if names.exists() {
-        let text = std::fs::read_to_string(&names).map_err(|e| Error::io(&names, "read", e))?;
-        let n = text.lines().filter(|l| !l.trim().is_empty()).count();
+        let n = Lines::read(&names)?.rows().count();
         class_names(&names, n, &mut listing.notes)?
     } else {
         check_gaps(&raw, most)?;

@@ -5,11 +5,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use gim_core::data::left_out;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::image::Image;
-use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, again, left_out, or_skip};
+use crate::dataset::image_dataset::{DatasetOptions, ImageDataset, Listing, again, or_skip_all};
 
 /// The contents of files up to this size go into the digest.
 const DIGESTED: u64 = 1 << 26;
@@ -243,7 +244,7 @@ pub(super) fn add_labels(
         return Err(e);
     }
     if !options.skip_bad {
-        return Err(or_skip(e, bad.len() - 1));
+        return Err(or_skip_all(e, bad.len() - 1));
     }
     let bad: Vec<String> = bad.iter().map(|(at, what)| format!("{name}/{at} ({what})")).collect();
     listing.notes.push(left_out(&bad, "images are bad"));

@@ -1,10 +1,10 @@
 //! STL-10 (Coates, Lee, Ng 2011), the binary form: images of 3 × 96 × 96 bytes, each channel column
 //! after column; labels 1 to 10.
 
-use std::fs;
 use std::path::Path;
 
-use gim_core::{Error, Result};
+use gim_core::Result;
+use gim_core::data::Lines;
 
 use super::records::{Bytes, Layout, Part, Records, add_labels, in_range, note_sizes};
 use crate::dataset::image_dataset::{DatasetOptions, Listing, again, class_names};
@@ -54,13 +54,12 @@ pub(super) fn open(dir: &Path, options: &DatasetOptions) -> Result<Records> {
     }
     let path = dir.join("fold_indices.txt");
     if path.exists() {
-        let text = fs::read_to_string(&path).map_err(|e| Error::io(&path, "read", e))?;
+        let lines = Lines::read(&path)?;
         let n = parts[0].n;
-        for (line, row) in text.lines().enumerate().filter(|(_, row)| !row.trim().is_empty()) {
+        for (line, row) in lines.rows() {
             let fold = row.split_whitespace().map(|word| word.parse().ok().filter(|&i: &usize| i < n).ok_or(word));
             let mut fold = fold.collect::<std::result::Result<Vec<usize>, _>>().map_err(|word| {
-                let what = format!("line {}: {word:?} is not one of the {n} training images", line + 1);
-                again(&path, what)
+                again(&path, format_args!("line {line}: {word:?} is not one of the {n} training images"))
             })?;
             // Training images come first, so that these are their numbers in the dataset.
             fold.retain(|&i| listing.labels[i].is_some());
