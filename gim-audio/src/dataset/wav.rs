@@ -72,7 +72,7 @@ impl Encoding {
 /// ITU-T G.711, A-law: 13 bits, here left-aligned in 16.
 fn a_law(x: u8) -> f32 {
     let x = x ^ 0x55;
-    let (exponent, mantissa) = (u32::from(x >> 4 & 7), i32::from(x & 15));
+    let (exponent, mantissa) = (u32::from((x >> 4) & 7), i32::from(x & 15));
     let magnitude = if exponent == 0 { (mantissa << 4) + 8 } else { ((mantissa << 4) + 0x108) << (exponent - 1) };
     (if x & 0x80 == 0 { -magnitude } else { magnitude }) as f32 / 32_768.0
 }
@@ -80,7 +80,7 @@ fn a_law(x: u8) -> f32 {
 /// ITU-T G.711, µ-law: 14 bits, here left-aligned in 16.
 fn mu_law(x: u8) -> f32 {
     let x = !x;
-    let magnitude = ((i32::from(x & 15) << 3) + 0x84 << u32::from(x >> 4 & 7)) - 0x84;
+    let magnitude = (((i32::from(x & 15) << 3) + 0x84) << u32::from((x >> 4) & 7)) - 0x84;
     (if x & 0x80 == 0 { magnitude } else { -magnitude }) as f32 / 32_768.0
 }
 

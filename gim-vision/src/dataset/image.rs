@@ -254,7 +254,7 @@ fn unsupported_jpeg(bytes: &[u8]) -> Option<&'static str> {
         match marker {
             0xc3 => return Some("lossless coding"),
             0xc5..=0xc7 => return Some("hierarchical coding"),
-            0xc9..=0xcc | 0xcd..=0xcf => return Some("arithmetic coding"),
+            0xc9..=0xcf => return Some("arithmetic coding"),
             // The frame that it knows, or the pixels.
             0xc0..=0xc2 | 0xda => return None,
             0xff => at += 1,

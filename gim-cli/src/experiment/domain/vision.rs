@@ -257,12 +257,9 @@ impl Extractor for ImageExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        vec![LabelSpec {
-            task: "class".into(),
-            per: Per::Item,
-            classes: self.crops.dataset().classes().len(),
-            silence: None,
-        }]
+        let classes = self.crops.dataset().classes().len();
+        let of_classes = LabelSpec { task: "class".into(), per: Per::Item, classes, silence: None };
+        if classes > 0 { vec![of_classes] } else { Vec::new() }
     }
 
     fn baseline(&self) -> GroupId {
