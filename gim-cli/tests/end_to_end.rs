@@ -144,7 +144,19 @@ fn bad_input_is_one_clear_error() {
     let bytes = std::fs::read(&file).unwrap();
     for keep in [0, 7, 100, bytes.len() / 2, bytes.len() - 1] {
         std::fs::write(&file, &bytes[..keep]).unwrap();
-        assert!(fails(d, &["train", "--resume", "run"]).contains("module_2.safetensors"));
+        let said = String::from_utf8(ok(d, &["train", "--resume", "run"]).stderr).unwrap();
+        assert!(said.contains("module_2.safetensors") && said.contains("step-00000002 is used instead"), "{said}");
+        assert_eq!(std::fs::read(&file).unwrap(), bytes, "the steps are done again");
+    }
+    // A flipped bit and a zeroed block of a disk, with no other checkpoint to fall back on.
+    std::fs::rename(d.join("run/checkpoints/step-00000002"), d.join("step-00000002")).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    let mut zeroed = bytes.clone();
+    zeroed[bytes.len() - 1024..bytes.len() - 512].fill(0);
+    for damaged in [flipped, zeroed] {
+        std::fs::write(&file, damaged).unwrap();
+        assert!(fails(d, &["train", "--resume", "run"]).contains("module_2.safetensors: is damaged"));
     }
     std::fs::write(&file, &bytes).unwrap();
 

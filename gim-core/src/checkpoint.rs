@@ -1,4 +1,6 @@
 //! A module's checkpoint: one safetensors file with parameters, optimizer state and what they belong to.
+//!
+//! The metadata holds a digest of everything else in the file, which is verified at every load.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -6,15 +8,16 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::module::Module;
 use crate::{Error, Result, Scalar};
 
 /// Version of the file format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a checkpoint belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct CheckpointMeta {
     /// [`FORMAT`] of the writer.
     pub format: u32,
@@ -24,14 +27,16 @@ pub struct CheckpointMeta {
     pub step: u64,
     /// Steps the optimizer has taken.
     pub optimizer_steps: u64,
-    /// The settings it must agree with.
+    /// The settings it must agree with, as TOML.
     pub configuration: String,
+    /// SHA-256 of the other entries and of all tensors, in hexadecimal.
+    pub digest: String,
 }
 
-/// The bytes of a module's checkpoint.
+/// The bytes of a module's checkpoint. Its format, optimizer steps and digest are filled in.
 ///
 /// # Errors
-/// When serialization fails, which is a defect.
+/// [`Error::Diverged`] when a value is not finite.
 pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) -> Result<Vec<u8>> {
     let (params, optimizer) = module.state();
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -50,9 +55,21 @@ pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) ->
     });
     tensors.extend(state);
 
-    let meta = CheckpointMeta { optimizer_steps: optimizer.steps(), ..meta.clone() };
+    if let Some((name, ..)) = tensors.iter().find(|t| t.2.chunks_exact(F::BYTES).any(|v| !F::read_le(v).is_finite())) {
+        return Err(Error::Diverged {
+            module: meta.module,
+            step: meta.step,
+            what: format!("`{name}` holds values that are not finite"),
+            remedy: "lower optimizer.lr, or look for damaged input".into(),
+        });
+    }
+
     let broken =
         |e: &dyn std::fmt::Display| Error::config("checkpoint", e, "this is a defect of the program; report it");
+    let mut meta = CheckpointMeta { format: FORMAT, optimizer_steps: optimizer.steps(), ..meta.clone() };
+    tensors.sort();
+    let parts = tensors.iter().map(|(name, shape, bytes)| (name.as_str(), shape.as_slice(), bytes.as_slice()));
+    meta.digest = digest(&meta, parts).map_err(|e| broken(&e))?;
     let text = serde_json::to_string(&meta).map_err(|e| broken(&e))?;
     let views = tensors
         .iter()
@@ -62,32 +79,71 @@ pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) ->
     serialize(views, Some(HashMap::from([("gim".to_owned(), text)]))).map_err(|e| broken(&e))
 }
 
+/// Digest of what a checkpoint says of itself and of its tensors, given by name in order.
+fn digest<'a>(
+    meta: &CheckpointMeta,
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
+) -> serde_json::Result<String> {
+    let mut hash = Sha256::new();
+    let mut add = |part: &[u8]| {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    };
+    add(&serde_json::to_vec(&CheckpointMeta { digest: String::new(), ..meta.clone() })?);
+    for (name, shape, bytes) in tensors {
+        add(name.as_bytes());
+        add(format!("{shape:?}").as_bytes());
+        add(bytes);
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
+    Error::file(path, format_args!("is damaged: {what}"), "copy it again, or remove the folder of this step")
+}
+
+fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, CheckpointMeta)> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| damaged(path, e))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(path, e))?;
+    let text =
+        header.metadata().as_ref().and_then(|m| m.get("gim")).ok_or_else(|| damaged(path, "it has no `gim` entry"))?;
+    let value: serde_json::Value = serde_json::from_str(text).map_err(|e| damaged(path, e))?;
+    match value.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format != u64::from(FORMAT) => {
+            return Err(Error::file(
+                path,
+                format_args!("is of format {format}, this program reads {FORMAT}"),
+                "use the version of the program that wrote it",
+            ));
+        }
+        _ => {}
+    }
+    let meta: CheckpointMeta = serde_json::from_value(value).map_err(|e| damaged(path, e))?;
+    let mut tensors = file.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let parts = tensors.iter().map(|(name, t)| (name.as_str(), t.shape(), t.data()));
+    if digest(&meta, parts).map_err(|e| damaged(path, e))? != meta.digest {
+        return Err(damaged(path, "its digest does not hold"));
+    }
+    Ok((file, meta))
+}
+
+/// What a checkpoint says of itself, after its digest has been verified.
+///
+/// # Errors
+/// When the file cannot be read, is damaged, or is of another format.
+pub fn verify(path: &Path) -> Result<CheckpointMeta> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))?;
+    Ok(parse(path, &bytes)?.1)
+}
+
 /// Puts a checkpoint into a module. Nothing is changed unless everything fits.
 ///
 /// # Errors
 /// When the file cannot be read, is damaged, or belongs to a module of another shape.
 pub fn load<F: Scalar>(path: &Path, module: &mut dyn Module<F>) -> Result<CheckpointMeta> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))?;
-    let damaged = |what: &dyn std::fmt::Display| {
-        Error::file(
-            path,
-            format_args!("is no intact checkpoint: {what}"),
-            "remove its folder: the one before it is used then",
-        )
-    };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(&e))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(&e))?;
-    let text =
-        header.metadata().as_ref().and_then(|m| m.get("gim")).ok_or_else(|| damaged(&"it has no `gim` entry"))?;
-    let meta: CheckpointMeta = serde_json::from_str(text).map_err(|e| damaged(&e))?;
-    if meta.format != FORMAT {
-        return Err(Error::file(
-            path,
-            format_args!("is of format {}, this program reads {FORMAT}", meta.format),
-            "use the version of the program that wrote it",
-        ));
-    }
-
+    let (file, meta) = parse(path, &bytes)?;
     let other = |what: String| Error::file(path, what, "use the configuration that this checkpoint was made with");
     let (params, optimizer) = module.state();
     let moments = optimizer.moments();
@@ -113,7 +169,7 @@ pub fn load<F: Scalar>(path: &Path, module: &mut dyn Module<F>) -> Result<Checkp
         }
         values.push(tensor.data().chunks_exact(F::BYTES).map(F::read_le).collect());
         if values[i].iter().any(|v| !v.is_finite()) {
-            return Err(damaged(&format_args!("`{name}` holds numbers that are not finite")));
+            return Err(damaged(path, format_args!("`{name}` holds values that are not finite")));
         }
     }
 

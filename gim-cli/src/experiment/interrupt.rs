@@ -1,12 +1,13 @@
-//! Ctrl-C: the first saves and stops, the second stops at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first saves and stops, the second stops at once.
 
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gim_core::{Error, Result};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on, Ctrl-C asks the work to save and stop.
+/// From now on, Ctrl-C, SIGTERM and SIGHUP ask the work to save and stop.
 ///
 /// # Errors
 /// When the system refuses, or this is called twice.
@@ -16,7 +17,8 @@ pub(crate) fn save_on_interrupt() -> Result<()> {
             // Nothing is lost but the steps since the last checkpoint.
             std::process::exit(130);
         }
-        eprintln!("saving; press Ctrl-C again to stop at once");
+        // The terminal may be gone, which is what SIGHUP says.
+        let _ = writeln!(std::io::stderr(), "saving; press Ctrl-C again to stop at once");
     })
     .map_err(|e| Error::config("Ctrl-C", e, "run again"))
 }

@@ -26,7 +26,7 @@ const MOST_SHOWN: usize = 600;
 /// # Errors
 /// When the corpus cannot be opened to count an epoch.
 pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
-    let Some(newest) = run.newest_checkpoint() else { return Ok(false) };
+    let Some(newest) = run.newest_intact_checkpoint()? else { return Ok(false) };
     let t = &config.train;
     let each = t.steps_each(|| Ok(config.domain.dataset().batch_source(t, newest.step)?.epoch_len()))?;
     // Only turns need to be counted by module, and a stack is not built in no time.
@@ -45,7 +45,7 @@ pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
 pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     let config = run.config()?;
     let mut stack = config.domain.model().build(&config.optimizer, config.train.seed, pool)?;
-    let Some(newest) = run.newest_checkpoint() else {
+    let Some(newest) = run.newest_intact_checkpoint()? else {
         return Err(Error::file(run.path(), "has no checkpoint", "train it first"));
     };
     newest.load(&mut stack, &config.fingerprint())?;
@@ -177,7 +177,7 @@ impl<'a> Training<'a> {
     fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<Self> {
         let pool = config.train.pool();
         let fingerprint = config.fingerprint();
-        let last = if resume { run.newest_checkpoint() } else { None };
+        let last = if resume { run.newest_intact_checkpoint()? } else { None };
         let first = last.as_ref().map_or(0, |l| l.step);
         let source = config.domain.dataset().batch_source(&config.train, first)?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;

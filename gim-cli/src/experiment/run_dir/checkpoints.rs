@@ -1,6 +1,7 @@
 //! The checkpoints of a run.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gim_core::checkpoint::{self, CheckpointMeta};
@@ -46,41 +47,74 @@ impl RunDir {
         self.checkpoints().pop()
     }
 
+    /// The newest checkpoint whose digests hold; standard error names the newest when it is passed over.
+    ///
+    /// # Errors
+    /// When there are checkpoints and all are damaged: that of the newest.
+    pub(crate) fn newest_intact_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        let mut newest_damage = None;
+        for checkpoint in self.checkpoints().into_iter().rev() {
+            let Err(e) = checkpoint.verify() else {
+                if let Some(damage) = newest_damage {
+                    // Nobody may be there to read it.
+                    let used = checkpoint.folder.display();
+                    let _ = writeln!(std::io::stderr(), "note: {damage}; {used} is used instead");
+                }
+                return Ok(Some(checkpoint));
+            };
+            newest_damage.get_or_insert(e);
+        }
+        newest_damage.map_or(Ok(None), Err)
+    }
+
+    /// Removes checkpoints that were not finished, or not wholly removed, when a process ended.
+    fn sweep_checkpoints(&self) -> Result<()> {
+        let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Ok(()) };
+        for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "tmp")) {
+            fs::remove_dir_all(&path).map_err(|e| Error::io(&path, "remove an unfinished checkpoint", e))?;
+        }
+        Ok(())
+    }
+
     /// Writes a checkpoint and removes those that are neither new nor one of the `snapshots`.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn save(&self, stack: &mut Stack<f32>, step: u64, fingerprint: &str, snapshots: &[u64]) -> Result<()> {
         let folder = self.checkpoints_folder();
+        self.sweep_checkpoints()?;
         let partial = folder.join("partial.tmp");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(|e| Error::io(&partial, "remove an unfinished checkpoint", e))?;
-        }
         create_folder(&partial)?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let meta = CheckpointMeta {
-                format: checkpoint::FORMAT,
-                module: i + 1,
-                step,
-                optimizer_steps: 0,
-                configuration: fingerprint.to_owned(),
-            };
+            let configuration = fingerprint.to_owned();
+            let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
             write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
         }
         let done = folder.join(format!("step-{step:08}"));
         if done.exists() {
-            fs::remove_dir_all(&done).map_err(|e| Error::io(&done, "replace a checkpoint", e))?;
+            remove_checkpoint(&done)?;
         }
         fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", e))?;
         let all = self.checkpoints();
         for old in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !snapshots.contains(&c.step)) {
-            fs::remove_dir_all(&old.folder).map_err(|e| Error::io(&old.folder, "remove an old checkpoint", e))?;
+            remove_checkpoint(&old.folder)?;
         }
         Ok(())
     }
 }
 
 impl Checkpoint {
+    /// Verifies the digests of all modules.
+    fn verify(&self) -> Result<()> {
+        let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;
+        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+        files.sort();
+        if files.is_empty() {
+            return Err(Error::file(&self.folder, "is damaged: it holds no module", "remove it"));
+        }
+        files.iter().try_for_each(|file| checkpoint::verify(file).map(drop))
+    }
+
     /// Loads the weights and the optimizers' state into a stack.
     ///
     /// # Errors
@@ -96,6 +130,14 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one in sight.
+fn remove_checkpoint(folder: &Path) -> Result<()> {
+    let hidden = folder.with_extension("removed.tmp");
+    fs::rename(folder, &hidden)
+        .and_then(|()| fs::remove_dir_all(&hidden))
+        .map_err(|e| Error::io(folder, "remove an old checkpoint", e))
 }
 
 /// File of one module of a checkpoint.
