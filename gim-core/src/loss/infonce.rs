@@ -415,7 +415,7 @@ impl<F: Scalar> Scored<'_, F> {
 /// positive itself never counts as higher.
 #[inline(always)]
 fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Option<f64>, scale: F) -> (f64, bool) {
-    let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s < scores[0] || *c == candidates[0]);
+    let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s <= scores[0] || *c == candidates[0]);
     let positive = scores[0];
     let (max, sum) = exp_shifted(scores);
     let (loss, factor) = match epsilon {
