@@ -30,7 +30,7 @@ fn clapp_loss_gradients() {
     check_loss(&mut clapp_loss::ClappLoss::new(4, 3, 2, KEY), z, Some(z.with_channels(3)), STEP);
 }
 
-/// A hinge must not swallow NaN, or a module that diverges would go on.
+/// A hinge must not swallow NaN, or a module that diverges would continue.
 #[test]
 fn clapp_loss_shows_what_is_not_finite() {
     let pool = Pool::new();

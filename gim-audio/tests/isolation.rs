@@ -183,7 +183,7 @@ fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
     after
 }
 
-/// After the first steps, a step makes no buffer; with a sparing pool it needs no more memory, and
+/// After the first steps, a step makes no buffer; with a low-memory pool it needs no more memory, and
 /// little more than is in use.
 #[test]
 fn a_warm_step_makes_no_buffers() {

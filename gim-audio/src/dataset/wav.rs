@@ -26,7 +26,7 @@ const UNKNOWN: u64 = 0x7fff_0000;
 /// Names of chunks that follow others in practice.
 const KNOWN: [&[u8; 4]; 12] =
     [b"fmt ", b"data", b"LIST", b"fact", b"bext", b"JUNK", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"PEAK", b"iXML"];
-/// Chunks that are looked at before the samples.
+/// Chunks that may come before the samples.
 const MOST_CHUNKS: usize = 10_000;
 /// The largest number of channels.
 const MOST_CHANNELS: u16 = 64;

@@ -28,6 +28,12 @@ pub(crate) enum Method {
     /// Greedy InfoMax without the GRU.
     #[serde(rename = "gim without the GRU")]
     NoGru,
+    /// Deep InfoMax (Hjelm et al. 2019), as the paper cites it.
+    #[serde(rename = "deep infomax")]
+    DeepInfomax,
+    /// Predsim (Nøkland and Eidnes 2019), as the paper cites it.
+    #[serde(rename = "predsim")]
+    Predsim,
     /// The encoder at its initial weights.
     #[serde(rename = "random")]
     Random,
@@ -52,6 +58,8 @@ impl Display for Method {
             Self::GreedySupervised => "greedy supervised",
             Self::NoBptt => "GIM without back-propagation through time",
             Self::NoGru => "GIM without the GRU",
+            Self::DeepInfomax => "Deep InfoMax",
+            Self::Predsim => "Predsim",
             Self::Random => "random encoder",
             Self::Mfcc => "MFCC",
             Self::GimAllModules => "GIM, all modules",

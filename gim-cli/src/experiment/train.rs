@@ -82,7 +82,7 @@ pub(crate) enum CorpusPolicy<'a> {
 }
 
 impl CorpusPolicy<'_> {
-    /// Whether a run that has done `first` steps may go on with `corpus`.
+    /// Whether a run that has done `first` steps may resume with `corpus`.
     fn check(self, run: &RunDir, first: u64, corpus: &TrainedOn) -> Result<()> {
         let before = match self {
             Self::Any => None,
@@ -93,7 +93,7 @@ impl CorpusPolicy<'_> {
         match before {
             Some(before) if before.digest != corpus.digest => {
                 let what = format!("belongs to what was begun on {before}, not on {corpus}");
-                let remedy = "name that corpus by GIM_DATA, or go on with --any-corpus, or train elsewhere";
+                let remedy = "name that corpus by GIM_DATA, or resume with --any-corpus, or train elsewhere";
                 Err(Error::file(run.path(), what, remedy))
             }
             _ => Ok(()),
@@ -108,7 +108,7 @@ impl CorpusPolicy<'_> {
 pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusPolicy<'_>, show: Show) -> Result<u64> {
     let started = Instant::now();
     if !resume && run.is_begun() {
-        let remedy = "go on with --resume, or choose another --out";
+        let remedy = "continue with --resume, or choose another --out";
         return Err(Error::file(run.path(), "already holds a run", remedy));
     }
     let mut training = Training::open(config, run, resume)?;
@@ -236,7 +236,8 @@ impl<'a> Training<'a> {
             self.save(done)?;
         }
         if stop && done < self.total {
-            let remedy = format!("everything is saved; go on with `gim train --resume {}`", self.run.path().display());
+            let remedy =
+                format!("everything is saved; continue with `gim train --resume {}`", self.run.path().display());
             return Err(Error::Interrupted { step: done, remedy });
         }
         Ok(())

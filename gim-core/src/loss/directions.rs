@@ -46,7 +46,10 @@ impl<F: Scalar> Params<F> for Directions<F> {
 
 impl<F: Scalar> LocalLoss<F> for Directions<F> {
     fn describe(&self) -> String {
-        format!("{}, {} directions", self.losses[0].describe(), self.losses.len())
+        match self.losses.len() {
+            1 => self.losses[0].describe(),
+            n => format!("{}, {n} directions", self.losses[0].describe()),
+        }
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
