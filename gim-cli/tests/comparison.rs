@@ -157,7 +157,10 @@ fn mixed_runs_are_refused(root: &Path) {
     std::fs::rename(&image, root.join("elsewhere.png")).unwrap();
     let part = |name: &str| fails(root, &["reproduce", "tiny.toml", "--out", "out", "--only", name]);
     assert!(part("vision/one-negative").contains("belongs to what was begun on corpus"));
-    std::fs::remove_file(root.join("out/vision/supervised/seed-1/features.h5")).unwrap();
+    // Without probes and features, they would be made of the other dataset.
+    for made in ["features.h5", "probe.csv"] {
+        std::fs::remove_file(root.join("out/vision/supervised/seed-1").join(made)).unwrap();
+    }
     assert!(part("vision/supervised").contains("was trained on corpus"));
     std::fs::rename(root.join("elsewhere.png"), &image).unwrap();
     // A run of another configuration is refused.
