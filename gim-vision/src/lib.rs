@@ -29,7 +29,7 @@
 //! let mut stack = network.build::<f32>(12, 1, &loss, None, &OptimizerConfig::default(), 1, &pool)?;
 //!
 //! // One training step on a batch of two images of 12 × 12 gray pixels.
-//! let images = Shape { items: 2, steps: 12, cols: 12, channels: 1 };
+//! let images = Shape { batch: 2, height: 12, width: 12, channels: 1 };
 //! let pixels: Vec<f32> = (0..images.len()).map(|i| (i as f32 * 0.1).sin()).collect();
 //! let patches = network.patches()?;
 //! let layouts = stack.layouts(patches.shape(images))?;
