@@ -34,33 +34,13 @@ pub struct AudioData {
     /// Length of a crop, in samples.
     pub crop: usize,
     /// Utterances shorter than a crop: `skip` or `pad`.
-    pub short: Short,
+    pub short: ShortPolicy,
     /// Split files that name absent utterances: `error` or `ignore`.
-    pub missing: Missing,
+    pub missing: MissingPolicy,
     /// Leave out audio files that cannot be read, and list them.
     pub skip_bad: bool,
     /// Decoded audio kept in memory, in MB.
     pub cache_mb: usize,
-}
-
-/// What to do with utterances shorter than a crop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Short {
-    /// Leave them out.
-    Skip,
-    /// Pad them with zeros.
-    Pad,
-}
-
-/// What to do with split files that name absent utterances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// Stop.
-    Error,
-    /// Continue without them.
-    Ignore,
 }
 
 impl Default for AudioData {
@@ -68,8 +48,8 @@ impl Default for AudioData {
         Self {
             path: String::new(),
             crop: 20_480,
-            short: Short::Skip,
-            missing: Missing::Error,
+            short: ShortPolicy::Skip,
+            missing: MissingPolicy::Error,
             skip_bad: false,
             cache_mb: 512,
         }
@@ -81,8 +61,8 @@ pub(crate) type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 
 impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
-        let missing = if self.data.missing == Missing::Ignore { MissingPolicy::Ignore } else { MissingPolicy::Error };
-        let options = CorpusOptions { missing, skip_bad: self.data.skip_bad, ..CorpusOptions::default() };
+        let AudioData { missing, skip_bad, .. } = self.data;
+        let options = CorpusOptions { missing, skip_bad, ..CorpusOptions::default() };
         Corpus::open(&self.folder()?, &options)
     }
 
@@ -166,12 +146,11 @@ impl DatasetSpec for AudioConfig {
 
     fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
         let (corpus, standardize) = self.open()?;
-        let short = if self.data.short == Short::Pad { ShortPolicy::Pad } else { ShortPolicy::Skip };
         let crops = CropConfig {
             batch: train.batch,
             len: self.data.crop,
             seed: train.seed,
-            short,
+            short: self.data.short,
             cache_mb: self.data.cache_mb,
             ..CropConfig::default()
         };
