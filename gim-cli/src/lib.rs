@@ -1,7 +1,7 @@
 //! The program `gim`, as a library: commands, and the configuration of a run.
 //!
 //! Imports point down: `commands` → `report` → `comparison` (beside it `bench`) → `figures`,
-//! `experiment` → the domain crates and `gim-eval` → `gim-core`.
+//! `experiment`, `template` → the domain crates and `gim-eval` → `gim-core`.
 //!
 //! ```
 //! use gim_cli::Config;
@@ -19,6 +19,7 @@ mod comparison;
 mod experiment;
 mod figures;
 mod report;
+mod template;
 
 pub use experiment::config::Config;
 pub use experiment::progress::Mode;

@@ -6,8 +6,8 @@ use super::plan::{AXES, Other};
 use super::{Bench, COMPARED, Row};
 use crate::bench::chunks::{Chunks, THREADS};
 use crate::figures::{count, short};
-use crate::report::rendered;
-use crate::report::table::Table;
+use crate::template::rendered;
+use crate::template::table::Table;
 
 /// Contents of `bench.md`. Sections without measurements are left out.
 #[derive(Template)]

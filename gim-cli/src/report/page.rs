@@ -6,13 +6,13 @@ use askama::Template;
 use gim_core::Result;
 
 use super::figure_file::{FigureFile, ShownFigure};
-use super::rendered;
 use super::tables::{self, Section};
 use crate::comparison::claims::{Claim, Verdict};
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary};
 use crate::experiment::environment::Environment;
 use crate::figures::count;
+use crate::template::rendered;
 
 /// How a run was made.
 #[derive(Debug, Clone)]

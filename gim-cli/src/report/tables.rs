@@ -1,12 +1,12 @@
 //! The tables of a comparison's page: the finding in a sentence, the values, and notes.
 
 use super::page::RunProvenance;
-use super::table::Table;
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
 use crate::experiment::domain::DomainKind;
 use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS};
 use crate::figures::count;
+use crate::template::table::Table;
 use gim_eval::{Group, Protocol, Task};
 
 /// A table with its heading, finding and notes, as plain text.

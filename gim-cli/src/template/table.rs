@@ -38,7 +38,7 @@ fn begins_with_number(cell: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::rendered;
+    use crate::template::rendered;
     use askama::Template;
 
     /// What other templates include.
