@@ -27,7 +27,7 @@ use crate::experiment::environment::{Environment, rfc3339};
 use crate::experiment::progress::Mode;
 use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
 use gim_core::files::{create_folder, write_atomic};
-use plan::{Item, Other};
+use plan::{Item, Other, Section};
 pub(crate) use probe::ProbeWork;
 
 /// What to measure, and with what.
@@ -61,7 +61,10 @@ const TABLE: &str = "bench.csv";
 
 /// A row of bench.csv: one workload, one program. Times are in seconds, memory in MB (10⁶ bytes).
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Row {
+struct Row {
+    /// The page's table.
+    #[serde(skip)]
+    pub section: Section,
     /// `section/workload`, then the value that varies.
     pub name: String,
     /// `gim`, `PyTorch` or `scikit-learn`.
@@ -135,7 +138,7 @@ struct Bench {
 pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     let threads = rayon::current_num_threads();
     let mut items = plan::items(options.quick, threads);
-    items.retain(|i| options.only.as_ref().is_none_or(|prefix| i.name.starts_with(prefix.as_str())));
+    items.retain(|i| options.only.as_ref().is_none_or(|prefix| i.name().starts_with(prefix.as_str())));
     if items.is_empty() {
         let prefix = options.only.as_deref().unwrap_or_default();
         let what = format_args!("nothing begins with `{prefix}`");
@@ -165,7 +168,7 @@ pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let measured = items.into_iter().enumerate().try_for_each(|(i, item)| {
         if show != Mode::Quiet {
-            eprintln!("{:>4.0} s  {}/{count}  {}", bench.begun.elapsed().as_secs_f64(), i + 1, item.name);
+            eprintln!("{:>4.0} s  {}/{count}  {}", bench.begun.elapsed().as_secs_f64(), i + 1, item.name());
         }
         bench.measure(item)?;
         files = bench.write()?;
@@ -207,7 +210,7 @@ impl Bench {
                 }
                 self.record(&item, other.name(), threads, reading, command);
             }
-            Some(Err(e)) => self.notes.push(format!("{} did not do {}: {e}", other.name(), item.name)),
+            Some(Err(e)) => self.notes.push(format!("{} did not do {}: {e}", other.name(), item.name())),
         }
         if !self.options.quick {
             self.ours(&item, threads)?;
@@ -254,12 +257,13 @@ impl Bench {
 
     /// Adds a reading to the row of its workload and program.
     fn record(&mut self, item: &Item, program: &str, threads: usize, reading: Reading, command: String) {
-        let at = self.rows.iter().position(|r| r.name == item.name && r.program == program);
+        let at = self.rows.iter().position(|r| r.name == item.name() && r.program == program);
         let mut times = at.map_or(Vec::new(), |i| self.rows[i].times.clone());
         times.extend(&reading.times);
         let most = |a: Option<f64>, b: Option<f64>| a.into_iter().chain(b).reduce(f64::max);
         let row = Row {
-            name: item.name.clone(),
+            section: item.section,
+            name: item.name(),
             program: program.into(),
             work: item.title.clone(),
             x: item.x,
@@ -319,7 +323,7 @@ impl Bench {
             files.push(file("chunks.csv"));
             let columns = ["name", "part", "loops", "fewest_tasks", "most_tasks", "longest_seconds"].map(str::to_owned);
             let mut rows = vec![columns.into_iter().chain(THREADS.map(|t| format!("seconds_{t}"))).collect()];
-            rows.extend(self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name, c)));
+            rows.extend(self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name(), c)));
             table::write_rows(&files[1], &rows)?;
         }
         let chart = self.chart()?;
@@ -337,9 +341,8 @@ impl Bench {
     }
 
     /// Our rows of some sections.
-    fn ours_of<'a>(&'a self, sections: &'a [&str]) -> impl Iterator<Item = &'a Row> {
-        let wanted = |r: &&Row| sections.iter().any(|s| r.name.split('/').next() == Some(*s));
-        self.rows.iter().filter(|r| r.program == OURS).filter(wanted)
+    fn ours_of<'a>(&'a self, sections: &'a [Section]) -> impl Iterator<Item = &'a Row> {
+        self.rows.iter().filter(|r| r.program == OURS && sections.contains(&r.section))
     }
 
     /// Name of the processor and its threads.
@@ -351,7 +354,7 @@ impl Bench {
     /// The chart of workloads with an arithmetic limit and a compared program; `None` without any.
     fn chart(&self) -> Result<Option<Figure>> {
         let works: Vec<WorkBars> = self
-            .ours_of(&COMPARED)
+            .ours_of(&Section::COMPARED)
             .filter_map(|r| {
                 let other = self.row(&r.name, Other::PyTorch.name()).map(|o| o.seconds);
                 Some(WorkBars { label: r.work.clone(), limit: r.limit_seconds?, ours: r.seconds, other })
@@ -367,9 +370,6 @@ impl Bench {
         if spec.works.is_empty() { Ok(None) } else { speed(&spec).map(Some) }
     }
 }
-
-/// Sections that compare with PyTorch and the limit.
-const COMPARED: [&str; 3] = ["step", "features", "small"];
 
 /// A line of chunks.csv: a loop, all time outside loops, or a step, for a number of simulated threads.
 fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {

@@ -1,5 +1,6 @@
 //! The list of measurements, in order.
 
+use self::Section::{Chunks, Features, Growth, Probe, Scaling, Small, Step};
 use crate::experiment::domain::DomainKind::{self, Audio, Vision};
 
 /// Another program that runs the same workload.
@@ -21,11 +22,49 @@ impl Other {
     }
 }
 
+/// What a measurement is for. Sections are tables of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    /// A training step at the paper's size.
+    Step,
+    /// Features at the paper's size.
+    Features,
+    /// A training step at a quarter of the width.
+    Small,
+    /// Linear probes.
+    Probe,
+    /// One thread against all.
+    Scaling,
+    /// A size that varies.
+    Growth,
+    /// Parallel loops of a step.
+    Chunks,
+}
+
+impl Section {
+    /// Sections that compare with PyTorch and the limit.
+    pub(super) const COMPARED: [Self; 3] = [Self::Step, Self::Features, Self::Small];
+
+    /// First part of a measurement's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Step => "step",
+            Self::Features => "features",
+            Self::Small => "small",
+            Self::Probe => "probe",
+            Self::Scaling => "scaling",
+            Self::Growth => "growth",
+            Self::Chunks => "chunks",
+        }
+    }
+}
+
 /// A measurement.
 #[derive(Debug, Clone)]
 pub(super) struct Item {
-    /// `section/workload`, then the value that varies. Items of one name repeat a measurement.
-    pub(super) name: String,
+    pub(super) section: Section,
+    /// The workload, then the value that varies. Items of one name repeat a measurement.
+    pub(super) workload: String,
     /// Description of the workload.
     pub(super) title: String,
     /// Arguments for `gim`.
@@ -38,9 +77,16 @@ pub(super) struct Item {
     pub(super) x: Option<f64>,
 }
 
+impl Item {
+    /// `section/workload`.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.section.name(), self.workload)
+    }
+}
+
 /// A size that varies, and its expected effect.
 pub(super) struct Axis {
-    /// Name of the items, after `growth/`.
+    /// Workload of the items, before the size.
     pub(super) name: &'static str,
     pub(super) title: &'static str,
     /// Expected exponents of time and memory, with reasons.
@@ -199,7 +245,16 @@ impl Sizes {
     }
 
     /// A step, or feature extraction, compared with PyTorch.
-    fn beside(&self, name: &str, title: &str, domain: DomainKind, scale: f64, gim: &[&str], pytorch: &[&str]) -> Item {
+    fn beside(
+        &self,
+        section: Section,
+        workload: &str,
+        title: &str,
+        domain: DomainKind,
+        scale: f64,
+        gim: &[&str],
+        pytorch: &[&str],
+    ) -> Item {
         let steps = self.steps(domain, scale != 1.0);
         let (flags, settings): (Vec<&str>, Vec<&str>) = gim.iter().partition(|a| a.starts_with("--"));
         let mut args = self.estimate(domain, scale, steps, &settings);
@@ -207,17 +262,17 @@ impl Sizes {
         let title = format!("{title}, batch {}", self.batch(domain));
         // PyTorch reports minimum, median and maximum: all three of three times.
         let other = self.pytorch(domain, scale, if self.quick { 1 } else { 3 }, pytorch);
-        Item { name: name.into(), title, gim: args, threads: None, other: Some(other), x: None }
+        Item { section, workload: workload.into(), title, gim: args, threads: None, other: Some(other), x: None }
     }
 
     /// A low-memory step. PyTorch has no counterpart.
-    fn low_memory(&self, name: &str, title: &str, domain: DomainKind, scale: f64) -> Item {
+    fn low_memory(&self, section: Section, workload: &str, title: &str, domain: DomainKind, scale: f64) -> Item {
         let args = self.estimate(domain, scale, self.steps(domain, scale != 1.0), &["train.low_memory=true"]);
-        self.alone(name, &format!("{title}, batch {}", self.batch(domain)), args, None)
+        self.alone(section, workload, &format!("{title}, batch {}", self.batch(domain)), args, None)
     }
 
-    fn alone(&self, name: &str, title: &str, gim: Vec<String>, threads: Option<usize>) -> Item {
-        Item { name: name.into(), title: title.into(), gim, threads, other: None, x: None }
+    fn alone(&self, section: Section, workload: &str, title: &str, gim: Vec<String>, threads: Option<usize>) -> Item {
+        Item { section, workload: workload.into(), title: title.into(), gim, threads, other: None, x: None }
     }
 }
 
@@ -226,15 +281,15 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
     let sizes = Sizes { quick, threads };
     let (paper, small) = if quick { (0.01, 0.01) } else { (1.0, 0.25) };
     let mut items = vec![
-        sizes.beside("step/audio-gim", "Audio: GIM step", Audio, paper, &[], &[]),
-        sizes.beside("step/audio-cpc", "Audio: CPC step", Audio, paper, &["network.kind=cpc"], &["--modules", "1"]),
-        sizes.beside("step/vision-gim", "Images: GIM step", Vision, paper, &[], &[]),
-        sizes.low_memory("step/audio-gim-low-memory", "Audio: GIM step, low memory", Audio, paper),
-        sizes.low_memory("step/vision-gim-low-memory", "Images: GIM step, low memory", Vision, paper),
-        sizes.beside("features/audio", "Audio: features", Audio, paper, &["--features"], &["--forward"]),
-        sizes.beside("features/vision", "Images: features", Vision, paper, &["--features"], &["--forward"]),
-        sizes.beside("small/audio", "Audio at ¼ width: GIM step", Audio, small, &[], &[]),
-        sizes.beside("small/vision", "Images at ¼ width: GIM step", Vision, small, &[], &[]),
+        sizes.beside(Step, "audio-gim", "Audio: GIM step", Audio, paper, &[], &[]),
+        sizes.beside(Step, "audio-cpc", "Audio: CPC step", Audio, paper, &["network.kind=cpc"], &["--modules", "1"]),
+        sizes.beside(Step, "vision-gim", "Images: GIM step", Vision, paper, &[], &[]),
+        sizes.low_memory(Step, "audio-gim-low-memory", "Audio: GIM step, low memory", Audio, paper),
+        sizes.low_memory(Step, "vision-gim-low-memory", "Images: GIM step, low memory", Vision, paper),
+        sizes.beside(Features, "audio", "Audio: features", Audio, paper, &["--features"], &["--forward"]),
+        sizes.beside(Features, "vision", "Images: features", Vision, paper, &["--features"], &["--forward"]),
+        sizes.beside(Small, "audio", "Audio at ¼ width: GIM step", Audio, small, &[], &[]),
+        sizes.beside(Small, "vision", "Images at ¼ width: GIM step", Vision, small, &[], &[]),
         probe(quick, threads),
     ];
     // One thread, all, one, all: other load on the machine affects both alike.
@@ -247,7 +302,7 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
         let counts = if threads > 1 { vec![1, threads, 1, threads] } else { vec![1] };
         items.extend(counts.into_iter().map(|n| Item {
             x: Some(n as f64),
-            ..sizes.alone(&format!("scaling/{name}/{n}"), title, args.clone(), Some(n))
+            ..sizes.alone(Scaling, &format!("{name}/{n}"), title, args.clone(), Some(n))
         }));
     }
     for axis in &AXES {
@@ -256,12 +311,12 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
             let args = sizes.estimate(axis.domain, small, if quick { 1 } else { 3 }, settings);
             items.push(Item {
                 x: Some(*x),
-                ..sizes.alone(&format!("growth/{}/{x}", axis.name), axis.title, args, None)
+                ..sizes.alone(Growth, &format!("{}/{x}", axis.name), axis.title, args, None)
             });
         }
     }
     for (name, title, domain) in
-        [("chunks/audio-paper", "Audio: GIM step", Audio), ("chunks/vision-paper", "Images: GIM step", Vision)]
+        [("audio-paper", "Audio: GIM step", Audio), ("vision-paper", "Images: GIM step", Vision)]
     {
         // Of several steps, each task counts with its shortest time.
         let steps = match (quick, domain) {
@@ -272,7 +327,7 @@ pub(super) fn items(quick: bool, threads: usize) -> Vec<Item> {
         let mut args = sizes.estimate(domain, paper, steps, &[]);
         args.push("--profile".into());
         let title = format!("{title}, batch {}", sizes.batch(domain));
-        items.push(sizes.alone(name, &title, args, Some(1)));
+        items.push(sizes.alone(Chunks, name, &title, args, Some(1)));
     }
     items
 }
@@ -289,7 +344,8 @@ fn probe(quick: bool, threads: usize) -> Item {
     let mut other = both.to_vec();
     other.extend(["--threads".into(), threads.to_string()]);
     Item {
-        name: "probe/converged".into(),
+        section: Probe,
+        workload: "converged".into(),
         title: format!("Linear probe, {rows} × {dims}, {classes} classes, λ = {l2}"),
         gim,
         threads: None,
@@ -312,10 +368,10 @@ mod tests {
                 let config = Config::load(&item.gim[1], &set).unwrap();
                 let input = config.domain.model().input(config.train.batch).unwrap();
                 let stack = config.domain.model().build(&config.optimizer, 1, &gim_core::Pool::new()).unwrap();
-                stack.layouts(input).unwrap_or_else(|e| panic!("{}: {e}", item.name));
+                stack.layouts(input).unwrap_or_else(|e| panic!("{}: {e}", item.name()));
             }
             for axis in &AXES {
-                let points = items.iter().filter(|i| i.name.starts_with(&format!("growth/{}/", axis.name)));
+                let points = items.iter().filter(|i| i.section == Growth && i.workload.starts_with(axis.name));
                 assert!(points.count() >= 2, "{}", axis.name);
             }
         }
@@ -324,12 +380,12 @@ mod tests {
     #[test]
     fn settings_of_an_axis_replace_those_of_the_size() {
         let all = items(false, 2);
-        let item = all.iter().find(|i| i.name == "growth/audio-width/64").unwrap();
+        let item = all.iter().find(|i| i.name() == "growth/audio-width/64").unwrap();
         assert_eq!(
             item.gim.iter().filter(|a| a.starts_with("network.width=")).collect::<Vec<_>>(),
             ["network.width=64"]
         );
-        let small = all.iter().find(|i| i.name == "small/vision").unwrap();
+        let small = all.iter().find(|i| i.name() == "small/vision").unwrap();
         assert!(small.gim.contains(&"network.widths=[16,32,64]".to_owned()));
         assert_eq!(
             small.other.as_ref().unwrap().1.join(" "),

@@ -2,8 +2,8 @@
 
 use askama::Template;
 
-use super::plan::{AXES, Other};
-use super::{Bench, COMPARED, Row};
+use super::plan::{AXES, Other, Section};
+use super::{Bench, Row};
 use crate::bench::chunks::{Chunks, THREADS};
 use crate::figures::{count, short};
 use crate::template::rendered;
@@ -33,8 +33,8 @@ struct BenchPage<'a> {
 
 /// All measurements so far, in Markdown.
 pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
-    let any = |kinds: &[&str]| bench.ours_of(kinds).next().is_some();
-    let (any_compared, any_probe) = (any(&COMPARED), any(&["probe"]));
+    let any = |kinds: &[Section]| bench.ours_of(kinds).next().is_some();
+    let (any_compared, any_probe) = (any(&Section::COMPARED), any(&[Section::Probe]));
     rendered(&BenchPage {
         date: bench.environment.started.chars().take(10).collect(),
         quick: bench.options.quick,
@@ -45,8 +45,8 @@ pub(super) fn markdown(bench: &Bench, caption: Option<&str>) -> String {
         compared: any_compared.then(|| compared(bench)),
         caption,
         probes: any_probe.then(|| probes(bench)),
-        scaling: any(&["scaling"]).then(|| scaling(bench)),
-        growth: any(&["growth"]).then(|| growth(bench)),
+        scaling: any(&[Section::Scaling]).then(|| scaling(bench)),
+        growth: any(&[Section::Growth]).then(|| growth(bench)),
         chunks: bench.chunks.iter().map(|(item, chunks)| (item.title.as_str(), spread(chunks))).collect(),
         commands: bench.rows.iter().map(|row| row.command.replace(['\n', '\r'], " ")).collect(),
     })
@@ -75,7 +75,7 @@ fn facts(bench: &Bench) -> Vec<(String, String)> {
 }
 
 fn compared(bench: &Bench) -> Table {
-    let rows = bench.ours_of(&COMPARED).map(|r| {
+    let rows = bench.ours_of(&Section::COMPARED).map(|r| {
         let other = bench.row(&r.name, Other::PyTorch.name());
         let ratio = |theirs: Option<f64>, ours: Option<f64>| maybe(theirs.zip(ours).map(|(t, o)| t / o), 2);
         vec![
@@ -114,13 +114,13 @@ fn probes(bench: &Bench) -> Table {
     let rows = bench
         .rows
         .iter()
-        .filter(|r| r.name.starts_with("probe/"))
+        .filter(|r| r.section == Section::Probe)
         .map(|r| vec![r.work.clone(), r.program.clone(), timed(r), maybe(r.peak_mb, 0), maybe(r.objective, 6)]);
     Table::new(&["work", "program", "s", "MB", "objective"], rows.collect())
 }
 
 fn scaling(bench: &Bench) -> Table {
-    let all: Vec<&Row> = bench.ours_of(&["scaling"]).collect();
+    let all: Vec<&Row> = bench.ours_of(&[Section::Scaling]).collect();
     let rows = all.iter().filter(|r| r.threads == 1).map(|one| {
         let same = |r: &&&Row| r.work == one.work && r.threads > 1;
         let more = all.iter().find(same);
@@ -139,10 +139,8 @@ fn scaling(bench: &Bench) -> Table {
 
 fn growth(bench: &Bench) -> Table {
     let rows = AXES.iter().filter_map(|axis| {
-        let points: Vec<&Row> = bench
-            .ours_of(&["growth"])
-            .filter(|r| r.name.split('/').nth(1) == Some(axis.name) && r.x.is_some())
-            .collect();
+        let points: Vec<&Row> =
+            bench.ours_of(&[Section::Growth]).filter(|r| r.work == axis.title && r.x.is_some()).collect();
         let of = |value: fn(&Row) -> Option<f64>| -> Vec<(f64, f64)> {
             points.iter().filter_map(|r| Some((r.x?, value(r)?))).collect()
         };

@@ -122,6 +122,51 @@ impl<F: Scalar> State<'_, F> {
     }
 }
 
+/// The last steps and the changes of the gradient along them, oldest first.
+struct Steps {
+    /// (step, change of the gradient, 1 / their product).
+    pairs: VecDeque<(Vec<f64>, Vec<f64>, f64)>,
+    weights: [f64; MEMORY],
+}
+
+impl Steps {
+    fn new() -> Self {
+        Self { pairs: VecDeque::with_capacity(MEMORY), weights: [0.0; MEMORY] }
+    }
+
+    /// p = −H g by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4).
+    fn direction<F: Scalar>(&mut self, g: &[f64], guess: &Preconditioner<F>, classes: usize, p: &mut [f64]) {
+        p.copy_from_slice(g);
+        for (i, (s, y, rho)) in self.pairs.iter().enumerate().rev() {
+            self.weights[i] = rho * dot(s, p);
+            add_scaled(p, -self.weights[i], y);
+        }
+        guess.apply(p, classes);
+        for (i, (s, y, rho)) in self.pairs.iter().enumerate() {
+            let b = rho * dot(y, p);
+            add_scaled(p, self.weights[i] - b, s);
+        }
+        p.iter_mut().for_each(|v| *v = -*v);
+    }
+
+    /// Two vectors for the next pair: those of the oldest one when there are enough.
+    fn vectors(&mut self, len: usize) -> (Vec<f64>, Vec<f64>) {
+        if self.pairs.len() < MEMORY {
+            return (vec![0.0; len], vec![0.0; len]);
+        }
+        self.pairs.pop_front().map(|(s, y, _)| (s, y)).unwrap_or_default()
+    }
+
+    /// Keeps a step `s` and the gradient's change `y`. Rounding can hide the curvature of a tiny step:
+    /// such a pair is skipped.
+    fn keep(&mut self, s: Vec<f64>, y: Vec<f64>) {
+        let sy = dot(&s, &y);
+        if sy > 1e-10 * (dot(&s, &s) * dot(&y, &y)).sqrt() {
+            self.pairs.push_back((s, y, 1.0 / sy));
+        }
+    }
+}
+
 /// Minimizes mean loss + λ/2 ‖weights‖² (bias free) from `start`.
 pub(super) fn minimize<F: Scalar>(
     problem: &Softmax<'_, F>,
@@ -152,11 +197,10 @@ pub(super) fn minimize<F: Scalar>(
     state.gradient(&theta, &mut g);
     let guess = Preconditioner::new(gram, d, l2, problem.curvature(&state.r), pool);
 
-    let mut pairs: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(MEMORY);
+    let mut steps = Steps::new();
     let (mut iterations, mut fresh) = (0, 0);
     let mut milestone = f64::INFINITY;
     let mut p = vec![0.0; theta.len()];
-    let mut weights = [0.0; MEMORY];
     loop {
         let done = largest(&g) <= goal;
         if (done && fresh > 0) || fresh >= REFRESH {
@@ -169,18 +213,7 @@ pub(super) fn minimize<F: Scalar>(
         if done || iterations >= stop.max_iterations {
             return Solution { theta, iterations, converged: done };
         }
-        // p = −H g by the two-loop recursion (Nocedal & Wright 2006, algorithm 7.4).
-        p.copy_from_slice(&g);
-        for (i, (s, y, rho)) in pairs.iter().enumerate().rev() {
-            weights[i] = rho * dot(s, &p);
-            add_scaled(&mut p, -weights[i], y);
-        }
-        guess.apply(&mut p, c);
-        for (i, (s, y, rho)) in pairs.iter().enumerate() {
-            let b = rho * dot(y, &p);
-            add_scaled(&mut p, weights[i] - b, s);
-        }
-        p.iter_mut().for_each(|v| *v = -*v);
+        steps.direction(&g, &guess, c, &mut p);
         let slope = dot(&g, &p);
         let found = if slope < 0.0 {
             state.scores(&p, true);
@@ -189,11 +222,11 @@ pub(super) fn minimize<F: Scalar>(
             None
         };
         let Some((a, value)) = found else {
-            if pairs.is_empty() {
+            if steps.pairs.is_empty() {
                 // The preconditioned gradient does not lead down either: the limit of the precision.
                 return Solution { theta, iterations, converged: false };
             }
-            pairs.clear();
+            steps.pairs.clear();
             fresh = REFRESH;
             continue;
         };
@@ -211,20 +244,12 @@ pub(super) fn minimize<F: Scalar>(
         state.z.par_chunks_mut(1 << 14).zip(state.zp.par_chunks(1 << 14)).for_each(|(z, p)| {
             add_scaled(z, step, p);
         });
-        let (mut s, mut y) = if pairs.len() == MEMORY {
-            pairs.pop_front().map(|(s, y, _)| (s, y)).unwrap_or_default()
-        } else {
-            (vec![0.0; theta.len()], vec![0.0; theta.len()])
-        };
+        let (mut s, mut y) = steps.vectors(theta.len());
         s.iter_mut().zip(&p).for_each(|(s, p)| *s = a * p);
         theta.iter_mut().zip(&s).for_each(|(t, s)| *t += s);
         y.copy_from_slice(&g);
         state.gradient(&theta, &mut g);
         y.iter_mut().zip(&g).for_each(|(y, g)| *y = g - *y);
-        let sy = dot(&s, &y);
-        // Rounding can hide the curvature of a tiny step. Such a pair is skipped.
-        if sy > 1e-10 * (dot(&s, &s) * dot(&y, &y)).sqrt() {
-            pairs.push_back((s, y, 1.0 / sy));
-        }
+        steps.keep(s, y);
     }
 }

@@ -270,7 +270,25 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     entries.sort_by(|a, b| a.id.cmp(&b.id));
     let entries = inspect(root, entries, options, &mut notes)?;
 
-    let mut listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
+    let listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
+    let mut listing = listed(root, &sets, &entries, listing, options.seed)?;
+    let mut hash = Sha256::new();
+    hash.update(b"gim image corpus 1\n");
+    for e in &entries {
+        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
+    }
+    listing.seal(hash);
+    Ok(Folders { listing, entries, checked: options.skip_bad })
+}
+
+/// Labels, splits and classes of the images. Every class has images to train on.
+fn listed(
+    root: &Path,
+    sets: &[(PathBuf, Option<Split>)],
+    entries: &[Entry],
+    mut listing: Listing,
+    seed: u64,
+) -> Result<Listing> {
     listing.labels = entries.iter().map(|e| e.class).collect();
     for (i, entry) in entries.iter().enumerate() {
         match entry.split {
@@ -281,7 +299,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
         }
     }
     if sets.len() == 1 {
-        divide(&entries, options.seed, &mut listing);
+        divide(entries, seed, &mut listing);
     }
     for (class, name) in listing.classes.iter().enumerate() {
         let has = |split: &[usize]| split.iter().any(|&i| entries[i].class == Some(class));
@@ -296,13 +314,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     if listing.train.is_empty() && listing.unlabeled.is_empty() {
         return Err(Error::file(root, "no image can be trained on", "fix the files"));
     }
-    let mut hash = Sha256::new();
-    hash.update(b"gim image corpus 1\n");
-    for e in &entries {
-        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
-    }
-    listing.seal(hash);
-    Ok(Folders { listing, entries, checked: options.skip_bad })
+    Ok(listing)
 }
 
 /// Adds the images of sets of class folders.
