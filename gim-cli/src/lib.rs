@@ -1,7 +1,7 @@
 //! The program `gim`, as a library: commands, and the configuration of a run.
 //!
 //! Imports point down: `commands` → `report` → `comparison` (beside it `bench`) → `figures`,
-//! `experiment`, `template` → the domain crates and `gim-eval` → `gim-core`.
+//! `experiment`, `template`, `output` → the domain crates and `gim-eval` → `gim-core`.
 //!
 //! ```
 //! use gim_cli::Config;
@@ -13,13 +13,18 @@
 //! # }
 //! ```
 
+// A closed pipe makes `println!` panic: `output` prints.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod bench;
 pub mod commands;
 mod comparison;
 mod experiment;
 mod figures;
+mod output;
 mod report;
 mod template;
 
 pub use experiment::config::Config;
 pub use experiment::progress::Mode;
+pub use output::note;

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     match use_threads(threads).and_then(|()| command.run(Mode::detect(quiet))) {
         Ok(code) => code,
         Err(e) => {
-            eprintln!("gim: {e}");
+            gim_cli::note(format_args!("gim: {e}"));
             ExitCode::from(2)
         }
     }

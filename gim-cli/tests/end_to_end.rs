@@ -243,6 +243,27 @@ fn places_that_cannot_be_written() {
     assert_eq!(result(&d.join("whole")), result(&d.join("run")));
 }
 
+/// A reader that goes away ends nothing early; what was printed for it is lost, the work is not.
+#[test]
+fn closed_pipes_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let shell = |script: &str| {
+        let script = format!("set -o pipefail; gim={}; {script}", env!("CARGO_BIN_EXE_gim"));
+        let mut command = std::process::Command::new("bash");
+        command.current_dir(d).env_remove("GIM_DATA").args(["-c", &script]).output().unwrap()
+    };
+    let args = train("run", &["--set", "train.steps=4"]).join(" ");
+    // Not quiet, so that progress goes to the closed standard error.
+    let out = shell(&format!("$gim {args} 2> >(exec <&-; sleep 1) | true"));
+    assert!(out.status.success(), "{out:?}");
+    assert_eq!(result(&d.join("run")).1.len(), 1 + 6 * 2);
+    assert!(shell("$gim config show audio-paper | true").status.success());
+    let full = shell("$gim config show audio-paper >/dev/full");
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert!(full.status.code() == Some(2) && said.starts_with("gim: standard output: cannot write"), "{said}");
+}
+
 #[test]
 fn a_diverging_module_stops_with_its_step() {
     let dir = tempfile::tempdir().unwrap();

@@ -26,6 +26,7 @@ use crate::bench::readings::{Reading, estimate, fits, run, torch};
 use crate::experiment::environment::{Environment, rfc3339};
 use crate::experiment::progress::Mode;
 use crate::figures::{Figure, SpeedBars, WorkBars, count, speed};
+use crate::output::note;
 use gim_core::files::{create_folder, write_atomic};
 use plan::{Item, Other, Section};
 pub(crate) use probe::ProbeWork;
@@ -164,11 +165,10 @@ pub(crate) fn bench(options: &Options, show: Mode) -> Result<Vec<PathBuf>> {
         notes: Vec::new(),
         scratch: std::env::temp_dir().join(format!("gim-bench-{}", std::process::id())),
     };
-    let count = items.len();
-    let mut files = Vec::new();
+    let (count, mut files) = (items.len(), Vec::new());
     let measured = items.into_iter().enumerate().try_for_each(|(i, item)| {
         if show != Mode::Quiet {
-            eprintln!("{:>4.0} s  {}/{count}  {}", bench.begun.elapsed().as_secs_f64(), i + 1, item.name());
+            note(format_args!("{:>4} s  {}/{count}  {}", bench.begun.elapsed().as_secs(), i + 1, item.name()));
         }
         bench.measure(item)?;
         files = bench.write()?;

@@ -4,6 +4,7 @@ use gim_core::Result;
 
 use crate::bench::{self, Options};
 use crate::experiment::progress::Mode;
+use crate::output::print_line;
 
 /// Measure the time and memory of training steps, features and probes.
 ///
@@ -19,7 +20,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
-        bench::bench(&self.options, show)?.iter().for_each(|f| println!("{}", f.display()));
+        bench::bench(&self.options, show)?.iter().try_for_each(|f| print_line(f.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

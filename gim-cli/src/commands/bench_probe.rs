@@ -4,6 +4,7 @@ use gim_core::Result;
 
 use super::json;
 use crate::bench::ProbeWork;
+use crate::output::print_line;
 
 /// Fit a linear probe to synthetic features and print the time as JSON, for `gim bench`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +16,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        println!("{}", json(&self.work.measure()?, false)?);
+        print_line(json(&self.work.measure()?, false)?)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -8,6 +8,7 @@ use crate::comparison::check;
 use crate::comparison::reproduce::{Plan, Scope, reproduce};
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
+use crate::output::{print, print_line};
 
 /// Run a comparison and check its accuracies against a baseline.
 ///
@@ -53,10 +54,11 @@ impl Args {
 fn compare(plan: &Plan, baseline: &Path, update: bool, show: Mode) -> Result<bool> {
     let outcome = reproduce(plan, show)?;
     if update {
-        println!("{} values in {}", check::update(plan, &outcome.summary, baseline)?, baseline.display());
+        let values = check::update(plan, &outcome.summary, baseline)?;
+        print_line(format_args!("{values} values in {}", baseline.display()))?;
         return Ok(true);
     }
     let (deviations, compared) = check::check(plan, &outcome.summary, baseline)?;
-    print!("{}", check::print(&deviations, compared));
+    print(check::print(&deviations, compared))?;
     Ok(deviations.is_empty())
 }

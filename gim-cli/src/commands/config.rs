@@ -5,6 +5,7 @@ use gim_core::{Error, Result};
 
 use crate::comparison::sweep::SWEEPS;
 use crate::experiment::config::{Config, PRESETS};
+use crate::output::{print, print_line};
 
 /// List presets and show their settings.
 #[derive(Debug, clap::Args)]
@@ -35,15 +36,15 @@ enum What {
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         match self.what {
-            What::List => PRESETS.iter().for_each(|p| println!("{}", p.0)),
+            What::List => PRESETS.iter().try_for_each(|p| print_line(p.0))?,
             What::Sweep { name } => match SWEEPS.iter().find(|s| s.0 == name) {
-                Some(sweep) => print!("{}", sweep.1),
+                Some(sweep) => print(sweep.1)?,
                 None => {
                     let what = format_args!("unknown comparison `{name}`");
                     return Err(Error::config("sweep", what, "use quick, small or paper"));
                 }
             },
-            What::Show { name } => print!("{}", Config::load(&name, &[])?.to_toml()),
+            What::Show { name } => print(Config::load(&name, &[])?.to_toml())?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -5,6 +5,7 @@ use gim_core::Result;
 use super::json;
 use crate::bench::estimate::{Timed, estimate, print};
 use crate::experiment::config::Config;
+use crate::output;
 
 /// Measure a training step: parameters, arithmetic, memory and seconds.
 ///
@@ -36,9 +37,9 @@ impl Args {
         let timed = Timed { steps: self.steps.max(1), features: self.features, profiled: self.profile };
         let estimate = estimate(&Config::load(&self.config, &self.set)?, timed)?;
         if self.json {
-            println!("{}", json(&estimate, false)?);
+            output::print_line(json(&estimate, false)?)?;
         } else {
-            print!("{}", print(&estimate));
+            output::print(print(&estimate))?;
         }
         Ok(ExitCode::SUCCESS)
     }

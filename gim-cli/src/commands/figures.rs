@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use gim_core::Result;
 
 use crate::experiment::run_dir::RunDir;
+use crate::output::print_line;
 use crate::report::draw::draw;
 
 /// Draw the figures of a run, or of several seeds of one configuration.
@@ -22,7 +23,7 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let runs: Vec<RunDir> = self.runs.into_iter().map(RunDir::new).collect();
         let out = self.out.unwrap_or_else(|| runs[0].figures());
-        draw(&runs, &out)?.iter().for_each(|f| println!("{}", f.display()));
+        draw(&runs, &out)?.iter().try_for_each(|f| print_line(f.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

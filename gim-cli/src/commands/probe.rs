@@ -10,6 +10,7 @@ use crate::experiment::extract::features_of;
 use crate::experiment::probe::{self, ProbeSpec};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::{RunDir, merge_probe_rows};
+use crate::output::{print, print_line};
 
 /// Evaluate features with a linear probe or nearest neighbors.
 ///
@@ -64,9 +65,9 @@ impl Args {
             rows
         };
         if self.json {
-            println!("{}", json(&rows, true)?);
+            print_line(json(&rows, true)?)?;
         } else {
-            print!("{}", probe::print(&rows));
+            print(probe::print(&rows))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -6,6 +6,7 @@ use super::comparison::Comparison;
 use crate::comparison::reproduce::{Scope, print, reproduce};
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
+use crate::output;
 use crate::report;
 
 /// Run a whole comparison: train, extract, probe, then write tables, figures and a report.
@@ -26,9 +27,10 @@ impl Args {
         let plan = self.comparison.plan(if self.finished { Scope::Finished } else { Scope::Whole })?;
         save_on_interrupt()?;
         let outcome = reproduce(&plan, show)?;
+        // Tables first: a page that cannot be written must not hide them.
+        output::print(print(&outcome))?;
         let files = report::comparison::write(&plan, &outcome)?;
-        print!("{}", print(&outcome));
-        files.iter().for_each(|f| println!("{}", f.display()));
+        files.iter().try_for_each(|f| output::print_line(f.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -10,6 +10,7 @@ use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::{CorpusPolicy, train};
 use crate::experiment::train_config::Schedule;
+use crate::output::print_line;
 
 /// Train a network.
 ///
@@ -52,7 +53,7 @@ impl Args {
         let (config, run) = self.config_and_run()?;
         save_on_interrupt()?;
         train(&config, &run, resume, policy, show)?;
-        println!("{}", run.path().display());
+        print_line(run.path().display())?;
         Ok(ExitCode::SUCCESS)
     }
 

@@ -19,6 +19,7 @@ use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::CorpusPolicy;
 use crate::experiment::train_config::TrainConfig;
 use crate::experiment::{extract, interrupt, probe, train};
+use crate::output::note;
 
 /// A comparison to run.
 #[derive(Debug, Clone)]
@@ -117,7 +118,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
                 continue;
             }
             if show != Show::Quiet {
-                eprintln!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name);
+                note(format_args!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name));
             }
             // Figures show one seed of every method. Other features can be recomputed.
             let in_figures = plan.scope != Scope::RegressionCheck && entry.ablation_of.is_none();

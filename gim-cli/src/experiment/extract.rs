@@ -13,6 +13,7 @@ use crate::experiment::latent::LatentSample;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
+use crate::output::note;
 
 /// The groups of a feature file that hold the trained modules.
 pub(crate) fn trained_modules(file: &FeatureFile) -> Vec<GroupId> {
@@ -88,7 +89,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     progress.finish(&format!("features of {written} items in {}", out.display()));
     if !short.is_empty() && show != Show::Quiet {
         let (n, noun, names) = (short.len(), extractor.noun(), short.join(", "));
-        eprintln!("note: {n} of {} {noun} are too short for features and left out: {names}", items.len());
+        note(format_args!("note: {n} of {} {noun} are too short for features and left out: {names}", items.len()));
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output::note;
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -102,7 +104,7 @@ impl Progress {
         match &mut self.out {
             Out::Bar(bar) => {
                 bar.finish_and_clear();
-                eprintln!("{message} ({took})");
+                note(format_args!("{message} ({took})"));
             }
             // A log that cannot be written must not stop the work.
             Out::Lines(out) => drop(writeln!(out, "{message} ({took})")),

@@ -17,6 +17,7 @@ use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::interrupt;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{RunDir, TrainLog};
+use crate::output;
 
 /// Characters of a note that are printed.
 const MOST_SHOWN: usize = 600;
@@ -149,8 +150,10 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
 fn print_notes(notes: &[String], run: &RunDir) {
     for note in notes {
         match note.char_indices().nth(MOST_SHOWN) {
-            Some((end, _)) => eprintln!("note: {}… (whole in {})", &note[..end], run.notes_file().display()),
-            None => eprintln!("note: {note}"),
+            Some((end, _)) => {
+                output::note(format_args!("note: {}… (whole in {})", &note[..end], run.notes_file().display()))
+            }
+            None => output::note(format_args!("note: {note}")),
         }
     }
 }

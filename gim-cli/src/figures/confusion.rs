@@ -7,6 +7,8 @@ use super::heat_map::{HeatMap, heat_map};
 use super::{Figure, nothing_to_draw};
 
 const FIGURE: &str = "confusion";
+/// Classes that a map shows at most: more names would make a figure that nobody can read.
+const MOST_CLASSES: usize = 60;
 
 /// Input of [`confusion`].
 #[derive(Debug, Clone, PartialEq)]
@@ -36,15 +38,17 @@ pub(crate) fn confusion(spec: &ConfusionMap) -> Result<Figure> {
         return Err(nothing_to_draw(FIGURE, "nothing was counted", "evaluate a probe first"));
     }
 
-    let absent = present.contains(&false);
-    let shares = (0..n).map(|t| {
-        let share = |p| all.count(t, p) as f64 / all.support(t) as f64;
-        present[t].then(|| (0..n).map(share).collect())
+    let shown = worst(all);
+    let absent = shown.iter().any(|&c| !present[c]);
+    let shares = shown.iter().map(|&t| {
+        let share = |&p| all.count(t, p) as f64 / all.support(t) as f64;
+        present[t].then(|| shown.iter().map(share).collect())
     });
+    let names: Vec<String> = shown.iter().map(|&c| spec.names[c].clone()).collect();
     let (canvas, numbers) = heat_map(&HeatMap {
         title: &spec.title,
         subtitle: &spec.subtitle,
-        names: &spec.names,
+        names: &names,
         shares: shares.collect(),
         axes: ["True class", "Predicted class"],
         note: if absent { "Gray: the class has no test rows." } else { "" },
@@ -52,13 +56,26 @@ pub(crate) fn confusion(spec: &ConfusionMap) -> Result<Figure> {
 
     let rows: u64 = (0..n).map(|c| all.support(c)).sum();
     let said = if numbers { " Cells that round to 0 have no number." } else { "" };
+    let part = match shown.len() {
+        shown if shown < n => format!(" Shown are the {shown} classes with most wrong predictions."),
+        _ => String::new(),
+    };
     let caption = format!(
         "Confusion matrix over {rows} test rows of {n} classes. Each row is a true class and shows \
-         its predictions in percent of that class. Accuracy {:.1} %, mean over classes {:.1} %.{said}",
+         its predictions in percent of that class. Accuracy {:.1} %, mean over classes {:.1} %.{part}{said}",
         100.0 * all.accuracy().unwrap_or(f64::NAN),
         100.0 * all.macro_accuracy().unwrap_or(f64::NAN),
     );
     Ok(Figure { canvas, caption })
+}
+
+/// The classes to show: those with most wrong predictions, in the order of their numbers.
+fn worst(all: &Confusion) -> Vec<usize> {
+    let mut classes: Vec<usize> = (0..all.n_classes()).collect();
+    classes.sort_by_key(|&c| std::cmp::Reverse(all.support(c) - all.count(c, c)));
+    classes.truncate(MOST_CLASSES);
+    classes.sort_unstable();
+    classes
 }
 
 #[cfg(test)]
@@ -85,6 +102,20 @@ mod tests {
             assert_eq!(numbers > 0, n <= 22, "{n} classes");
             assert!(figure.caption.contains(&format!("4000 test rows of {n} classes")), "{}", figure.caption);
         }
+    }
+
+    #[test]
+    fn a_thousand_classes_keep_the_figure_small() {
+        let mut names: Vec<String> = (0..1000).map(|c| format!("class {c}")).collect();
+        names[999] = "always wrong".into();
+        // Every class has one row; the last 60 are taken for their neighbor.
+        let truth: Vec<u32> = (0..1000).collect();
+        let predicted: Vec<u32> = truth.iter().map(|&t| if t < 940 { t } else { t - 1 }).collect();
+        let spec = ConfusionMap { names, confusion: Confusion::new(1000, &truth, &predicted), ..spec(2) };
+        let figure = confusion(&spec).unwrap();
+        check_figure(&figure, &["class 940", "always wrong"]);
+        assert!(figure.canvas.size().0 < 2000 && figure.canvas.size().1 < 2000);
+        assert!(figure.caption.contains("the 60 classes with most wrong predictions"), "{}", figure.caption);
     }
 
     #[test]
