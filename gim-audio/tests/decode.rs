@@ -31,6 +31,37 @@ fn chunks(riff: u32, parts: &[(&[u8; 4], u32, &[u8])]) -> Vec<u8> {
     out
 }
 
+/// Tag editors put ID3 tags before files of any kind.
+#[test]
+fn tags_before_the_file_are_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
+    let options = Default::default();
+    let flac = gim_audio::dataset::corpus::Corpus::open(&corpus, &options).unwrap().utterances()[0].path.clone();
+    let x: Vec<f32> = (0..5000).map(|i| ((i * 37) % 256) as f32 / 128.0 - 1.0).collect();
+    let wav = dir.path().join("plain.wav");
+    write(&wav, wav_bytes(&x, 1, 16_000, Pcm::S16));
+    for plain in [wav, flac] {
+        let whole = decode(&plain).unwrap();
+        for (flags, footer) in [(0, 0), (0x10, 10)] {
+            // 300 bytes: 2 · 128 + 44.
+            let mut tagged = vec![b'I', b'D', b'3', 4, 0, flags, 0, 0, 2, 44];
+            tagged.resize(10 + 300 + footer, 0x52);
+            tagged.extend(std::fs::read(&plain).unwrap());
+            let path = dir.path().join("tagged");
+            std::fs::write(&path, tagged).unwrap();
+            assert_eq!(info(&path).unwrap().len, Some(whole.len()));
+            assert!(decode(&path).unwrap() == whole, "{}", plain.display());
+            // Far enough into the file for a seek.
+            let mut part = vec![0.0; 100];
+            decode_range(&path, whole.len() - 100, &mut part).unwrap();
+            assert!(part == whole[whole.len() - 100..], "{}", plain.display());
+        }
+    }
+    std::fs::write(dir.path().join("only"), [&b"ID3\x04\0\0\0\0\x02\x2c"[..], &[0; 50]].concat()).unwrap();
+    assert!(decode(&dir.path().join("only")).unwrap_err().to_string().contains("neither FLAC nor WAV"));
+}
+
 /// The body of `fmt ` of integer samples.
 fn fmt(channels: u16, bits: u16, align: u16) -> Vec<u8> {
     let mut out = [1u16, channels].map(u16::to_le_bytes).concat();

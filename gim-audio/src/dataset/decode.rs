@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +22,7 @@ use gim_core::{Error, Result};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as Fault;
 use symphonia::core::formats::{FormatOptions, FormatReader, SeekMode, SeekTo};
-use symphonia::core::io::MediaSourceStream;
+use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::units::Timestamp;
 use symphonia::default::formats::FlacReader;
 
@@ -173,6 +174,8 @@ struct Flac {
     rate: u32,
     channels: usize,
     len: Option<u64>,
+    /// Where the stream begins in the file.
+    begin: u64,
     bytes: u64,
 }
 
@@ -186,16 +189,13 @@ impl Source {
         if meta.len() == 0 {
             return Err(Error::file(path, "the file is empty", "copy or make it again"));
         }
-        let mut magic = [0u8; 12];
-        // A file shorter than the magic number leaves zeros, which match nothing.
-        (&file).take(12).read(&mut magic).map_err(|e| Error::io(path, "read", e))?;
-        std::io::Seek::rewind(&mut &file).map_err(|e| Error::io(path, "read", e))?;
+        let (begin, magic) = beginning(&file).map_err(|e| Error::io(path, "read", e))?;
         let source = if magic.starts_with(b"fLaC") {
-            let flac = Flac::open(path, file, meta.len(), verify)?;
+            let flac = Flac::open(path, file, begin, meta.len(), verify)?;
             let (rate, channels, len) = (flac.rate, flac.channels, flac.len);
             Self { container: Container::Flac(flac), rate, channels, len, bytes: meta.len() }
         } else if is_wav(&magic) {
-            let wav = Wav::open(path, file, meta.len())?;
+            let wav = Wav::open(path, file, begin, meta.len())?;
             let (rate, channels, len) = (wav.rate, wav.channels, Some(wav.frames));
             Self { container: Container::Wav(wav), rate, channels, len, bytes: meta.len() }
         } else {
@@ -232,9 +232,63 @@ impl Source {
     }
 }
 
+/// A file without the tag before its stream.
+struct Behind {
+    file: File,
+    /// Length of the tag.
+    begin: u64,
+}
+
+impl Read for Behind {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read(out)
+    }
+}
+
+impl Seek for Behind {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let to = match to {
+            SeekFrom::Start(at) => SeekFrom::Start(at.saturating_add(self.begin)),
+            other => other,
+        };
+        Ok(self.file.seek(to)?.saturating_sub(self.begin))
+    }
+}
+
+impl MediaSource for Behind {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        self.file.byte_len().map(|len| len.saturating_sub(self.begin))
+    }
+}
+
+/// Where the stream of a file begins, behind an ID3 tag if there is one, and its first bytes. Tag
+/// editors put such tags before files of any kind.
+fn beginning(file: &File) -> std::io::Result<(u64, [u8; 12])> {
+    // A file shorter than the magic number leaves zeros, which match nothing.
+    let at = |begin: u64| {
+        let mut magic = [0u8; 12];
+        file.read_at(&mut magic, begin).map(|_| (begin, magic))
+    };
+    let (_, magic) = at(0)?;
+    // ID3v2.4, section 3.1: the length has 7 bits a byte and leaves out the header and the footer.
+    match magic {
+        [b'I', b'D', b'3', _, _, flags, size @ ..] if size[..4].iter().all(|b| *b < 0x80) => {
+            let body = size[..4].iter().fold(0, |n, b| n << 7 | u64::from(*b));
+            at(10 + body + if flags & 0x10 == 0 { 0 } else { 10 })
+        }
+        _ => at(0),
+    }
+}
+
 impl Flac {
-    fn open(path: &Path, file: File, bytes: u64, verify: bool) -> Result<Self> {
-        let stream = MediaSourceStream::new(Box::new(file), Default::default());
+    /// Opens a file of `bytes` bytes whose stream begins at byte `begin`.
+    fn open(path: &Path, mut file: File, begin: u64, bytes: u64, verify: bool) -> Result<Self> {
+        file.seek(SeekFrom::Start(begin)).map_err(|e| Error::io(path, "read", e))?;
+        let stream = MediaSourceStream::new(Box::new(Behind { file, begin }), Default::default());
         let format = FlacReader::try_new(stream, FormatOptions::default()).map_err(|e| {
             let what = format!("its header cannot be read: {}", say(&e));
             Error::file(path, what, "copy or encode the file again")
@@ -253,7 +307,7 @@ impl Flac {
             let what = format!("its encoding is not supported: {}", say(&e));
             Error::file(path, what, "convert it to FLAC or to PCM WAV").caused_by(e)
         })?;
-        Ok(Self { format: Box::new(format), decoder, rate, channels, len, bytes })
+        Ok(Self { format: Box::new(format), decoder, rate, channels, len, begin, bytes })
     }
 
     /// Mono samples `first .. last`; fewer when the file ends before `last`.
@@ -265,7 +319,7 @@ impl Flac {
                 // Unusual block sizes can mislead the search: start over and decode from the
                 // beginning.
                 let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-                *self = Self::open(path, file, self.bytes, false)?;
+                *self = Self::open(path, file, self.begin, self.bytes, false)?;
             }
             self.decoder.reset();
         }

@@ -6,6 +6,7 @@
 //! | header | read as |
 //! |---|---|
 //! | RIFF length wrong | not used |
+//! | ID3 tag before the file | skipped |
 //! | odd chunk without its pad byte | the next chunk is found where its name is |
 //! | length of the samples 0, with samples behind; 0x7FFF0000 and up, beyond the file | a stream: up to the end of the file |
 //! | length of the samples too long, but the RIFF length is that of the file, or by no more than a header | up to the end of the file |
@@ -110,18 +111,18 @@ struct Format {
 }
 
 impl Wav {
-    /// Reads the header of a file of `len` bytes that [`is_wav`].
+    /// Reads the header of a file of `len` bytes that [`is_wav`] from byte `begin` on.
     ///
     /// # Errors
     /// When there is no format before the samples, the format is not understood, there are no
     /// samples, or fewer than declared.
-    pub(super) fn open(path: &Path, file: File, len: u64) -> Result<Self> {
+    pub(super) fn open(path: &Path, file: File, begin: u64, len: u64) -> Result<Self> {
         let io = |e: std::io::Error| Error::io(path, "read", e);
         let broken = |what: &str| Error::file(path, what, "copy or encode the file again");
         let mut riff = [0u8; 12];
-        file.read_exact_at(&mut riff, 0).map_err(io)?;
+        file.read_exact_at(&mut riff, begin).map_err(io)?;
         let riff_len = u64::from(u32_at(&riff, 4));
-        let (mut at, mut format, mut long_data) = (12, None, None);
+        let (mut at, mut format, mut long_data) = (begin + 12, None, None);
         for _ in 0..MOST_CHUNKS {
             let mut head = [0u8; 8];
             if at + 8 > len {
@@ -136,7 +137,7 @@ impl Wav {
                     };
                     let frame = encoding.bytes() as u64 * u64::from(channels);
                     let declared = long_data.filter(|_| size == u64::from(u32::MAX)).unwrap_or(size);
-                    let whole = riff_len + 8 == len;
+                    let whole = riff_len + 8 == len - begin;
                     let bytes = available(&file, body, len, declared, whole).map_err(io)?;
                     let Some(bytes) = bytes else {
                         let (have, want) = ((len - body) / frame, declared / frame);

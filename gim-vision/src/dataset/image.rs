@@ -10,6 +10,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, RgbImage};
 use serde::{Deserialize, Serialize};
 
+use super::png;
+
 /// Images whose pixels take more bytes than this are refused, because a damaged header may declare
 /// any size.
 const MAX_BYTES: u64 = 1 << 30;
@@ -220,29 +222,8 @@ fn check_bytes(path: &Path, decoder: &impl ImageDecoder) -> Result<()> {
 /// The orientation of the image in a file that begins with `bytes`.
 fn orientation(decoder: &mut impl ImageDecoder, bytes: &[u8], file: impl Read + Seek) -> Orientation {
     // The decoder only sees what comes before the pixels; ImageMagick puts it behind them.
-    let found = if bytes.starts_with(PNG) { png_orientation(file).ok().flatten() } else { decoder.orientation().ok() };
+    let found = if bytes.starts_with(PNG) { png::orientation(file).ok().flatten() } else { decoder.orientation().ok() };
     found.unwrap_or(Orientation::NoTransforms)
-}
-
-/// The orientation in the chunk `eXIf` of a PNG file, wherever the chunk is.
-fn png_orientation(mut file: impl Read + Seek) -> std::io::Result<Option<Orientation>> {
-    let mut at = PNG.len() as u64;
-    loop {
-        let mut head = [0u8; 8];
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut head)?;
-        let [a, b, c, d, name @ ..] = head;
-        let len = u32::from_be_bytes([a, b, c, d]);
-        match &name {
-            b"eXIf" => {
-                let mut exif = Vec::new();
-                file.take(u64::from(len)).read_to_end(&mut exif)?;
-                return Ok(Orientation::from_exif_chunk(&exif));
-            }
-            b"IEND" => return Ok(None),
-            _ => at += 12 + u64::from(len),
-        }
-    }
 }
 
 /// What a JPEG uses that the decoder does not know, told from its frame header (ITU-T T.81, table

@@ -4,6 +4,7 @@ mod formats;
 pub mod image;
 mod image_dataset;
 pub mod loader;
+mod png;
 pub mod standardize;
 
 pub use formats::open;
