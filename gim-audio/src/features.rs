@@ -1,8 +1,8 @@
 //! Features of utterances on the 10 ms grid of the phone labels.
 //!
-//! Label n is made from samples 160 n .. 160 n + 400. Its features are the mean of the frames whose
-//! receptive fields are centered within half a label of the label's center: samples 160 n + 119.5
-//! .. 160 n + 279.5. See [`crate::geometry`].
+//! Label n is made from samples 160 n .. 160 n + 400. Its features are the mean of the frames that
+//! belong to it by [`ReceptiveField::label_of`]: those whose receptive fields are centered within
+//! half a label of the label's center, in samples 160 n + 119.5 .. 160 n + 279.5.
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::module::Mode;
@@ -10,7 +10,7 @@ use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use ndarray::Array2;
 
-use crate::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames};
+use crate::geometry::{LABEL_WINDOW, ReceptiveField, label_frames};
 use crate::mfcc::{Mfcc, MfccConfig};
 use crate::network::{NetworkConfig, NetworkKind};
 
@@ -74,23 +74,19 @@ impl FeatureExtractor {
     }
 }
 
-/// frames (1, L, C) → (`labels`, C): the mean of the frames centered within half a label of each
-/// label's center. A label without such a frame takes the next one, or the last.
+/// frames (1, L, C) → (`labels`, C): the mean of the frames of each label
+/// ([`ReceptiveField::label_of`]). A label without a frame takes the next one, or the last.
 ///
 /// # Panics
 /// When there are labels but no frames.
 pub fn on_label_grid(frames: &Activations<f32>, field: &ReceptiveField, labels: usize) -> Array2<f32> {
     let (n_frames, channels) = (frames.shape().height, frames.shape().channels);
-    let (hop, values) = (field.hop as f64, frames.item(0));
-    let label_center = |n: usize| (LABEL_HOP * n) as f64 + (LABEL_WINDOW as f64 - 1.0) / 2.0;
-    let half = LABEL_HOP as f64 / 2.0;
-    // The first frame centered at or after a sample.
-    let first = |sample: f64| ((sample - field.center) / hop).ceil().max(0.0) as usize;
+    let values = frames.item(0);
+    let label_of: Vec<isize> = (0..n_frames).map(|f| field.label_of(f as f64)).collect();
     let mut out = Array2::zeros((labels, channels));
     for (n, mut row) in out.outer_iter_mut().enumerate() {
-        let (from, to) = (first(label_center(n) - half), first(label_center(n) + half));
-        let from = from.min(n_frames - 1);
-        let to = to.clamp(from + 1, n_frames);
+        let from = label_of.partition_point(|label| *label < n as isize).min(n_frames - 1);
+        let to = label_of.partition_point(|label| *label <= n as isize).clamp(from + 1, n_frames);
         for f in from..to {
             row.iter_mut().zip(&values[f * channels..]).for_each(|(r, v)| *r += *v);
         }
@@ -102,7 +98,22 @@ pub fn on_label_grid(frames: &Activations<f32>, field: &ReceptiveField, labels: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::PAPER_STACK;
+    use crate::geometry::{PAPER_STACK, label_slots};
+
+    /// Supervised training and probes pair the same frame with a label, in the module that has a
+    /// frame every 10 ms.
+    #[test]
+    fn probes_and_training_pair_the_same_frames_with_labels() {
+        let samples = 20_480;
+        let slots = label_slots(&PAPER_STACK, samples);
+        let numbers: Vec<f32> = (0..slots.len()).map(|f| f as f32).collect();
+        let frames =
+            Activations::from_slice(Layout::dense(Shape::sequence(1, numbers.len(), 1)), &numbers, &Pool::new());
+        let probed = on_label_grid(&frames, &ReceptiveField::of(&PAPER_STACK), label_frames(samples));
+        for (label, features) in probed.outer_iter().enumerate() {
+            assert_eq!(slots[features[0] as usize], label as isize);
+        }
+    }
 
     /// Frames whose value is the sample at their center must land on the label made there, to half
     /// a hop, in every module.

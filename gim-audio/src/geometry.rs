@@ -15,10 +15,15 @@
 //! field 465, center 160 f + 20. A label is made from a window of 400 samples every 160, so the
 //! center of label n is 160 n + 199.5. The frame nearest to it is f = n + 1, 1.2 ms before it.
 //!
-//! Differs from the published code, which drops the *first* frames until there are as many as
-//! labels. An utterance mostly has two frames more than labels, so frame n + 2 is paired with label
-//! n, 8.8 ms after its center; where lengths round differently, it is frame n + 1 or n + 3. Here
-//! frames are paired with labels by their centers ([`ReceptiveField`]).
+//! [`ReceptiveField::label_of`] is the one rule, for supervised training ([`label_slots`]) and for
+//! features of probes ([`on_label_grid`](crate::features::on_label_grid)).
+//!
+//! The published code has another rule for probes. It drops the *first* frames until there are as
+//! many as labels. An utterance mostly has two frames more than labels, so frame n + 2 is paired
+//! with label n, 8.8 ms after its center; where lengths round differently, it is frame n + 1 or
+//! n + 3.
+
+use gim_core::loss::bin;
 
 /// Samples between labels (10 ms).
 pub const LABEL_HOP: usize = 160;
@@ -72,6 +77,38 @@ impl ReceptiveField {
         }
         r
     }
+
+    /// The label whose center is nearest to that of `frame`, the later of two; below 0 before the
+    /// first. A fraction is a place between frames.
+    pub fn label_of(&self, frame: f64) -> isize {
+        let first_label = (LABEL_WINDOW as f64 - 1.0) / 2.0;
+        let sample = self.hop as f64 * frame + self.center;
+        ((sample - first_label) / LABEL_HOP as f64 + 0.5).floor() as isize
+    }
+}
+
+/// Slots of 10 ms in `samples`: the bins that supervised training averages frames to.
+pub fn n_slots(samples: usize) -> usize {
+    samples / LABEL_HOP
+}
+
+/// The label of each of the [`n_slots`] of a waveform of `samples`: the nearest to the middle of the
+/// frames that [`bin`] gives the slot, counted from the label at sample 0. Those out of range (−1
+/// for the first slot of the paper's encoder) have no samples here, but may have some in what the
+/// waveform was cut from.
+///
+/// The frames are those of the whole stack. Slots of lower modules cover the same samples.
+///
+/// # Panics
+/// When the waveform is too short for a convolution.
+pub fn label_slots(stack: &[ConvSpec], samples: usize) -> Vec<isize> {
+    let frames = stack.iter().fold(samples, |n, conv| (n + 2 * conv.padding - conv.kernel_size) / conv.stride + 1);
+    let (field, slots) = (ReceptiveField::of(stack), n_slots(samples));
+    let middle = |slot| {
+        let (from, to) = bin(slot, slots, frames);
+        (from + to - 1) as f64 / 2.0
+    };
+    (0..slots).map(|slot| field.label_of(middle(slot))).collect()
 }
 
 #[cfg(test)]
@@ -82,9 +119,21 @@ mod tests {
     fn geometry_of_the_paper() {
         let r = ReceptiveField::of(&PAPER_STACK);
         assert_eq!(r, ReceptiveField { hop: 160, field: 465, center: 20.0 });
-        // The frame nearest to the center of label 0.
-        let label = (LABEL_WINDOW as f64 - 1.0) / 2.0;
-        assert_eq!(((label - r.center) / r.hop as f64).round(), 1.0);
+        // The frame nearest to the center of label 0 is the second.
+        assert_eq!([0.0, 1.0, 2.0].map(|frame| r.label_of(frame)), [-1, 0, 1]);
+    }
+
+    /// In every module, the frames of a slot are nearest to the label before it.
+    #[test]
+    fn slots_have_the_label_of_their_time() {
+        for samples in [20_480, 10_240, 16_000] {
+            let labels = label_slots(&PAPER_STACK, samples);
+            assert_eq!(labels.len(), samples / 160);
+            assert_eq!(labels[..3], [-1, 0, 1]);
+            for depth in 1..=PAPER_STACK.len() {
+                assert_eq!(label_slots(&PAPER_STACK[..depth], samples), labels, "module {depth}");
+            }
+        }
     }
 
     /// The center by brute force: which inputs does a frame depend on?

@@ -26,7 +26,7 @@ use crate::dataset::phones::PhoneLabels;
 use crate::dataset::speakers::{self, speaker_of};
 use crate::dataset::splits::{Listed, splits};
 use crate::dataset::standardize::{Standardize, Sums};
-use crate::geometry::{LABEL_HOP, LABEL_WINDOW};
+use crate::geometry::LABEL_WINDOW;
 
 /// Depth to which folders are searched. A link to a parent folder would otherwise loop forever.
 const DEPTH: usize = 16;
@@ -203,14 +203,12 @@ impl Corpus {
         self.labels.as_ref()
     }
 
-    /// Phones of samples `start .. start + len` of an utterance: (⌊`len`/160⌋) classes, one every
-    /// 10 ms, −1 where unknown.
-    ///
-    /// The window of label n begins at sample 160 n. `start` is a multiple of 160.
-    pub fn phones_of(&self, utterance: usize, start: usize, len: usize) -> Vec<i32> {
+    /// Classes of these phone labels of an utterance, −1 where unknown. The window of label n begins
+    /// at sample 160 n.
+    pub fn phones_of(&self, utterance: usize, labels: impl IntoIterator<Item = isize>) -> Vec<i32> {
         let known = self.labels().and_then(|l| l.get(&self.utterances[utterance].id)).unwrap_or(&[]);
-        let first = start / LABEL_HOP;
-        (first..first + len / LABEL_HOP).map(|n| known.get(n).map_or(-1, |l| i32::from(*l))).collect()
+        let class = |n: isize| usize::try_from(n).ok().and_then(|n| known.get(n)).map_or(-1, |l| i32::from(*l));
+        labels.into_iter().map(class).collect()
     }
 
     /// What was decided or left out while opening, for the user to read.

@@ -31,6 +31,12 @@ impl Supervision {
     }
 }
 
+/// Rows `from..to` along the height H that bin `i` of S averages: ⌊iH/S⌋..⌈(i+1)H/S⌉. Bins overlap when
+/// S does not divide H.
+pub fn bin(i: usize, bins: usize, height: usize) -> (usize, usize) {
+    (i * height / bins, ((i + 1) * height).div_ceil(bins))
+}
+
 /// Settings of [`CrossEntropy`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct CrossEntropyConfig {
@@ -70,13 +76,6 @@ impl<F: Scalar> CrossEntropy<F> {
         Ok(Self { config, weight, bias })
     }
 
-    /// Rows `from..to` along the height H that bin `i` averages: ⌊iH/S⌋..⌈(i+1)H/S⌉. Bins overlap when S
-    /// does not divide H.
-    fn bin(&self, i: usize, height: usize) -> (usize, usize) {
-        let bins = self.config.bins;
-        (i * height / bins, ((i + 1) * height).div_ceil(bins))
-    }
-
     /// Logits (N·S, classes) of contexts `c` (N, H, W, C).
     pub fn logits(&self, c: &Activations<F>, pool: &Pool<F>) -> Vec<F> {
         let pooled = self.pooled(c, pool);
@@ -92,7 +91,7 @@ impl<F: Scalar> CrossEntropy<F> {
         let (bins, stride) = (self.config.bins, c.layout().height_stride());
         let mut pooled = pool.zeros(shape.batch * bins * shape.channels);
         for (row, to) in pooled.chunks_exact_mut(shape.channels).enumerate() {
-            let (from, until) = self.bin(row % bins, shape.height);
+            let (from, until) = bin(row % bins, bins, shape.height);
             let rows = &c.item(row / bins)[from * stride..until * stride];
             let share = F::of(1.0 / ((until - from) * shape.width) as f64);
             rows.chunks_exact(shape.channels).for_each(|r| add_scaled(to, share, r));
@@ -180,7 +179,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
             into.memory_mut().fill(F::zero());
             let (shape, stride) = (into.shape(), into.layout().height_stride());
             for (row, from) in dpooled.chunks_exact(channels).enumerate() {
-                let (first, until) = self.bin(row % bins, shape.height);
+                let (first, until) = bin(row % bins, bins, shape.height);
                 let share = F::of(1.0 / ((until - first) * shape.width) as f64);
                 let rows = &mut into.item_mut(row / bins)[first * stride..until * stride];
                 rows.chunks_exact_mut(channels).for_each(|to| add_scaled(to, share, from));

@@ -4,7 +4,7 @@ mod cross_entropy;
 mod directions;
 mod infonce;
 
-pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, Supervision};
+pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, Supervision, bin};
 pub use directions::Directions;
 pub use infonce::{InfoNce, InfoNceConfig};
 

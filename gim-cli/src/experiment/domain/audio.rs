@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
-use gim_audio::dataset::loader::{CropConfig, CropLoader, ShortPolicy};
+use gim_audio::dataset::loader::{Crop, CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
-use gim_audio::geometry::LABEL_HOP;
+use gim_audio::geometry::{LABEL_HOP, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::data::LoaderStats;
@@ -93,8 +93,8 @@ struct SpeechBatches {
     corpus: Arc<Corpus>,
     loader: CropLoader,
     target: Target,
-    /// Samples of a crop.
-    crop: usize,
+    /// Label of each slot of a crop, from the one at the crop's first sample.
+    slots: Vec<isize>,
 }
 
 impl SpeechBatches {
@@ -103,9 +103,14 @@ impl SpeechBatches {
         let crops = self.loader.crops().iter();
         match self.target {
             Target::Future => Arc::from([]),
-            Target::Phones => crops.flat_map(|c| self.corpus.phones_of(c.utterance, c.start, self.crop)).collect(),
+            Target::Phones => crops.flat_map(|c| self.phones(c)).collect(),
             Target::Speakers => crops.map(|c| self.corpus.utterances()[c.utterance].speaker as i32).collect(),
         }
+    }
+
+    fn phones(&self, crop: &Crop) -> Vec<i32> {
+        let first = (crop.start / LABEL_HOP) as isize;
+        self.corpus.phones_of(crop.utterance, self.slots.iter().map(|n| first + n))
     }
 }
 
@@ -155,7 +160,11 @@ impl DatasetSpec for AudioConfig {
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
-        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, crop: self.data.crop }))
+        let slots = match self.loss.target {
+            Target::Phones => label_slots(&self.network.convs()?, self.data.crop),
+            Target::Future | Target::Speakers => Vec::new(),
+        };
+        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, slots }))
     }
 
     fn extractor(&self) -> Result<Box<dyn Extractor>> {
@@ -171,7 +180,7 @@ impl DatasetSpec for AudioConfig {
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
         let n = match self.loss.target {
             Target::Future => 0,
-            Target::Phones => batch * (self.data.crop / LABEL_HOP),
+            Target::Phones => batch * n_slots(self.data.crop),
             Target::Speakers => batch,
         };
         vec![0; n].into()
@@ -192,7 +201,7 @@ impl ModelSpec for AudioConfig {
                     return Err(Error::file(corpus.root(), "has no phone labels", "use loss.target = \"speakers\""));
                 };
                 check_labels(&corpus, phones)?;
-                Some(Supervision { classes: phones.n_classes(), bins: self.data.crop / LABEL_HOP })
+                Some(Supervision { classes: phones.n_classes(), bins: n_slots(self.data.crop) })
             }
             Target::Speakers => {
                 let corpus = self.corpus()?;
@@ -296,10 +305,76 @@ impl Extractor for SpeechExtractor {
             let mut labels = vec![vec![utterance.speaker as i32]];
             if self.corpus.labels().is_some() {
                 // Features are on the labels' own grid already: label n belongs to row n.
-                labels.push(self.corpus.phones_of(*u, 0, groups[0].nrows() * LABEL_HOP));
+                labels.push(self.corpus.phones_of(*u, 0..groups[0].nrows() as isize));
             }
             out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
         }
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gim_audio::geometry::label_frames;
+    use gim_core::module::Mode;
+
+    use super::super::Domain;
+    use super::*;
+    use crate::experiment::config::Config;
+
+    /// A corpus of two speakers with three utterances of noise each; label n is of class n.
+    fn corpus_of_numbered_labels(root: &Path) {
+        let samples = 30_000u32;
+        let (mut labels, mut state) = (String::new(), 1u32);
+        for id in ["ann-0", "ann-1", "ann-2", "ben-0", "ben-1", "ben-2"] {
+            let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
+            wav[4..8].copy_from_slice(&(36 + 2 * samples).to_le_bytes());
+            wav.extend((2 * samples).to_le_bytes());
+            for _ in 0..samples {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                wav.extend(((state >> 16) as u16).to_le_bytes());
+            }
+            std::fs::write(root.join(format!("{id}.wav")), wav).unwrap();
+            let classes: Vec<String> = (0..label_frames(samples as usize)).map(|n| n.to_string()).collect();
+            labels.push_str(&format!("{id}\t{}\n", classes.join(" ")));
+        }
+        std::fs::write(root.join("phone_labels.txt"), labels).unwrap();
+        std::fs::write(root.join("test_split.txt"), "ann-2\nben-2\n").unwrap();
+    }
+
+    /// A frame of the last convolution has the same label in supervised training as in probes,
+    /// wherever the crop begins.
+    #[test]
+    fn training_and_probes_give_a_frame_the_same_label() {
+        let dir = tempfile::tempdir().unwrap();
+        corpus_of_numbered_labels(dir.path());
+        let path = format!("data.path={}", dir.path().display());
+        let set = [&path, "loss.target=phones", "network.width=8", "network.context=0", "train.batch=4"];
+        let config = Config::load("audio-quick", &set.map(str::to_owned)).unwrap();
+        let Domain::Audio(audio) = &config.domain else { panic!("audio-quick is of audio") };
+        let pool = Pool::new();
+        let mut stack = audio.build(&config.optimizer, 1, &pool).unwrap();
+
+        let layouts = stack.layouts(audio.input(4).unwrap()).unwrap();
+        let (x, labels) = audio.batch_source(&config.train, 0).unwrap().next(layouts[0], &pool).unwrap();
+        let mut trained = Vec::new();
+        stack.visit_features(x.detach(), &layouts, Mode::Eval, |view| trained = view.features.to_vec());
+
+        let mut extractor = audio.extractor().unwrap();
+        let all: Vec<usize> = extractor.items().iter().map(|i| i.0).collect();
+        let probed = extractor.extract(&all, &mut stack, None, &pool).unwrap();
+        let slots = labels.len() / 4;
+        assert_eq!(trained.len(), labels.len() * 8, "a frame every 10 ms");
+        for (crop, labels) in trained.chunks_exact(slots * 8).zip(labels.chunks_exact(slots)) {
+            // Frames at a crop's ends see its padding.
+            let same = |item: &Extracted| {
+                (4..slots - 4).all(|slot| {
+                    let row = item.labels[1].iter().position(|class| *class == labels[slot]).unwrap();
+                    let probed = item.groups[4].row(row);
+                    crop[slot * 8..].iter().zip(probed).all(|(a, b)| (a - b).abs() < 1e-5)
+                })
+            };
+            assert!(probed.iter().flatten().any(same), "labels {labels:?}");
+        }
     }
 }
