@@ -173,6 +173,39 @@ fn bad_input_is_one_clear_error() {
     assert!(fails(d, &["train", "--resume", "run"]).contains("configuration"));
 }
 
+/// What a resumed run goes on with is what it was begun with, whatever happened to its files.
+#[test]
+fn resuming_proves_its_settings_and_mends_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("whole", &["--set", "train.steps=8"]));
+    ok(d, &train("run", &["--set", "train.steps=4"]));
+    let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap().replace("steps = 4", "steps = 8");
+    let edit = |text: &str| std::fs::write(d.join("run/config.toml"), text).unwrap();
+    for (key, from, to) in [
+        ("train.seed", "seed = 1", "seed = 2"),
+        ("train.batch", "batch = 4", "batch = 3"),
+        ("data.crop", "crop = ", "crop = 1"),
+        ("train.schedule", "\"simultaneous\"", "\"iterative\""),
+        ("optimizer.lr", "lr = ", "lr = 1"),
+    ] {
+        let edited = config.replace(from, to);
+        assert_ne!(edited, config, "{key}");
+        edit(&edited);
+        let said = fails(d, &["train", "--resume", "run"]);
+        assert!(said.contains(key), "{key}: {said}");
+    }
+    // A file that ends before [train] has the paper's settings from there on.
+    edit(config.split("[train]").next().unwrap());
+    assert!(fails(d, &["train", "--resume", "run"]).contains("train."));
+
+    edit(&config);
+    std::fs::write(d.join("run/train.csv"), "").unwrap();
+    let said = String::from_utf8(ok(d, &["train", "--resume", "run"]).stderr).unwrap();
+    assert!(said.contains("train.csv lacked 12 of the 12 rows"), "{said}");
+    assert_eq!(result(&d.join("whole")), result(&d.join("run")));
+}
+
 /// A mono WAV file of 32-bit floats at 16 kHz.
 fn float_wav(x: &[f32]) -> Vec<u8> {
     let data: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();

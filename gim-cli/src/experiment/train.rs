@@ -16,7 +16,7 @@ use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::interrupt;
 use crate::experiment::progress::{Mode as Show, Progress};
-use crate::experiment::run_dir::{RunDir, TrainLog};
+use crate::experiment::run_dir::{Curves, Keep, RunDir, TrainLog};
 
 /// Characters of a note that are printed.
 const MOST_SHOWN: usize = 600;
@@ -111,12 +111,13 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         let remedy = "continue with --resume, or choose another --out";
         return Err(Error::file(run.path(), "already holds a run", remedy));
     }
-    let mut training = Training::open(config, run, resume)?;
+    let (mut training, curves) = Training::open(config, run, resume)?;
     let (folder, digest) = training.source.corpus();
     let corpus = TrainedOn::new(folder, digest);
     policy.check(run, training.first, &corpus)?;
     if training.first > 0 && training.first >= training.total {
         // What the finished run was made with stays on record.
+        run.open_log(curves)?;
         return Ok(training.total);
     }
     run.create()?;
@@ -129,8 +130,8 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     if show != Show::Quiet {
         print_notes(&notes, run);
     }
-    let (log, rows) = run.open_log(training.first)?;
-    let before = rows.last().and_then(|r| r.seconds).unwrap_or(0.0);
+    let log = run.open_log(curves)?;
+    let before = log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(log, progress, &|| before + started.elapsed().as_secs_f64())?;
     environment.note_peak_memory();
@@ -168,17 +169,25 @@ struct Training<'a> {
     first: u64,
     each: u64,
     total: u64,
-    /// Steps whose checkpoints are kept for good.
-    snapshots: Vec<u64>,
+    /// Which checkpoints are made and kept.
+    keep: Keep,
 }
 
 impl<'a> Training<'a> {
-    /// Opens the corpus and builds the stack; when resuming, with the newest weights.
-    fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<Self> {
+    /// Opens the corpus and builds the stack; when resuming, with the newest weights and the curves up
+    /// to there.
+    fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<(Self, Curves)> {
         let pool = config.train.pool();
         let fingerprint = config.fingerprint();
         let last = if resume { run.newest_intact_checkpoint()? } else { None };
         let first = last.as_ref().map_or(0, |l| l.step);
+        let curves = match &last {
+            Some(last) => {
+                last.check_settings(&fingerprint)?;
+                last.curves()?
+            }
+            None => Curves::default(),
+        };
         let source = config.domain.dataset().batch_source(&config.train, first)?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
         let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
@@ -189,20 +198,21 @@ impl<'a> Training<'a> {
         }
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
-        let snapshots = config.train.snapshots(total);
-        Ok(Self { config, run, fingerprint, pool, source, stack, layouts, first, each, total, snapshots })
+        let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
+        let training = Self { config, run, fingerprint, pool, source, stack, layouts, first, each, total, keep };
+        Ok((training, curves))
     }
 
     /// Takes the steps that are left; `seconds` are those of the run so far.
     fn steps(&mut self, mut log: TrainLog, mut progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
         let mut averages = Averages::new(self.stack.modules().len());
         for step in self.first..self.total {
-            self.step(step, &mut averages)?;
+            self.step(step, &mut averages, &log)?;
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
                 log.append(&averages.take(done, epoch, seconds()))?;
-                self.after_row(done)?;
+                self.after_row(done, &log)?;
             }
             progress.tick(done, || averages.shown());
         }
@@ -210,12 +220,12 @@ impl<'a> Training<'a> {
     }
 
     /// One step of all modules whose turn it is.
-    fn step(&mut self, step: u64, averages: &mut Averages) -> Result<()> {
+    fn step(&mut self, step: u64, averages: &mut Averages, log: &TrainLog) -> Result<()> {
         let (x, labels) = match self.source.next(self.layouts[0], &self.pool) {
             Ok(batch) => batch,
             Err(e) => {
                 // A file that cannot be read says nothing against what has been learned.
-                self.save(step)?;
+                self.save(step, log)?;
                 return Err(e);
             }
         };
@@ -229,11 +239,10 @@ impl<'a> Training<'a> {
     }
 
     /// Saves when it is time to, and stops when that is asked for.
-    fn after_row(&mut self, done: u64) -> Result<()> {
+    fn after_row(&mut self, done: u64, log: &TrainLog) -> Result<()> {
         let stop = interrupt::requested();
-        let due = done.is_multiple_of(self.config.train.checkpoint_every) || done == self.total;
-        if due || self.snapshots.contains(&done) || stop {
-            self.save(done)?;
+        if self.keep.due(done) || stop {
+            self.save(done, log)?;
         }
         if stop && done < self.total {
             let remedy =
@@ -243,8 +252,8 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    fn save(&mut self, step: u64) -> Result<()> {
-        self.run.save(&mut self.stack, step, &self.fingerprint, &self.snapshots)
+    fn save(&mut self, step: u64, log: &TrainLog) -> Result<()> {
+        self.run.save(&mut self.stack, step, &self.fingerprint, log.curves(), &self.keep)
     }
 }
 

@@ -9,7 +9,8 @@ use gim_core::files::{create_folder, write_atomic};
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
 
-use super::RunDir;
+use super::{Curves, RunDir};
+use crate::experiment::config::difference;
 
 /// Checkpoints kept besides the snapshots: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
@@ -76,11 +77,18 @@ impl RunDir {
         Ok(())
     }
 
-    /// Writes a checkpoint and removes those that are neither new nor one of the `snapshots`.
+    /// Writes a checkpoint and removes those that `keep` does not name.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(crate) fn save(&self, stack: &mut Stack<f32>, step: u64, fingerprint: &str, snapshots: &[u64]) -> Result<()> {
+    pub(crate) fn save(
+        &self,
+        stack: &mut Stack<f32>,
+        step: u64,
+        fingerprint: &str,
+        curves: &Curves,
+        keep: &Keep,
+    ) -> Result<()> {
         let folder = self.checkpoints_folder();
         self.sweep_checkpoints()?;
         let partial = folder.join("partial.tmp");
@@ -90,16 +98,50 @@ impl RunDir {
             let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
             write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
         }
+        curves.write(&partial)?;
         let done = folder.join(format!("step-{step:08}"));
         if done.exists() {
             remove_checkpoint(&done)?;
         }
         fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", e))?;
-        let all = self.checkpoints();
-        for old in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !snapshots.contains(&c.step)) {
+        for old in keep.superfluous(&self.checkpoints()) {
             remove_checkpoint(&old.folder)?;
         }
         Ok(())
+    }
+}
+
+/// Which checkpoints of a run are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Keep {
+    /// Steps from one checkpoint to the next.
+    pub every: u64,
+    /// The last step.
+    pub total: u64,
+    /// Steps whose checkpoints are kept for good.
+    pub snapshots: Vec<u64>,
+}
+
+impl Keep {
+    /// Whether an uninterrupted run has a checkpoint of this step.
+    pub(crate) fn due(&self, step: u64) -> bool {
+        step.is_multiple_of(self.every) || step == self.total || self.snapshots.contains(&step)
+    }
+
+    /// Those of `all`, oldest first, that are neither new nor snapshots. One that an interruption made is
+    /// kept until the next: after that, the folder looks as if there had been no interruption.
+    fn superfluous<'a>(&self, all: &'a [Checkpoint]) -> Vec<&'a Checkpoint> {
+        let Some((newest, older)) = all.split_last() else { return Vec::new() };
+        let mut left = if self.due(newest.step) { KEEP - 1 } else { KEEP };
+        let mut out = Vec::new();
+        for c in older.iter().rev() {
+            if self.due(c.step) && left > 0 {
+                left -= 1;
+            } else if !self.snapshots.contains(&c.step) {
+                out.push(c);
+            }
+        }
+        out
     }
 }
 
@@ -107,12 +149,34 @@ impl Checkpoint {
     /// Verifies the digests of all modules.
     fn verify(&self) -> Result<()> {
         let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;
-        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-        files.sort();
-        if files.is_empty() {
+        let files = entries.flatten().map(|e| e.path());
+        let mut modules: Vec<PathBuf> = files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).collect();
+        modules.sort();
+        if modules.is_empty() {
             return Err(Error::file(&self.folder, "is damaged: it holds no module", "remove it"));
         }
-        files.iter().try_for_each(|file| checkpoint::verify(file).map(drop))
+        modules.iter().try_for_each(|file| checkpoint::verify(file).map(drop))?;
+        self.curves().map(drop)
+    }
+
+    /// The training curves up to here.
+    ///
+    /// # Errors
+    /// When they are damaged.
+    pub(crate) fn curves(&self) -> Result<Curves> {
+        Curves::read(&self.folder)
+    }
+
+    /// Refuses settings other than those that the checkpoint was made with.
+    ///
+    /// # Errors
+    /// Names a setting that differs.
+    pub(crate) fn check_settings(&self, fingerprint: &str) -> Result<()> {
+        let path = module_file(&self.folder, 1);
+        let meta = checkpoint::verify(&path)?;
+        let Some(what) = difference(&meta.configuration, fingerprint) else { return Ok(()) };
+        let remedy = "restore the config.toml it was made with, or train another run";
+        Err(Error::file(&path, format_args!("belongs to another configuration: {what}"), remedy))
     }
 
     /// Loads the weights and the optimizers' state into a stack.
@@ -120,6 +184,7 @@ impl Checkpoint {
     /// # Errors
     /// When a file is damaged, or of another configuration.
     pub(crate) fn load(&self, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> {
+        self.check_settings(fingerprint)?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let path = module_file(&self.folder, i + 1);
             let meta = checkpoint::load(&path, &mut **module)?;
@@ -148,6 +213,23 @@ fn module_file(checkpoint: &Path, module: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interruption_leaves_no_trace_after_the_next_checkpoint() {
+        let keep = Keep { every: 4, total: 14, snapshots: vec![3] };
+        let left = |steps: &[u64]| {
+            let all: Vec<_> = steps.iter().map(|s| Checkpoint { step: *s, folder: PathBuf::new() }).collect();
+            let gone: Vec<u64> = keep.superfluous(&all).iter().map(|c| c.step).collect();
+            steps.iter().copied().filter(|s| !gone.contains(s)).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[]), [0; 0]);
+        assert_eq!(left(&[3, 4, 8]), [3, 4, 8]);
+        assert_eq!(left(&[3, 4, 8, 12]), [3, 8, 12]);
+        assert_eq!(left(&[3, 4, 8, 9]), [3, 4, 8, 9]);
+        assert_eq!(left(&[3, 4, 8, 9, 11]), [3, 4, 8, 11]);
+        assert_eq!(left(&[3, 4, 8, 11, 12]), [3, 8, 12]);
+        assert_eq!(left(&[3, 8, 12, 14]), [3, 12, 14]);
+    }
 
     #[test]
     fn complete_checkpoints_are_found_in_order() {

@@ -5,13 +5,14 @@
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
+//! checkpoints/step-00000200/curves.json               train.csv up to there
 //! figures/
 //! ```
 
 mod checkpoints;
+mod curves;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -21,6 +22,9 @@ use gim_eval::{ProbeRow, TrainRow, table};
 
 use crate::experiment::config::Config;
 use crate::experiment::environment::Environment;
+
+pub(crate) use checkpoints::Keep;
+pub(crate) use curves::{Curves, TrainLog};
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,28 +159,6 @@ impl RunDir {
         table::read_rows(self.train_file())
     }
 
-    /// Opens the log of training to append to it, with the rows up to `step` kept. Gives these rows, too.
-    ///
-    /// # Errors
-    /// When the log is damaged, or cannot be written.
-    pub(crate) fn open_log(&self, step: u64) -> Result<(TrainLog, Vec<TrainRow>)> {
-        let path = self.train_file();
-        let mut rows = Vec::new();
-        if step > 0 && path.is_file() {
-            // A full disk cuts the last line short; its steps will be done again.
-            let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the log", e))?;
-            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-            write_atomic(&path, &bytes[..whole])?;
-            rows = self.train_rows()?;
-        }
-        // Rows behind the checkpoint belong to steps that will be done again.
-        rows.retain(|r| r.step <= step);
-        let text: String = rows.iter().map(line).collect();
-        write_atomic(&path, (HEADER.to_owned() + &text).as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, "open the log", e))?;
-        Ok((TrainLog { path, file }, rows))
-    }
-
     /// Results of the probes.
     ///
     /// # Errors
@@ -210,31 +192,6 @@ impl RunDir {
     }
 }
 
-/// The open log of training.
-pub(crate) struct TrainLog {
-    path: PathBuf,
-    file: File,
-}
-
-impl TrainLog {
-    /// Appends rows.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn append(&mut self, rows: &[TrainRow]) -> Result<()> {
-        let text: String = rows.iter().map(line).collect();
-        self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, "write the log", e))
-    }
-}
-
-/// Columns of the log, and one row of it.
-const HEADER: &str = "step,epoch,module,loss,accuracy,seconds\n";
-
-fn line(r: &TrainRow) -> String {
-    let (a, s) = (r.accuracy.unwrap_or(f64::NAN), r.seconds.unwrap_or(f64::NAN));
-    format!("{},{},{},{:.6},{a:.6},{s:.3}\n", r.step, r.epoch, r.module, r.loss)
-}
-
 /// Adds rows to a table, replacing those of the same group, module, task, protocol, share of labels and seed.
 ///
 /// # Errors
@@ -258,22 +215,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::new(folder.path());
         (folder, run)
-    }
-
-    #[test]
-    fn a_log_goes_on_behind_the_checkpoint() {
-        let (_folder, run) = run();
-        let row = |step| TrainRow { step, epoch: 0, module: 1, loss: 2.0, accuracy: Some(0.5), seconds: Some(1.0) };
-        let (mut log, rows) = run.open_log(0).unwrap();
-        assert!(rows.is_empty());
-        log.append(&[row(2), row(4), row(6)]).unwrap();
-        // A line that a full disk cut short.
-        fs::write(run.train_file(), fs::read_to_string(run.train_file()).unwrap() + "8,0,1,1.").unwrap();
-        let (mut log, rows) = run.open_log(4).unwrap();
-        assert_eq!(rows, [row(2), row(4)]);
-        log.append(&[row(6)]).unwrap();
-        assert_eq!(run.train_rows().unwrap(), [row(2), row(4), row(6)]);
-        assert_eq!(run.open_log(0).unwrap().1, []);
     }
 
     #[test]
