@@ -206,6 +206,37 @@ fn resuming_proves_its_settings_and_mends_the_log() {
     assert_eq!(result(&d.join("whole")), result(&d.join("run")));
 }
 
+/// Two processes never write into one folder, and a folder nobody named is nobody else's.
+#[test]
+fn one_process_at_a_time_has_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let long = ["--set", "train.steps=100000"];
+    let mut first = gim(d, &train("run", &long)).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !d.join("run/checkpoints/step-00000004").exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = format!("process {} on ", first.id());
+    let seed_2 = train("run", &["--seed", "2"]);
+    for second in [&seed_2[..], &["train", "--resume", "run"], &["probe", "run", "--task", "phones"]] {
+        let said = fails(d, second);
+        assert!(said.contains("run: is in use by") && said.contains(&pid), "{said}");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The system has released the lock of the killed process.
+    assert!(fails(d, &train("run", &long)).contains("already holds a run"));
+
+    let unnamed = ["train", "audio-quick", "--set", "train.steps=2", "--set", "train.log_every=1"];
+    let mut both = [1, 2].map(|_| gim(d, &[&unnamed[..], &TINY[..6]].concat()).spawn().unwrap());
+    assert!(both.iter_mut().all(|run| run.wait().unwrap().success()));
+    assert!(fails(d, &["train", "audio-quick", "--set", "data.path=nowhere"]).contains("nowhere"));
+    let mut made: Vec<_> = std::fs::read_dir(d.join("runs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    made.sort();
+    assert_eq!(made, ["audio-quick-1", "audio-quick-2"]);
+}
+
 /// A mono WAV file of 32-bit floats at 16 kHz.
 fn float_wav(x: &[f32]) -> Vec<u8> {
     let data: Vec<u8> = x.iter().flat_map(|v| v.to_le_bytes()).collect();

@@ -51,6 +51,7 @@ impl Args {
 /// Makes the runs, then writes the baseline or compares them with it. Returns whether all values
 /// are within their tolerances.
 fn compare(plan: &Plan, baseline: &Path, update: bool, show: Mode) -> Result<bool> {
+    let _lock = plan.out.lock()?;
     let outcome = reproduce(plan, show)?;
     if update {
         println!("{} values in {}", check::update(plan, &outcome.summary, baseline)?, baseline.display());

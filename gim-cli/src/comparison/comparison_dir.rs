@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use gim_core::Result;
+use gim_core::files::create_folder;
+
 use crate::comparison::sweep::Entry;
 use crate::experiment::domain::DomainKind;
+use crate::experiment::lock::FolderLock;
 use crate::experiment::run_dir::RunDir;
 
 /// The folder of a comparison: a folder for each run and seed, tables, figures, and the page.
@@ -21,6 +25,15 @@ impl ComparisonDir {
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the folder, and keeps other processes from writing into it.
+    ///
+    /// # Errors
+    /// When it cannot be made, or another process has locked it.
+    pub(crate) fn lock(&self) -> Result<FolderLock> {
+        create_folder(&self.path)?;
+        FolderLock::take(&self.path)
     }
 
     /// One seed of the run of this name.

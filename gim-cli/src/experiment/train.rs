@@ -107,10 +107,16 @@ impl CorpusPolicy<'_> {
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
 pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusPolicy<'_>, show: Show) -> Result<u64> {
     let started = Instant::now();
-    if !resume && run.is_begun() {
-        let remedy = "continue with --resume, or choose another --out";
-        return Err(Error::file(run.path(), "already holds a run", remedy));
-    }
+    // A new folder is made only when everything else is known to be there.
+    let lock = run.path().is_dir().then(|| run.lock()).transpose()?;
+    let unused = || match !resume && run.is_begun() {
+        true => {
+            let remedy = "continue with --resume, or choose another --out";
+            Err(Error::file(run.path(), "already holds a run", remedy))
+        }
+        false => Ok(()),
+    };
+    unused()?;
     let (mut training, curves) = Training::open(config, run, resume)?;
     let (folder, digest) = training.source.corpus();
     let corpus = TrainedOn::new(folder, digest);
@@ -121,6 +127,9 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         return Ok(training.total);
     }
     run.create()?;
+    // Another process may have taken the new folder meanwhile.
+    let _lock = lock.map_or_else(|| run.lock(), Ok)?;
+    unused()?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = Some(corpus);

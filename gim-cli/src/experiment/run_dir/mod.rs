@@ -22,6 +22,7 @@ use gim_eval::{ProbeRow, TrainRow, table};
 
 use crate::experiment::config::Config;
 use crate::experiment::environment::Environment;
+use crate::experiment::lock::FolderLock;
 
 pub(crate) use checkpoints::Keep;
 pub(crate) use curves::{Curves, TrainLog};
@@ -43,9 +44,40 @@ impl RunDir {
         &self.path
     }
 
+    /// A new, empty folder for a run: `folder/name-1`, or the next number that is free.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn claim(folder: &Path, name: &str) -> Result<Self> {
+        create_folder(folder)?;
+        for n in 1_u64.. {
+            let path = folder.join(format!("{name}-{n}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io(&path, "create the folder", e)),
+            }
+        }
+        unreachable!("there is always a next number")
+    }
+
+    /// Removes the folder if nothing is in it.
+    pub(crate) fn remove_if_empty(&self) {
+        // The system refuses to remove one that holds something.
+        let _ = fs::remove_dir(&self.path);
+    }
+
     /// Makes the folder.
     pub(crate) fn create(&self) -> Result<()> {
         create_folder(&self.path)
+    }
+
+    /// Keeps other processes from writing into the folder.
+    ///
+    /// # Errors
+    /// When there is no such folder, or another process has locked it.
+    pub(crate) fn lock(&self) -> Result<FolderLock> {
+        FolderLock::take(&self.path)
     }
 
     fn config_file(&self) -> PathBuf {
@@ -245,6 +277,19 @@ mod tests {
         let all = run.merge_probe_rows(&[row(1, 1.0, 0.6), row(2, 1.0, 0.7)]).unwrap();
         assert_eq!(all, [row(1, 0.1, 0.3), row(1, 1.0, 0.6), row(2, 1.0, 0.7)]);
         assert_eq!(run.probe_rows().unwrap(), all);
+    }
+
+    #[test]
+    fn every_claim_is_a_folder_of_its_own() {
+        let (folder, _) = run();
+        let claim = || RunDir::claim(&folder.path().join("runs"), "audio-quick").unwrap();
+        let (first, second) = (claim(), claim());
+        assert!(first.path().ends_with("audio-quick-1") && second.path().ends_with("audio-quick-2"));
+        first.remove_if_empty();
+        assert_eq!(claim().path(), first.path());
+        fs::write(second.path().join("config.toml"), "").unwrap();
+        second.remove_if_empty();
+        assert!(second.is_begun());
     }
 
     #[test]
