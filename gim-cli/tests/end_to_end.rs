@@ -173,6 +173,37 @@ fn bad_input_is_one_clear_error() {
     assert!(fails(d, &["train", "--resume", "run"]).contains("configuration"));
 }
 
+/// A signal stops a run after the step it came in. The rows and weights of the resumed run are those
+/// of an uninterrupted one, whatever the steps of a row.
+#[test]
+fn signals_save_within_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let settings = ["--set", "train.steps=60", "--set", "train.log_every=20", "--set", "train.checkpoint_every=60"];
+    ok(d, &train("whole", &settings));
+    for signal in ["INT", "TERM", "HUP"] {
+        let run = d.join(signal);
+        let mut child = gim(d, &train(signal, &settings)).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        // The second row of six modules is there: step 20 is done, 40 is not.
+        while std::fs::read_to_string(run.join("train.csv")).unwrap_or_default().lines().count() < 7 {
+            assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let kill = ["-s", signal, &child.id().to_string()].map(str::to_owned);
+        assert!(std::process::Command::new("kill").args(kill).status().unwrap().success());
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && said.contains("interrupted after step"), "{said}");
+        let step: u64 = said.split("after step ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!((20..60).contains(&step) && run.join(format!("checkpoints/step-{step:08}")).is_dir(), "{said}");
+        ok(d, &["train", "--resume", signal]);
+        assert_eq!(result(&d.join("whole")), result(&run));
+        let steps = |run: &std::path::Path| std::fs::read_dir(run.join("checkpoints")).unwrap().count();
+        assert_eq!(steps(&d.join("whole")), steps(&run), "the interruption left no trace");
+    }
+}
+
 /// What a resumed run goes on with is what it was begun with, whatever happened to its files.
 #[test]
 fn resuming_proves_its_settings_and_mends_the_log() {

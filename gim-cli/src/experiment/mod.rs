@@ -1,5 +1,6 @@
 //! One run: its configuration, folder, training, features and probes.
 
+mod averages;
 pub(crate) mod config;
 pub(crate) mod domain;
 mod embedded;

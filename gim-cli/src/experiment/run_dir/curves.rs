@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::RunDir;
+use crate::experiment::averages::Sums;
 
 /// Name of the file in a checkpoint's folder.
 const FILE: &str = "curves.json";
@@ -23,6 +24,8 @@ const HEADER: &str = "step,epoch,module,loss,accuracy,seconds\n";
 pub(crate) struct Curves {
     /// Rows of `train.csv` without their times.
     rows: Vec<String>,
+    /// Sums of the row that is not finished.
+    pub unfinished: Vec<Sums>,
 }
 
 /// What the file holds.
@@ -106,7 +109,7 @@ impl RunDir {
             write_atomic(&path, out.as_bytes())?;
         }
         let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, "open the log", e))?;
-        Ok(TrainLog { path, file, curves, seconds })
+        Ok(TrainLog { path, file, rows: curves.rows, seconds })
     }
 }
 
@@ -114,14 +117,14 @@ impl RunDir {
 pub(crate) struct TrainLog {
     path: PathBuf,
     file: File,
-    curves: Curves,
+    rows: Vec<String>,
     seconds: f64,
 }
 
 impl TrainLog {
-    /// What a checkpoint carries of the log.
-    pub(crate) fn curves(&self) -> &Curves {
-        &self.curves
+    /// What a checkpoint carries: the rows so far, and the sums of the row that is not finished.
+    pub(crate) fn curves(&self, unfinished: Vec<Sums>) -> Curves {
+        Curves { rows: self.rows.clone(), unfinished }
     }
 
     /// Seconds of training that were logged when the log was opened.
@@ -138,7 +141,7 @@ impl TrainLog {
         for row in rows {
             let values = values(row);
             text += &format!("{values},{:.3}\n", row.seconds.unwrap_or(0.0));
-            self.curves.rows.push(values);
+            self.rows.push(values);
         }
         self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, "write the log", e))
     }
@@ -164,7 +167,7 @@ mod tests {
         let timed = |step| row(step, Some(1.0));
         let mut log = run.open_log(Curves::default()).unwrap();
         log.append(&[timed(2), timed(4)]).unwrap();
-        let curves = log.curves().clone();
+        let curves = log.curves(Vec::new());
         log.append(&[timed(6)]).unwrap();
 
         // Rows behind the checkpoint and a line that a full disk cut short are dropped.
@@ -191,7 +194,7 @@ mod tests {
     #[test]
     fn curves_are_sealed() {
         let folder = tempfile::tempdir().unwrap();
-        let curves = Curves { rows: vec!["2,0,1,2.000000,0.500000".into()] };
+        let curves = Curves { rows: vec!["2,0,1,2.000000,0.500000".into()], unfinished: vec![[u64::MAX, 2, 3]] };
         curves.write(folder.path()).unwrap();
         assert_eq!(Curves::read(folder.path()).unwrap(), curves);
         let file = folder.path().join(FILE);
