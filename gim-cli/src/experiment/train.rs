@@ -15,6 +15,7 @@ use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::interrupt;
+use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir, TrainLog};
 
@@ -128,8 +129,9 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     }
     run.create()?;
     // Another process may have taken the new folder meanwhile.
-    let _lock = lock.map_or_else(|| run.lock(), Ok)?;
+    let lock = lock.map_or_else(|| run.lock(), Ok)?;
     unused()?;
+    run.create_checkpoints()?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = Some(corpus);
@@ -140,7 +142,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         print_notes(&notes, run);
     }
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
-    let record = Record { log: run.open_log(curves)?, averages };
+    let record = Record { log: run.open_log(curves)?, averages, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(record, progress, &|| before + started.elapsed().as_secs_f64())?;
@@ -266,6 +268,8 @@ impl<'a> Training<'a> {
     }
 
     fn save(&mut self, step: u64, record: &Record) -> Result<()> {
+        // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
+        record.lock.check()?;
         let curves = record.log.curves(record.averages.unfinished());
         self.run.save(&mut self.stack, step, &self.fingerprint, &curves, &self.keep)
     }
@@ -275,6 +279,7 @@ impl<'a> Training<'a> {
 struct Record {
     log: TrainLog,
     averages: Averages,
+    lock: FolderLock,
 }
 
 fn name_last_checkpoint(e: Error, run: &RunDir) -> Error {

@@ -77,10 +77,15 @@ impl RunDir {
         Ok(())
     }
 
+    /// Makes the folder of the checkpoints in that of the run, which exists.
+    pub(crate) fn create_checkpoints(&self) -> Result<()> {
+        create_folder(&self.checkpoints_folder())
+    }
+
     /// Writes a checkpoint and removes those that `keep` does not name.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk refuses, or [`Self::create_checkpoints`] was not called.
     pub(crate) fn save(
         &self,
         stack: &mut Stack<f32>,
@@ -92,7 +97,7 @@ impl RunDir {
         let folder = self.checkpoints_folder();
         self.sweep_checkpoints()?;
         let partial = folder.join("partial.tmp");
-        create_folder(&partial)?;
+        fs::create_dir(&partial).map_err(|e| Error::io(&partial, "create the folder", e))?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let configuration = fingerprint.to_owned();
             let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
