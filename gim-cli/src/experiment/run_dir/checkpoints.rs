@@ -15,6 +15,10 @@ use crate::experiment::config::difference;
 /// Checkpoints kept besides the snapshots: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
 
+/// Name of a checkpoint's folder while it is written, and its extension while it is removed.
+const PARTIAL: &str = "partial.tmp";
+const REMOVED: &str = "removed.tmp";
+
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Checkpoint {
@@ -35,7 +39,7 @@ impl RunDir {
         let mut found: Vec<Checkpoint> = entries
             .flatten()
             .filter_map(|e| {
-                let step = e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+                let step = step_of(e.file_name().to_str()?)?;
                 Some(Checkpoint { step, folder: e.path() })
             })
             .collect();
@@ -69,10 +73,13 @@ impl RunDir {
     }
 
     /// Removes checkpoints that were not finished, or not wholly removed, when a process ended.
-    fn sweep_checkpoints(&self) -> Result<()> {
+    pub(super) fn sweep_checkpoints(&self) -> Result<()> {
         let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Ok(()) };
-        for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "tmp")) {
-            fs::remove_dir_all(&path).map_err(|e| Error::io(&path, "remove an unfinished checkpoint", e))?;
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            if name.to_str().is_some_and(is_unfinished) {
+                fs::remove_dir_all(&path).map_err(|e| Error::io(&path, "remove an unfinished checkpoint", e))?;
+            }
         }
         Ok(())
     }
@@ -96,7 +103,7 @@ impl RunDir {
     ) -> Result<()> {
         let folder = self.checkpoints_folder();
         self.sweep_checkpoints()?;
-        let partial = folder.join("partial.tmp");
+        let partial = folder.join(PARTIAL);
         fs::create_dir(&partial).map_err(|e| Error::io(&partial, "create the folder", e))?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let configuration = fingerprint.to_owned();
@@ -204,10 +211,20 @@ impl Checkpoint {
 
 /// Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one in sight.
 fn remove_checkpoint(folder: &Path) -> Result<()> {
-    let hidden = folder.with_extension("removed.tmp");
+    let hidden = folder.with_extension(REMOVED);
     fs::rename(folder, &hidden)
         .and_then(|()| fs::remove_dir_all(&hidden))
         .map_err(|e| Error::io(folder, "remove an old checkpoint", e))
+}
+
+/// Whether a name is that of a checkpoint that was not wholly written or removed.
+fn is_unfinished(name: &str) -> bool {
+    name == PARTIAL || name.strip_suffix(REMOVED).and_then(|n| step_of(n.strip_suffix('.')?)).is_some()
+}
+
+/// The steps that the name of a checkpoint's folder says.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.parse().ok()
 }
 
 /// File of one module of a checkpoint.

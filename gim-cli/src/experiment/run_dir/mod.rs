@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use gim_core::files::{create_folder, write_atomic};
+use gim_core::files::{create_folder, remove_unfinished, write_atomic};
 use gim_core::{Error, Result};
 use gim_eval::{ProbeRow, TrainRow, table};
 
@@ -72,12 +72,18 @@ impl RunDir {
         create_folder(&self.path)
     }
 
-    /// Keeps other processes from writing into the folder.
+    /// Keeps other processes from writing into the folder, and removes what a killed one has left half
+    /// done. Files of other names stay.
     ///
     /// # Errors
-    /// When there is no such folder, or another process has locked it.
+    /// When there is no such folder, another process has locked it, or the disk refuses.
     pub(crate) fn lock(&self) -> Result<FolderLock> {
-        FolderLock::take(&self.path)
+        let lock = FolderLock::take(&self.path)?;
+        let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
+        let results = [self.probe_file(), self.features_file(), self.snapshots_file()];
+        own.iter().chain(&results).try_for_each(|file| remove_unfinished(file))?;
+        self.sweep_checkpoints()?;
+        Ok(lock)
     }
 
     fn config_file(&self) -> PathBuf {
@@ -277,6 +283,28 @@ mod tests {
         let all = run.merge_probe_rows(&[row(1, 1.0, 0.6), row(2, 1.0, 0.7)]).unwrap();
         assert_eq!(all, [row(1, 0.1, 0.3), row(1, 1.0, 0.6), row(2, 1.0, 0.7)]);
         assert_eq!(run.probe_rows().unwrap(), all);
+    }
+
+    #[test]
+    fn what_was_left_half_done_is_removed() {
+        let (folder, run) = run();
+        let leftovers = [
+            "environment.json.tmp",
+            "features.h5.tmp",
+            "checkpoints/partial.tmp/",
+            "checkpoints/step-00000004.removed.tmp/",
+        ];
+        let others = ["mine.tmp", "checkpoints/mine.tmp", "checkpoints/step-mine.removed.tmp/", "train.csv"];
+        for name in leftovers.iter().chain(&others) {
+            let path = folder.path().join(name);
+            let parent = if name.ends_with('/') { path.as_path() } else { path.parent().unwrap() };
+            fs::create_dir_all(parent).unwrap();
+            let file = if name.ends_with('/') { path.join("module_1.safetensors") } else { path.clone() };
+            fs::write(file, "half").unwrap();
+        }
+        let _lock = run.lock().unwrap();
+        assert!(leftovers.iter().all(|name| !folder.path().join(name).exists()));
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
     }
 
     #[test]
