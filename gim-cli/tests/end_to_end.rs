@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{fails, gim, ok, result};
@@ -25,6 +27,14 @@ fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     ["train", "audio-quick", "--out", out].into_iter().chain(TINY).chain(more.iter().copied()).collect()
 }
 
+/// Waits until `path` is there, or the process has ended.
+fn wait_for(child: &mut Child, path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !path.exists() && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 #[test]
 fn threads_kill_and_resume_do_not_change_a_bit() {
     let dir = tempfile::tempdir().unwrap();
@@ -35,11 +45,7 @@ fn threads_kill_and_resume_do_not_change_a_bit() {
     assert_eq!(result(&d.join("one")), result(&d.join("two")));
 
     let mut child = gim(d, &train("killed", &steps)).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(120);
-    let first = d.join("killed/checkpoints/step-00000004");
-    while !first.exists() && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_for(&mut child, &d.join("killed/checkpoints/step-00000004"));
     child.kill().unwrap();
     child.wait().unwrap();
     ok(d, &["train", "--resume", "killed"]);
@@ -109,7 +115,7 @@ fn phone_labels_are_those_of_the_file() {
     ok(d, &train("run", &["--set", "train.steps=4"]));
     ok(d, &["extract", "run", "--out", "features.h5"]);
     let file = gim_eval::FeatureFile::open(d.join("features.h5")).unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
     let corpus = gim_audio::dataset::corpus::Corpus::open(&root, &Default::default()).unwrap();
     let labels = corpus.labels().unwrap();
     let want: Vec<i32> =
@@ -171,6 +177,98 @@ fn bad_input_is_one_clear_error() {
     let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap();
     std::fs::write(d.join("run/config.toml"), config.replace("width = 16", "width = 12")).unwrap();
     assert!(fails(d, &["train", "--resume", "run"]).contains("configuration"));
+}
+
+/// A signal stops a run after the step it came in. The rows and weights of the resumed run are those
+/// of an uninterrupted one, whatever the steps of a row.
+#[test]
+fn signals_save_within_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let settings = ["--set", "train.steps=60", "--set", "train.log_every=20", "--set", "train.checkpoint_every=60"];
+    ok(d, &train("whole", &settings));
+    for signal in ["INT", "TERM", "HUP"] {
+        let run = d.join(signal);
+        let mut child = gim(d, &train(signal, &settings)).stderr(Stdio::piped()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        // The second row of six modules is there: step 20 is done, 40 is not.
+        while std::fs::read_to_string(run.join("train.csv")).unwrap_or_default().lines().count() < 7 {
+            assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let kill = ["-s", signal, &child.id().to_string()].map(str::to_owned);
+        assert!(std::process::Command::new("kill").args(kill).status().unwrap().success());
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && said.contains("interrupted after step"), "{said}");
+        let step: u64 = said.split("after step ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+        assert!((20..60).contains(&step) && run.join(format!("checkpoints/step-{step:08}")).is_dir(), "{said}");
+        ok(d, &["train", "--resume", signal]);
+        assert_eq!(result(&d.join("whole")), result(&run));
+        let steps = |run: &Path| std::fs::read_dir(run.join("checkpoints")).unwrap().count();
+        assert_eq!(steps(&d.join("whole")), steps(&run), "the interruption left no trace");
+    }
+}
+
+/// What a resumed run goes on with is what it was begun with, whatever happened to its files.
+#[test]
+fn resuming_proves_its_settings_and_mends_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("whole", &["--set", "train.steps=8"]));
+    ok(d, &train("run", &["--set", "train.steps=4"]));
+    let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap().replace("steps = 4", "steps = 8");
+    let edit = |text: &str| std::fs::write(d.join("run/config.toml"), text).unwrap();
+    for (key, from, to) in [
+        ("train.seed", "seed = 1", "seed = 2"),
+        ("train.batch", "batch = 4", "batch = 3"),
+        ("data.crop", "crop = ", "crop = 1"),
+        ("train.schedule", "\"simultaneous\"", "\"iterative\""),
+        ("optimizer.lr", "lr = ", "lr = 1"),
+    ] {
+        let edited = config.replace(from, to);
+        assert_ne!(edited, config, "{key}");
+        edit(&edited);
+        let said = fails(d, &["train", "--resume", "run"]);
+        assert!(said.contains(key), "{key}: {said}");
+    }
+    // A file that ends before [train] has the paper's settings from there on.
+    edit(config.split("[train]").next().unwrap());
+    assert!(fails(d, &["train", "--resume", "run"]).contains("train."));
+
+    edit(&config);
+    std::fs::write(d.join("run/train.csv"), "").unwrap();
+    let said = String::from_utf8(ok(d, &["train", "--resume", "run"]).stderr).unwrap();
+    assert!(said.contains("train.csv lacked 12 of the 12 rows"), "{said}");
+    assert_eq!(result(&d.join("whole")), result(&d.join("run")));
+}
+
+/// Two processes never write into one folder, and a folder nobody named is nobody else's.
+#[test]
+fn one_process_at_a_time_has_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let long = ["--set", "train.steps=100000"];
+    let mut first = gim(d, &train("run", &long)).spawn().unwrap();
+    wait_for(&mut first, &d.join("run/checkpoints/step-00000004"));
+    let pid = format!("process {} on ", first.id());
+    let seed_2 = train("run", &["--seed", "2"]);
+    for second in [&seed_2[..], &["train", "--resume", "run"], &["probe", "run", "--task", "phones"]] {
+        let said = fails(d, second);
+        assert!(said.contains("run: is in use by") && said.contains(&pid), "{said}");
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The system has released the lock of the killed process.
+    assert!(fails(d, &train("run", &long)).contains("already holds a run"));
+
+    let unnamed = ["train", "audio-quick", "--set", "train.steps=2", "--set", "train.log_every=1"];
+    let mut both = [1, 2].map(|_| gim(d, &[&unnamed[..], &TINY[..6]].concat()).spawn().unwrap());
+    assert!(both.iter_mut().all(|run| run.wait().unwrap().success()));
+    assert!(fails(d, &["train", "audio-quick", "--set", "data.path=nowhere"]).contains("nowhere"));
+    let mut made: Vec<_> = std::fs::read_dir(d.join("runs")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    made.sort();
+    assert_eq!(made, ["audio-quick-1", "audio-quick-2"]);
 }
 
 /// A mono WAV file of 32-bit floats at 16 kHz.
@@ -264,12 +362,43 @@ fn closed_pipes_lose_nothing() {
     assert!(full.status.code() == Some(2) && said.starts_with("gim: standard output: cannot write"), "{said}");
 }
 
+/// Diverging is an error at its step, whether the loss is not finite or grows beyond all bounds. The
+/// checkpoint before is kept.
 #[test]
 fn a_diverging_module_stops_with_its_step() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let e = fails(d, &train("run", &["--set", "optimizer.lr=1e30", "--set", "train.steps=40"]));
-    assert!(e.contains("diverged at step") && e.contains("checkpoint"), "{e}");
+    for (n, lr) in ["optimizer.lr=1", "optimizer.lr=100"].into_iter().enumerate() {
+        let run = format!("run-{n}");
+        let every = ["--set", "train.log_every=1", "--set", "train.checkpoint_every=1", "--set", "train.steps=40"];
+        let e = fails(d, &train(&run, &[&["--set", lr][..], &every[..]].concat()));
+        assert!(e.contains("diverged at step") && e.contains("the last good checkpoint is"), "{lr}: {e}");
+        let good = e.split("the last good checkpoint is ").nth(1).unwrap().trim_end().trim_end_matches(')');
+        assert!(d.join(good).is_dir(), "{e}");
+        let log = std::fs::read_to_string(d.join(&run).join("train.csv")).unwrap();
+        assert!(log.lines().skip(1).all(|l| l.split(',').nth(3).unwrap().parse::<f64>().unwrap() < 1e4), "{lr}");
+    }
+}
+
+/// A folder that is removed while its run trains is never made anew.
+#[test]
+fn a_removed_folder_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for replaced in [false, true] {
+        let mut child = gim(d, &train("run", &["--set", "train.steps=100000"])).stderr(Stdio::piped()).spawn().unwrap();
+        wait_for(&mut child, &d.join("run/checkpoints/step-00000004"));
+        // The run may be writing into the folder meanwhile.
+        std::fs::rename(d.join("run"), d.join(format!("moved-{replaced}"))).unwrap();
+        if replaced {
+            std::fs::create_dir_all(d.join("run/checkpoints")).unwrap();
+        }
+        let out = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && said.contains("run: was removed, moved or replaced"), "{said}");
+        let left = std::fs::read_dir(d.join("run")).map_or(0, |entries| entries.count());
+        assert_eq!(left, usize::from(replaced), "nothing is written elsewhere");
+    }
 }
 
 /// The program finds the embedded data wherever it is copied to, and never trains on it unasked.

@@ -50,12 +50,12 @@ pub enum Error {
         /// What the user can do.
         remedy: String,
     },
-    /// A module's loss stopped being finite.
+    /// A module's loss stopped being finite, or grew beyond all that learning gives.
     #[error("module {module} diverged at step {step}: {what} ({remedy})")]
     Diverged {
         /// One-based module number.
         module: usize,
-        /// The training step whose loss is not finite.
+        /// The training step of this loss.
         step: u64,
         /// The loss, in words.
         what: String,

@@ -45,6 +45,19 @@ pub fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
+/// Removes what a process that was killed left of writing `path`. The caller knows that no other
+/// process writes it now.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_unfinished(path: &Path) -> Result<()> {
+    let beside = temporary_name(path)?;
+    match fs::remove_file(&beside) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&beside, "remove an unfinished file", e)),
+        _ => Ok(()),
+    }
+}
+
 fn fill_and_sync(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     fill(&mut out)?;
@@ -74,6 +87,9 @@ mod tests {
         write_atomic(&path, b"old").unwrap();
         write_atomic(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        fs::write(temporary_name(&path).unwrap(), b"half").unwrap();
+        remove_unfinished(&path).unwrap();
+        remove_unfinished(&path).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -59,7 +59,8 @@ pub trait Module<F: Scalar>: Send {
     /// One training step on the batch `x` of the last [`Self::forward`]; then releases the batch.
     ///
     /// # Errors
-    /// [`Error::Diverged`] when the loss is not finite. Parameters are then unchanged.
+    /// [`Error::Diverged`] when the loss is not finite, or above [`LARGEST_LOSS`]. Parameters are then
+    /// unchanged.
     fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
 
     /// Releases the batch: output, features and the activations between layers. What a layer keeps for a
@@ -85,6 +86,10 @@ pub trait Module<F: Scalar>: Send {
     /// Multiply-adds of (forward pass, loss and backward pass) for an input of shape `x`.
     fn multiply_adds(&self, x: Shape) -> (u64, u64);
 }
+
+/// Largest loss of a module that learns, in nats. Chance is below 20 for any number of candidates; a
+/// loss this large comes from scores in the thousands, which only grow.
+pub const LARGEST_LOSS: f64 = 1e4;
 
 /// Shapes that follow from a module's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,13 +257,13 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         let mut dread = (!encoder.is_empty()).then(|| Activations::new(read.layout(), &pool));
         let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
         let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
-        if !report.loss.is_finite() {
+        if !report.loss.is_finite() || report.loss > LARGEST_LOSS {
             self.learnable.visit(&mut |p| p.release_grad());
             self.release();
             return Err(Error::Diverged {
                 module: self.number,
                 step: step.step,
-                what: format!("the loss is {}", report.loss),
+                what: format!("the loss is {:.4e}", report.loss),
                 remedy: "lower optimizer.lr, or look for damaged input".into(),
             });
         }

@@ -106,6 +106,21 @@ fn groups_of_distances_use_their_own_weights() {
     }
 }
 
+/// A module whose features have collapsed ties every negative with the positive: its loss is chance,
+/// and it wins nothing.
+#[test]
+fn collapsed_features_win_nothing() {
+    let pool = Pool::new();
+    let config = InfoNceConfig { negatives: 4, window: None, ..small() };
+    let mut loss = InfoNce::<f64>::new(config, SamplerKind::Others.build(), Key::new(1, Purpose::Init)).unwrap();
+    loss.visit(&mut |p| p.attach_grad(&pool));
+    let shape = Shape::sequence(4, 12, 3);
+    let z = Activations::from_slice(Layout::dense(shape), &vec![0.5; shape.len()], &pool);
+    let report = loss.value_and_grad(&z, None, step(&[]), None, None, &pool);
+    assert!((report.loss - 5f64.ln()).abs() < 1e-9, "{report:?}");
+    assert_eq!(report.accuracy, 0.0);
+}
+
 /// Predicting another way is predicting downwards in a grid that was turned or mirrored.
 #[test]
 fn directions_are_those_of_a_turned_grid() {

@@ -2,11 +2,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gim_core::{Error, Result};
+use tempfile::TempDir;
 
 use super::comparison::Comparison;
 use crate::comparison::check;
 use crate::comparison::reproduce::{Plan, Scope, reproduce};
-use crate::experiment::interrupt::save_on_interrupt;
+use crate::experiment::interrupt::{remove_at_once, save_on_interrupt};
 use crate::experiment::progress::Mode;
 use crate::output::{print, print_line};
 
@@ -29,12 +30,17 @@ pub struct Args {
 impl Args {
     pub(super) fn run(mut self, show: Mode) -> Result<ExitCode> {
         // Runs left by other code say nothing about this code, so the folder is new.
-        let in_scratch = || std::env::temp_dir().join(format!("gim-check-{}", std::process::id()));
-        let scratch = self.comparison.out.is_none().then(in_scratch);
-        self.comparison.out = self.comparison.out.or_else(|| scratch.clone());
+        let scratch = match self.comparison.out {
+            Some(_) => None,
+            None => Some(scratch()?),
+        };
+        self.comparison.out = self.comparison.out.or_else(|| scratch.as_ref().map(|s| s.path().to_owned()));
         let plan = self.comparison.plan(Scope::RegressionCheck)?;
         check::ready(&plan, &self.baseline, self.update)?;
         save_on_interrupt()?;
+        if let Some(scratch) = &scratch {
+            remove_at_once(scratch.path());
+        }
         let within = match (compare(&plan, &self.baseline, self.update, show), &scratch) {
             (Err(Error::Interrupted { step, .. }), Some(_)) => {
                 let remedy = "nothing is kept; to be able to resume, use --out".into();
@@ -42,16 +48,24 @@ impl Args {
             }
             (compared, _) => compared,
         };
-        if let Some(scratch) = scratch.filter(|s| s.is_dir()) {
-            std::fs::remove_dir_all(&scratch).map_err(|e| Error::io(&scratch, "remove", e))?;
+        if let Some(scratch) = scratch {
+            let path = scratch.path().to_owned();
+            scratch.close().map_err(|e| Error::io(&path, "remove", e))?;
         }
         Ok(if within? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 
+/// A new temporary folder. It is removed when it is dropped.
+fn scratch() -> Result<TempDir> {
+    let made = tempfile::Builder::new().prefix("gim-check-").tempdir();
+    made.map_err(|e| Error::io(std::env::temp_dir(), "make a temporary folder", e))
+}
+
 /// Makes the runs, then writes the baseline or compares them with it. Returns whether all values
 /// are within their tolerances.
 fn compare(plan: &Plan, baseline: &Path, update: bool, show: Mode) -> Result<bool> {
+    let _lock = plan.out.lock()?;
     let outcome = reproduce(plan, show)?;
     if update {
         let values = check::update(plan, &outcome.summary, baseline)?;

@@ -28,6 +28,9 @@ pub struct Args {
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
         let run = RunDir::new(self.run);
+        // A folder that is not there has no configuration, which says more than a lock could.
+        run.config()?;
+        let _lock = run.lock()?;
         extract(&run, &self.out, true, self.any_corpus, show)?;
         snapshots(&run, &self.out, self.any_corpus, show)?;
         Ok(ExitCode::SUCCESS)

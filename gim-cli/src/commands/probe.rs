@@ -56,6 +56,7 @@ impl Args {
         let spec = ProbeSpec { task: self.task, protocol: self.protocol, module, labels: self.labels };
         let rows = if self.source.is_dir() {
             let run = RunDir::new(self.source);
+            let _lock = run.lock()?;
             let rows = probe::probe(&features_of(&run, true, self.any_corpus, show)?, &spec, show)?;
             run.merge_probe_rows(&rows)?;
             rows

@@ -26,6 +26,7 @@ impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
         let plan = self.comparison.plan(if self.finished { Scope::Finished } else { Scope::Whole })?;
         save_on_interrupt()?;
+        let _lock = plan.out.lock()?;
         let outcome = reproduce(&plan, show)?;
         // Tables first: a page that cannot be written must not hide them.
         output::print(print(&outcome))?;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -10,7 +10,7 @@ use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::{CorpusPolicy, train};
 use crate::experiment::train_config::Schedule;
-use crate::output::print_line;
+use crate::output::{note, print_line};
 
 /// Train a network.
 ///
@@ -22,9 +22,9 @@ pub struct Args {
     /// Preset or TOML file (not needed with --resume).
     #[arg(required_unless_present = "resume")]
     config: Option<String>,
-    /// Folder of the run.
-    #[arg(long, default_value = "runs/latest")]
-    out: PathBuf,
+    /// Folder of the run [default: a new folder, runs/CONFIG-1, runs/CONFIG-2, …].
+    #[arg(long)]
+    out: Option<PathBuf>,
     /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -50,9 +50,17 @@ impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
         let resume = self.resume.is_some();
         let policy = if self.any_corpus { CorpusPolicy::Any } else { CorpusPolicy::Begun };
+        let is_new = !resume && self.out.is_none();
         let (config, run) = self.config_and_run()?;
-        save_on_interrupt()?;
-        train(&config, &run, resume, policy, show)?;
+        if is_new && show != Mode::Quiet {
+            note(format_args!("the run's folder is {}", run.path().display()));
+        }
+        let trained = save_on_interrupt().and_then(|()| train(&config, &run, resume, policy, show));
+        if is_new {
+            // A run that could not start leaves nothing.
+            run.remove_if_empty();
+        }
+        trained?;
         print_line(run.path().display())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -75,6 +83,16 @@ impl Args {
         set.extend(self.seed.map(|s| format!("train.seed={s}")));
         let schedule = self.schedule.and_then(|s| s.to_possible_value());
         set.extend(schedule.map(|s| format!("train.schedule={}", s.get_name())));
-        Ok((Config::load(&config, &set)?, RunDir::new(self.out)))
+        let loaded = Config::load(&config, &set)?;
+        let run = match self.out {
+            Some(out) => RunDir::new(out),
+            None => RunDir::claim(Path::new("runs"), &name_of(&config))?,
+        };
+        Ok((loaded, run))
     }
+}
+
+/// Name of a preset, or of a file without its extension.
+fn name_of(config: &str) -> String {
+    Path::new(config).file_stem().map_or("run".into(), |n| n.to_string_lossy().into_owned())
 }

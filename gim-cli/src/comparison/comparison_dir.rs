@@ -2,8 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use gim_core::Result;
+use gim_core::files::{create_folder, remove_unfinished};
+
 use crate::comparison::sweep::Entry;
 use crate::experiment::domain::DomainKind;
+use crate::experiment::lock::FolderLock;
 use crate::experiment::run_dir::RunDir;
 
 /// The folder of a comparison: a folder for each run and seed, tables, figures, and the page.
@@ -21,6 +25,20 @@ impl ComparisonDir {
     /// The folder itself.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Makes the folder, keeps other processes from writing into it, and removes what a killed one has
+    /// left half done.
+    ///
+    /// # Errors
+    /// When it cannot be made, another process has locked it, or the disk refuses.
+    pub(crate) fn lock(&self) -> Result<FolderLock> {
+        create_folder(&self.path)?;
+        let lock = FolderLock::take(&self.path)?;
+        let own = [self.ablations_table(), self.memory_table(), self.page(), self.readme()];
+        let tables = DomainKind::ALL.map(|domain| self.methods_table(domain));
+        own.iter().chain(&tables).try_for_each(|file| remove_unfinished(file))?;
+        Ok(lock)
     }
 
     /// One seed of the run of this name.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use gim_core::files::create_folder;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{Group, ProbeRow, Protocol, Task};
 
@@ -99,12 +98,12 @@ impl Plan {
     }
 }
 
-/// Makes the missing runs within the plan's scope, and summarizes all.
+/// Makes the missing runs within the plan's scope, and summarizes all. The plan's folder exists and is
+/// locked.
 ///
 /// # Errors
 /// The error that stopped a run. Calling again resumes it.
 pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
-    create_folder(plan.out.path())?;
     let (mut summary, mut runs) = (Vec::new(), Vec::new());
     let mut corpora = Corpora::of(plan)?;
     for (i, entry) in plan.sweep.run.iter().enumerate() {
@@ -235,6 +234,7 @@ impl SeedRun<'_> {
         // A finished run may have kept its tables and curves only.
         if !missing.is_empty() || !run.has_curves() {
             self.train(show)?;
+            let _lock = run.lock()?;
             extract::features_of(run, self.baselines.is_none(), false, show)?;
             if self.keep_features {
                 extract::snapshots(run, &run.features_file(), false, show)?;

@@ -1,6 +1,8 @@
 //! The configuration of a run: TOML, presets, and `key=value` overrides.
 
-use gim_core::optim::OptimizerConfig;
+use std::collections::BTreeMap;
+
+use gim_core::optim::{Decay, OptimizerConfig};
 use gim_core::{Error, Result};
 
 use crate::experiment::domain::{Domain, DomainKind, section, text};
@@ -15,6 +17,13 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
     ("vision-small", include_str!("../../presets/vision-small.toml")),
     ("vision-quick", include_str!("../../presets/vision-quick.toml")),
 ];
+
+/// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
+/// digest, not by its path.
+const MAY_CHANGE: [&str; 5] =
+    ["data.path", "data.cache_mb", "train.log_every", "train.checkpoint_every", "train.snapshots"];
+/// The length of training may change, too, unless step sizes or turns of modules follow from it.
+const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
 
 /// A run's whole configuration. Defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -82,10 +91,21 @@ impl Config {
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
     }
 
-    /// The settings that a checkpoint must have been made with.
+    /// The settings that decide a result, as TOML: all but those that may change on resuming. A
+    /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
-        let [_, network, loss] = self.domain.sections();
-        format!("{}{}{}", network.1, loss.1, text(&self.optimizer))
+        let mut table: toml::Table =
+            self.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
+        let counts = self.train.iterative() || self.optimizer.decay != Decay::None;
+        let length: &[&str] = if counts { &[] } else { &LENGTH };
+        for key in MAY_CHANGE.iter().chain(length) {
+            if let Some((section, key)) = key.split_once('.')
+                && let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut)
+            {
+                section.remove(key);
+            }
+        }
+        text(&table)
     }
 
     fn check(&self) -> Result<()> {
@@ -110,6 +130,37 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The first setting in which two fingerprints differ, with both values; `None` when they agree.
+pub(crate) fn difference(saved: &str, now: &str) -> Option<String> {
+    if saved == now {
+        return None;
+    }
+    let (Ok(saved), Ok(now)) = (saved.parse::<toml::Table>(), now.parse::<toml::Table>()) else {
+        return Some("another version of the program wrote it".into());
+    };
+    let (saved, now) = (flat(&saved), flat(&now));
+    let differs = |key: &&String| saved.get(*key) != now.get(*key);
+    // The domain decides what other settings there are; a setting that only one of them has follows
+    // from one that both have.
+    let in_both = |key: &&String| saved.contains_key(*key) && now.contains_key(*key);
+    let domain = now.keys().filter(|key| *key == "domain");
+    let key = domain.chain(now.keys().filter(in_both)).chain(now.keys()).chain(saved.keys()).find(differs)?;
+    let value = |t: &BTreeMap<String, toml::Value>| t.get(key).map_or("absent".into(), toml::Value::to_string);
+    Some(format!("{key} was {}, now it is {}", value(&saved), value(&now)))
+}
+
+/// The settings of a configuration by `section.key`.
+fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+    let mut out = BTreeMap::new();
+    for (section, value) in table {
+        match value {
+            toml::Value::Table(keys) => out.extend(keys.iter().map(|(k, v)| (format!("{section}.{k}"), v.clone()))),
+            other => drop(out.insert(section.clone(), other.clone())),
+        }
+    }
+    out
 }
 
 /// Sets `section.key=value`; the value is TOML, or a bare word.
@@ -170,6 +221,46 @@ mod tests {
         let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of images") };
         let got = (vision.network.blocks, vision.network.widths, vision.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
+    }
+
+    #[test]
+    fn a_fingerprint_names_the_setting_that_differs() {
+        let of = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+            Config::load("audio-quick", &set).unwrap().fingerprint()
+        };
+        let as_it_was = of(&[]);
+        for set in [
+            "train.steps=7",
+            "train.log_every=1",
+            "train.checkpoint_every=100",
+            "train.snapshots=[]",
+            "data.path=elsewhere",
+            "data.cache_mb=1",
+        ] {
+            assert_eq!(difference(&as_it_was, &of(&[set])), None, "{set}");
+        }
+        for (set, key) in [
+            ("train.seed=2", "train.seed was 1, now it is 2"),
+            ("train.batch=3", "train.batch"),
+            ("train.low_memory=true", "train.low_memory"),
+            ("train.schedule=iterative", "train.schedule"),
+            ("data.crop=5120", "data.crop"),
+            ("data.short=pad", "data.short"),
+            ("loss.window=64", "loss.window"),
+            ("optimizer.lr=0.5", "optimizer.lr"),
+            ("optimizer.decay=cosine", "optimizer.decay"),
+        ] {
+            let what = difference(&as_it_was, &of(&[set])).unwrap();
+            assert!(what.contains(key), "{set}: {what}");
+        }
+        for counts in ["train.schedule=iterative", "optimizer.decay=cosine"] {
+            let what = difference(&of(&[counts]), &of(&[counts, "train.steps=7"])).unwrap();
+            assert!(what.contains("train.steps"), "{counts}: {what}");
+        }
+        let images = Config::load("vision-quick", &[]).unwrap().fingerprint();
+        assert!(difference(&as_it_was, &images).is_some_and(|d| d.contains("vision")));
+        assert!(difference("lr = 1\nlr = 2\n", &as_it_was).unwrap().contains("another version"));
     }
 
     #[test]

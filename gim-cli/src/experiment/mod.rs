@@ -1,5 +1,6 @@
 //! One run: its configuration, folder, training, features and probes.
 
+mod averages;
 pub(crate) mod config;
 pub(crate) mod domain;
 mod embedded;
@@ -7,6 +8,7 @@ pub(crate) mod environment;
 pub(crate) mod extract;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
+pub(crate) mod lock;
 pub(crate) mod probe;
 pub(crate) mod progress;
 pub(crate) mod run_dir;

@@ -6,17 +6,18 @@ use gim_core::activations::Layout;
 use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{ModuleReport, iterative_modes, step_in_turn};
+use gim_core::schedule::{iterative_modes, step_in_turn};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::TrainRow;
 
+use crate::experiment::averages::Averages;
 use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::interrupt;
+use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::{Mode as Show, Progress};
-use crate::experiment::run_dir::{RunDir, TrainLog};
+use crate::experiment::run_dir::{Curves, Keep, RunDir, TrainLog};
 use crate::output;
 
 /// Characters of a note that are printed.
@@ -108,19 +109,30 @@ impl CorpusPolicy<'_> {
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
 pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusPolicy<'_>, show: Show) -> Result<u64> {
     let started = Instant::now();
-    if !resume && run.is_begun() {
-        let remedy = "continue with --resume, or choose another --out";
-        return Err(Error::file(run.path(), "already holds a run", remedy));
-    }
-    let mut training = Training::open(config, run, resume)?;
+    // A new folder is made only when everything else is known to be there.
+    let lock = run.path().is_dir().then(|| run.lock()).transpose()?;
+    let unused = || match !resume && run.is_begun() {
+        true => {
+            let remedy = "continue with --resume, or choose another --out";
+            Err(Error::file(run.path(), "already holds a run", remedy))
+        }
+        false => Ok(()),
+    };
+    unused()?;
+    let (mut training, curves) = Training::open(config, run, resume)?;
     let (folder, digest) = training.source.corpus();
     let corpus = TrainedOn::new(folder, digest);
     policy.check(run, training.first, &corpus)?;
     if training.first > 0 && training.first >= training.total {
         // What the finished run was made with stays on record.
+        run.open_log(curves)?;
         return Ok(training.total);
     }
     run.create()?;
+    // Another process may have taken the new folder meanwhile.
+    let lock = lock.map_or_else(|| run.lock(), Ok)?;
+    unused()?;
+    run.create_checkpoints()?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = Some(corpus);
@@ -130,10 +142,11 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     if show != Show::Quiet {
         print_notes(&notes, run);
     }
-    let (log, rows) = run.open_log(training.first)?;
-    let before = rows.last().and_then(|r| r.seconds).unwrap_or(0.0);
+    let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
+    let record = Record { log: run.open_log(curves)?, averages, lock };
+    let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
-    let progress = training.steps(log, progress, &|| before + started.elapsed().as_secs_f64())?;
+    let progress = training.steps(record, progress, &|| before + started.elapsed().as_secs_f64())?;
     environment.note_peak_memory();
     run.write_environment(&environment)?;
     let waited = training.source.stats();
@@ -171,17 +184,25 @@ struct Training<'a> {
     first: u64,
     each: u64,
     total: u64,
-    /// Steps whose checkpoints are kept for good.
-    snapshots: Vec<u64>,
+    /// Which checkpoints are made and kept.
+    keep: Keep,
 }
 
 impl<'a> Training<'a> {
-    /// Opens the corpus and builds the stack; when resuming, with the newest weights.
-    fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<Self> {
+    /// Opens the corpus and builds the stack; when resuming, with the newest weights and the curves up
+    /// to there.
+    fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<(Self, Curves)> {
         let pool = config.train.pool();
         let fingerprint = config.fingerprint();
         let last = if resume { run.newest_intact_checkpoint()? } else { None };
         let first = last.as_ref().map_or(0, |l| l.step);
+        let curves = match &last {
+            Some(last) => {
+                last.check_settings(&fingerprint)?;
+                last.curves()?
+            }
+            None => Curves::default(),
+        };
         let source = config.domain.dataset().batch_source(&config.train, first)?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
         let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
@@ -192,33 +213,36 @@ impl<'a> Training<'a> {
         }
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
-        let snapshots = config.train.snapshots(total);
-        Ok(Self { config, run, fingerprint, pool, source, stack, layouts, first, each, total, snapshots })
+        let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
+        let training = Self { config, run, fingerprint, pool, source, stack, layouts, first, each, total, keep };
+        Ok((training, curves))
     }
 
     /// Takes the steps that are left; `seconds` are those of the run so far.
-    fn steps(&mut self, mut log: TrainLog, mut progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
-        let mut averages = Averages::new(self.stack.modules().len());
+    fn steps(&mut self, mut record: Record, mut progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
         for step in self.first..self.total {
-            self.step(step, &mut averages)?;
+            self.stop_if_asked(step, &record)?;
+            self.step(step, &mut record)?;
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
-                log.append(&averages.take(done, epoch, seconds()))?;
-                self.after_row(done)?;
+                record.log.append(&record.averages.take(done, epoch, seconds()))?;
             }
-            progress.tick(done, || averages.shown());
+            if self.keep.due(done) {
+                self.save(done, &record)?;
+            }
+            progress.tick(done, || record.averages.shown());
         }
         Ok(progress)
     }
 
     /// One step of all modules whose turn it is.
-    fn step(&mut self, step: u64, averages: &mut Averages) -> Result<()> {
+    fn step(&mut self, step: u64, record: &mut Record) -> Result<()> {
         let (x, labels) = match self.source.next(self.layouts[0], &self.pool) {
             Ok(batch) => batch,
             Err(e) => {
                 // A file that cannot be read says nothing against what has been learned.
-                self.save(step)?;
+                self.save_unless_saved(step, record)?;
                 return Err(e);
             }
         };
@@ -227,72 +251,38 @@ impl<'a> Training<'a> {
         let modes =
             if train.iterative() { iterative_modes(step, self.each, modules) } else { vec![Mode::Train; modules] };
         let packet = Packet { x: x.detach(), step, labels };
-        step_in_turn(&mut self.stack, &self.layouts, packet, train.seed, &modes, &mut |r| averages.add(&r))
+        step_in_turn(&mut self.stack, &self.layouts, packet, train.seed, &modes, &mut |r| record.averages.add(&r))
             .map_err(|e| name_last_checkpoint(e, self.run))
     }
 
-    /// Saves when it is time to, and stops when that is asked for.
-    fn after_row(&mut self, done: u64) -> Result<()> {
-        let stop = interrupt::requested();
-        let due = done.is_multiple_of(self.config.train.checkpoint_every) || done == self.total;
-        if due || self.snapshots.contains(&done) || stop {
-            self.save(done)?;
+    /// Saves and stops before step `step` when that is asked for.
+    fn stop_if_asked(&mut self, step: u64, record: &Record) -> Result<()> {
+        if !interrupt::requested() {
+            return Ok(());
         }
-        if stop && done < self.total {
-            let remedy =
-                format!("everything is saved; continue with `gim train --resume {}`", self.run.path().display());
-            return Err(Error::Interrupted { step: done, remedy });
-        }
-        Ok(())
+        self.save_unless_saved(step, record)?;
+        let remedy = format!("everything is saved; continue with `gim train --resume {}`", self.run.path().display());
+        Err(Error::Interrupted { step, remedy })
     }
 
-    fn save(&mut self, step: u64) -> Result<()> {
-        self.run.save(&mut self.stack, step, &self.fingerprint, &self.snapshots)
+    /// Saves what `step` steps made, if there are new ones.
+    fn save_unless_saved(&mut self, step: u64, record: &Record) -> Result<()> {
+        if step > self.first && !self.keep.due(step) { self.save(step, record) } else { Ok(()) }
+    }
+
+    fn save(&mut self, step: u64, record: &Record) -> Result<()> {
+        // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
+        record.lock.check()?;
+        let curves = record.log.curves(record.averages.unfinished());
+        self.run.save(&mut self.stack, step, &self.fingerprint, &curves, &self.keep)
     }
 }
 
-/// Losses and accuracies of the steps since the last row, module by module.
-struct Averages {
-    /// Sums of losses and of accuracies, and their number.
-    sums: Vec<(f64, f64, u64)>,
-    /// Losses of the last row; NaN before it.
-    latest: Vec<f64>,
-}
-
-impl Averages {
-    fn new(modules: usize) -> Self {
-        Self { sums: vec![(0.0, 0.0, 0); modules], latest: vec![f64::NAN; modules] }
-    }
-
-    fn add(&mut self, report: &ModuleReport) {
-        let sum = &mut self.sums[report.module - 1];
-        *sum = (sum.0 + report.loss.loss, sum.1 + report.loss.accuracy, sum.2 + 1);
-    }
-
-    /// The rows of step `step`, after which averages begin anew.
-    fn take(&mut self, step: u64, epoch: u64, seconds: f64) -> Vec<TrainRow> {
-        let mut rows = Vec::new();
-        for (m, sum) in self.sums.iter_mut().enumerate().filter(|s| s.1.2 > 0) {
-            let n = sum.2 as f64;
-            self.latest[m] = sum.0 / n;
-            rows.push(TrainRow {
-                step,
-                epoch: u32::try_from(epoch).unwrap_or(u32::MAX),
-                module: m + 1,
-                loss: sum.0 / n,
-                accuracy: Some(sum.1 / n),
-                seconds: Some(seconds),
-            });
-            *sum = (0.0, 0.0, 0);
-        }
-        rows
-    }
-
-    /// The latest losses for people; nothing is known of a module before its first row.
-    fn shown(&self) -> String {
-        let shown = |l: &f64| if l.is_nan() { "–".to_owned() } else { format!("{l:.3}") };
-        self.latest.iter().map(shown).collect::<Vec<_>>().join(" ")
-    }
+/// What a run writes down while it trains.
+struct Record {
+    log: TrainLog,
+    averages: Averages,
+    lock: FolderLock,
 }
 
 fn name_last_checkpoint(e: Error, run: &RunDir) -> Error {

@@ -408,14 +408,14 @@ impl<F: Scalar> Scored<'_, F> {
 }
 
 /// Turns the `scores` (1 + N) of a row, the positive first, into `scale`·∂L/∂score. Returns the loss L
-/// and whether no other candidate has a higher score than the positive.
+/// and whether every other candidate has a lower score than the positive.
 ///
 /// L = −log p_0 with p = softmax(scores), so ∂L/∂s_j = p_j − 1[j=0] (van den Oord 2018, eq. 4). With ε,
 /// L = −log(p_0 + ε), whose gradient has the additional factor p_0/(p_0 + ε). A negative that is the
-/// positive itself never counts as higher.
+/// positive itself is no other candidate.
 #[inline(always)]
 fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Option<f64>, scale: F) -> (f64, bool) {
-    let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s <= scores[0] || *c == candidates[0]);
+    let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s < scores[0] || *c == candidates[0]);
     let positive = scores[0];
     let (max, sum) = exp_shifted(scores);
     let (loss, factor) = match epsilon {

@@ -38,8 +38,7 @@ impl StepInfo<'_> {
 pub struct LossReport {
     /// Mean loss in nats.
     pub loss: f64,
-    /// Share of rows in which the right candidate has the highest score. If another candidate has the
-    /// same score, InfoNCE counts the row and cross-entropy does not.
+    /// Share of rows in which the right candidate scores above all others. A tie is lost.
     pub accuracy: f64,
 }
 

@@ -9,10 +9,15 @@ use gim_core::files::{create_folder, write_atomic};
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
 
-use super::RunDir;
+use super::{Curves, RunDir};
+use crate::experiment::config::difference;
 
 /// Checkpoints kept besides the snapshots: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
+
+/// Name of a checkpoint's folder while it is written, and its extension while it is removed.
+const PARTIAL: &str = "partial.tmp";
+const REMOVED: &str = "removed.tmp";
 
 /// A complete checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +39,7 @@ impl RunDir {
         let mut found: Vec<Checkpoint> = entries
             .flatten()
             .filter_map(|e| {
-                let step = e.file_name().to_str()?.strip_prefix("step-")?.parse().ok()?;
+                let step = step_of(e.file_name().to_str()?)?;
                 Some(Checkpoint { step, folder: e.path() })
             })
             .collect();
@@ -68,38 +73,87 @@ impl RunDir {
     }
 
     /// Removes checkpoints that were not finished, or not wholly removed, when a process ended.
-    fn sweep_checkpoints(&self) -> Result<()> {
+    pub(super) fn sweep_checkpoints(&self) -> Result<()> {
         let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Ok(()) };
-        for path in entries.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "tmp")) {
-            fs::remove_dir_all(&path).map_err(|e| Error::io(&path, "remove an unfinished checkpoint", e))?;
+        for entry in entries.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            if name.to_str().is_some_and(is_unfinished) {
+                fs::remove_dir_all(&path).map_err(|e| Error::io(&path, "remove an unfinished checkpoint", e))?;
+            }
         }
         Ok(())
     }
 
-    /// Writes a checkpoint and removes those that are neither new nor one of the `snapshots`.
+    /// Makes the folder of the checkpoints in that of the run, which exists.
+    pub(crate) fn create_checkpoints(&self) -> Result<()> {
+        create_folder(&self.checkpoints_folder())
+    }
+
+    /// Writes a checkpoint and removes those that `keep` does not name.
     ///
     /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn save(&self, stack: &mut Stack<f32>, step: u64, fingerprint: &str, snapshots: &[u64]) -> Result<()> {
+    /// When the disk refuses, or [`Self::create_checkpoints`] was not called.
+    pub(crate) fn save(
+        &self,
+        stack: &mut Stack<f32>,
+        step: u64,
+        fingerprint: &str,
+        curves: &Curves,
+        keep: &Keep,
+    ) -> Result<()> {
         let folder = self.checkpoints_folder();
         self.sweep_checkpoints()?;
-        let partial = folder.join("partial.tmp");
-        create_folder(&partial)?;
+        let partial = folder.join(PARTIAL);
+        fs::create_dir(&partial).map_err(|e| Error::io(&partial, "create the folder", e))?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let configuration = fingerprint.to_owned();
             let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
             write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
         }
+        curves.write(&partial)?;
         let done = folder.join(format!("step-{step:08}"));
         if done.exists() {
             remove_checkpoint(&done)?;
         }
         fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", e))?;
-        let all = self.checkpoints();
-        for old in all[..all.len().saturating_sub(KEEP)].iter().filter(|c| !snapshots.contains(&c.step)) {
+        for old in keep.superfluous(&self.checkpoints()) {
             remove_checkpoint(&old.folder)?;
         }
         Ok(())
+    }
+}
+
+/// Which checkpoints of a run are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Keep {
+    /// Steps from one checkpoint to the next.
+    pub every: u64,
+    /// The last step.
+    pub total: u64,
+    /// Steps whose checkpoints are kept for good.
+    pub snapshots: Vec<u64>,
+}
+
+impl Keep {
+    /// Whether an uninterrupted run has a checkpoint of this step.
+    pub(crate) fn due(&self, step: u64) -> bool {
+        step.is_multiple_of(self.every) || step == self.total || self.snapshots.contains(&step)
+    }
+
+    /// Those of `all`, oldest first, that are neither new nor snapshots. One that an interruption made is
+    /// kept until the next: after that, the folder looks as if there had been no interruption.
+    fn superfluous<'a>(&self, all: &'a [Checkpoint]) -> Vec<&'a Checkpoint> {
+        let Some((newest, older)) = all.split_last() else { return Vec::new() };
+        let mut left = if self.due(newest.step) { KEEP - 1 } else { KEEP };
+        let mut out = Vec::new();
+        for c in older.iter().rev() {
+            if self.due(c.step) && left > 0 {
+                left -= 1;
+            } else if !self.snapshots.contains(&c.step) {
+                out.push(c);
+            }
+        }
+        out
     }
 }
 
@@ -107,12 +161,34 @@ impl Checkpoint {
     /// Verifies the digests of all modules.
     fn verify(&self) -> Result<()> {
         let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;
-        let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-        files.sort();
-        if files.is_empty() {
+        let files = entries.flatten().map(|e| e.path());
+        let mut modules: Vec<PathBuf> = files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).collect();
+        modules.sort();
+        if modules.is_empty() {
             return Err(Error::file(&self.folder, "is damaged: it holds no module", "remove it"));
         }
-        files.iter().try_for_each(|file| checkpoint::verify(file).map(drop))
+        modules.iter().try_for_each(|file| checkpoint::verify(file).map(drop))?;
+        self.curves().map(drop)
+    }
+
+    /// The training curves up to here.
+    ///
+    /// # Errors
+    /// When they are damaged.
+    pub(crate) fn curves(&self) -> Result<Curves> {
+        Curves::read(&self.folder)
+    }
+
+    /// Refuses settings other than those that the checkpoint was made with.
+    ///
+    /// # Errors
+    /// Names a setting that differs.
+    pub(crate) fn check_settings(&self, fingerprint: &str) -> Result<()> {
+        let path = module_file(&self.folder, 1);
+        let meta = checkpoint::verify(&path)?;
+        let Some(what) = difference(&meta.configuration, fingerprint) else { return Ok(()) };
+        let remedy = "restore the config.toml it was made with, or train another run";
+        Err(Error::file(&path, format_args!("belongs to another configuration: {what}"), remedy))
     }
 
     /// Loads the weights and the optimizers' state into a stack.
@@ -120,6 +196,7 @@ impl Checkpoint {
     /// # Errors
     /// When a file is damaged, or of another configuration.
     pub(crate) fn load(&self, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> {
+        self.check_settings(fingerprint)?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let path = module_file(&self.folder, i + 1);
             let meta = checkpoint::load(&path, &mut **module)?;
@@ -134,10 +211,20 @@ impl Checkpoint {
 
 /// Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one in sight.
 fn remove_checkpoint(folder: &Path) -> Result<()> {
-    let hidden = folder.with_extension("removed.tmp");
+    let hidden = folder.with_extension(REMOVED);
     fs::rename(folder, &hidden)
         .and_then(|()| fs::remove_dir_all(&hidden))
         .map_err(|e| Error::io(folder, "remove an old checkpoint", e))
+}
+
+/// Whether a name is that of a checkpoint that was not wholly written or removed.
+fn is_unfinished(name: &str) -> bool {
+    name == PARTIAL || name.strip_suffix(REMOVED).and_then(|n| step_of(n.strip_suffix('.')?)).is_some()
+}
+
+/// The steps that the name of a checkpoint's folder says.
+fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.parse().ok()
 }
 
 /// File of one module of a checkpoint.
@@ -148,6 +235,23 @@ fn module_file(checkpoint: &Path, module: usize) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_interruption_leaves_no_trace_after_the_next_checkpoint() {
+        let keep = Keep { every: 4, total: 14, snapshots: vec![3] };
+        let left = |steps: &[u64]| {
+            let all: Vec<_> = steps.iter().map(|s| Checkpoint { step: *s, folder: PathBuf::new() }).collect();
+            let gone: Vec<u64> = keep.superfluous(&all).iter().map(|c| c.step).collect();
+            steps.iter().copied().filter(|s| !gone.contains(s)).collect::<Vec<_>>()
+        };
+        assert_eq!(left(&[]), [0; 0]);
+        assert_eq!(left(&[3, 4, 8]), [3, 4, 8]);
+        assert_eq!(left(&[3, 4, 8, 12]), [3, 8, 12]);
+        assert_eq!(left(&[3, 4, 8, 9]), [3, 4, 8, 9]);
+        assert_eq!(left(&[3, 4, 8, 9, 11]), [3, 4, 8, 11]);
+        assert_eq!(left(&[3, 4, 8, 11, 12]), [3, 8, 12]);
+        assert_eq!(left(&[3, 8, 12, 14]), [3, 12, 14]);
+    }
 
     #[test]
     fn complete_checkpoints_are_found_in_order() {

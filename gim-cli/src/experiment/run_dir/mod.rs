@@ -5,22 +5,27 @@
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
+//! checkpoints/step-00000200/curves.json               train.csv up to there
 //! figures/
 //! ```
 
 mod checkpoints;
+mod curves;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use gim_core::files::{create_folder, write_atomic};
+use gim_core::files::{create_folder, remove_unfinished, write_atomic};
 use gim_core::{Error, Result};
 use gim_eval::{ProbeRow, TrainRow, table};
 
 use crate::experiment::config::Config;
 use crate::experiment::environment::Environment;
+use crate::experiment::lock::FolderLock;
+
+pub(crate) use checkpoints::Keep;
+pub(crate) use curves::{Curves, TrainLog};
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +44,46 @@ impl RunDir {
         &self.path
     }
 
+    /// A new, empty folder for a run: `folder/name-1`, or the next number that is free.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub(crate) fn claim(folder: &Path, name: &str) -> Result<Self> {
+        create_folder(folder)?;
+        for n in 1_u64.. {
+            let path = folder.join(format!("{name}-{n}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io(&path, "create the folder", e)),
+            }
+        }
+        unreachable!("there is always a next number")
+    }
+
+    /// Removes the folder if nothing is in it.
+    pub(crate) fn remove_if_empty(&self) {
+        // The system refuses to remove one that holds something.
+        let _ = fs::remove_dir(&self.path);
+    }
+
     /// Makes the folder.
     pub(crate) fn create(&self) -> Result<()> {
         create_folder(&self.path)
+    }
+
+    /// Keeps other processes from writing into the folder, and removes what a killed one has left half
+    /// done. Files of other names stay.
+    ///
+    /// # Errors
+    /// When there is no such folder, another process has locked it, or the disk refuses.
+    pub(crate) fn lock(&self) -> Result<FolderLock> {
+        let lock = FolderLock::take(&self.path)?;
+        let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
+        let results = [self.probe_file(), self.features_file(), self.snapshots_file()];
+        own.iter().chain(&results).try_for_each(|file| remove_unfinished(file))?;
+        self.sweep_checkpoints()?;
+        Ok(lock)
     }
 
     fn config_file(&self) -> PathBuf {
@@ -155,28 +197,6 @@ impl RunDir {
         table::read_rows(self.train_file())
     }
 
-    /// Opens the log of training to append to it, with the rows up to `step` kept. Gives these rows, too.
-    ///
-    /// # Errors
-    /// When the log is damaged, or cannot be written.
-    pub(crate) fn open_log(&self, step: u64) -> Result<(TrainLog, Vec<TrainRow>)> {
-        let path = self.train_file();
-        let mut rows = Vec::new();
-        if step > 0 && path.is_file() {
-            // A full disk cuts the last line short; its steps will be done again.
-            let bytes = fs::read(&path).map_err(|e| Error::io(&path, "read the log", e))?;
-            let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-            write_atomic(&path, &bytes[..whole])?;
-            rows = self.train_rows()?;
-        }
-        // Rows behind the checkpoint belong to steps that will be done again.
-        rows.retain(|r| r.step <= step);
-        let text: String = rows.iter().map(line).collect();
-        write_atomic(&path, (HEADER.to_owned() + &text).as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, "open the log", e))?;
-        Ok((TrainLog { path, file }, rows))
-    }
-
     /// Results of the probes.
     ///
     /// # Errors
@@ -210,31 +230,6 @@ impl RunDir {
     }
 }
 
-/// The open log of training.
-pub(crate) struct TrainLog {
-    path: PathBuf,
-    file: File,
-}
-
-impl TrainLog {
-    /// Appends rows.
-    ///
-    /// # Errors
-    /// When the disk refuses.
-    pub(crate) fn append(&mut self, rows: &[TrainRow]) -> Result<()> {
-        let text: String = rows.iter().map(line).collect();
-        self.file.write_all(text.as_bytes()).map_err(|e| Error::io(&self.path, "write the log", e))
-    }
-}
-
-/// Columns of the log, and one row of it.
-const HEADER: &str = "step,epoch,module,loss,accuracy,seconds\n";
-
-fn line(r: &TrainRow) -> String {
-    let (a, s) = (r.accuracy.unwrap_or(f64::NAN), r.seconds.unwrap_or(f64::NAN));
-    format!("{},{},{},{:.6},{a:.6},{s:.3}\n", r.step, r.epoch, r.module, r.loss)
-}
-
 /// Adds rows to a table, replacing those of the same group, module, task, protocol, share of labels and seed.
 ///
 /// # Errors
@@ -258,22 +253,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::new(folder.path());
         (folder, run)
-    }
-
-    #[test]
-    fn a_log_goes_on_behind_the_checkpoint() {
-        let (_folder, run) = run();
-        let row = |step| TrainRow { step, epoch: 0, module: 1, loss: 2.0, accuracy: Some(0.5), seconds: Some(1.0) };
-        let (mut log, rows) = run.open_log(0).unwrap();
-        assert!(rows.is_empty());
-        log.append(&[row(2), row(4), row(6)]).unwrap();
-        // A line that a full disk cut short.
-        fs::write(run.train_file(), fs::read_to_string(run.train_file()).unwrap() + "8,0,1,1.").unwrap();
-        let (mut log, rows) = run.open_log(4).unwrap();
-        assert_eq!(rows, [row(2), row(4)]);
-        log.append(&[row(6)]).unwrap();
-        assert_eq!(run.train_rows().unwrap(), [row(2), row(4), row(6)]);
-        assert_eq!(run.open_log(0).unwrap().1, []);
     }
 
     #[test]
@@ -304,6 +283,41 @@ mod tests {
         let all = run.merge_probe_rows(&[row(1, 1.0, 0.6), row(2, 1.0, 0.7)]).unwrap();
         assert_eq!(all, [row(1, 0.1, 0.3), row(1, 1.0, 0.6), row(2, 1.0, 0.7)]);
         assert_eq!(run.probe_rows().unwrap(), all);
+    }
+
+    #[test]
+    fn what_was_left_half_done_is_removed() {
+        let (folder, run) = run();
+        let leftovers = [
+            "environment.json.tmp",
+            "features.h5.tmp",
+            "checkpoints/partial.tmp/",
+            "checkpoints/step-00000004.removed.tmp/",
+        ];
+        let others = ["mine.tmp", "checkpoints/mine.tmp", "checkpoints/step-mine.removed.tmp/", "train.csv"];
+        for name in leftovers.iter().chain(&others) {
+            let path = folder.path().join(name);
+            let parent = if name.ends_with('/') { path.as_path() } else { path.parent().unwrap() };
+            fs::create_dir_all(parent).unwrap();
+            let file = if name.ends_with('/') { path.join("module_1.safetensors") } else { path.clone() };
+            fs::write(file, "half").unwrap();
+        }
+        let _lock = run.lock().unwrap();
+        assert!(leftovers.iter().all(|name| !folder.path().join(name).exists()));
+        assert!(others.iter().all(|name| folder.path().join(name).exists()));
+    }
+
+    #[test]
+    fn every_claim_is_a_folder_of_its_own() {
+        let (folder, _) = run();
+        let claim = || RunDir::claim(&folder.path().join("runs"), "audio-quick").unwrap();
+        let (first, second) = (claim(), claim());
+        assert!(first.path().ends_with("audio-quick-1") && second.path().ends_with("audio-quick-2"));
+        first.remove_if_empty();
+        assert_eq!(claim().path(), first.path());
+        fs::write(second.path().join("config.toml"), "").unwrap();
+        second.remove_if_empty();
+        assert!(second.is_begun());
     }
 
     #[test]
