@@ -7,7 +7,7 @@ use gim_core::activations::{Activations, Shape};
 use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{ModuleStep, run_module, step_in_turn};
+use gim_core::schedule::step_in_turn;
 use gim_core::testing::uniform;
 
 const SAMPLES: usize = 5120;
@@ -115,55 +115,6 @@ fn modules_give_what_they_say() {
             x = output;
         }
     }
-}
-
-/// A thread a module, linked by bounded channels: the same bits as one after the other.
-#[test]
-fn pipelined_modules_learn_the_same_bits() {
-    let batches: Vec<Vec<f32>> = (0..4).map(|s| uniform(4 * SAMPLES, s).iter().map(|x| *x as f32).collect()).collect();
-    let run = |pipelined: bool| {
-        let pool = Pool::new();
-        let config = network(NetworkKind::SeparateContext);
-        let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
-        let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
-        let packet = |step: usize| Packet {
-            x: Activations::from_slice(layouts[0], &batches[step], &pool).detach(),
-            step: step as u64,
-            labels: [].into(),
-        };
-        let mut losses = Vec::new();
-        if pipelined {
-            let layouts = &layouts;
-            let (report, reports) = std::sync::mpsc::channel();
-            std::thread::scope(|scope| {
-                let (first, mut source) = std::sync::mpsc::sync_channel(2);
-                for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-                    let (mut sink, next) = std::sync::mpsc::sync_channel(2);
-                    let mut from = std::mem::replace(&mut source, next);
-                    let report = report.clone();
-                    scope.spawn(move || {
-                        let work = ModuleStep { seed: 1, module: i + 1, mode: Mode::Train, output: layouts[i + 1] };
-                        let mut observe = |r| report.send(r).unwrap();
-                        run_module(&mut **module, &mut from, &mut sink, work, &mut observe).unwrap();
-                    });
-                }
-                drop(report);
-                // Nobody is above the last module: without a receiver its outputs are dropped.
-                drop(source);
-                (0..batches.len()).for_each(|s| first.send(packet(s)).unwrap());
-                drop(first);
-            });
-            losses.extend(reports.iter());
-        } else {
-            for step in 0..batches.len() {
-                step_in_turn(&mut stack, &layouts, packet(step), 1, &[Mode::Train; 6], &mut |r| losses.push(r))
-                    .unwrap();
-            }
-        }
-        losses.sort_by_key(|r| (r.step, r.module));
-        (weights(&mut stack), losses)
-    };
-    assert_eq!(run(false), run(true));
 }
 
 /// Buffers made and bytes (held, in use at most) after each of five steps with this pool.

@@ -1,6 +1,6 @@
 //! Modules that take turns on one thread: simultaneous and iterative training.
 
-use super::{ModuleReport, ModuleStep, run_module};
+use super::{ModuleReport, StackSteps};
 use crate::activations::Layout;
 use crate::kernels::on_pool_thread;
 use crate::link::{Packet, Slot};
@@ -24,15 +24,12 @@ pub fn step_in_turn<F: Scalar>(
     modes: &[Mode],
     observe: &mut (dyn FnMut(ModuleReport) + Send),
 ) -> Result<()> {
+    let modules = stack.modules_mut();
+    let running = modules.len().min(modes.len());
     on_pool_thread(|| {
-        let mut source = Slot::new(Some(packet));
-        for (i, (module, mode)) in stack.modules_mut().iter_mut().zip(modes).enumerate() {
-            let mut sink = Slot::default();
-            let work = ModuleStep { seed, module: i + 1, mode: *mode, output: layouts[i + 1] };
-            run_module(&mut **module, &mut source, &mut sink, work, observe)?;
-            source = sink;
-        }
-        Ok(())
+        let steps = StackSteps { seed, layouts, modes };
+        let mut observe = |_, report: Option<ModuleReport>, _| report.into_iter().for_each(&mut *observe);
+        steps.take_turns(0, &mut modules[..running], packet, &mut Slot::default(), &mut observe)
     })
 }
 

@@ -4,17 +4,28 @@
 //! sending before training is exact, and every schedule that gives every batch to every module in order
 //! gives the same bits.
 
+mod gather;
+mod groups;
 mod in_turn;
+mod on_threads;
+mod pipelined;
+mod timeline;
 
 use std::sync::Arc;
 
+pub use gather::FinishedStep;
+pub use groups::{Group, balance, group_by};
 pub use in_turn::{iterative_modes, step_in_turn};
+pub use on_threads::{Feed, OnThreads, SaveState};
+pub use pipelined::run_pipelined;
+pub use timeline::{ModuleTimeline, Span};
 
 use crate::activations::Layout;
-use crate::link::{Packet, Sink, Source};
+use crate::link::{Packet, Sink, Slot, Source};
 use crate::loss::{LossReport, StepInfo};
 use crate::module::{Mode, Module};
 use crate::{Result, Scalar};
+use timeline::{Timed, Watch};
 
 /// What a module reports of a training step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,4 +73,49 @@ pub fn run_module<F: Scalar>(
         module.release();
     }
     Ok(())
+}
+
+/// What the steps of all modules of a stack have in common.
+#[derive(Debug, Clone, Copy)]
+struct StackSteps<'a> {
+    seed: u64,
+    /// Layouts of the input and of every module's output.
+    layouts: &'a [Layout],
+    /// What each module is to do. Modules beyond these do not run.
+    modes: &'a [Mode],
+}
+
+impl StackSteps<'_> {
+    /// Runs one batch through `modules`, one after the other; the last one hands its output to `sink`. The first is number
+    /// `first` (0-based) of its stack. `observe` is given what each module reports, and its times.
+    fn take_turns<F: Scalar>(
+        self,
+        first: usize,
+        modules: &mut [Box<dyn Module<F>>],
+        packet: Packet<F>,
+        sink: &mut dyn Sink<F>,
+        observe: &mut dyn FnMut(usize, Option<ModuleReport>, Span),
+    ) -> Result<()> {
+        let step = packet.step;
+        let mut source = Slot::new(Some(packet));
+        let last = modules.len().saturating_sub(1);
+        for (i, module) in modules.iter_mut().enumerate() {
+            let mut next = Slot::default();
+            let index = first + i;
+            let work = ModuleStep {
+                seed: self.seed,
+                module: index + 1,
+                mode: self.modes[index],
+                output: self.layouts[index + 1],
+            };
+            let watch = Watch::start();
+            let mut report = None;
+            let to: &mut dyn Sink<F> = if i == last { &mut *sink } else { &mut next };
+            let (mut from, mut to) = (Timed::new(&mut source, &watch), Timed::new(to, &watch));
+            run_module(&mut **module, &mut from, &mut to, work, &mut |r| report = Some(r))?;
+            observe(index, report, watch.stop(step));
+            source = next;
+        }
+        Ok(())
+    }
 }

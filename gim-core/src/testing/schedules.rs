@@ -1,0 +1,106 @@
+//! The check that every network must pass: all schedules that give every batch to every module give the
+//! same bits.
+
+use std::sync::Arc;
+
+use super::uniform;
+use crate::activations::{Activations, Layout, Shape};
+use crate::checkpoint::{CheckpointMeta, to_bytes};
+use crate::link::Packet;
+use crate::module::{Mode, Module};
+use crate::schedule::{FinishedStep, Group, ModuleReport, OnThreads, balance, group_by, run_pipelined, step_in_turn};
+use crate::stack::Stack;
+use crate::{Pool, Result};
+
+/// Steps of a check, and the one after which it stops and resumes.
+const STEPS: u64 = 8;
+const STOP: u64 = 3;
+const SEED: u64 = 1;
+
+/// Builds a stack, with the buffers of the pool.
+type BuildStack<'a> = dyn Fn(&Pool<f32>) -> Stack<f32> + 'a;
+
+/// What training leaves: the reports in order of steps and modules, and the checkpoint of every module after every step.
+#[derive(Debug, Default, PartialEq)]
+struct Trained {
+    reports: Vec<ModuleReport>,
+    checkpoints: Vec<Vec<Vec<u8>>>,
+}
+
+/// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all modules after every step.
+/// Groups, link depths, threads and a stop in between must not change a bit. `labels` are those of every batch.
+///
+/// # Panics
+/// When they differ.
+pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
+    let want = in_turn(build, input, labels);
+    let stack = build(&Pool::new());
+    let n = stack.modules().len();
+    let costs: Vec<f64> = (1..=n).map(|m| m as f64).collect();
+    let alone: Vec<Vec<usize>> = (1..=n).map(|m| vec![m]).collect();
+    let (low, high) = ((1..=n.div_ceil(2)).collect::<Vec<_>>(), (n.div_ceil(2) + 1..=n).collect::<Vec<_>>());
+    let halves: Vec<Vec<usize>> = [low, high].into_iter().filter(|half| !half.is_empty()).collect();
+    let by = |lists: &[Vec<usize>], threads| {
+        group_by(lists, &costs, threads).unwrap_or_else(|e| panic!("these lists name every module: {e}"))
+    };
+    for (threads, depth) in [(1, 1), (1, 8), (2, 2), (3, 4), (4, 3), (5, 5), (6, 6), (7, 7), (8, 1)] {
+        for groups in [balance(&costs, threads), by(&alone, threads), by(&halves, threads)] {
+            let got = pipelined(build, input, labels, &groups, depth);
+            assert_eq!(want.reports, got.reports, "losses of {groups:?}, links of {depth}");
+            assert!(want == got, "weights of {groups:?}, links of {depth}");
+        }
+    }
+}
+
+fn packet(layout: Layout, step: u64, labels: &Arc<[i32]>, pool: &Pool<f32>) -> Packet<f32> {
+    let values: Vec<f32> = uniform(layout.shape.len(), step).iter().map(|x| *x as f32).collect();
+    Packet { x: Activations::from_slice(layout, &values, pool).detach(), step, labels: Arc::clone(labels) }
+}
+
+fn layouts(stack: &Stack<f32>, input: Shape) -> Vec<Layout> {
+    stack.layouts(input).unwrap_or_else(|e| panic!("{input:?}: {e}"))
+}
+
+fn checkpoint(module: &mut dyn Module<f32>, index: usize, step: u64) -> Result<Vec<u8>> {
+    to_bytes(module, &CheckpointMeta { module: index + 1, step, ..CheckpointMeta::default() })
+}
+
+fn in_turn(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) -> Trained {
+    let pool = Pool::new();
+    let mut stack = build(&pool);
+    let layouts = layouts(&stack, input);
+    let modes = vec![Mode::Train; stack.modules().len()];
+    let mut trained = Trained::default();
+    for step in 0..STEPS {
+        let packet = packet(layouts[0], step, labels, &pool);
+        step_in_turn(&mut stack, &layouts, packet, SEED, &modes, &mut |r| trained.reports.push(r))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let modules = stack.modules_mut().iter_mut().enumerate();
+        let bytes = modules.map(|(i, m)| checkpoint(&mut **m, i, step + 1).unwrap_or_else(|e| panic!("{e}")));
+        trained.checkpoints.push(bytes.collect());
+    }
+    trained
+}
+
+fn pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>, groups: &[Group], depth: usize) -> Trained {
+    let pool = Pool::new();
+    let mut stack = build(&pool);
+    let layouts = layouts(&stack, input);
+    let modes = vec![Mode::Train; stack.modules().len()];
+    let mut trained = Trained::default();
+    for (first, end) in [(0, STOP), (STOP, STEPS)] {
+        let on = OnThreads { seed: SEED, layouts: &layouts, modes: &modes, groups, first };
+        let mut steps = first..end;
+        let mut feed = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
+        let save = |module: &mut dyn Module<f32>, index, step| checkpoint(module, index, step).map(Some);
+        let mut finished = |step: FinishedStep<Vec<u8>>| {
+            trained.reports.extend(step.reports);
+            trained.checkpoints.push(step.saved);
+            Ok(())
+        };
+        let timelines = run_pipelined(&mut stack, on, depth, &mut feed, &save, &mut finished);
+        let timelines = timelines.unwrap_or_else(|e| panic!("{e}"));
+        assert!(timelines.iter().map(|t| (t.module, t.steps)).eq((1..=modes.len()).map(|m| (m, end - first))));
+    }
+    trained
+}
