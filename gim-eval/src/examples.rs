@@ -124,7 +124,7 @@ impl Examples {
         }
         let all = self.part(Split::Train);
         let mut order: Vec<usize> = (0..all.n_items()).collect();
-        // The probes' own draws are of items 0 to 5.
+        // The probes' own draws are of other items.
         order.shuffle(&mut key.with_purpose(Purpose::Probe).with_item(6).rng());
         let mut strata = vec![Vec::new(); self.n_classes];
         let by_class = all.one_class_an_item();

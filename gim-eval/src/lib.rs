@@ -59,6 +59,7 @@ pub mod regression;
 pub mod similarity;
 pub mod synthetic;
 pub mod table;
+pub mod views;
 
 pub use examples::{Examples, Part};
 pub use features::{FeatureFile, FeatureWriter, GroupSpec, Item, LabelSpec, Labels, Layout, Per, Provenance};
@@ -66,7 +67,8 @@ pub use gim_core::{Error, Key, Purpose, Result};
 pub use items::{ItemIndex, Split, mean_over_time};
 pub use knn::{Knn, nearest};
 pub use metrics::{Confusion, Interval, Score};
-pub use probe::{Batch, ConvergedProbe, FittedProbe, PaperProbe, Probe};
-pub use records::{Group, GroupId, ProbeRow, Protocol, Task, TrainRow};
+pub use probe::{Batch, ConvergedProbe, FittedProbe, HIDDEN, HeadInit, ItemOrder, PaperProbe, Probe};
+pub use records::{Group, GroupId, Head, ProbeRow, Protocol, Task, TrainRow};
 pub use regression::{Baseline, Deviation, Measured, compare};
 pub use similarity::{cka_matrix, linear_cka};
+pub use views::{ViewFile, ViewWriter};

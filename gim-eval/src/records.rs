@@ -6,6 +6,8 @@ use std::str::FromStr;
 use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::probe::PaperProbe;
+
 /// A row of `train.csv`: one module, one reported step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainRow {
@@ -158,7 +160,7 @@ pub enum Protocol {
     Converged,
     /// Nearest neighbors, without any fit.
     Knn,
-    /// A linear probe as the paper fits it.
+    /// A probe as the published code fits it.
     Paper,
 }
 
@@ -172,6 +174,30 @@ impl Protocol {
             Self::Converged => "converged",
             Self::Paper => "paper",
             Self::Knn => "knn",
+        }
+    }
+}
+
+/// What a probe of the paper's protocol puts on the features; in the order of tables, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Head {
+    /// One linear map.
+    #[default]
+    Linear,
+    /// Linear map, ReLU, dropout, linear map.
+    Mlp,
+}
+
+impl Head {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Linear, Self::Mlp];
+
+    /// Name in tables and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linear => "linear",
+            Self::Mlp => "mlp",
         }
     }
 }
@@ -202,6 +228,7 @@ macro_rules! by_name {
 
 by_name!(Task, "task");
 by_name!(Protocol, "protocol");
+by_name!(Head, "head");
 
 fn all_labels() -> f64 {
     1.0
@@ -218,6 +245,16 @@ pub struct ProbeRow {
     pub task: Task,
     /// Protocol of the evaluation.
     pub protocol: Protocol,
+    /// What the probe puts on the features.
+    #[serde(default)]
+    pub head: Head,
+    /// Random views of each training item that the epochs take turns with. None: whole utterances, or
+    /// the centers of images.
+    #[serde(default)]
+    pub views: Option<usize>,
+    /// Views of each test item; the accuracy is the mean over them. None as above.
+    #[serde(default)]
+    pub test_views: Option<usize>,
     /// Share of the training labels that were fitted on.
     #[serde(default = "all_labels")]
     pub labels: f64,
@@ -225,7 +262,7 @@ pub struct ProbeRow {
     pub dims: usize,
     /// Rows fitted on.
     pub train_rows: usize,
-    /// Rows evaluated.
+    /// Rows evaluated; those of one view where there are several.
     pub test_rows: usize,
     /// Share of right rows.
     pub accuracy: f64,
@@ -255,6 +292,17 @@ impl ProbeRow {
     pub fn primary_accuracy(&self) -> f64 {
         self.accuracy_no_silence.unwrap_or(self.accuracy)
     }
+
+    /// Whether the row is of the published protocol itself, which the paper's own values may stand
+    /// beside: a linear head on all labels and, where the published code draws views, a fresh one in
+    /// every epoch.
+    pub fn is_published(&self) -> bool {
+        let fresh = |epochs| self.views.is_some_and(|v| v >= epochs);
+        self.protocol == Protocol::Paper
+            && self.head == Head::Linear
+            && self.labels == 1.0
+            && PaperProbe::of(self.task).view_epochs().is_none_or(fresh)
+    }
 }
 
 #[cfg(test)]
@@ -282,8 +330,36 @@ mod tests {
         ));
         let rows: Vec<ProbeRow> = read_rows(&path).unwrap();
         assert_eq!(rows.iter().map(|r| r.group).collect::<Vec<_>>(), [Group::Mfcc, Group::Other]);
-        // Tables of older versions know neither shares of labels nor the five best.
+        // Tables of older versions know neither heads, views, shares of labels nor the five best.
+        assert_eq!((rows[0].head, rows[0].views, rows[0].test_views), (Head::Linear, None, None));
         assert_eq!((rows[0].labels, rows[0].top5, rows[0].l2, rows[0].macro_accuracy), (1.0, None, None, 0.3));
+    }
+
+    #[test]
+    fn only_fresh_views_are_the_published_protocol() {
+        let numbers = "4,10,10,0.4,,0.3,0.1,,1,true,0.5,1";
+        let row = |kind: &str| -> ProbeRow {
+            let (_folder, path) = written(&format!(
+                "group,module,task,protocol,head,views,test_views,labels,dims,train_rows,test_rows,accuracy,\
+                 accuracy_no_silence,macro_accuracy,majority,l2,iterations,converged,seconds,seed\n\
+                 trained,1,{kind},{numbers}\n"
+            ));
+            read_rows(&path).unwrap().remove(0)
+        };
+        for (kind, published) in [
+            ("speakers,paper,linear,50,10,1", true),
+            ("speakers,paper,linear,49,10,1", false),
+            ("speakers,paper,linear,,,1", false),
+            ("speakers,paper,mlp,50,10,1", false),
+            ("speakers,converged,linear,,,1", false),
+            ("classes,paper,linear,300,1,1", true),
+            ("classes,paper,linear,300,1,0.5", false),
+            ("phones,paper,linear,,,1", true),
+        ] {
+            assert_eq!(row(kind).is_published(), published, "{kind}");
+        }
+        let mlp = row("speakers,paper,mlp,5,10,1");
+        assert_eq!((mlp.head, mlp.views, mlp.test_views), (Head::Mlp, Some(5), Some(10)));
     }
 
     #[test]
@@ -302,6 +378,7 @@ mod tests {
         assert!("module_x".parse::<GroupId>().is_err() && "labels".parse::<GroupId>().is_err());
         assert!(Task::ALL.iter().all(|t| t.to_string().parse::<Task>().unwrap() == *t));
         assert!(Protocol::ALL.iter().all(|p| p.to_string().parse::<Protocol>().unwrap() == *p));
+        assert!(Head::ALL.iter().all(|h| h.to_string().parse::<Head>().unwrap() == *h));
         let sorted = |names: Vec<&str>| names.is_sorted();
         let (mut tasks, mut protocols) = (Task::ALL, Protocol::ALL);
         tasks.sort_unstable();

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests, too, fail by panicking")]
 
 use gim_core::testing::uniform;
-use gim_eval::{Batch, ConvergedProbe, Examples, ItemIndex, Key, PaperProbe, Probe, Purpose, Split};
+use gim_eval::{Batch, ConvergedProbe, Examples, Head, ItemIndex, Key, PaperProbe, Probe, Purpose, Split};
 use ndarray::Array2;
 
 fn table(text: &str) -> Array2<f64> {
@@ -63,11 +63,12 @@ fn frames(items: usize, d: usize, classes: usize) -> (Array2<f32>, Vec<i32>, Ite
     (x, labels, ItemIndex::from_counts(vec![20; items]), split)
 }
 
-fn probes() -> [Probe; 3] {
+fn probes() -> [Probe; 4] {
     [
         Probe::Converged(ConvergedProbe { path_rows: 300, ..ConvergedProbe::default() }),
         Probe::Paper(PaperProbe { epochs: 4, ..PaperProbe::phones() }),
-        Probe::Paper(PaperProbe { lr: 1e-3, epochs: 3, batch: Batch::Items(7) }),
+        Probe::Paper(PaperProbe { epochs: 3, batch: Batch::Items(7), ..PaperProbe::speakers() }),
+        Probe::Paper(PaperProbe { epochs: 3, batch: Batch::Full(7), head: Head::Mlp, ..PaperProbe::speakers() }),
     ]
 }
 

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{
-    ConvergedProbe, FeatureFile, Group, GroupId, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol, Score, Split, Task,
+    ConvergedProbe, FeatureFile, Group, GroupId, Head, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol, Score, Split,
+    Task,
 };
 
 use crate::experiment::progress::{Mode as Show, Progress};
@@ -93,6 +94,9 @@ fn one_probe(
         module,
         task: spec.task,
         protocol: spec.protocol,
+        head: Head::Linear,
+        views: None,
+        test_views: None,
         labels: spec.labels,
         dims: train.dims(),
         train_rows: train.n_rows(),

@@ -1,7 +1,7 @@
 //! Synthetic results, and the checks that every figure must pass.
 
 use gim_core::{Key, Purpose};
-use gim_eval::{Confusion, Group, ProbeRow, Protocol, Task, TrainRow};
+use gim_eval::{Confusion, Group, Head, ProbeRow, Protocol, Task, TrainRow};
 use ndarray::Array2;
 use rand::RngExt;
 
@@ -63,6 +63,9 @@ pub(super) fn probe_rows(task: Task, n_modules: usize, seeds: &[u64]) -> Vec<Pro
                 module,
                 task,
                 protocol: Protocol::Converged,
+                head: Head::Linear,
+                views: None,
+                test_views: None,
                 dims: 512,
                 train_rows: 2000,
                 test_rows: 500,

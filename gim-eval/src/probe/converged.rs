@@ -90,6 +90,7 @@ impl ConvergedProbe {
         let Solution { theta, iterations, converged } = minimize(&problem, l2, start, correlations.as_deref(), stop);
         let (weights, bias) = narrow(&theta, d * classes);
         Ok(FittedProbe {
+            hidden: None,
             weights,
             bias,
             standardize: Some(by),

@@ -2,8 +2,9 @@
 //!
 //! There are two protocols:
 //!
-//! - [`PaperProbe`] repeats the paper: Adam on raw features for a fixed number of epochs. The result
-//!   depends on the scale of the features and on the number of epochs.
+//! - [`PaperProbe`] repeats the published code: Adam on raw features for a fixed number of epochs, each
+//!   on fresh random views of the items ([`PaperProbe::fit_views`]). The result depends on the scale of
+//!   the features and on the number of epochs.
 //! - [`ConvergedProbe`] solves the problem: L-BFGS to a tolerance on standardized features. The L2
 //!   penalty is selected on held-out items of the training part. It is faster.
 //!
@@ -15,7 +16,7 @@ mod paper;
 mod precondition;
 mod softmax;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gim_core::kernels::on_pool_thread;
 use gim_core::{Error, Key, Pool, Purpose, Result};
@@ -23,7 +24,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 pub use converged::ConvergedProbe;
-pub use paper::{Batch, PaperProbe};
+pub use paper::{Batch, HIDDEN, HeadInit, ItemOrder, PaperProbe};
 
 use crate::examples::Part;
 use crate::items::Split;
@@ -44,22 +45,23 @@ impl Probe {
     /// # Errors
     /// When the part is a test part, is empty, or has features that are not finite; when a setting is out of range.
     pub fn fit(&self, train: &Part<'_>, key: Key) -> Result<FittedProbe> {
-        if train.split() != Split::Train {
-            return Err(Error::config("probe", "asked to fit a test part", "fit the training part"));
-        }
-        train.check()?;
+        check_train(train)?;
         let key = key.with_purpose(Purpose::Probe);
         let begin = Instant::now();
-        let mut fitted = on_pool_thread(|| match self {
+        let fitted = on_pool_thread(|| match self {
             Self::Paper(p) => p.fit(train, key),
             Self::Converged(p) => p.fit(train, key),
         })?;
-        fitted.seconds = begin.elapsed().as_secs_f64();
-        if fitted.weights.iter().chain(&fitted.bias).any(|w| !w.is_finite()) {
-            return Err(Error::config("probe.lr", "the probe diverged", "use a smaller rate, or smaller features"));
-        }
-        Ok(fitted)
+        fitted.checked(begin.elapsed())
     }
+}
+
+/// Refuses a part that no probe may be fitted on.
+fn check_train(train: &Part<'_>) -> Result<()> {
+    if train.split() != Split::Train {
+        return Err(Error::config("probe", "asked to fit a test part", "fit the training part"));
+    }
+    train.check()
 }
 
 /// The elements of an array that was made row-major.
@@ -126,9 +128,18 @@ fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardize>, out: &mut [
     });
 }
 
-/// A linear classifier, ready to predict.
+/// A linear map of rows.
+#[derive(Debug, Clone)]
+struct Map {
+    /// (D, outputs), row-major.
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// A classifier, ready to predict: linear, or with a hidden layer before the linear map.
 #[derive(Debug, Clone)]
 pub struct FittedProbe {
+    hidden: Option<Map>,
     /// (D, classes), row-major.
     weights: Vec<f32>,
     bias: Vec<f32>,
@@ -144,7 +155,18 @@ pub struct FittedProbe {
 }
 
 impl FittedProbe {
-    /// Weights (D, classes), row-major; they apply to standardized features under the protocol `converged`.
+    /// Refuses a probe that diverged, and notes how long it took.
+    fn checked(mut self, took: Duration) -> Result<Self> {
+        let hidden = self.hidden.iter().flat_map(|h| h.weights.iter().chain(&h.bias));
+        if hidden.chain(&self.weights).chain(&self.bias).any(|w| !w.is_finite()) {
+            return Err(Error::config("probe.lr", "the probe diverged", "use a smaller rate, or smaller features"));
+        }
+        self.seconds = took.as_secs_f64();
+        Ok(self)
+    }
+
+    /// Weights (D, classes), row-major; they apply to standardized features under the protocol
+    /// `converged`, and to the hidden units of a probe that has some.
     pub fn weights(&self) -> &[f32] {
         &self.weights
     }
@@ -185,7 +207,8 @@ impl FittedProbe {
     /// When the part is empty, its features are not finite, or it is of another size than the training part.
     pub fn logits(&self, part: &Part<'_>) -> Result<Array2<f32>> {
         let (d, c) = (part.dims(), self.bias.len());
-        if d * c != self.weights.len() || part.n_classes() != c {
+        let (first, outputs) = self.hidden.as_ref().map_or((&self.weights, c), |h| (&h.weights, h.bias.len()));
+        if d * outputs != first.len() || part.n_classes() != c {
             return Err(Error::data(
                 "examples",
                 format_args!("{d} dimensions and {} classes, unlike those fitted", part.n_classes()),
@@ -200,7 +223,13 @@ impl FittedProbe {
         for (rows, z) in rows.chunks(8192).zip(out.chunks_mut(8192 * c)) {
             let mut x = pool.take(rows.len() * d);
             gather(part, rows, self.standardize.as_ref(), &mut x);
-            softmax::scores(&x, rows.len(), d, &self.weights, &self.bias, z, &pool);
+            if let Some(map) = &self.hidden {
+                let mut h = pool.take(rows.len() * outputs);
+                softmax::scores(&x, rows.len(), d, &map.weights, &map.bias, &mut h, &pool);
+                h.iter_mut().for_each(|h| *h = h.max(0.0));
+                x = h;
+            }
+            softmax::scores(&x, rows.len(), self.weights.len() / c, &self.weights, &self.bias, z, &pool);
         }
         Ok(logits)
     }

@@ -245,7 +245,7 @@ pub(crate) fn merge_probe_rows(path: &Path, new: &[ProbeRow]) -> Result<Vec<Prob
 
 #[cfg(test)]
 mod tests {
-    use gim_eval::{Group, Protocol, Task};
+    use gim_eval::{Group, Head, Protocol, Task};
 
     use super::*;
 
@@ -263,6 +263,9 @@ mod tests {
             module,
             task: Task::Phones,
             protocol: Protocol::Converged,
+            head: Head::Linear,
+            views: None,
+            test_views: None,
             labels,
             dims: 4,
             train_rows: 10,
