@@ -1,6 +1,7 @@
 //! One run: its configuration, folder, training, features and probes.
 
 pub(crate) mod config;
+pub(crate) mod dataset_record;
 pub(crate) mod domain;
 mod embedded;
 pub(crate) mod environment;

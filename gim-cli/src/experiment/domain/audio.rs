@@ -1,14 +1,16 @@
 //! Speech: configuration of corpus, network and loss.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
+use gim_audio::dataset::decode::RATE;
 use gim_audio::dataset::loader::{CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
-use gim_audio::geometry::LABEL_HOP;
+use gim_audio::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::data::LoaderStats;
@@ -21,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
+use crate::experiment::environment::TrainedOn;
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
@@ -66,11 +70,73 @@ impl AudioConfig {
         Corpus::open(&self.folder()?, &options)
     }
 
-    /// Opens the corpus, decodes all its files and measures it.
-    fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
-        let corpus = self.corpus()?;
-        let standardize = corpus.check_and_measure()?;
-        Ok((Arc::new(corpus), standardize))
+    /// Labels and their number in a crop that supervised training learns from.
+    fn supervision(&self, record: Option<&DatasetRecord>) -> Result<Option<Supervision>> {
+        let (task, bins) = match self.loss.target {
+            Target::Future => return Ok(None),
+            Target::Phones => (Task::Phones, self.data.crop / LABEL_HOP),
+            Target::Speakers => (Task::Speakers, 1),
+        };
+        let classes = match record {
+            Some(record) => record.n_classes(task),
+            None => names(&self.corpus()?).get(task.label()).map_or(0, Vec::len),
+        };
+        match (self.loss.target, classes) {
+            (Target::Phones, 0) => {
+                Err(Error::file(self.folder()?, "has no phone labels", "use loss.target = \"speakers\""))
+            }
+            (Target::Speakers, 0 | 1) => {
+                let what = "has one speaker: there is nothing to learn from labels";
+                Err(Error::file(self.folder()?, what, "use loss.target = \"future\""))
+            }
+            _ => Ok(Some(Supervision { classes, bins })),
+        }
+    }
+
+    /// What a run keeps of the corpus.
+    fn record(&self, corpus: &Corpus, standardize: &Standardize, epoch_steps: u64) -> Result<DatasetRecord> {
+        let parts = [("train", corpus::Split::Train), ("test", corpus::Split::Test)];
+        let ids = parts.into_iter().flat_map(|(part, split)| {
+            corpus.split(split).iter().map(move |u| (part, corpus.utterances()[*u].id.clone()))
+        });
+        let fields = FeatureExtractor::new(&self.network)?;
+        let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
+        Ok(DatasetRecord {
+            corpus: TrainedOn::new(corpus.root(), corpus.digest()),
+            splits_digest: splits_digest(ids),
+            mean: vec![standardize.mean()],
+            std: vec![standardize.std()],
+            epoch_steps,
+            classes: names(corpus),
+            silence: corpus.labels().and_then(PhoneLabels::silence),
+            time: Some(TimeAxis {
+                rate: RATE,
+                hop: LABEL_HOP,
+                first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
+                fields: fields.fields().iter().map(field).collect(),
+            }),
+        })
+    }
+}
+
+/// Names of speakers and phones; phones without names are numbered.
+fn names(corpus: &Corpus) -> BTreeMap<String, Vec<String>> {
+    let mut names = BTreeMap::from([(Task::Speakers.label().to_owned(), corpus.speakers().to_vec())]);
+    if let Some(phones) = corpus.labels() {
+        let numbers = || (0..phones.n_classes()).map(|c| c.to_string()).collect();
+        names.insert(Task::Phones.label().to_owned(), phones.names().map_or_else(numbers, <[_]>::to_vec));
+    }
+    names
+}
+
+/// The standardization of a run.
+fn standardize_of(record: &DatasetRecord) -> Result<Standardize> {
+    match (&record.mean[..], &record.std[..]) {
+        ([mean], [std]) => Standardize::given(*mean, *std),
+        (mean, std) => {
+            let what = format!("mean {mean:?} and std {std:?} are not of one channel");
+            Err(Error::config("dataset.json", what, "restore the file, or remove it to use the checkpoint's copy"))
+        }
     }
 }
 
@@ -95,6 +161,7 @@ struct SpeechBatches {
     target: Target,
     /// Samples of a crop.
     crop: usize,
+    record: DatasetRecord,
 }
 
 impl SpeechBatches {
@@ -116,8 +183,8 @@ impl BatchSource for SpeechBatches {
         notes
     }
 
-    fn corpus(&self) -> (&Path, &str) {
-        (self.corpus.root(), self.corpus.digest())
+    fn record(&self) -> &DatasetRecord {
+        &self.record
     }
 
     fn epoch_len(&self) -> u64 {
@@ -144,8 +211,23 @@ impl DatasetSpec for AudioConfig {
         &[Task::Phones, Task::Speakers]
     }
 
-    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
-        let (corpus, standardize) = self.open()?;
+    fn digest(&self) -> Result<TrainedOn> {
+        let corpus = self.corpus()?;
+        Ok(TrainedOn::new(corpus.root(), corpus.digest()))
+    }
+
+    fn batch_source(
+        &self,
+        train: &TrainConfig,
+        first: u64,
+        record: Option<&DatasetRecord>,
+    ) -> Result<Box<dyn BatchSource>> {
+        let corpus = Arc::new(self.corpus()?);
+        if let (Target::Phones, Some(phones)) = (self.loss.target, corpus.labels()) {
+            check_labels(&corpus, phones)?;
+        }
+        let measured = corpus.check_and_measure()?;
+        let standardize = record.map_or(Ok(measured), standardize_of)?;
         let crops = CropConfig {
             batch: train.batch,
             len: self.data.crop,
@@ -155,11 +237,13 @@ impl DatasetSpec for AudioConfig {
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
-        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, crop: self.data.crop }))
+        let record = self.record(&corpus, &standardize, loader.epoch_len())?;
+        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, crop: self.data.crop, record }))
     }
 
-    fn extractor(&self) -> Result<Box<dyn Extractor>> {
-        let (corpus, standardize) = self.open()?;
+    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
+        let corpus = Arc::new(self.corpus()?);
+        let standardize = standardize_of(record)?;
         let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
         let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
         let mut items: Vec<(usize, Split)> = train.chain(test).collect();
@@ -183,27 +267,14 @@ impl ModelSpec for AudioConfig {
         Ok(Shape::sequence(batch, self.data.crop, 1))
     }
 
-    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
-        let supervision = match self.loss.target {
-            Target::Future => None,
-            Target::Phones => {
-                let corpus = self.corpus()?;
-                let Some(phones) = corpus.labels() else {
-                    return Err(Error::file(corpus.root(), "has no phone labels", "use loss.target = \"speakers\""));
-                };
-                check_labels(&corpus, phones)?;
-                Some(Supervision { classes: phones.n_classes(), bins: self.data.crop / LABEL_HOP })
-            }
-            Target::Speakers => {
-                let corpus = self.corpus()?;
-                let classes = corpus.speakers().len();
-                if classes < 2 {
-                    let what = "has one speaker: there is nothing to learn from labels";
-                    return Err(Error::file(corpus.root(), what, "use loss.target = \"future\""));
-                }
-                Some(Supervision { classes, bins: 1 })
-            }
-        };
+    fn build(
+        &self,
+        record: Option<&DatasetRecord>,
+        optimizer: &OptimizerConfig,
+        seed: u64,
+        pool: &Pool<f32>,
+    ) -> Result<Stack<f32>> {
+        let supervision = self.supervision(record)?;
         self.network.build(&self.loss, supervision, optimizer, seed, pool)
     }
 

@@ -80,14 +80,21 @@ impl RunDir {
     ///
     /// # Errors
     /// When the disk refuses.
-    pub(crate) fn save(&self, stack: &mut Stack<f32>, step: u64, fingerprint: &str, snapshots: &[u64]) -> Result<()> {
+    pub(crate) fn save(
+        &self,
+        stack: &mut Stack<f32>,
+        step: u64,
+        fingerprint: &str,
+        dataset: &str,
+        snapshots: &[u64],
+    ) -> Result<()> {
         let folder = self.checkpoints_folder();
         self.sweep_checkpoints()?;
         let partial = folder.join("partial.tmp");
         create_folder(&partial)?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let configuration = fingerprint.to_owned();
-            let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
+            let (configuration, dataset) = (fingerprint.to_owned(), dataset.to_owned());
+            let meta = CheckpointMeta { module: i + 1, step, configuration, dataset, ..CheckpointMeta::default() };
             write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
         }
         let done = folder.join(format!("step-{step:08}"));
@@ -104,6 +111,11 @@ impl RunDir {
 }
 
 impl Checkpoint {
+    /// What the run keeps of its dataset, as JSON; empty in checkpoints of older versions.
+    pub(super) fn dataset(&self) -> Result<String> {
+        checkpoint::verify(&module_file(&self.folder, 1)).map(|meta| meta.dataset)
+    }
+
     /// Verifies the digests of all modules.
     fn verify(&self) -> Result<()> {
         let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;
