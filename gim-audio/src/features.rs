@@ -37,6 +37,11 @@ impl FeatureExtractor {
         })
     }
 
+    /// Receptive field of the frames of each convolution.
+    pub fn fields(&self) -> &[ReceptiveField] {
+        &self.fields
+    }
+
     /// Layouts of a stack's activations for an utterance of `samples`; `None` when the utterance is
     /// shorter than a label's window (400 samples) or than the layers need. What the losses need does
     /// not count: an utterance too short to predict in has features.

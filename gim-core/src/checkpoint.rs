@@ -29,6 +29,9 @@ pub struct CheckpointMeta {
     pub optimizer_steps: u64,
     /// The settings it must agree with, as TOML.
     pub configuration: String,
+    /// What the run keeps of its dataset, as the program writes it; empty when it says nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dataset: String,
     /// SHA-256 of the other entries and of all tensors, in hexadecimal.
     pub digest: String,
 }

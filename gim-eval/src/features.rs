@@ -6,7 +6,8 @@
 //! /index (n_items, 2) u64          first row and number of rows of each item
 //! /labels/<task> i32               (N) by frame or (n_items) by item; −1 = no label; attributes `per`, `classes`, `silence` (where a class is)
 //! /splits/test (n_items) u8        0 train, 1 test
-//! attributes of /                  format_version, configuration (TOML), seed, commit, corpus_digest
+//! attributes of /                  format_version, configuration (TOML), seed, commit, corpus_digest,
+//!                                  trained_on (JSON)
 //! ```
 //!
 //! Groups are named `module_1`, `random_1`, `baseline_mfcc` …; all share the index. Any HDF5 program
@@ -94,8 +95,10 @@ pub struct Provenance {
     pub seed: u64,
     /// Commit of the program.
     pub commit: String,
-    /// Digest of the corpus.
+    /// Digest of the corpus that the features are of.
     pub corpus_digest: String,
+    /// What the run keeps of the dataset it was trained on, as JSON; empty when unknown.
+    pub trained_on: String,
 }
 
 /// One item to append.
@@ -251,6 +254,7 @@ impl FeatureWriter {
         write_attr(&file, "seed", &provenance.seed)?;
         write_attr(&file, "commit", &text(&provenance.commit)?)?;
         write_attr(&file, "corpus_digest", &text(&provenance.corpus_digest)?)?;
+        write_attr(&file, "trained_on", &text(&provenance.trained_on)?)?;
         for g in &self.layout.groups {
             let group = file.create_group(&g.group)?;
             write_attr(&group, "name", &text(&g.name)?)?;
@@ -475,6 +479,7 @@ impl FeatureFile {
             seed: file.attr("seed")?.read_scalar()?,
             commit: string("commit")?,
             corpus_digest: string("corpus_digest")?,
+            trained_on: string("trained_on").unwrap_or_default(),
         };
 
         let ids: Vec<String> =

@@ -30,6 +30,7 @@ fn provenance() -> Provenance {
         seed: 7,
         commit: "abc".into(),
         corpus_digest: "sha256:1".into(),
+        trained_on: "{}".into(),
     }
 }
 

@@ -8,8 +8,11 @@ use rayon::prelude::*;
 /// x → (x − mean)/std, the same for every sample of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Standardize {
-    mean: f32,
-    std: f32,
+    mean: f64,
+    std: f64,
+    /// The mean, rounded.
+    shift: f32,
+    /// 1/std
     scale: f32,
 }
 
@@ -23,7 +26,7 @@ impl Standardize {
             let what = format!("mean {mean} and std {std} cannot standardize anything");
             return Err(Error::config("data.standardize", what, "give a finite mean and a positive std"));
         }
-        Ok(Self { mean: mean as f32, std: std as f32, scale: (1.0 / std) as f32 })
+        Ok(Self { mean, std, shift: mean as f32, scale: (1.0 / std) as f32 })
     }
 
     /// With mean and standard deviation of all samples of `waveforms`, which come from the folder
@@ -57,19 +60,19 @@ impl Standardize {
     }
 
     /// The mean that is subtracted.
-    pub fn mean(&self) -> f32 {
+    pub fn mean(&self) -> f64 {
         self.mean
     }
 
     /// The standard deviation that is divided by.
-    pub fn std(&self) -> f32 {
+    pub fn std(&self) -> f64 {
         self.std
     }
 
     /// Standardizes one sample.
     #[inline]
     pub fn one(&self, x: f32) -> f32 {
-        (x - self.mean) * self.scale
+        (x - self.shift) * self.scale
     }
 
     /// Standardizes samples in place.

@@ -108,7 +108,7 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let Timed { steps, features, profiled } = timed;
     let pool = config.train.pool();
     let model = config.domain.model();
-    let mut stack = model.build(&config.optimizer, config.train.seed, &pool)?;
+    let mut stack = model.build(None, &config.optimizer, config.train.seed, &pool)?;
     let n = stack.modules().len();
     let layouts = stack.layouts(model.input(config.train.batch)?)?;
     let mut rng = Key::new(0, Purpose::Synthetic).rng();

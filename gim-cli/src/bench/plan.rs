@@ -367,7 +367,7 @@ mod tests {
                 let set: Vec<String> = item.gim.windows(2).filter(|w| w[0] == "--set").map(|w| w[1].clone()).collect();
                 let config = Config::load(&item.gim[1], &set).unwrap();
                 let input = config.domain.model().input(config.train.batch).unwrap();
-                let stack = config.domain.model().build(&config.optimizer, 1, &gim_core::Pool::new()).unwrap();
+                let stack = config.domain.model().build(None, &config.optimizer, 1, &gim_core::Pool::new()).unwrap();
                 stack.layouts(input).unwrap_or_else(|e| panic!("{}: {e}", item.name()));
             }
             for axis in &AXES {

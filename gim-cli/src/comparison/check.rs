@@ -77,7 +77,7 @@ fn digests(plan: &Plan) -> Result<BTreeMap<String, String>> {
         let folder = dataset.folder()?;
         let digest = match known.get(&folder) {
             Some(d) => d.clone(),
-            None => dataset.extractor()?.digest().to_owned(),
+            None => dataset.digest()?.digest,
         };
         known.insert(folder, digest.clone());
         out.insert(entry.name.clone(), digest);

@@ -129,7 +129,7 @@ pub(crate) fn of_methods(runs: &[FinishedRun], dir: &ComparisonDir) -> Result<Ve
 /// # Errors
 /// When the configuration cannot be built, or a module diverges on noise.
 fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
-    let n = config.domain.model().build(&config.optimizer, config.train.seed, &Pool::new())?.modules().len();
+    let n = config.domain.model().build(None, &config.optimizer, config.train.seed, &Pool::new())?.modules().len();
     let schedules: Vec<StepSchedule> = match n {
         1 => vec![StepSchedule::EndToEnd],
         _ => iter::once(StepSchedule::AllModules).chain((1..=n).map(StepSchedule::ModuleAlone)).collect(),
@@ -163,7 +163,7 @@ fn peaks(entry: &Entry, config: &Config) -> Result<Vec<Peak>> {
 fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
     let pool = config.train.pool();
     let model = config.domain.model();
-    let mut stack = model.build(&config.optimizer, config.train.seed, &pool)?;
+    let mut stack = model.build(None, &config.optimizer, config.train.seed, &pool)?;
     let layouts = stack.layouts(model.input(config.train.batch)?)?;
     let values: Vec<f32> = (0..layouts[0].shape.len()).map(|i| (i as f32 * 0.37).sin()).collect();
     let labels = config.domain.dataset().synthetic_labels(config.train.batch);

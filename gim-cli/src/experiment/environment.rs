@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a run was trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct TrainedOn {
+pub struct TrainedOn {
     /// Name of the corpus's folder; the folders it lies in are nobody's business.
     pub name: String,
     /// Digest of the corpus.

@@ -7,6 +7,7 @@ use gim_eval::{FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, 
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::experiment::config::Config;
+use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::Extractor;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::latent::LatentSample;
@@ -45,9 +46,10 @@ pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show:
 pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
-    let build = || config.domain.model().build(&config.optimizer, config.train.seed, &pool);
+    let record = run.need_dataset()?;
+    let build = || config.domain.model().build(Some(&record), &config.optimizer, config.train.seed, &pool);
     let mut random = baselines.then(build).transpose()?;
-    let mut extractor = config.domain.dataset().extractor()?;
+    let mut extractor = config.domain.dataset().extractor(&record)?;
     same_corpus(run, &*extractor, any_corpus)?;
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
@@ -68,7 +70,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
                     let ids = group_ids(item.groups.len(), baselines.then(|| extractor.baseline()));
                     let specs = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
                     let layout = Layout { groups: specs, labels: extractor.labels(), deflate: None };
-                    none.insert(FeatureWriter::create(out, layout, &provenance(&config, &*extractor))?)
+                    none.insert(FeatureWriter::create(out, layout, &provenance(&config, &*extractor, &record)?)?)
                 }
             };
             let features: Vec<ArrayView2<'_, f32>> = item.groups.iter().map(|g| g.view()).collect();
@@ -106,13 +108,14 @@ fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
     GroupSpec { name: group.replace('_', " "), group, dims: features.ncols() }
 }
 
-fn provenance(config: &Config, extractor: &dyn Extractor) -> Provenance {
-    Provenance {
+fn provenance(config: &Config, extractor: &dyn Extractor, record: &DatasetRecord) -> Result<Provenance> {
+    Ok(Provenance {
         configuration: config.to_toml(),
         seed: config.train.seed,
         commit: Environment::capture(config.train.seed, 1).git_commit.unwrap_or_else(|| "unknown".into()),
         corpus_digest: extractor.digest().to_owned(),
-    }
+        trained_on: record.to_json()?,
+    })
 }
 
 fn same_corpus(run: &RunDir, extractor: &dyn Extractor, any_corpus: bool) -> Result<()> {
@@ -140,7 +143,8 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, any_corpus: bool, show: S
     let sample = LatentSample::of(&end)?;
     let pool = Pool::new();
     let mut stacks = train::snapshots(run, &pool)?;
-    let mut extractor = config.domain.dataset().extractor()?;
+    let record = run.need_dataset()?;
+    let mut extractor = config.domain.dataset().extractor(&record)?;
     same_corpus(run, &*extractor, any_corpus)?;
     let per_item = |label: &LabelSpec| label.per == Per::Item;
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();
@@ -166,7 +170,7 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, any_corpus: bool, show: S
             Some(w) => w,
             none => {
                 let layout = Layout { groups: specs, labels: labels.clone(), deflate: None };
-                none.insert(FeatureWriter::create(&out, layout, &provenance(&config, &*extractor))?)
+                none.insert(FeatureWriter::create(&out, layout, &provenance(&config, &*extractor, &record)?)?)
             }
         };
         let views: Vec<ArrayView2<'_, f32>> = groups.iter().map(|g| g.view()).collect();

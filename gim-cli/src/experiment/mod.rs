@@ -2,6 +2,7 @@
 
 mod averages;
 pub(crate) mod config;
+pub(crate) mod dataset_record;
 pub(crate) mod domain;
 mod embedded;
 pub(crate) mod environment;

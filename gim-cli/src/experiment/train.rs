@@ -30,10 +30,14 @@ const MOST_SHOWN: usize = 600;
 pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
     let Some(newest) = run.newest_intact_checkpoint()? else { return Ok(false) };
     let t = &config.train;
-    let each = t.steps_each(|| Ok(config.domain.dataset().batch_source(t, newest.step)?.epoch_len()))?;
+    let record = run.dataset()?;
+    let each = t.steps_each(|| match &record {
+        Some(record) => Ok(record.epoch_steps),
+        None => Ok(config.domain.dataset().batch_source(t, newest.step, None)?.epoch_len()),
+    })?;
     // Only turns need to be counted by module, and a stack is not built in no time.
     let turns = if t.iterative() {
-        config.domain.model().build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
+        config.domain.model().build(record.as_ref(), &config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
     } else {
         1
     };
@@ -46,7 +50,8 @@ pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
 /// When the folder is not that of a run, or has no intact checkpoint.
 pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     let config = run.config()?;
-    let mut stack = config.domain.model().build(&config.optimizer, config.train.seed, pool)?;
+    let record = run.dataset()?;
+    let mut stack = config.domain.model().build(record.as_ref(), &config.optimizer, config.train.seed, pool)?;
     let Some(newest) = run.newest_intact_checkpoint()? else {
         return Err(Error::file(run.path(), "has no checkpoint", "train it first"));
     };
@@ -60,7 +65,8 @@ pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>
 /// When a checkpoint is damaged.
 pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
     let config = run.config()?;
-    let build = || config.domain.model().build(&config.optimizer, config.train.seed, pool);
+    let record = run.dataset()?;
+    let build = || config.domain.model().build(record.as_ref(), &config.optimizer, config.train.seed, pool);
     let mut all = run.checkpoints();
     let snapshots = config.train.snapshots(all.pop().map_or(0, |newest| newest.step));
     let mut out = vec![(0, build()?)];
@@ -120,10 +126,13 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     };
     unused()?;
     let (mut training, curves) = Training::open(config, run, resume)?;
-    let (folder, digest) = training.source.corpus();
-    let corpus = TrainedOn::new(folder, digest);
-    policy.check(run, training.first, &corpus)?;
+    let record = training.source.record().clone();
+    policy.check(run, training.first, &record.corpus)?;
     if training.first > 0 && training.first >= training.total {
+        // A run of an older version lacks it.
+        if !matches!(policy, CorpusPolicy::Any) && run.dataset()?.is_none() {
+            run.write_dataset(&record)?;
+        }
         // What the finished run was made with stays on record.
         run.open_log(curves)?;
         return Ok(training.total);
@@ -135,8 +144,9 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     run.create_checkpoints()?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
-    environment.corpus = Some(corpus);
+    environment.corpus = Some(record.corpus.clone());
     run.write_environment(&environment)?;
+    run.write_dataset(&record)?;
     let notes = training.source.notes();
     run.write_notes(&notes)?;
     if show != Show::Quiet {
@@ -176,6 +186,8 @@ struct Training<'a> {
     config: &'a Config,
     run: &'a RunDir,
     fingerprint: String,
+    /// What the run keeps of its dataset, as JSON.
+    dataset: String,
     pool: Pool<f32>,
     source: Box<dyn BatchSource>,
     stack: Stack<f32>,
@@ -203,10 +215,13 @@ impl<'a> Training<'a> {
             }
             None => Curves::default(),
         };
-        let source = config.domain.dataset().batch_source(&config.train, first)?;
+        let before = if first > 0 { run.dataset()? } else { None };
+        let source = config.domain.dataset().batch_source(&config.train, first, before.as_ref())?;
+        let record = source.record();
+        let dataset = record.to_json()?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
         let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
-        let mut stack = config.domain.model().build(&optimizer, config.train.seed, &pool)?;
+        let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
         let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
         if let Some(last) = last {
             last.load(&mut stack, &fingerprint)?;
@@ -214,7 +229,8 @@ impl<'a> Training<'a> {
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
         let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
-        let training = Self { config, run, fingerprint, pool, source, stack, layouts, first, each, total, keep };
+        let training =
+            Self { config, run, fingerprint, dataset, pool, source, stack, layouts, first, each, total, keep };
         Ok((training, curves))
     }
 
@@ -274,7 +290,7 @@ impl<'a> Training<'a> {
         // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
         record.lock.check()?;
         let curves = record.log.curves(record.averages.unfinished());
-        self.run.save(&mut self.stack, step, &self.fingerprint, &curves, &self.keep)
+        self.run.save(&mut self.stack, step, &self.fingerprint, &self.dataset, &curves, &self.keep)
     }
 }
 

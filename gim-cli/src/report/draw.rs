@@ -37,7 +37,7 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
     };
     let seeds = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
     let subtitle = format!("{corpus}, {seeds}, {}", config.domain.figures().size_name());
-    let mut figures = vec![(network(&config)?, "architecture".to_owned())];
+    let mut figures = vec![(network(&config, first)?, "architecture".to_owned())];
     let spec = LossByModule {
         title: "Training loss by module".into(),
         subtitle: subtitle.clone(),
@@ -67,8 +67,9 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The stack with its gradient blocks.
-fn network(config: &Config) -> Result<Figure> {
-    let stack = config.domain.model().build(&config.optimizer, config.train.seed, &Pool::new())?;
+fn network(config: &Config, run: &RunDir) -> Result<Figure> {
+    let record = run.dataset()?;
+    let stack = config.domain.model().build(record.as_ref(), &config.optimizer, config.train.seed, &Pool::new())?;
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
         let last = i + 1 == stack.modules().len();
@@ -131,7 +132,10 @@ fn of_features(run: &RunDir, config: &Config, subtitle: String) -> Result<Named>
     if config.domain.dataset().has_speakers() {
         figures.push((latent::space(&file, &run.snapshots_file(), subtitle.clone())?, "latent-space".into()));
     }
-    if let Some(crops) = config.domain.figures().center_crops()? {
+    // Only figures of images need the dataset; runs of older versions lack the record.
+    if !config.domain.dataset().has_speakers()
+        && let Some(crops) = config.domain.figures().center_crops(&run.need_dataset()?)?
+    {
         for (figure, name) in image_figures::draw(run, &crops, &features, &subtitle)? {
             figures.push((figure, name.into()));
         }

@@ -1,14 +1,16 @@
 //! Speech: configuration of corpus, network and loss.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
+use gim_audio::dataset::decode::RATE;
 use gim_audio::dataset::loader::{Crop, CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
-use gim_audio::geometry::{LABEL_HOP, label_slots, n_slots};
+use gim_audio::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::data::LoaderStats;
@@ -21,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
+use crate::experiment::environment::TrainedOn;
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
@@ -66,11 +70,73 @@ impl AudioConfig {
         Corpus::open(&self.folder()?, &options)
     }
 
-    /// Opens the corpus, decodes all its files and measures it.
-    fn open(&self) -> Result<(Arc<Corpus>, Standardize)> {
-        let corpus = self.corpus()?;
-        let standardize = corpus.check_and_measure()?;
-        Ok((Arc::new(corpus), standardize))
+    /// Labels and their number in a crop that supervised training learns from.
+    fn supervision(&self, record: Option<&DatasetRecord>) -> Result<Option<Supervision>> {
+        let (task, bins) = match self.loss.target {
+            Target::Future => return Ok(None),
+            Target::Phones => (Task::Phones, n_slots(self.data.crop)),
+            Target::Speakers => (Task::Speakers, 1),
+        };
+        let classes = match record {
+            Some(record) => record.n_classes(task),
+            None => names(&self.corpus()?).get(task.label()).map_or(0, Vec::len),
+        };
+        match (self.loss.target, classes) {
+            (Target::Phones, 0) => {
+                Err(Error::file(self.folder()?, "has no phone labels", "use loss.target = \"speakers\""))
+            }
+            (Target::Speakers, 0 | 1) => {
+                let what = "has one speaker: there is nothing to learn from labels";
+                Err(Error::file(self.folder()?, what, "use loss.target = \"future\""))
+            }
+            _ => Ok(Some(Supervision { classes, bins })),
+        }
+    }
+
+    /// What a run keeps of the corpus.
+    fn record(&self, corpus: &Corpus, standardize: &Standardize, epoch_steps: u64) -> Result<DatasetRecord> {
+        let parts = [("train", corpus::Split::Train), ("test", corpus::Split::Test)];
+        let ids = parts.into_iter().flat_map(|(part, split)| {
+            corpus.split(split).iter().map(move |u| (part, corpus.utterances()[*u].id.clone()))
+        });
+        let fields = FeatureExtractor::new(&self.network)?;
+        let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
+        Ok(DatasetRecord {
+            corpus: TrainedOn::new(corpus.root(), corpus.digest()),
+            splits_digest: splits_digest(ids),
+            mean: vec![standardize.mean()],
+            std: vec![standardize.std()],
+            epoch_steps,
+            classes: names(corpus),
+            silence: corpus.labels().and_then(PhoneLabels::silence),
+            time: Some(TimeAxis {
+                rate: RATE,
+                hop: LABEL_HOP,
+                first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
+                fields: fields.fields().iter().map(field).collect(),
+            }),
+        })
+    }
+}
+
+/// Names of speakers and phones; phones without names are numbered.
+fn names(corpus: &Corpus) -> BTreeMap<String, Vec<String>> {
+    let mut names = BTreeMap::from([(Task::Speakers.label().to_owned(), corpus.speakers().to_vec())]);
+    if let Some(phones) = corpus.labels() {
+        let numbers = || (0..phones.n_classes()).map(|c| c.to_string()).collect();
+        names.insert(Task::Phones.label().to_owned(), phones.names().map_or_else(numbers, <[_]>::to_vec));
+    }
+    names
+}
+
+/// The standardization of a run.
+fn standardize_of(record: &DatasetRecord) -> Result<Standardize> {
+    match (&record.mean[..], &record.std[..]) {
+        ([mean], [std]) => Standardize::given(*mean, *std),
+        (mean, std) => {
+            let what = format!("mean {mean:?} and std {std:?} are not of one channel");
+            Err(Error::config("dataset.json", what, "restore the file, or remove it to use the checkpoint's copy"))
+        }
     }
 }
 
@@ -95,6 +161,7 @@ struct SpeechBatches {
     target: Target,
     /// Label of each slot of a crop, from the one at the crop's first sample.
     slots: Vec<isize>,
+    record: DatasetRecord,
 }
 
 impl SpeechBatches {
@@ -121,8 +188,8 @@ impl BatchSource for SpeechBatches {
         notes
     }
 
-    fn corpus(&self) -> (&Path, &str) {
-        (self.corpus.root(), self.corpus.digest())
+    fn record(&self) -> &DatasetRecord {
+        &self.record
     }
 
     fn epoch_len(&self) -> u64 {
@@ -149,8 +216,23 @@ impl DatasetSpec for AudioConfig {
         &[Task::Phones, Task::Speakers]
     }
 
-    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
-        let (corpus, standardize) = self.open()?;
+    fn digest(&self) -> Result<TrainedOn> {
+        let corpus = self.corpus()?;
+        Ok(TrainedOn::new(corpus.root(), corpus.digest()))
+    }
+
+    fn batch_source(
+        &self,
+        train: &TrainConfig,
+        first: u64,
+        record: Option<&DatasetRecord>,
+    ) -> Result<Box<dyn BatchSource>> {
+        let corpus = Arc::new(self.corpus()?);
+        if let (Target::Phones, Some(phones)) = (self.loss.target, corpus.labels()) {
+            check_labels(&corpus, phones)?;
+        }
+        let measured = corpus.check_and_measure()?;
+        let standardize = record.map_or(Ok(measured), standardize_of)?;
         let crops = CropConfig {
             batch: train.batch,
             len: self.data.crop,
@@ -160,15 +242,17 @@ impl DatasetSpec for AudioConfig {
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
+        let record = self.record(&corpus, &standardize, loader.epoch_len())?;
         let slots = match self.loss.target {
             Target::Phones => label_slots(&self.network.convs()?, self.data.crop),
             Target::Future | Target::Speakers => Vec::new(),
         };
-        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, slots }))
+        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, slots, record }))
     }
 
-    fn extractor(&self) -> Result<Box<dyn Extractor>> {
-        let (corpus, standardize) = self.open()?;
+    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
+        let corpus = Arc::new(self.corpus()?);
+        let standardize = standardize_of(record)?;
         let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
         let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
         let mut items: Vec<(usize, Split)> = train.chain(test).collect();
@@ -192,27 +276,14 @@ impl ModelSpec for AudioConfig {
         Ok(Shape::sequence(batch, self.data.crop, 1))
     }
 
-    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
-        let supervision = match self.loss.target {
-            Target::Future => None,
-            Target::Phones => {
-                let corpus = self.corpus()?;
-                let Some(phones) = corpus.labels() else {
-                    return Err(Error::file(corpus.root(), "has no phone labels", "use loss.target = \"speakers\""));
-                };
-                check_labels(&corpus, phones)?;
-                Some(Supervision { classes: phones.n_classes(), bins: n_slots(self.data.crop) })
-            }
-            Target::Speakers => {
-                let corpus = self.corpus()?;
-                let classes = corpus.speakers().len();
-                if classes < 2 {
-                    let what = "has one speaker: there is nothing to learn from labels";
-                    return Err(Error::file(corpus.root(), what, "use loss.target = \"future\""));
-                }
-                Some(Supervision { classes, bins: 1 })
-            }
-        };
+    fn build(
+        &self,
+        record: Option<&DatasetRecord>,
+        optimizer: &OptimizerConfig,
+        seed: u64,
+        pool: &Pool<f32>,
+    ) -> Result<Stack<f32>> {
+        let supervision = self.supervision(record)?;
         self.network.build(&self.loss, supervision, optimizer, seed, pool)
     }
 
@@ -353,14 +424,16 @@ mod tests {
         let config = Config::load("audio-quick", &set.map(str::to_owned)).unwrap();
         let Domain::Audio(audio) = &config.domain else { panic!("audio-quick is of audio") };
         let pool = Pool::new();
-        let mut stack = audio.build(&config.optimizer, 1, &pool).unwrap();
+        let mut source = audio.batch_source(&config.train, 0, None).unwrap();
+        let record = source.record().clone();
+        let mut stack = audio.build(Some(&record), &config.optimizer, 1, &pool).unwrap();
 
         let layouts = stack.layouts(audio.input(4).unwrap()).unwrap();
-        let (x, labels) = audio.batch_source(&config.train, 0).unwrap().next(layouts[0], &pool).unwrap();
+        let (x, labels) = source.next(layouts[0], &pool).unwrap();
         let mut trained = Vec::new();
         stack.visit_features(x.detach(), &layouts, Mode::Eval, |view| trained = view.features.to_vec());
 
-        let mut extractor = audio.extractor().unwrap();
+        let mut extractor = audio.extractor(&record).unwrap();
         let all: Vec<usize> = extractor.items().iter().map(|i| i.0).collect();
         let probed = extractor.extract(&all, &mut stack, None, &pool).unwrap();
         let slots = labels.len() / 4;

@@ -10,6 +10,8 @@ use gim_core::{Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Split, Task};
 use ndarray::Array2;
 
+use crate::experiment::dataset_record::DatasetRecord;
+use crate::experiment::environment::TrainedOn;
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset of a configuration.
@@ -28,17 +30,30 @@ pub trait DatasetSpec {
         self.tasks().contains(&Task::Speakers)
     }
 
-    /// Opens the dataset and starts making the batches of steps `first`, `first + 1`, …
+    /// Folder and digest of the dataset. Reads no more of it than its listing.
     ///
     /// # Errors
     /// When the dataset cannot be used.
-    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>>;
+    fn digest(&self) -> Result<TrainedOn>;
 
-    /// Opens the dataset for features.
+    /// Opens the dataset, reads all its files and starts making the batches of steps `first`,
+    /// `first + 1`, … A run that resumes gives its `record`, whose standardization is kept; else the
+    /// training split is measured.
     ///
     /// # Errors
     /// When the dataset cannot be used.
-    fn extractor(&self) -> Result<Box<dyn Extractor>>;
+    fn batch_source(
+        &self,
+        train: &TrainConfig,
+        first: u64,
+        record: Option<&DatasetRecord>,
+    ) -> Result<Box<dyn BatchSource>>;
+
+    /// Opens the dataset for features, which are standardized as in the run of `record`.
+    ///
+    /// # Errors
+    /// When the dataset cannot be used.
+    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>>;
 
     /// Labels of a batch for measurements without a dataset: class 0 everywhere; empty without
     /// supervision.
@@ -50,8 +65,8 @@ pub trait BatchSource {
     /// Notes on the data for the user.
     fn notes(&self) -> Vec<String>;
 
-    /// Folder and digest of the dataset.
-    fn corpus(&self) -> (&Path, &str);
+    /// What a run keeps of the dataset.
+    fn record(&self) -> &DatasetRecord;
 
     /// Steps of an epoch.
     fn epoch_len(&self) -> u64;

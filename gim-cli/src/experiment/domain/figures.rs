@@ -3,6 +3,8 @@
 use gim_core::Result;
 use gim_vision::features::CenterCrops;
 
+use crate::experiment::dataset_record::DatasetRecord;
+
 /// What the figures of a configuration need of its domain.
 pub trait FigureSpec {
     /// The input in words, for the network's schematic.
@@ -14,11 +16,12 @@ pub trait FigureSpec {
     /// The method: how the network is cut, and what it learns from.
     fn method(&self) -> String;
 
-    /// The dataset's images as features see them; `None` where items are not images.
+    /// The dataset's images as features see them, standardized as in the run of `record`; `None`
+    /// where items are not images.
     ///
     /// # Errors
     /// When the dataset cannot be used.
-    fn center_crops(&self) -> Result<Option<CenterCrops>> {
+    fn center_crops(&self, _record: &DatasetRecord) -> Result<Option<CenterCrops>> {
         Ok(None)
     }
 }

@@ -5,6 +5,8 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 
+use crate::experiment::dataset_record::DatasetRecord;
+
 /// The model of a configuration.
 pub trait ModelSpec {
     /// Shape of a batch as the stack takes it.
@@ -13,11 +15,18 @@ pub trait ModelSpec {
     /// When images are too small for their patches.
     fn input(&self, batch: usize) -> Result<Shape>;
 
-    /// The stack at its initial weights.
+    /// The stack at its initial weights. A supervised one has the classes of `record`, which a run
+    /// keeps of its dataset; without it, the dataset's.
     ///
     /// # Errors
-    /// When a setting cannot be used.
-    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>>;
+    /// When a setting cannot be used, or there are no labels to learn from.
+    fn build(
+        &self,
+        record: Option<&DatasetRecord>,
+        optimizer: &OptimizerConfig,
+        seed: u64,
+        pool: &Pool<f32>,
+    ) -> Result<Stack<f32>>;
 
     /// Negatives of a contrastive loss; `None` for a loss that has labels.
     fn negatives(&self) -> Option<usize>;

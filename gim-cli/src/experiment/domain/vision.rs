@@ -1,5 +1,6 @@
 //! Images: configuration of dataset, network and loss.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,7 +23,9 @@ use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
+use crate::experiment::environment::TrainedOn;
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
@@ -81,18 +84,43 @@ impl VisionConfig {
         dataset::open(&self.folder()?, &options)
     }
 
-    /// Opens the dataset and measures it. With `check`, all images are read, so that damaged ones
-    /// are found before training.
-    fn open(&self, check: bool) -> Result<(Arc<dyn ImageDataset>, Standardize)> {
+    /// Opens the dataset and checks the images' sizes.
+    fn open(&self) -> Result<Arc<dyn ImageDataset>> {
         let corpus = self.corpus()?;
         for split in [dataset::Split::Train, dataset::Split::Test] {
             check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
         }
-        if check {
-            corpus.check()?;
+        Ok(corpus)
+    }
+
+    /// The standardization of a run.
+    fn standardize_of(&self, record: &DatasetRecord) -> Result<Standardize> {
+        Standardize::given(self.data.color, &record.mean, &record.std)
+    }
+
+    /// What a run keeps of the dataset.
+    fn record(corpus: &dyn ImageDataset, standardize: &Standardize, epoch_steps: u64) -> DatasetRecord {
+        let parts = [
+            ("unlabeled", dataset::Split::Unlabeled),
+            ("train", dataset::Split::Train),
+            ("test", dataset::Split::Test),
+        ];
+        let ids =
+            parts.into_iter().flat_map(|(part, split)| corpus.split(split).iter().map(move |i| (part, corpus.id(*i))));
+        let classes = match corpus.classes() {
+            [] => BTreeMap::new(),
+            names => BTreeMap::from([(Task::Classes.label().to_owned(), names.to_vec())]),
+        };
+        DatasetRecord {
+            corpus: TrainedOn::new(corpus.root(), corpus.digest()),
+            splits_digest: splits_digest(ids),
+            mean: standardize.mean().to_vec(),
+            std: standardize.std().to_vec(),
+            epoch_steps,
+            classes,
+            silence: None,
+            time: None,
         }
-        let standardize = Standardize::measure(&*corpus, self.data.color)?;
-        Ok((corpus, standardize))
     }
 
     fn images(&self, n: usize) -> Shape {
@@ -101,8 +129,8 @@ impl VisionConfig {
     }
 
     /// The dataset's images as features see them.
-    fn crops(&self) -> Result<CenterCrops> {
-        let (dataset, standardize) = self.open(false)?;
+    fn crops(&self, record: &DatasetRecord) -> Result<CenterCrops> {
+        let (dataset, standardize) = (self.open()?, self.standardize_of(record)?);
         let VisionData { crop, short_side, color, .. } = self.data;
         CenterCrops::new(dataset, standardize, CenterCrop { side: crop, short_side, color }, &self.network)
     }
@@ -113,6 +141,7 @@ struct ImageBatches {
     loader: ImageLoader,
     patches: Patches,
     images: Shape,
+    record: DatasetRecord,
 }
 
 impl BatchSource for ImageBatches {
@@ -122,8 +151,8 @@ impl BatchSource for ImageBatches {
         notes
     }
 
-    fn corpus(&self) -> (&Path, &str) {
-        (self.corpus.root(), self.corpus.digest())
+    fn record(&self) -> &DatasetRecord {
+        &self.record
     }
 
     fn epoch_len(&self) -> u64 {
@@ -150,8 +179,24 @@ impl DatasetSpec for VisionConfig {
         &[Task::Classes]
     }
 
-    fn batch_source(&self, train: &TrainConfig, first: u64) -> Result<Box<dyn BatchSource>> {
-        let (corpus, standardize) = self.open(true)?;
+    fn digest(&self) -> Result<TrainedOn> {
+        let dataset = self.corpus()?;
+        Ok(TrainedOn::new(dataset.root(), dataset.digest()))
+    }
+
+    fn batch_source(
+        &self,
+        train: &TrainConfig,
+        first: u64,
+        record: Option<&DatasetRecord>,
+    ) -> Result<Box<dyn BatchSource>> {
+        let corpus = self.open()?;
+        // Damaged images are found before training.
+        corpus.check()?;
+        let standardize = match record {
+            Some(record) => self.standardize_of(record)?,
+            None => Standardize::measure(&*corpus, self.data.color)?,
+        };
         let d = &self.data;
         let views = ViewConfig {
             batch: train.batch,
@@ -173,11 +218,12 @@ impl DatasetSpec for VisionConfig {
         };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
         let (patches, images) = (self.network.patches()?, self.images(train.batch));
-        Ok(Box::new(ImageBatches { corpus, loader, patches, images }))
+        let record = Self::record(&*corpus, &standardize, loader.epoch_len());
+        Ok(Box::new(ImageBatches { corpus, loader, patches, images, record }))
     }
 
-    fn extractor(&self) -> Result<Box<dyn Extractor>> {
-        let crops = self.crops()?;
+    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
+        let crops = self.crops(record)?;
         let part = |split, as_| crops.dataset().split(split).iter().map(move |i| (*i, as_)).collect::<Vec<_>>();
         let mut items = part(dataset::Split::Train, Split::Train);
         items.extend(part(dataset::Split::Test, Split::Test));
@@ -197,16 +243,24 @@ impl ModelSpec for VisionConfig {
         Ok(patches.shape(self.images(batch)))
     }
 
-    fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
+    fn build(
+        &self,
+        record: Option<&DatasetRecord>,
+        optimizer: &OptimizerConfig,
+        seed: u64,
+        pool: &Pool<f32>,
+    ) -> Result<Stack<f32>> {
         let channels = self.data.color.channels();
         let supervision = match self.loss.target {
             Target::Future => None,
             Target::Classes => {
-                let dataset = self.corpus()?;
-                let classes = dataset.classes().len();
+                let classes = match record {
+                    Some(record) => record.n_classes(Task::Classes),
+                    None => self.corpus()?.classes().len(),
+                };
                 if classes < 2 {
                     let what = format!("has {classes} classes: there is nothing to learn from labels");
-                    return Err(Error::file(dataset.root(), what, "use loss.target = \"future\""));
+                    return Err(Error::file(self.folder()?, what, "use loss.target = \"future\""));
                 }
                 Some(Supervision { classes, bins: 1 })
             }
@@ -233,8 +287,8 @@ impl FigureSpec for VisionConfig {
         method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
     }
 
-    fn center_crops(&self) -> Result<Option<CenterCrops>> {
-        self.crops().map(Some)
+    fn center_crops(&self, record: &DatasetRecord) -> Result<Option<CenterCrops>> {
+        self.crops(record).map(Some)
     }
 }
 

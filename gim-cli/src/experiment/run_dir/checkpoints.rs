@@ -98,6 +98,7 @@ impl RunDir {
         stack: &mut Stack<f32>,
         step: u64,
         fingerprint: &str,
+        dataset: &str,
         curves: &Curves,
         keep: &Keep,
     ) -> Result<()> {
@@ -106,8 +107,8 @@ impl RunDir {
         let partial = folder.join(PARTIAL);
         fs::create_dir(&partial).map_err(|e| Error::io(&partial, "create the folder", e))?;
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let configuration = fingerprint.to_owned();
-            let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
+            let (configuration, dataset) = (fingerprint.to_owned(), dataset.to_owned());
+            let meta = CheckpointMeta { module: i + 1, step, configuration, dataset, ..CheckpointMeta::default() };
             write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
         }
         curves.write(&partial)?;
@@ -158,6 +159,11 @@ impl Keep {
 }
 
 impl Checkpoint {
+    /// What the run keeps of its dataset, as JSON; empty in checkpoints of older versions.
+    pub(super) fn dataset(&self) -> Result<String> {
+        checkpoint::verify(&module_file(&self.folder, 1)).map(|meta| meta.dataset)
+    }
+
     /// Verifies the digests of all modules.
     fn verify(&self) -> Result<()> {
         let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
+//! dataset.json                                         what it keeps of its dataset
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
@@ -13,6 +14,7 @@ mod checkpoints;
 mod curves;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -21,6 +23,7 @@ use gim_core::{Error, Result};
 use gim_eval::{ProbeRow, TrainRow, table};
 
 use crate::experiment::config::Config;
+use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::Environment;
 use crate::experiment::lock::FolderLock;
 
@@ -92,6 +95,10 @@ impl RunDir {
 
     fn environment_file(&self) -> PathBuf {
         self.path.join("environment.json")
+    }
+
+    fn dataset_file(&self) -> PathBuf {
+        self.path.join("dataset.json")
     }
 
     /// What the user should know about the data.
@@ -180,6 +187,49 @@ impl RunDir {
     pub(crate) fn write_environment(&self, environment: &Environment) -> Result<()> {
         let file = self.environment_file();
         let text = serde_json::to_string_pretty(environment)
+            .map_err(|e| Error::internal(file.display(), format_args!("cannot be written: {e}")).caused_by(e))?;
+        write_atomic(&file, text.as_bytes())
+    }
+
+    /// What the run keeps of its dataset: its own file or, without it, the newest checkpoint's copy.
+    /// None for runs of older versions.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is damaged.
+    pub(crate) fn dataset(&self) -> Result<Option<DatasetRecord>> {
+        let file = self.dataset_file();
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == ErrorKind::NotFound => match self.newest_intact_checkpoint()? {
+                Some(checkpoint) => checkpoint.dataset()?,
+                None => return Ok(None),
+            },
+            Err(e) => return Err(Error::io(&file, "read", e)),
+        };
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let remedy = "restore the file, or remove it to use the checkpoint's copy";
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| Error::file(&file, format_args!("is damaged: {e}"), remedy).caused_by(e))
+    }
+
+    /// As [`RunDir::dataset`], for what cannot do without.
+    ///
+    /// # Errors
+    /// Also when there is none.
+    pub(crate) fn need_dataset(&self) -> Result<DatasetRecord> {
+        self.dataset()?.ok_or_else(|| {
+            let what = "does not say how its input was standardized: an older version made it";
+            let remedy = format!("`gim train --resume {}` on its dataset writes that down", self.path.display());
+            Error::file(&self.path, what, remedy)
+        })
+    }
+
+    pub(crate) fn write_dataset(&self, record: &DatasetRecord) -> Result<()> {
+        let file = self.dataset_file();
+        let text = serde_json::to_string_pretty(record)
             .map_err(|e| Error::internal(file.display(), format_args!("cannot be written: {e}")).caused_by(e))?;
         write_atomic(&file, text.as_bytes())
     }
