@@ -1,12 +1,14 @@
 //! A training run, from wherever its folder has come to.
 
+mod on_threads;
+
 use std::time::Instant;
 
 use gim_core::activations::Layout;
 use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{ModuleReport, iterative_modes, step_in_turn};
+use gim_core::schedule::{Group, ModuleReport, iterative_modes, step_in_turn};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 use gim_eval::TrainRow;
@@ -17,6 +19,7 @@ use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::interrupt;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{RunDir, TrainLog};
+use crate::experiment::train_config::Schedule;
 
 /// Characters of a note that are printed.
 const MOST_SHOWN: usize = 600;
@@ -143,6 +146,9 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         waited.wait_seconds,
         waited.first_wait_seconds
     ));
+    if show != Show::Quiet {
+        training.summary.iter().for_each(|line| eprintln!("{line}"));
+    }
     Ok(training.total)
 }
 
@@ -170,6 +176,10 @@ struct Training<'a> {
     total: u64,
     /// Steps whose checkpoints are kept for good.
     snapshots: Vec<u64>,
+    /// Groups of modules that the configuration names.
+    named_groups: Option<Vec<Group>>,
+    /// Where the time of modules went, for people; empty where modules take turns.
+    summary: Vec<String>,
 }
 
 impl<'a> Training<'a> {
@@ -190,11 +200,38 @@ impl<'a> Training<'a> {
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
         let snapshots = config.train.snapshots(total);
-        Ok(Self { config, run, fingerprint, pool, source, stack, layouts, first, each, total, snapshots })
+        let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
+        Ok(Self {
+            config,
+            run,
+            fingerprint,
+            pool,
+            source,
+            stack,
+            layouts,
+            first,
+            each,
+            total,
+            snapshots,
+            named_groups,
+            summary: Vec::new(),
+        })
     }
 
     /// Takes the steps that are left; `seconds` are those of the run so far.
-    fn steps(&mut self, mut log: TrainLog, mut progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
+    fn steps(&mut self, log: TrainLog, progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
+        match self.config.train.schedule {
+            Schedule::Simultaneous | Schedule::Iterative => self.steps_in_turn(log, progress, seconds),
+            Schedule::Pipelined => self.steps_on_threads(log, progress, seconds),
+        }
+    }
+
+    fn steps_in_turn(
+        &mut self,
+        mut log: TrainLog,
+        mut progress: Progress,
+        seconds: &dyn Fn() -> f64,
+    ) -> Result<Progress> {
         let mut averages = Averages::new(self.stack.modules().len());
         for step in self.first..self.total {
             self.step(step, &mut averages)?;
@@ -236,11 +273,15 @@ impl<'a> Training<'a> {
             self.save(done)?;
         }
         if stop && done < self.total {
-            let remedy =
-                format!("everything is saved; continue with `gim train --resume {}`", self.run.path().display());
-            return Err(Error::Interrupted { step: done, remedy });
+            return Err(self.interrupted(done));
         }
         Ok(())
+    }
+
+    /// The error of a run that was asked to stop.
+    fn interrupted(&self, done: u64) -> Error {
+        let remedy = format!("everything is saved; continue with `gim train --resume {}`", self.run.path().display());
+        Error::Interrupted { step: done, remedy }
     }
 
     fn save(&mut self, step: u64) -> Result<()> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::files::{create_folder, write_atomic};
+use gim_core::module::Module;
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
 
@@ -76,19 +77,31 @@ impl RunDir {
         Ok(())
     }
 
-    /// Writes a checkpoint and removes those that are neither new nor one of the `snapshots`.
+    /// Writes a checkpoint of the stack and removes those that are neither new nor one of the `snapshots`.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn save(&self, stack: &mut Stack<f32>, step: u64, fingerprint: &str, snapshots: &[u64]) -> Result<()> {
+        let modules = stack.modules_mut().iter_mut().enumerate();
+        self.save_modules(modules.map(|(i, m)| module_bytes(&mut **m, i + 1, step, fingerprint)), step, snapshots)
+    }
+
+    /// [`RunDir::save`] of what [`module_bytes`] gave for each module.
+    ///
+    /// # Errors
+    /// The first of `modules`, or when the disk refuses.
+    pub(crate) fn save_modules(
+        &self,
+        modules: impl IntoIterator<Item = Result<Vec<u8>>>,
+        step: u64,
+        snapshots: &[u64],
+    ) -> Result<()> {
         let folder = self.checkpoints_folder();
         self.sweep_checkpoints()?;
         let partial = folder.join("partial.tmp");
         create_folder(&partial)?;
-        for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let configuration = fingerprint.to_owned();
-            let meta = CheckpointMeta { module: i + 1, step, configuration, ..CheckpointMeta::default() };
-            write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
+        for (i, bytes) in modules.into_iter().enumerate() {
+            write_atomic(&module_file(&partial, i + 1), &bytes?)?;
         }
         let done = folder.join(format!("step-{step:08}"));
         if done.exists() {
@@ -130,6 +143,21 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// The bytes of a module's file in the checkpoint after `step` steps; `number` is its one-based number.
+///
+/// # Errors
+/// When a value is not finite.
+pub(crate) fn module_bytes(
+    module: &mut dyn Module<f32>,
+    number: usize,
+    step: u64,
+    fingerprint: &str,
+) -> Result<Vec<u8>> {
+    let configuration = fingerprint.to_owned();
+    let meta = CheckpointMeta { module: number, step, configuration, ..CheckpointMeta::default() };
+    checkpoint::to_bytes(module, &meta)
 }
 
 /// Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one in sight.

@@ -3,12 +3,14 @@
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
 //! train.csv  probe.csv                                what it learned, and how good that is
+//! schedule.csv  timeline.csv                          where the time of each module went
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! figures/
 //! ```
 
 mod checkpoints;
+mod timeline;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -21,6 +23,7 @@ use gim_eval::{ProbeRow, TrainRow, table};
 
 use crate::experiment::config::Config;
 use crate::experiment::environment::Environment;
+pub(crate) use checkpoints::module_bytes;
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
