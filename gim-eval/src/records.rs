@@ -27,6 +27,54 @@ pub struct TrainRow {
     pub seconds: Option<f64>,
 }
 
+/// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleRow {
+    /// One-based module number.
+    pub module: usize,
+    /// One-based number of its group.
+    pub group: usize,
+    /// Threads that compute for the group.
+    pub threads: usize,
+    /// Training steps measured.
+    pub steps: u64,
+    /// From the beginning to the end of the measurement.
+    pub wall: f64,
+    /// Waiting for batches from below.
+    pub receive: f64,
+    /// Forward passes.
+    pub forward: f64,
+    /// Handing outputs on, with waiting for room in the link.
+    pub send: f64,
+    /// Losses, backward passes and updates.
+    pub train: f64,
+    /// The rest: the thread worked for other modules of the group, or had no batch left.
+    pub idle: f64,
+    /// Most bytes of activations that may wait in the link below the module; 0 within a group.
+    pub link_bytes: u64,
+}
+
+/// A row of `timeline.csv`: one of the last training steps of a module. Times are in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimelineRow {
+    /// One-based module number.
+    pub module: usize,
+    /// One-based number of its group.
+    pub group: usize,
+    /// Training step of the run, 0-based.
+    pub step: u64,
+    /// When the step began, since the first row's.
+    pub begin: f64,
+    /// Waiting for the batch from below.
+    pub receive: f64,
+    /// Forward pass.
+    pub forward: f64,
+    /// Handing the output on, with waiting for room in the link.
+    pub send: f64,
+    /// Loss, backward pass and update.
+    pub train: f64,
+}
+
 /// Kind of features that a probe was fitted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -124,6 +124,9 @@ impl Config {
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
         }
+        if t.link_depth == 0 {
+            return Err(Error::config("train.link_depth", "is 0", "use 1 or more"));
+        }
         if let Some(share) = t.snapshots.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
             let what = format!("{share} is not a share of the steps");
             return Err(Error::config("train.snapshots", what, "use values between 0 and 1, or an empty list"));
@@ -203,6 +206,7 @@ mod tests {
     use gim_core::sampler::SamplerKind;
 
     use super::*;
+    use crate::experiment::train_config::Groups;
 
     #[test]
     fn presets_load_and_the_paper_is_the_default() {
@@ -270,6 +274,12 @@ mod tests {
         let both = Config::load("audio-quick", &["train.schedule=both".into()]).unwrap_err().to_string();
         assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
         assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());
+        assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
+        let groups = |value: &str| Config::load("audio-quick", &[format!("train.groups={value}")]);
+        assert_eq!(groups("[[1,2],[3]]").unwrap().train.groups, Groups::Lists(vec![vec![1, 2], vec![3]]));
+        assert_eq!(groups("auto").unwrap(), Config::load("audio-quick", &[]).unwrap());
+        let e = groups("even").unwrap_err().to_string();
+        assert!(e.contains("auto") && e.contains("[[1, 2], [3]]"), "{e}");
         assert!(Config::load("nowhere.toml", &[]).unwrap_err().to_string().contains("audio-small"));
         let c =
             Config::load("audio-quick", &["loss.sampler=others".into(), "network.kernel_sizes=[10,8]".into()]).unwrap();

@@ -1,12 +1,15 @@
 //! A training run, from wherever its folder has come to.
 
+mod on_threads;
+
 use std::time::Instant;
 
 use gim_core::activations::Layout;
+use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::link::Packet;
-use gim_core::module::Mode;
+use gim_core::module::{Mode, Module};
 use gim_core::optim::OptimizerConfig;
-use gim_core::schedule::{iterative_modes, step_in_turn};
+use gim_core::schedule::{Group, iterative_modes, step_in_turn};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 
@@ -18,6 +21,7 @@ use crate::experiment::interrupt;
 use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir, TrainLog};
+use crate::experiment::train_config::Schedule;
 use crate::output;
 
 /// Characters of a note that are printed.
@@ -167,6 +171,9 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         waited.wait_seconds,
         waited.first_wait_seconds
     ));
+    if show != Show::Quiet {
+        training.summary.iter().for_each(output::note);
+    }
     Ok(training.total)
 }
 
@@ -198,6 +205,10 @@ struct Training<'a> {
     total: u64,
     /// Which checkpoints are made and kept.
     keep: Keep,
+    /// Groups of modules that the configuration names.
+    named_groups: Option<Vec<Group>>,
+    /// Where the time of modules went, for people; empty where modules take turns.
+    summary: Vec<String>,
 }
 
 impl<'a> Training<'a> {
@@ -229,13 +240,40 @@ impl<'a> Training<'a> {
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
         let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
-        let training =
-            Self { config, run, fingerprint, dataset, pool, source, stack, layouts, first, each, total, keep };
+        let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
+        let training = Self {
+            config,
+            run,
+            fingerprint,
+            dataset,
+            pool,
+            source,
+            stack,
+            layouts,
+            first,
+            each,
+            total,
+            keep,
+            named_groups,
+            summary: Vec::new(),
+        };
         Ok((training, curves))
     }
 
     /// Takes the steps that are left; `seconds` are those of the run so far.
-    fn steps(&mut self, mut record: Record, mut progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
+    fn steps(&mut self, record: Record, progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
+        match self.config.train.schedule {
+            Schedule::Simultaneous | Schedule::Iterative => self.steps_in_turn(record, progress, seconds),
+            Schedule::Pipelined => self.steps_on_threads(record, progress, seconds),
+        }
+    }
+
+    fn steps_in_turn(
+        &mut self,
+        mut record: Record,
+        mut progress: Progress,
+        seconds: &dyn Fn() -> f64,
+    ) -> Result<Progress> {
         for step in self.first..self.total {
             self.stop_if_asked(step, &record)?;
             self.step(step, &mut record)?;
@@ -277,8 +315,13 @@ impl<'a> Training<'a> {
             return Ok(());
         }
         self.save_unless_saved(step, record)?;
+        Err(self.interrupted(step))
+    }
+
+    /// The error of a run that was asked to stop, with everything saved.
+    fn interrupted(&self, step: u64) -> Error {
         let remedy = format!("everything is saved; continue with `gim train --resume {}`", self.run.path().display());
-        Err(Error::Interrupted { step, remedy })
+        Error::Interrupted { step, remedy }
     }
 
     /// Saves what `step` steps made, if there are new ones.
@@ -287,10 +330,9 @@ impl<'a> Training<'a> {
     }
 
     fn save(&mut self, step: u64, record: &Record) -> Result<()> {
-        // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
-        record.lock.check()?;
-        let curves = record.log.curves(record.averages.unfinished());
-        self.run.save(&mut self.stack, step, &self.fingerprint, &self.dataset, &curves, &self.keep)
+        let stamp = Stamp { step, fingerprint: &self.fingerprint, dataset: &self.dataset };
+        let modules = self.stack.modules_mut().iter_mut().enumerate();
+        record.save(self.run, modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &self.keep)
     }
 }
 
@@ -299,6 +341,39 @@ struct Record {
     log: TrainLog,
     averages: Averages,
     lock: FolderLock,
+}
+
+impl Record {
+    /// Writes a checkpoint of `modules` after `step` steps.
+    fn save(
+        &self,
+        run: &RunDir,
+        modules: impl IntoIterator<Item = Result<Vec<u8>>>,
+        step: u64,
+        keep: &Keep,
+    ) -> Result<()> {
+        // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
+        self.lock.check()?;
+        run.save(modules, step, &self.log.curves(self.averages.unfinished()), keep)
+    }
+}
+
+/// What the checkpoint of every module says besides its weights.
+#[derive(Debug, Clone, Copy)]
+struct Stamp<'a> {
+    step: u64,
+    fingerprint: &'a str,
+    dataset: &'a str,
+}
+
+impl Stamp<'_> {
+    /// The checkpoint of module `index` (0-based).
+    fn bytes(self, module: &mut dyn Module<f32>, index: usize) -> Result<Vec<u8>> {
+        let (configuration, dataset) = (self.fingerprint.to_owned(), self.dataset.to_owned());
+        let meta =
+            CheckpointMeta { module: index + 1, step: self.step, configuration, dataset, ..CheckpointMeta::default() };
+        checkpoint::to_bytes(module, &meta)
+    }
 }
 
 fn name_last_checkpoint(e: Error, run: &RunDir) -> Error {

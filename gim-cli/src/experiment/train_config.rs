@@ -13,6 +13,27 @@ pub enum Schedule {
     Simultaneous,
     /// One module after the other, above the frozen ones below.
     Iterative,
+    /// All modules at once, on threads of their own: each trains on its batch while those above train on earlier ones.
+    /// The result is that of `simultaneous`, bit for bit.
+    Pipelined,
+}
+
+/// Which modules share a thread.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "use \"auto\", or lists of module numbers such as [[1, 2], [3]]")]
+pub enum Groups {
+    /// Balanced from the measured cost of each module.
+    Auto(Auto),
+    /// As these lists of module numbers say, one list a thread.
+    Lists(Vec<Vec<usize>>),
+}
+
+/// The word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auto {
+    /// `auto`.
+    Auto,
 }
 
 /// Settings of training.
@@ -27,6 +48,11 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// How modules take turns.
     pub schedule: Schedule,
+    /// Modules that share a thread (`pipelined`): "auto" balances them by measured cost; or lists such
+    /// as [[1, 2], [3]].
+    pub groups: Groups,
+    /// Batches that may wait between two groups of modules (`pipelined`).
+    pub link_depth: usize,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -88,6 +114,8 @@ impl Default for TrainConfig {
             steps: 0,
             epochs: 1,
             schedule: Schedule::Simultaneous,
+            groups: Groups::Auto(Auto::Auto),
+            link_depth: 2,
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

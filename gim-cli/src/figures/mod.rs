@@ -13,6 +13,7 @@
 //! | linear CKA between modules and methods | [`similarity()`] |
 //! | times, in multiples of the arithmetic limit | [`speed()`] |
 //! | peak memory by method and schedule | [`memory()`] |
+//! | what each module does over a few steps | [`timeline()`] |
 //!
 //! The same input gives the same bytes. A chart reads nothing but its argument; the font is part of
 //! the program. Lengths are in pixels.
@@ -47,6 +48,7 @@ mod similarity;
 mod speed;
 #[cfg(test)]
 mod testing;
+mod timeline;
 mod tsne;
 
 use std::path::{Path, PathBuf};
@@ -67,6 +69,7 @@ pub(crate) use neighbors::{Neighbor, NeighborRow, Neighbors, QueryBlock, neighbo
 pub(crate) use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub(crate) use similarity::{SimilarityMap, similarity};
 pub(crate) use speed::{SpeedBars, WorkBars, speed};
+pub(crate) use timeline::{Timeline, timeline};
 pub(crate) use tsne::Tsne;
 
 /// What error bars are, as in tables.

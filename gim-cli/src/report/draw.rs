@@ -14,7 +14,7 @@ use crate::experiment::probe::name_of;
 use crate::experiment::run_dir::RunDir;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, PaperCurve,
-    SimilarityMap, accuracy_by_module, architecture, error_by_module, loss_by_module, similarity,
+    SimilarityMap, Timeline, accuracy_by_module, architecture, error_by_module, loss_by_module, similarity, timeline,
 };
 use crate::report::{image_figures, latent};
 
@@ -45,6 +45,13 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         negatives: config.domain.model().negatives(),
     };
     figures.push((loss_by_module(&spec)?, "loss".into()));
+    if first.has_timeline() {
+        let rows = first.timeline_rows()?;
+        if rows.iter().any(|r| r.step > rows[0].step) {
+            let spec = Timeline { title: "Modules at work".into(), subtitle: subtitle.clone(), rows };
+            figures.push((timeline(&spec)?, "timeline".into()));
+        }
+    }
     let mut probed: Vec<ProbeRow> = Vec::new();
     for run in runs.iter().filter(|r| r.has_probes()) {
         probed.extend(run.probe_rows()?);

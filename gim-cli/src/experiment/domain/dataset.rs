@@ -60,8 +60,8 @@ pub trait DatasetSpec {
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
 }
 
-/// Training batches.
-pub trait BatchSource {
+/// Training batches, for whichever thread the first module is on.
+pub trait BatchSource: Send {
     /// Notes on the data for the user.
     fn notes(&self) -> Vec<String>;
 

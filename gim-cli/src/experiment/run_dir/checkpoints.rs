@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gim_core::checkpoint::{self, CheckpointMeta};
+use gim_core::checkpoint;
 use gim_core::files::{create_folder, write_atomic};
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
@@ -89,16 +89,15 @@ impl RunDir {
         create_folder(&self.checkpoints_folder())
     }
 
-    /// Writes a checkpoint and removes those that `keep` does not name.
+    /// Writes a checkpoint after `step` steps, and removes those that `keep` does not name. `modules` are
+    /// the [`checkpoint::to_bytes`] of every module, first module first.
     ///
     /// # Errors
-    /// When the disk refuses, or [`Self::create_checkpoints`] was not called.
+    /// The first of `modules`, or when the disk refuses, or [`Self::create_checkpoints`] was not called.
     pub(crate) fn save(
         &self,
-        stack: &mut Stack<f32>,
+        modules: impl IntoIterator<Item = Result<Vec<u8>>>,
         step: u64,
-        fingerprint: &str,
-        dataset: &str,
         curves: &Curves,
         keep: &Keep,
     ) -> Result<()> {
@@ -106,10 +105,8 @@ impl RunDir {
         self.sweep_checkpoints()?;
         let partial = folder.join(PARTIAL);
         fs::create_dir(&partial).map_err(|e| Error::io(&partial, "create the folder", e))?;
-        for (i, module) in stack.modules_mut().iter_mut().enumerate() {
-            let (configuration, dataset) = (fingerprint.to_owned(), dataset.to_owned());
-            let meta = CheckpointMeta { module: i + 1, step, configuration, dataset, ..CheckpointMeta::default() };
-            write_atomic(&module_file(&partial, i + 1), &checkpoint::to_bytes(&mut **module, &meta)?)?;
+        for (i, bytes) in modules.into_iter().enumerate() {
+            write_atomic(&module_file(&partial, i + 1), &bytes?)?;
         }
         curves.write(&partial)?;
         let done = folder.join(format!("step-{step:08}"));

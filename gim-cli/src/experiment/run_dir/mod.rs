@@ -4,6 +4,7 @@
 //! config.toml  environment.json  notes.txt            how it was made
 //! dataset.json                                         what it keeps of its dataset
 //! train.csv  probe.csv                                what it learned, and how good that is
+//! schedule.csv  timeline.csv                          where the time of each module went
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! checkpoints/step-00000200/curves.json               train.csv up to there
@@ -12,6 +13,7 @@
 
 mod checkpoints;
 mod curves;
+mod timeline;
 
 use std::fs;
 use std::io::ErrorKind;

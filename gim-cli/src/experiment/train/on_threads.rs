@@ -1,0 +1,182 @@
+//! Training with modules on threads of their own.
+//!
+//! The threads of modules report and save; this thread alone writes rows and checkpoints, step by step,
+//! as if all modules had taken turns.
+
+use gim_core::Result;
+use gim_core::activations::Layout;
+use gim_core::link::Packet;
+use gim_core::module::{Mode, Module};
+use gim_core::schedule::{FinishedStep, Group, ModuleTimeline, OnThreads, balance, group_by, run_pipelined};
+use gim_core::stack::Stack;
+use gim_eval::ScheduleRow;
+
+use super::{Record, Stamp, Training, name_last_checkpoint};
+use crate::experiment::interrupt;
+use crate::experiment::progress::Progress;
+use crate::experiment::run_dir::{Keep, RunDir};
+use crate::experiment::train_config::{Groups, Schedule, TrainConfig};
+
+/// Steps at the start of which the modules' costs are measured; the first one is not counted.
+const MEASURED: u64 = 4;
+
+/// The groups that the configuration names, if it names any. A group's threads follow from the arithmetic of its modules.
+///
+/// # Errors
+/// When they do not name every module once.
+pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[Layout]) -> Result<Option<Vec<Group>>> {
+    let (Schedule::Pipelined, Groups::Lists(lists)) = (train.schedule, &train.groups) else { return Ok(None) };
+    let cost = |(m, x): (&Box<dyn Module<f32>>, &Layout)| {
+        let (forward, backward) = m.multiply_adds(x.shape);
+        (forward + backward) as f64
+    };
+    let costs: Vec<f64> = stack.modules().iter().zip(layouts).map(cost).collect();
+    group_by(lists, &costs, rayon::current_num_threads()).map(Some)
+}
+
+impl Training<'_> {
+    /// Takes the steps that are left; `seconds` are those of the run so far.
+    pub(super) fn steps_on_threads(
+        &mut self,
+        record: Record,
+        progress: Progress,
+        seconds: &dyn Fn() -> f64,
+    ) -> Result<Progress> {
+        let n = self.stack.modules().len();
+        let mut writer = Writer {
+            record,
+            progress,
+            seconds,
+            epoch_len: self.source.epoch_len(),
+            run: self.run,
+            train: &self.config.train,
+            total: self.total,
+            keep: self.keep.clone(),
+        };
+        let threads = rayon::current_num_threads();
+        let mut done = self.first;
+        let groups = match self.named_groups.clone() {
+            Some(groups) => groups,
+            None => {
+                // These steps are a part of training, too: all modules on one thread, which computes on all.
+                let one = [Group { modules: 0..n, threads }];
+                let end = (done + MEASURED).min(self.total);
+                let timelines = self.steps_of_groups(&mut done, end, &one, &mut writer)?;
+                balance(&costs(&timelines), threads)
+            }
+        };
+        if done < self.total {
+            let timelines = self.steps_of_groups(&mut done, self.total, &groups, &mut writer)?;
+            let rows = self.run.write_timelines(&timelines, &self.link_bytes(&groups))?;
+            self.summary = rows.iter().map(shares).collect();
+        }
+        Ok(writer.progress)
+    }
+
+    /// Takes the steps from `done` to `end`.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] when the run is asked to stop before `end`, with everything saved.
+    fn steps_of_groups(
+        &mut self,
+        done: &mut u64,
+        end: u64,
+        groups: &[Group],
+        writer: &mut Writer<'_>,
+    ) -> Result<Vec<ModuleTimeline>> {
+        let (train, first, keep) = (&self.config.train, *done, &self.keep);
+        let (fingerprint, dataset) = (&self.fingerprint, &self.dataset);
+        let save = |module: &mut dyn Module<f32>, index: usize, step: u64| {
+            let stamp = Stamp { step, fingerprint, dataset };
+            keep.due(step).then(|| stamp.bytes(module, index)).transpose()
+        };
+        let (source, layouts, pool) = (&mut self.source, &self.layouts, &self.pool);
+        let mut unreadable = None;
+        let mut feed = || {
+            let step = *done;
+            if step == end || interrupt::requested() {
+                return None;
+            }
+            let (x, labels) = source.next(layouts[0], pool).map_err(|e| unreadable = Some(e)).ok()?;
+            *done += 1;
+            Some(Packet { x: x.detach(), step, labels })
+        };
+        let modes = vec![Mode::Train; self.stack.modules().len()];
+        let on = OnThreads { seed: train.seed, layouts, modes: &modes, groups, first };
+        let mut finished = |step| writer.finished(step);
+        let timelines = run_pipelined(&mut self.stack, on, train.link_depth, &mut feed, &save, &mut finished)
+            .map_err(|e| name_last_checkpoint(e, self.run))?;
+        // All modules have done the same steps, whatever has ended them.
+        if *done < end {
+            self.save_unless_saved(*done, &writer.record)?;
+        }
+        match unreadable {
+            Some(e) => Err(e),
+            None if *done < end => Err(self.interrupted(*done)),
+            None => Ok(timelines),
+        }
+    }
+
+    /// Most bytes that may wait in the link below each module.
+    fn link_bytes(&self, groups: &[Group]) -> Vec<u64> {
+        let bytes = |layout: &Layout| (self.config.train.link_depth * layout.len() * size_of::<f32>()) as u64;
+        let linked = |m: usize| m > 0 && groups.iter().any(|g| g.modules.start == m);
+        let layouts = self.layouts.iter().take(self.stack.modules().len()).enumerate();
+        layouts.map(|(m, layout)| if linked(m) { bytes(layout) } else { 0 }).collect()
+    }
+}
+
+/// Time of a step of each module: the least of its last ones, which other programs have disturbed least.
+fn costs(timelines: &[ModuleTimeline]) -> Vec<f64> {
+    let cost = |t: &ModuleTimeline| {
+        let warm = t.recent.iter().skip(1).chain(t.recent.front());
+        let warm = warm.take(t.recent.len().saturating_sub(1).max(1));
+        warm.map(|span| (span.forward + span.train).as_secs_f64()).fold(f64::INFINITY, f64::min)
+    };
+    timelines.iter().map(cost).collect()
+}
+
+/// Where a module's time went, for people.
+fn shares(row: &ScheduleRow) -> String {
+    let percent = |seconds: f64| 100.0 * seconds / row.wall.max(f64::MIN_POSITIVE);
+    let threads = if row.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", row.threads) };
+    format!(
+        "module {} (group {}, {threads}): forward {:.0} %, train {:.0} %, receive {:.0} %, send {:.0} %, idle {:.0} %",
+        row.module,
+        row.group,
+        percent(row.forward),
+        percent(row.train),
+        percent(row.receive),
+        percent(row.send),
+        percent(row.idle),
+    )
+}
+
+/// Writes what modules have done, step by step.
+struct Writer<'a> {
+    record: Record,
+    progress: Progress,
+    /// Seconds of the run so far.
+    seconds: &'a dyn Fn() -> f64,
+    epoch_len: u64,
+    run: &'a RunDir,
+    train: &'a TrainConfig,
+    total: u64,
+    keep: Keep,
+}
+
+impl Writer<'_> {
+    fn finished(&mut self, step: FinishedStep<Vec<u8>>) -> Result<()> {
+        step.reports.iter().for_each(|r| self.record.averages.add(r));
+        let done = step.step + 1;
+        if done.is_multiple_of(self.train.log_every) || done == self.total {
+            let rows = self.record.averages.take(done, step.step / self.epoch_len, (self.seconds)());
+            self.record.log.append(&rows)?;
+        }
+        if !step.saved.is_empty() {
+            self.record.save(self.run, step.saved.into_iter().map(Ok), done, &self.keep)?;
+        }
+        self.progress.tick(done, || self.record.averages.shown());
+        Ok(())
+    }
+}
