@@ -54,7 +54,8 @@ pub struct NetworkConfig {
     pub paddings: Vec<usize>,
     /// Back-propagation through time in the GRU; without it, gradients stay within a step.
     pub bptt: bool,
-    /// Every module has a GRU of its own, not the last one alone.
+    /// Every convolution's module has a GRU of its own. As published, there is no module of the
+    /// context network alone then, so `separate-context` is the same as `fused-context`.
     pub context_per_module: bool,
 }
 
@@ -150,7 +151,7 @@ impl NetworkConfig {
             NetworkKind::FusedContext => (0..n).map(|i| (i..i + 1, gru && (lower || i + 1 == n))).collect(),
             NetworkKind::SeparateContext => {
                 let mut cuts: Vec<_> = (0..n).map(|i| (i..i + 1, gru && lower)).collect();
-                if gru {
+                if gru && !lower {
                     cuts.push((n..n, true));
                 }
                 cuts
@@ -223,5 +224,22 @@ impl NetworkConfig {
             modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
         }
         Ok(Stack::new(modules))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_in_every_module_leave_no_module_for_the_top_one() {
+        let cuts = |kind, context_per_module| {
+            let network = NetworkConfig { kind, context_per_module, ..NetworkConfig::default() };
+            network.cuts().unwrap()
+        };
+        use NetworkKind::{FusedContext, SeparateContext};
+        let modules = [(SeparateContext, false), (SeparateContext, true), (FusedContext, true)];
+        assert_eq!(modules.map(|(kind, each)| cuts(kind, each).len()), [6, 5, 5]);
+        assert_eq!(cuts(SeparateContext, true), cuts(FusedContext, true));
     }
 }

@@ -4,12 +4,14 @@ use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
 use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
+use gim_core::param::Params;
 use gim_core::sampler::{Direction, SamplerKind};
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
+use crate::layers::conv2d::{Conv2d, Conv2dConfig, ORTHOGONAL_GAIN, delta_orthogonal};
+use crate::layers::orthonormal::orthonormal;
 use crate::layers::patches::{PatchMean, Patches};
 use crate::layers::pixelcnn::PixelCnn;
 use crate::layers::residual::{BlockKind, Residual};
@@ -44,7 +46,9 @@ pub enum NetworkKind {
 pub enum Init {
     /// U(±1/√fan_in), the published default.
     Uniform,
-    /// Delta-orthogonal convolutions, zero biases.
+    /// As the published `--weight_init`: delta-orthogonal convolutions with gain √2, orthonormal
+    /// W_k with the same gain, and biases from U(±1/√fan_in). In `cpc`, the PixelCNN is drawn
+    /// uniformly: the published code stops there.
     DeltaOrthogonal,
 }
 
@@ -297,7 +301,13 @@ impl NetworkConfig {
             let sampler = || loss.sampler.build();
             let key = key.with_item(LOSS_ITEM);
             let loss: Box<dyn LocalLoss<F>> = match supervision {
-                None => Box::new(Directions::new(&config, loss.distinct_directions()?, sampler, key)?),
+                None => {
+                    let mut loss = Directions::new(&config, loss.distinct_directions()?, sampler, key)?;
+                    if self.init == Init::DeltaOrthogonal {
+                        orthogonal_predictors(&mut loss, cut.channels, key.with_item(key.item + ORTHOGONAL_ITEMS))?;
+                    }
+                    Box::new(loss)
+                }
                 Some(labels) => Box::new(labels.loss(cut.channels, key)?),
             };
             let parts = Parts {
@@ -310,5 +320,60 @@ impl NetworkConfig {
             modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
         }
         Ok(Stack::new(modules))
+    }
+}
+
+/// Makes every W_k (C, C) of `loss` an orthonormal matrix times [`ORTHOGONAL_GAIN`].
+fn orthogonal_predictors<F: Scalar>(loss: &mut Directions<F>, channels: usize, key: Key) -> Result<()> {
+    let (mut item, mut done) = (key.item, Ok(()));
+    loss.visit(&mut |p| {
+        for w in p.value.chunks_exact_mut(channels * channels) {
+            match orthonormal(channels, channels, key.with_item(item)) {
+                Ok(q) => w.iter_mut().zip(&q).for_each(|(w, q)| *w = F::of(ORTHOGONAL_GAIN * q)),
+                Err(e) => done = Err(e),
+            }
+            item += 1;
+        }
+    });
+    done
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Delta-orthogonal weights reach the predictors: W_k W_kᵀ = 2 I. Biases are drawn.
+    #[test]
+    fn delta_orthogonal_predictors() {
+        let network = NetworkConfig {
+            blocks: vec![1],
+            widths: vec![4],
+            stem: 3,
+            patch: 8,
+            overlap: 4,
+            init: Init::DeltaOrthogonal,
+            ..NetworkConfig::default()
+        };
+        let loss =
+            LossConfig { prediction_steps: 2, directions: vec![Direction::Down, Direction::Up], ..Default::default() };
+        let mut stack = network.build::<f64>(28, 1, &loss, None, &OptimizerConfig::default(), 1, &Pool::new()).unwrap();
+        let (c, mut seen) = (16, Vec::new());
+        stack.modules_mut()[0].params().visit(&mut |p| {
+            if p.name.ends_with("bias") {
+                assert!(p.value.iter().all(|b| *b != 0.0), "{}", p.name);
+            }
+            if !p.name.contains("predictor") {
+                return;
+            }
+            for w in p.value.chunks_exact(c * c) {
+                seen.push(w.to_vec());
+                for (i, j) in (0..c).flat_map(|i| (0..c).map(move |j| (i, j))) {
+                    let product: f64 = (0..c).map(|n| w[i * c + n] * w[j * c + n]).sum();
+                    assert!((product - 2.0 * f64::from(i == j)).abs() < 1e-12, "rows {i} and {j}: {product}");
+                }
+            }
+        });
+        assert_eq!(seen.len(), 4, "two distances in two directions");
+        assert!((1..4).all(|i| !seen[..i].contains(&seen[i])), "every W_k is drawn for itself");
     }
 }

@@ -33,10 +33,10 @@ fn grid(items: usize, steps: usize, cols: usize, channels: usize) -> Shape {
     Shape { batch: items, height: steps, width: cols, channels }
 }
 
-/// One matrix at the center of the kernel, whose columns are orthonormal: every position's numbers
-/// keep their norm.
+/// One matrix at the center of the kernel, whose columns are orthogonal and of length √2. Biases
+/// stay as they were drawn.
 #[test]
-fn delta_orthogonal_keeps_norms() {
+fn delta_orthogonal_scales_norms() {
     let (o, c, kernel_area) = (6, 4, 9);
     let mut conv = Conv2d::<f64>::new(Conv2dConfig::square(c, o, 3, 1), key()).unwrap();
     delta_orthogonal(&mut conv, key()).unwrap();
@@ -44,6 +44,8 @@ fn delta_orthogonal_keeps_norms() {
     conv.visit(&mut |p| {
         if p.name.ends_with("weight") {
             weight = p.value.to_vec();
+        } else {
+            assert!(p.value.iter().all(|b| *b != 0.0));
         }
     });
     let w = |o: usize, tap: usize, in_channels: usize| weight[(o * kernel_area + tap) * c + in_channels];
@@ -52,7 +54,7 @@ fn delta_orthogonal_keeps_norms() {
     }
     for (a, b) in (0..c).flat_map(|a| (0..c).map(move |b| (a, b))) {
         let product: f64 = (0..o).map(|o| w(o, 4, a) * w(o, 4, b)).sum();
-        assert!((product - f64::from(a == b)).abs() < 1e-12, "columns {a} and {b}: {product}");
+        assert!((product - 2.0 * f64::from(a == b)).abs() < 1e-12, "columns {a} and {b}: {product}");
     }
 }
 

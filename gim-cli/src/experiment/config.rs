@@ -221,10 +221,14 @@ mod tests {
         let Domain::Audio(audio) = paper.domain else { panic!("audio-paper is of audio") };
         let got = (audio.network.width, audio.network.context, audio.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (512, 256, 12, 1000));
+        assert_eq!(audio.loss.epsilon, 0.0, "published: the exact log-softmax");
         let paper = Config::load("vision-paper", &[]).unwrap();
         let Domain::Vision(vision) = paper.domain else { panic!("vision-paper is of images") };
         let got = (vision.network.blocks, vision.network.widths, vision.loss.prediction_steps, paper.train.epochs);
         assert_eq!(got, (vec![3, 4, 6], vec![64, 128, 256], 5, 300));
+        assert_eq!(vision.loss.epsilon, 1e-11, "published");
+        let exact = Config::load("vision-paper", &["loss.epsilon=0".into()]);
+        assert!(exact.is_ok(), "{exact:?}");
     }
 
     #[test]

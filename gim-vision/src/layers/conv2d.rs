@@ -81,6 +81,11 @@ impl<F: Scalar> Conv2d<F> {
     /// # Errors
     /// When a size is zero, or the padding as large as the kernel.
     pub fn new(config: Conv2dConfig, key: Key) -> Result<Self> {
+        Self::with_fan_in(config, config.window(), key)
+    }
+
+    /// As [`Self::new`], with weights and biases from U(±1/√`fan_in`).
+    pub(crate) fn with_fan_in(config: Conv2dConfig, fan_in: usize, key: Key) -> Result<Self> {
         let Conv2dConfig {
             in_channels,
             out_channels,
@@ -99,7 +104,7 @@ impl<F: Scalar> Conv2d<F> {
                 "use less padding than kernel",
             ));
         }
-        let bound = 1.0 / (config.window() as f64).sqrt();
+        let bound = 1.0 / (fan_in as f64).sqrt();
         Ok(Self {
             config,
             weight: Param::uniform("weight", &[out_channels, config.window()], bound, key),
@@ -339,9 +344,14 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
     }
 }
 
+/// Gain of delta-orthogonal weights: `calculate_gain("relu")` of PyTorch.
+pub(crate) const ORTHOGONAL_GAIN: f64 = std::f64::consts::SQRT_2;
+
 /// Delta-orthogonal initialization (Xiao et al. 2018, algorithm 2): weights are zero except at the
-/// center of the kernel, biases are zero. It preserves norms when there are at least as many output
-/// channels as input channels.
+/// center of the kernel, which holds an orthonormal matrix times √2, PyTorch's gain for a ReLU. With
+/// at least as many output channels as input channels, it multiplies norms by the gain.
+///
+/// As published, biases stay as they are.
 ///
 /// # Errors
 /// When the decomposition fails.
@@ -353,9 +363,8 @@ pub fn delta_orthogonal<F: Scalar>(conv: &mut Conv2d<F>, key: Key) -> Result<()>
     conv.weight.value.fill(F::zero());
     for o in 0..out_channels {
         for c in 0..in_channels {
-            conv.weight.value[o * window + tap + c] = F::of(center[[o, c]]);
+            conv.weight.value[o * window + tap + c] = F::of(ORTHOGONAL_GAIN * center[[o, c]]);
         }
     }
-    conv.bias.value.fill(F::zero());
     Ok(())
 }

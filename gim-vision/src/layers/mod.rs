@@ -2,7 +2,7 @@
 
 pub mod conv2d;
 mod im2col;
-mod orthonormal;
+pub(crate) mod orthonormal;
 pub mod patches;
 pub mod pixelcnn;
 pub mod residual;

@@ -12,7 +12,7 @@ use rand::RngExt;
 ///
 /// # Errors
 /// When the decomposition fails.
-pub(super) fn orthonormal(rows: usize, cols: usize, key: Key) -> Result<Array2<f64>> {
+pub(crate) fn orthonormal(rows: usize, cols: usize, key: Key) -> Result<Array2<f64>> {
     let (long, short) = (rows.max(cols), rows.min(cols));
     let mut rng = key.rng();
     let mut normal = || {

@@ -108,8 +108,8 @@ impl<F: Scalar> PixelCnn<F> {
         self.layers.iter_mut().flat_map(GatedLayer::convs_mut).chain([&mut self.out])
     }
 
-    /// `n_layers` gated layers and a 1×1 convolution. Weights from U(±1/√fan_in) of the kernels
-    /// that are used.
+    /// `n_layers` gated layers and a 1×1 convolution. Weights from U(±1/√fan_in). As published,
+    /// the fan-in of a vertical kernel counts its masked row: 9 C.
     ///
     /// # Errors
     /// When a size or the number of layers is zero.
@@ -122,7 +122,10 @@ impl<F: Scalar> PixelCnn<F> {
             |in_channels: usize, out_channels: usize, kernel_size: [usize; 2], padding: [usize; 4], name: &str| {
                 let config = Conv2dConfig { in_channels, out_channels, kernel_size, stride: 1, padding, relu: false };
                 item += 2;
-                let mut conv = Conv2d::new(config, key.with_item(item))?;
+                // A vertical kernel has a third row, which is masked.
+                let rows = if kernel_size[0] == 2 { 3 } else { kernel_size[0] };
+                let fan_in = rows * kernel_size[1] * in_channels;
+                let mut conv = Conv2d::with_fan_in(config, fan_in, key.with_item(item))?;
                 conv.visit(&mut |p| p.name = format!("{name}.{}", p.name));
                 Ok::<_, gim_core::Error>(conv)
             };
@@ -272,5 +275,32 @@ impl<F: Scalar> ItemLayer<F> for PixelCnn<F> {
 
     fn n_params(&self) -> usize {
         self.convs().map(|c| c.n_params()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gim_core::Purpose;
+
+    use super::*;
+
+    #[test]
+    fn weights_start_within_the_published_bounds() {
+        let c = 16;
+        let mut net = PixelCnn::<f64>::new(c, 2, Key::new(1, Purpose::Init)).unwrap();
+        net.visit(&mut |p| {
+            if !p.name.ends_with("weight") {
+                return;
+            }
+            let fan_in = if p.name.contains("vertical") {
+                9 * c
+            } else if p.name.contains("horizontal") {
+                3 * c
+            } else {
+                p.shape[1]
+            };
+            let widest = p.value.iter().fold(0.0_f64, |most, w| most.max(w.abs())) * (fan_in as f64).sqrt();
+            assert!(widest > 0.95 && widest <= 1.0, "{}: {widest} of the bound", p.name);
+        });
     }
 }
