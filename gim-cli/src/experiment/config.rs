@@ -6,6 +6,7 @@ use gim_core::optim::{Decay, OptimizerConfig};
 use gim_core::{Error, Result};
 
 use crate::experiment::domain::{Domain, DomainKind, section, text};
+use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
@@ -109,24 +110,19 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
+        let settings = self.to_toml().parse();
+        ranges::check(self.domain.kind(), &settings.unwrap_or_else(|e| unreachable!("this is TOML: {e}")))?;
         let t = &self.train;
-        if t.batch == 0
-            || t.log_every == 0
-            || t.checkpoint_every == 0
-            || !t.checkpoint_every.is_multiple_of(t.log_every)
-        {
+        if !t.checkpoint_every.is_multiple_of(t.log_every) {
+            let what = format!("{} is not a multiple of log_every, {}", t.checkpoint_every, t.log_every);
             return Err(Error::config(
-                "train",
-                "batch, log_every and checkpoint_every must be above 0, and checkpoint_every a multiple of log_every",
+                "train.checkpoint_every",
+                what,
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
         }
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
-        }
-        if let Some(share) = t.snapshots.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
-            let what = format!("{share} is not a share of the steps");
-            return Err(Error::config("train.snapshots", what, "use values between 0 and 1, or an empty list"));
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
+use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::train_config::TrainConfig;
@@ -181,6 +182,10 @@ impl DatasetSpec for AudioConfig {
 impl ModelSpec for AudioConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         Ok(Shape::sequence(batch, self.data.crop, 1))
+    }
+
+    fn size(&self, batch: usize) -> Result<StepSize> {
+        size::of_speech(&self.network, &self.loss, self.input(batch)?)
     }
 
     fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {

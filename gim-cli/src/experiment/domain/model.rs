@@ -5,6 +5,8 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 
+use super::size::StepSize;
+
 /// The model of a configuration.
 pub trait ModelSpec {
     /// Shape of a batch as the stack takes it.
@@ -12,6 +14,12 @@ pub trait ModelSpec {
     /// # Errors
     /// When images are too small for their patches.
     fn input(&self, batch: usize) -> Result<Shape>;
+
+    /// What a training step takes at least. Nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Self::input`].
+    fn size(&self, batch: usize) -> Result<StepSize>;
 
     /// The stack at its initial weights.
     ///

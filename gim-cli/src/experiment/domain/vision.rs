@@ -21,6 +21,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
+use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::train_config::TrainConfig;
@@ -195,6 +196,10 @@ impl ModelSpec for VisionConfig {
         let patches = self.network.patches()?;
         patches.check(self.data.crop, self.data.crop, self.loss.need())?;
         Ok(patches.shape(self.images(batch)))
+    }
+
+    fn size(&self, batch: usize) -> Result<StepSize> {
+        Ok(size::of_images(&self.network, &self.loss, self.input(batch)?))
     }
 
     fn build(&self, optimizer: &OptimizerConfig, seed: u64, pool: &Pool<f32>) -> Result<Stack<f32>> {
