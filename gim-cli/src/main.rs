@@ -35,12 +35,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// No machine has more cores, and every thread takes memory.
+const MOST_THREADS: usize = 1024;
+
 /// Sets the number of threads, if one is given.
 fn use_threads(threads: Option<usize>) -> Result<()> {
     let Some(n) = threads else { return Ok(()) };
-    if n > 0 && rayon::ThreadPoolBuilder::new().num_threads(n).build_global().is_ok() {
+    if (1..=MOST_THREADS).contains(&n) && rayon::ThreadPoolBuilder::new().num_threads(n).build_global().is_ok() {
         Ok(())
     } else {
-        Err(Error::config("--threads", format_args!("cannot run on {n} threads"), "use 1 or more"))
+        Err(Error::config(
+            "--threads",
+            format_args!("cannot run on {n} threads"),
+            format_args!("use 1 to {MOST_THREADS}"),
+        ))
     }
 }

@@ -108,6 +108,7 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
     let Timed { steps, features, profiled } = timed;
     let pool = config.train.pool();
     let model = config.domain.model();
+    model.size(config.train.batch)?.check()?;
     let mut stack = model.build(None, &config.optimizer, config.train.seed, &pool)?;
     let n = stack.modules().len();
     let layouts = stack.layouts(model.input(config.train.batch)?)?;

@@ -8,6 +8,9 @@ use crate::comparison::comparison_dir::ComparisonDir;
 use crate::comparison::reproduce::{Plan, Scope};
 use crate::comparison::sweep::Sweep;
 
+/// Largest number of seeds.
+const MOST_SEEDS: u64 = 10_000;
+
 /// A comparison, and overrides of its settings.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Comparison {
@@ -41,10 +44,11 @@ impl Comparison {
                 return Err(Error::config("--only", what, "see gim config sweep"));
             }
         }
-        if self.seeds == Some(0) {
-            return Err(Error::config("--seeds", "no seed is left", "use 1 or more"));
-        }
         sweep.seeds = self.seeds.unwrap_or(sweep.seeds);
+        if !(1..=MOST_SEEDS).contains(&sweep.seeds) {
+            let what = format_args!("{} is out of range", sweep.seeds);
+            return Err(Error::config("--seeds", what, format_args!("use 1 to {MOST_SEEDS}")));
+        }
         let name = Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy().into_owned());
         let out = ComparisonDir::new(self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&name)));
         Ok(Plan { name, sweep, out, set: self.set.clone(), scope })

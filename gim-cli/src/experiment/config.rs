@@ -6,6 +6,7 @@ use gim_core::optim::{Decay, OptimizerConfig};
 use gim_core::{Error, Result};
 
 use crate::experiment::domain::{Domain, DomainKind, section, text};
+use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
@@ -20,8 +21,15 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 5] =
-    ["data.path", "data.cache_mb", "train.log_every", "train.checkpoint_every", "train.snapshots"];
+const MAY_CHANGE: [&str; 7] = [
+    "data.path",
+    "data.cache_mb",
+    "train.groups",
+    "train.link_depth",
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.snapshots",
+];
 /// The length of training may change, too, unless step sizes or turns of modules follow from it.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
 
@@ -94,8 +102,10 @@ impl Config {
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
+        let train = TrainConfig { schedule: self.train.schedule.in_turn(), ..self.train.clone() };
+        let same = Self { train, ..self.clone() };
         let mut table: toml::Table =
-            self.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
+            same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
         let counts = self.train.iterative() || self.optimizer.decay != Decay::None;
         let length: &[&str] = if counts { &[] } else { &LENGTH };
         for key in MAY_CHANGE.iter().chain(length) {
@@ -109,27 +119,19 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
+        let settings = self.to_toml().parse();
+        ranges::check(self.domain.kind(), &settings.unwrap_or_else(|e| unreachable!("this is TOML: {e}")))?;
         let t = &self.train;
-        if t.batch == 0
-            || t.log_every == 0
-            || t.checkpoint_every == 0
-            || !t.checkpoint_every.is_multiple_of(t.log_every)
-        {
+        if !t.checkpoint_every.is_multiple_of(t.log_every) {
+            let what = format!("{} is not a multiple of log_every, {}", t.checkpoint_every, t.log_every);
             return Err(Error::config(
-                "train",
-                "batch, log_every and checkpoint_every must be above 0, and checkpoint_every a multiple of log_every",
+                "train.checkpoint_every",
+                what,
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
         }
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
-        }
-        if t.link_depth == 0 {
-            return Err(Error::config("train.link_depth", "is 0", "use 1 or more"));
-        }
-        if let Some(share) = t.snapshots.iter().find(|share| !(**share > 0.0 && **share < 1.0)) {
-            let what = format!("{share} is not a share of the steps");
-            return Err(Error::config("train.snapshots", what, "use values between 0 and 1, or an empty list"));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What `environment.json` of a run holds: enough to say which program, on which machine, made its numbers.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -141,10 +141,29 @@ fn cpu() -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-fn memory() -> Option<u64> {
+/// Memory of the machine, or of the control group (container, batch job) if that is less, in bytes.
+pub(crate) fn memory() -> Option<u64> {
     let machine = kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal")?;
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse::<u64>().ok());
-    Some(limit.map_or(machine, |limit| limit.min(machine)))
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let limit = |file: PathBuf| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
+    Some(memory_limits(&groups).into_iter().filter_map(limit).fold(machine, u64::min))
+}
+
+/// The files that may limit this process's memory, given `/proc/self/cgroup`: those of its group and of
+/// all groups above, of either version.
+fn memory_limits(groups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in groups.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            c if c.split(',').any(|c| c == "memory") => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            _ => continue,
+        };
+        files.extend(Path::new(path.trim_start_matches('/')).ancestors().map(|p| Path::new(root).join(p).join(file)));
+    }
+    files
 }
 
 fn os() -> String {
@@ -189,6 +208,23 @@ mod tests {
         assert_eq!(kib_field("", "VmHWM"), None);
         #[cfg(target_os = "linux")]
         assert!(peak_resident_bytes().unwrap() > 1 << 20);
+    }
+
+    #[test]
+    fn limits_of_all_groups_above_count() {
+        let files = memory_limits("5:cpu,memory:/job\n4:cpu:/other\n0::/a/b\n");
+        let names: Vec<_> = files.iter().map(|f| f.to_string_lossy().into_owned()).collect();
+        assert_eq!(
+            names,
+            [
+                "/sys/fs/cgroup/memory/job/memory.limit_in_bytes",
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "/sys/fs/cgroup/a/b/memory.max",
+                "/sys/fs/cgroup/a/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert!(memory().is_some_and(|bytes| bytes > 1 << 24));
     }
 
     #[test]

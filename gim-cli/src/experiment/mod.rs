@@ -12,6 +12,7 @@ pub(crate) mod latent;
 pub(crate) mod lock;
 pub(crate) mod probe;
 pub(crate) mod progress;
+mod ranges;
 pub(crate) mod run_dir;
 pub(crate) mod train;
 pub(crate) mod train_config;

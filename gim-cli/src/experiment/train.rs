@@ -215,6 +215,7 @@ impl<'a> Training<'a> {
     /// Opens the corpus and builds the stack; when resuming, with the newest weights and the curves up
     /// to there.
     fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<(Self, Curves)> {
+        config.domain.model().size(config.train.batch)?.check()?;
         let pool = config.train.pool();
         let fingerprint = config.fingerprint();
         let last = if resume { run.newest_intact_checkpoint()? } else { None };

@@ -18,6 +18,16 @@ pub enum Schedule {
     Pipelined,
 }
 
+impl Schedule {
+    /// The schedule in which modules take turns that gives the same bits.
+    pub(crate) fn in_turn(self) -> Self {
+        match self {
+            Self::Simultaneous | Self::Pipelined => Self::Simultaneous,
+            Self::Iterative => Self::Iterative,
+        }
+    }
+}
+
 /// Which modules share a thread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged, expecting = "use \"auto\", or lists of module numbers such as [[1, 2], [3]]")]

@@ -22,6 +22,7 @@ use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
+use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -274,6 +275,10 @@ impl DatasetSpec for AudioConfig {
 impl ModelSpec for AudioConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         Ok(Shape::sequence(batch, self.data.crop, 1))
+    }
+
+    fn size(&self, batch: usize) -> Result<StepSize> {
+        size::of_speech(&self.network, &self.loss, self.input(batch)?)
     }
 
     fn build(

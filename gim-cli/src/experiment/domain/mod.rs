@@ -4,6 +4,7 @@ mod audio;
 mod dataset;
 mod figures;
 mod model;
+mod size;
 mod vision;
 
 use std::fmt::{self, Display};

@@ -5,6 +5,7 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 
+use super::size::StepSize;
 use crate::experiment::dataset_record::DatasetRecord;
 
 /// The model of a configuration.
@@ -14,6 +15,12 @@ pub trait ModelSpec {
     /// # Errors
     /// When images are too small for their patches.
     fn input(&self, batch: usize) -> Result<Shape>;
+
+    /// What a training step takes at least. Nothing is allocated.
+    ///
+    /// # Errors
+    /// As [`Self::input`].
+    fn size(&self, batch: usize) -> Result<StepSize>;
 
     /// The stack at its initial weights. A supervised one has the classes of `record`, which a run
     /// keeps of its dataset; without it, the dataset's.

@@ -22,6 +22,7 @@ use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
+use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -241,6 +242,10 @@ impl ModelSpec for VisionConfig {
         let patches = self.network.patches()?;
         patches.check(self.data.crop, self.data.crop, self.loss.need())?;
         Ok(patches.shape(self.images(batch)))
+    }
+
+    fn size(&self, batch: usize) -> Result<StepSize> {
+        Ok(size::of_images(&self.network, &self.loss, self.input(batch)?))
     }
 
     fn build(

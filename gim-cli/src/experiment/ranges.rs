@@ -1,0 +1,154 @@
+//! The range of every setting. A value outside is an error before anything is read or allocated.
+
+use gim_core::{Error, Result};
+use toml::Value;
+
+use crate::experiment::domain::DomainKind;
+
+/// Values that a setting may have.
+#[derive(Debug, Clone, Copy)]
+enum Range {
+    /// Whole numbers, both ends included.
+    Whole(i64, i64),
+    /// A list of up to this many whole numbers.
+    Wholes(usize, i64, i64),
+    /// Numbers, both ends included.
+    Real(f64, f64),
+    /// A number above 0, up to this.
+    Positive(f64),
+    /// A list of up to this many numbers between 0 and 1, both ends excluded.
+    Shares(usize),
+}
+
+use Range::{Positive, Real, Shares, Whole, Wholes};
+
+/// Largest β and momentum: below 1 by more than rounding.
+const BELOW_ONE: f64 = 1.0 - 1e-9;
+const MOST_STEPS: i64 = 1_000_000_000_000;
+
+/// Settings of both domains.
+const COMMON: [(&str, Range); 18] = [
+    ("data.cache_mb", Whole(0, 1 << 24)),
+    ("loss.epsilon", Real(0.0, 1.0)),
+    ("loss.negatives", Whole(1, 10_000)),
+    ("loss.prediction_steps", Whole(1, 1_000)),
+    ("optimizer.beta1", Real(0.0, BELOW_ONE)),
+    ("optimizer.beta2", Real(0.0, BELOW_ONE)),
+    ("optimizer.eps", Positive(1.0)),
+    ("optimizer.lr", Positive(100.0)),
+    ("optimizer.momentum", Real(0.0, BELOW_ONE)),
+    ("train.batch", Whole(1, 65_536)),
+    ("train.checkpoint_every", Whole(1, MOST_STEPS)),
+    ("train.epochs", Whole(0, 10_000_000)),
+    ("train.link_depth", Whole(1, 1_000)),
+    ("train.log_every", Whole(1, MOST_STEPS)),
+    ("train.seed", Whole(0, 1 << 62)),
+    ("train.snapshots", Shares(1_000)),
+    ("train.steps", Whole(0, MOST_STEPS)),
+    ("network.context_layers", Whole(0, 1_000)),
+];
+
+const AUDIO: [(&str, Range); 7] = [
+    ("data.crop", Whole(1, 1 << 24)),
+    ("loss.window", Whole(0, 1 << 24)),
+    ("network.context", Whole(0, 16_384)),
+    ("network.kernel_sizes", Wholes(64, 1, 65_536)),
+    ("network.paddings", Wholes(64, 0, 65_536)),
+    ("network.strides", Wholes(64, 1, 65_536)),
+    ("network.width", Whole(1, 16_384)),
+];
+
+const VISION: [(&str, Range); 10] = [
+    ("data.crop", Whole(1, 8_192)),
+    ("data.pad", Whole(0, 8_192)),
+    ("data.short_side", Whole(0, 8_192)),
+    ("loss.skip", Whole(0, 1_000)),
+    ("network.blocks", Wholes(16, 1, 1_000)),
+    ("network.cuts", Wholes(16_000, 1, 16_000)),
+    ("network.overlap", Whole(0, 8_191)),
+    ("network.patch", Whole(1, 8_192)),
+    ("network.stem", Whole(1, 255)),
+    ("network.widths", Wholes(16, 1, 16_384)),
+];
+
+/// The range of `section.key` in a domain.
+fn range(domain: DomainKind, key: &str) -> Option<Range> {
+    let own: &[(&str, Range)] = match domain {
+        DomainKind::Audio => &AUDIO,
+        DomainKind::Vision => &VISION,
+    };
+    own.iter().chain(&COMMON).find(|r| r.0 == key).map(|r| r.1)
+}
+
+/// Checks every number of a configuration, given as TOML.
+///
+/// # Errors
+/// Names the first setting that is out of its range, its value and the range.
+pub(crate) fn check(domain: DomainKind, settings: &toml::Table) -> Result<()> {
+    for (section, keys) in settings {
+        for (key, value) in keys.as_table().into_iter().flatten() {
+            let name = format!("{section}.{key}");
+            if let Some(range) = range(domain, &name)
+                && !range.holds(value)
+            {
+                let value: String = value.to_string().chars().take(60).collect();
+                return Err(Error::config(name, format_args!("{value} is out of range"), range.remedy()));
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Range {
+    fn holds(self, value: &Value) -> bool {
+        let whole = |v: &Value, min, max| v.as_integer().is_some_and(|v| (min..=max).contains(&v));
+        let number = |v: &Value| v.as_float().or_else(|| v.as_integer().map(|v| v as f64));
+        let list = |most: usize, of: &dyn Fn(&Value) -> bool| {
+            value.as_array().is_some_and(|list| list.len() <= most && list.iter().all(of))
+        };
+        match self {
+            Whole(min, max) => whole(value, min, max),
+            Wholes(most, min, max) => list(most, &|v| whole(v, min, max)),
+            // NaN is in no range.
+            Real(min, max) => number(value).is_some_and(|v| v >= min && v <= max),
+            Positive(max) => number(value).is_some_and(|v| v > 0.0 && v <= max),
+            Shares(most) => list(most, &|v| number(v).is_some_and(|v| v > 0.0 && v < 1.0)),
+        }
+    }
+
+    fn remedy(self) -> String {
+        match self {
+            Whole(min, max) => format!("use {min} to {max}"),
+            Wholes(most, min, max) => format!("use up to {most} values, each from {min} to {max}"),
+            Real(min, BELOW_ONE) => format!("use {min} or more, and less than 1"),
+            Real(min, max) => format!("use {min} to {max}"),
+            Positive(max) => format!("use a number above 0, up to {max}"),
+            Shares(most) => format!("use up to {most} values between 0 and 1, or an empty list"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::config::Config;
+    use crate::experiment::domain::Domain;
+
+    /// A new number among the settings needs a line in a table above.
+    #[test]
+    fn every_number_has_a_range() {
+        for domain in DomainKind::ALL {
+            let config = Config { domain: Domain::from(domain), ..Config::default() };
+            let settings: toml::Table = config.to_toml().parse().unwrap();
+            check(domain, &settings).unwrap();
+            for (section, keys) in settings {
+                for (key, value) in keys.as_table().into_iter().flatten() {
+                    let number = |v: &Value| v.is_integer() || v.is_float();
+                    let is_number = number(value) || value.as_array().is_some_and(|list| list.iter().all(number));
+                    let name = format!("{section}.{key}");
+                    assert_eq!(is_number, range(domain, &name).is_some(), "{domain}: {name}");
+                }
+            }
+        }
+    }
+}
