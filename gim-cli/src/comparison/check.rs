@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gim_core::{Error, Result};
-use gim_eval::{Baseline, Deviation, Interval, Measured, Protocol, compare, table};
+use gim_eval::{Baseline, Deviation, Head, Interval, Measured, Protocol, compare, table};
 
 use crate::comparison::reproduce::Plan;
 use crate::comparison::summary::Summary;
+use crate::experiment::probe::views_note;
 use gim_core::files::create_folder;
 
 /// Least tolerance in points. Processors round differently, and training amplifies it.
@@ -25,14 +26,17 @@ fn tolerance(spread: f64, test_rows: usize) -> f64 {
 
 /// Name of a value in the baseline.
 fn name(s: &Summary) -> Option<String> {
-    // Probes with few labels are noisy and detect nothing more.
-    if s.labels < 1.0 {
+    // Probes with few labels are noisy, and other heads are not in every run. They detect nothing more.
+    if s.labels < 1.0 || s.head != Head::Linear {
         return None;
     }
     let how = match s.protocol {
-        Protocol::Converged => "",
-        Protocol::Paper => " by the paper's protocol",
-        Protocol::Knn => " by neighbors",
+        Protocol::Converged => String::new(),
+        Protocol::Paper => {
+            let views = views_note(s.protocol, s.task, s.views).map(|note| format!(" with {note}"));
+            format!(" by the paper's protocol{}", views.unwrap_or_default())
+        }
+        Protocol::Knn => " by neighbors".into(),
     };
     s.features().map(|features| format!("{}: {}{how}, {features}", s.run, s.task))
 }

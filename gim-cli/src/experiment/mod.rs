@@ -12,3 +12,4 @@ pub(crate) mod progress;
 pub(crate) mod run_dir;
 pub(crate) mod train;
 pub(crate) mod train_config;
+pub(crate) mod views;
