@@ -194,7 +194,39 @@ pub(crate) fn print(deviations: &[Deviation], compared: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gim_eval::{Group, ProbeRow, Task};
+
     use super::*;
+    use crate::comparison::summary::{summarize, test_row};
+    use crate::comparison::sweep::Entry;
+    use crate::experiment::domain::DomainKind;
+
+    /// Another number of views is another value; the published one needs no word.
+    #[test]
+    fn names_say_how_many_views() {
+        let entry = Entry {
+            name: "a".into(),
+            preset: "audio-quick".into(),
+            title: "A".into(),
+            paper: None,
+            ablation_of: None,
+            baselines: None,
+            tasks: None,
+            set: Vec::new(),
+        };
+        let of = |protocol, head, views| {
+            let row = test_row(Group::Trained, 1, 1, 0.5);
+            let row = ProbeRow { task: Task::Speakers, protocol, head, views, ..row };
+            name(&summarize(&entry, DomainKind::Audio, &[row])[0])
+        };
+        let paper = |head, views| of(Protocol::Paper, head, views);
+        assert_eq!(of(Protocol::Converged, Head::Linear, None).as_deref(), Some("a: speakers, module 1"));
+        let exact = "a: speakers by the paper's protocol, module 1";
+        assert_eq!(paper(Head::Linear, Some(50)).as_deref(), Some(exact));
+        let few = "a: speakers by the paper's protocol with 2 views, module 1";
+        assert_eq!(paper(Head::Linear, Some(2)).as_deref(), Some(few));
+        assert_eq!(paper(Head::Mlp, Some(50)), None);
+    }
 
     #[test]
     fn a_tolerance_is_never_below_two_test_rows() {

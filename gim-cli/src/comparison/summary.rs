@@ -324,7 +324,8 @@ mod tests {
             row(Group::Trained, 1, 1, 0.5),
             row(Group::Trained, 2, 1, 0.6),
             row(Group::Trained, 2, 2, 0.7),
-        ];
+        ]
+        .map(|r| ProbeRow { protocol: Protocol::Paper, ..r });
         let of = summarize(&entry("a", None), DomainKind::Audio, &rows);
         let find = |module| of.iter().find(|s| s.group == Group::Trained && s.module == module).unwrap();
         assert_eq!((find(1).seeds, find(1).accuracy_ci95, find(1).paper), (1, None, None));
@@ -333,13 +334,44 @@ mod tests {
         assert!((last.accuracy - 65.0).abs() < 1e-9 && (last.primary_accuracy().0 - 55.0).abs() < 1e-9);
         assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
 
-        let better: Vec<ProbeRow> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
+        // The paper's value does not stand beside another protocol.
+        let converged: Vec<ProbeRow> =
+            rows.iter().map(|r| ProbeRow { protocol: Protocol::Converged, ..r.clone() }).collect();
+        let converged = summarize(&entry("a", None), DomainKind::Audio, &converged);
+        assert!(converged.iter().all(|s| s.paper.is_none() && s.paper_mark.is_none()));
+
+        let better: Vec<ProbeRow> = rows
+            .iter()
+            .map(|r| ProbeRow { protocol: Protocol::Paper, ..row(r.group, r.module, r.seed, r.accuracy + 0.05) })
+            .collect();
         let mut all = of.clone();
         all.extend(summarize(&entry("b", Some("a")), DomainKind::Audio, &better));
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
         assert_eq!((found[0].module, found[0].ablation_of.as_str()), (2, "a"));
+    }
+
+    /// Rows of other heads and other numbers of views are not averaged, and carry no value of the paper.
+    #[test]
+    fn heads_and_views_are_kept_apart() {
+        let speakers = |head, views| ProbeRow {
+            task: Task::Speakers,
+            protocol: Protocol::Paper,
+            head,
+            views,
+            ..row(Group::Trained, 1, 1, 0.5)
+        };
+        let rows = [speakers(Head::Linear, Some(50)), speakers(Head::Linear, Some(2)), speakers(Head::Mlp, Some(50))];
+        let of = summarize(&entry("a", None), DomainKind::Audio, &rows);
+        assert_eq!(of.len(), 3);
+        for s in &of {
+            let published = (s.head, s.views) == (Head::Linear, Some(50));
+            assert_eq!(s.paper, published.then_some(99.4), "{}", s.how());
+        }
+        let mut how: Vec<String> = of.iter().map(Summary::how).collect();
+        how.sort();
+        assert_eq!(how, ["paper", "paper, 2 views", "paper, mlp"]);
     }
 
     #[test]

@@ -345,7 +345,7 @@ mod tests {
         assert_eq!(phones.table.rows[2][..5], ["audio/cpc", "module 1", "1", "35.0", "45.0"]);
         let finding = "Highest mean: 35.0 % (audio/cpc, module 1). Random encoder, random 1: 10.0 %.";
         assert_eq!(phones.finding.as_deref(), Some(finding));
-        assert!(phones.notes[2].starts_with("3 of these 3 probes stopped at 150"), "{:?}", phones.notes);
+        assert!(phones.notes[1].starts_with("3 of these 3 probes stopped at 150"), "{:?}", phones.notes);
         assert_eq!((images.table.columns.len(), phones.table.columns.len()), (7, 8));
         assert!(few.notes.iter().any(|n| n.contains("at least one labeled item")), "{:?}", few.notes);
     }
