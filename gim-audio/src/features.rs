@@ -46,10 +46,7 @@ impl FeatureExtractor {
     /// shorter than a label's window (400 samples) or than the layers need. What the losses need does
     /// not count: an utterance too short to predict in has features.
     pub fn layouts(&self, stack: &Stack<f32>, samples: usize) -> Option<Vec<Layout>> {
-        if samples < LABEL_WINDOW {
-            return None;
-        }
-        stack.eval_layouts(Shape::sequence(1, samples, 1)).ok()
+        self.crop_layouts(stack, 1, samples)
     }
 
     /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each
@@ -73,10 +70,51 @@ impl FeatureExtractor {
         out
     }
 
+    /// Crops of the same number of samples, standardized → a matrix (crops, channels) for each module
+    /// or, inside an end-to-end module, layer: the mean over the frames. `layouts` are those of
+    /// [`Self::crop_layouts`].
+    ///
+    /// # Panics
+    /// When the crops differ in length.
+    pub fn crop_means(
+        &self,
+        stack: &mut Stack<f32>,
+        layouts: &[Layout],
+        crops: &[Vec<f32>],
+        pool: &Pool<f32>,
+    ) -> Vec<Array2<f32>> {
+        let x = Activations::from_slice(layouts[0], &crops.concat(), pool).detach();
+        let mut out = Vec::new();
+        stack.visit_features(x, layouts, self.mode, |view| out.push(mean_over_frames(view.features)));
+        out
+    }
+
+    /// Layouts of a stack's activations for `n` crops of `samples`; `None` as for [`Self::layouts`].
+    pub fn crop_layouts(&self, stack: &Stack<f32>, n: usize, samples: usize) -> Option<Vec<Layout>> {
+        if samples < LABEL_WINDOW {
+            return None;
+        }
+        stack.eval_layouts(Shape::sequence(n, samples, 1)).ok()
+    }
+
     /// waveform (samples), standardized → MFCCs with Δ and ΔΔ ([`label_frames`]`(samples)`, 39).
     pub fn mfcc(&self, waveform: &[f32]) -> Array2<f32> {
         self.mfcc.compute(waveform)
     }
+}
+
+/// frames (N, L, C) → (N, C): the mean over the frames of each sequence, summed in double precision.
+fn mean_over_frames(frames: &Activations<f32>) -> Array2<f32> {
+    let (n, channels) = (frames.shape().batch, frames.shape().channels);
+    let mut out = Array2::zeros((n, channels));
+    for (i, mut row) in out.outer_iter_mut().enumerate() {
+        let frames = frames.item(i).chunks_exact(channels);
+        let count = frames.len() as f64;
+        let mut sums = vec![0f64; channels];
+        frames.for_each(|frame| sums.iter_mut().zip(frame).for_each(|(s, x)| *s += f64::from(*x)));
+        row.iter_mut().zip(sums).for_each(|(r, s)| *r = (s / count) as f32);
+    }
+    out
 }
 
 /// frames (1, L, C) → (`labels`, C): the mean of the frames of each label
@@ -139,6 +177,38 @@ mod tests {
                 assert!((f64::from(*at) - center).abs() <= hop / 2.0, "module {}, label {label}: {at}", n + 1);
             }
         }
+    }
+
+    /// The means of a crop among others are those of its own frames, one by one.
+    #[test]
+    fn means_of_crops_are_means_of_their_frames() {
+        let network = NetworkConfig { width: 4, context: 3, ..NetworkConfig::default() };
+        let loss = crate::network::LossConfig { negatives: 2, ..Default::default() };
+        let pool = Pool::new();
+        let optimizer = gim_core::optim::OptimizerConfig::default();
+        let mut stack = network.build(&loss, None, &optimizer, 1, &pool).unwrap();
+        let extractor = FeatureExtractor::new(&network).unwrap();
+        let crop = |c: usize| (0..3_200).map(|i| ((i * (c + 1)) as f32 * 0.05).sin()).collect::<Vec<f32>>();
+        let crops: Vec<Vec<f32>> = (0..3).map(crop).collect();
+        let layouts = extractor.crop_layouts(&stack, 3, 3_200).unwrap();
+        let means = extractor.crop_means(&mut stack, &layouts, &crops, &pool);
+        assert_eq!(means.iter().map(|m| m.dim()).collect::<Vec<_>>(), [(3, 4), (3, 4), (3, 4), (3, 4), (3, 4), (3, 3)]);
+        for (i, crop) in crops.iter().enumerate() {
+            let layouts = extractor.layouts(&stack, crop.len()).unwrap();
+            let x = Activations::from_slice(layouts[0], crop, &pool).detach();
+            let mut module = 0;
+            stack.visit_features(x, &layouts, Mode::Eval, |view| {
+                let frames = view.features.view();
+                for c in 0..view.features.shape().channels {
+                    let values: Vec<f32> = frames.slice(ndarray::s![0, .., 0, c]).to_vec();
+                    let mean = values.iter().sum::<f32>() / values.len() as f32;
+                    let got = means[module][(i, c)];
+                    assert!((got - mean).abs() < 1e-5, "crop {i}, module {}: {got} {mean}", module + 1);
+                }
+                module += 1;
+            });
+        }
+        assert_eq!(extractor.crop_layouts(&stack, 3, 399), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ fn sweep(root: &Path, steps: usize) {
         )
     };
     let text = [
-        "seeds = 1\n".to_owned(),
+        "seeds = 1\nviews = 2\n".to_owned(),
         run("gim", "paper = \"gim\""),
         run("supervised", ""),
         run("greedy-supervised", "baselines = \"vision/gim\""),
@@ -66,7 +66,7 @@ fn tables_have_every_run(root: &Path) {
     }
     assert!(!table.contains("one-negative"), "ablations have a table of their own");
     assert!(table.contains(",0.1,") && table.contains(",0.01,"), "label efficiency");
-    assert!(table.contains(",81.9,S"), "the paper's value and its mark");
+    assert!(table.contains(",classes,paper,linear,2,") && !table.contains(",81.9,S"), "fewer views than epochs");
     assert!(read(root, "table_ablations.csv").contains("vision/one-negative"));
     let memory = read(root, "table_memory.csv");
     assert!(memory.contains("end to end") && memory.contains("all modules") && memory.contains("module 1 alone"));
@@ -101,6 +101,7 @@ fn pages_are_self_contained(root: &Path) {
     assert!(page.contains("greedy-supervised &#60;&#38;&#62;") && page.contains("similarity"));
     assert!(!page.contains("src=\"http") && page.contains("default-src 'none'"), "nothing is fetched");
     assert!(page.contains("can&#39;t tell at this scale"), "one seed decides nothing");
+    assert!(page.contains("the paper&#39;s protocol with 2 views"), "fewer views than epochs");
     let twin = read(root, "README.md");
     assert!(twin.contains(r"greedy-supervised \<\&\>") && twin.contains("| can't tell at this scale |"), "{twin}");
 }
@@ -114,6 +115,7 @@ fn finished_work_is_not_repeated(root: &Path) {
     ok(root, &["sweep", "tiny.toml", "--out", "out"]);
     assert_eq!(before, made());
     assert_eq!(table, read(root, "table_vision.csv"));
+    assert!(!seed.join("views.h5").exists(), "views are removed when they are used up");
     // The same if only tables, curves and figures were kept.
     for kept in std::fs::read_dir(&seed).unwrap().map(|f| f.unwrap().path()) {
         if kept.is_dir() {

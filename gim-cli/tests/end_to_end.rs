@@ -106,6 +106,80 @@ fn features_probes_and_figures() {
     }
 }
 
+/// The paper's protocol: phones from whole utterances, speakers from random crops, which depend on the
+/// seed alone.
+#[test]
+fn the_papers_protocol_sees_random_crops() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("run", &["--set", "train.steps=4"]));
+    let probe = |more: &[&str]| {
+        let all = [&["probe", "run", "--protocol", "paper", "--module", "1", "--json"][..], more].concat();
+        let rows: serde_json::Value = serde_json::from_slice(&ok(d, &all).stdout).unwrap();
+        let keep = |r: &serde_json::Value| {
+            let mut r = r.as_object().unwrap().clone();
+            r.remove("seconds");
+            r
+        };
+        rows.as_array().unwrap().iter().map(keep).collect::<Vec<_>>()
+    };
+    let phones = probe(&["--task", "phones"]);
+    assert!(phones.iter().all(|r| r["views"].is_null() && r["head"] == "linear"), "{phones:?}");
+    let speakers = ["--task", "speakers", "--views", "2", "--test-views", "3"];
+    let rows = probe(&[&speakers[..], &["--threads", "1"]].concat());
+    assert_eq!(rows.len(), 3, "the module, its random twin and MFCCs: {rows:?}");
+    assert!(rows.iter().all(|r| r["views"] == 2 && r["test_views"] == 3), "{rows:?}");
+    // Test rows are utterances, whatever the number of crops.
+    let file = gim_eval::ViewFile::open(d.join("run/views.h5")).unwrap();
+    assert_eq!((file.views(), file.test_views()), (2, 3));
+    assert!(rows.iter().all(|r| r["test_rows"] == file.test_items()));
+    let bits = |file: &gim_eval::ViewFile| {
+        let all = file.file().read_group("random_2").unwrap();
+        all.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+    };
+    let before = bits(&file);
+    drop(file);
+    std::fs::remove_file(d.join("run/views.h5")).unwrap();
+    assert_eq!(rows, probe(&[&speakers[..], &["--threads", "2"]].concat()));
+    assert_eq!(before, bits(&gim_eval::ViewFile::open(d.join("run/views.h5")).unwrap()));
+    // Other heads read the same views, and their rows stand beside the linear ones.
+    let mlp = probe(&[&speakers[..], &["--head", "mlp"]].concat());
+    assert!(mlp.iter().all(|r| r["head"] == "mlp"), "{mlp:?}");
+    let saved = std::fs::read_to_string(d.join("run/probe.csv")).unwrap();
+    assert_eq!(saved.matches(",speakers,paper,linear,2,3,").count(), 3, "{saved}");
+    assert_eq!(saved.matches(",speakers,paper,mlp,2,3,").count(), 3, "{saved}");
+    // A view is the features of its crop.
+    views_are_crops(d);
+    assert!(fails(d, &["probe", "run", "--task", "phones", "--head", "mlp"]).contains("--protocol paper"));
+    assert!(fails(d, &["probe", "run", "--task", "speakers", "--views", "0"]).contains("--views"));
+    let whole = ["probe", "run/features.h5", "--task", "speakers", "--protocol", "paper"];
+    assert!(fails(d, &whole).contains("not views"));
+}
+
+/// The MFCCs of a view are those of a crop of its utterance, on the grid of 10 ms.
+fn views_are_crops(d: &std::path::Path) {
+    let file = gim_eval::ViewFile::open(d.join("run/views.h5")).unwrap();
+    let file = file.file();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/speech-mini");
+    let corpus = gim_audio::dataset::corpus::Corpus::open(&root, &Default::default()).unwrap();
+    let standardize = corpus.measure(gim_audio::dataset::corpus::Split::Train).unwrap();
+    let mfcc = gim_audio::mfcc::Mfcc::new(Default::default()).unwrap();
+    let last = file.items().len() - 1;
+    for row in [0, last] {
+        let id = file.items()[row].rsplit_once('@').unwrap().0;
+        let wave = corpus.whole(corpus.find(id).unwrap(), &standardize).unwrap();
+        let view = file.read_rows("baseline_mfcc", row..row + 1).unwrap();
+        let starts = (0..=wave.len().saturating_sub(20_480)).step_by(160);
+        let best = starts.map(|start| {
+            let frames = mfcc.compute(&wave[start..(start + 20_480).min(wave.len())]);
+            let mean = |c: usize| frames.column(c).iter().sum::<f32>() / frames.nrows() as f32;
+            (0..frames.ncols()).map(|c| (mean(c) - view[(0, c)]).abs()).fold(0.0, f32::max)
+        });
+        let best = best.fold(f32::INFINITY, f32::min);
+        assert!(best < 1e-4, "{id}: {best}");
+    }
+}
+
 /// Row n of the features has label n of the file. Labels shifted by a frame would only show as a
 /// slightly lower accuracy.
 #[test]

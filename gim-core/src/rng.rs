@@ -28,6 +28,8 @@ pub enum Purpose {
     Figure = 8,
     /// Synthetic data for benches and tests.
     Synthetic = 9,
+    /// Views of items that probes see: where they lie, and whether they are mirrored.
+    View = 10,
 }
 
 /// Names one draw.

@@ -3,7 +3,7 @@
 //! Data flow one way: frozen features → [`features`] file → [`examples`] → [`probe`] → [`metrics`] →
 //! [`table`] → [`regression`].
 //!
-//! - An *item* is an utterance or an image.
+//! - An *item* is an utterance or an image. A *view* is a random part of one ([`views`]).
 //! - A *row* is one frame of an item, or its only one.
 //! - A *label* is a class number.
 //!

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use gim_core::activations::{Activations, Shape};
 use gim_core::module::Mode;
 use gim_core::stack::Stack;
-use gim_core::{Pool, Result};
+use gim_core::{Key, Pool, Result};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::dataset::ImageDataset;
 use crate::dataset::image::{Color, Image};
-use crate::dataset::loader::{center_view, small_view};
+use crate::dataset::loader::{RandomCrop, center_view, small_view};
 use crate::dataset::standardize::Standardize;
 use crate::layers::patches::Patches;
 use crate::network::{NetworkConfig, NetworkKind};
@@ -74,6 +74,17 @@ impl CenterCrops {
     pub fn image(&self, i: usize) -> Result<Image> {
         let image = self.dataset.read(i)?.with_short_side(self.crop.short_side);
         Ok(image.center(self.crop.side))
+    }
+
+    /// A random view of image `i` as training cuts it, in its own colors: a crop at a random place, of
+    /// an image padded by `pad` mirrored pixels, mirrored in half of the draws if `flip`. `key` needs
+    /// seed and epoch; the image is set here.
+    ///
+    /// # Errors
+    /// When the image cannot be read, or is smaller than a crop.
+    pub fn random_view(&self, i: usize, flip: bool, pad: usize, key: Key) -> Result<Image> {
+        let image = self.dataset.read(i)?.with_short_side(self.crop.short_side);
+        RandomCrop { side: self.crop.side, flip, pad }.view(&image, key.with_item(i as u32))
     }
 
     /// Center crops (B) → a matrix (B · patches, channels) for each module or, inside an end-to-end

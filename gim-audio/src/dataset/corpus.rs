@@ -12,6 +12,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
@@ -290,6 +291,17 @@ impl Corpus {
         all_bad(&self.root, bad)?;
         sums.truncate(self.train.len());
         Standardize::from_sums(&self.root, sums)
+    }
+
+    /// Some samples of an utterance, standardized, at 16 kHz.
+    ///
+    /// # Errors
+    /// As [`decode::decode_range`].
+    pub fn part(&self, utterance: usize, samples: Range<usize>, standardize: &Standardize) -> Result<Vec<f32>> {
+        let mut x = vec![0.0; samples.len()];
+        decode::decode_range(&self.utterances[utterance].path, samples.start, &mut x)?;
+        standardize.apply(&mut x);
+        Ok(x)
     }
 
     /// A whole utterance, standardized → (n) samples at 16 kHz. Features are computed from it.

@@ -67,6 +67,16 @@ pub struct Crop {
     pub len: usize,
 }
 
+impl Crop {
+    /// A crop of `len` samples at a random place of an utterance of `total` samples; all of a shorter
+    /// one. The place follows from `key`.
+    pub fn draw(utterance: usize, total: usize, len: usize, key: Key) -> Self {
+        let starts = total.saturating_sub(len) / CROP_GRID + 1;
+        let start = CROP_GRID * below(key.rng().random(), starts);
+        Self { utterance, start, len: len.min(total - start) }
+    }
+}
+
 /// Decides which crops are in which batch.
 #[derive(Debug, Clone)]
 pub struct CropPlan {
@@ -99,9 +109,7 @@ impl CropPlan {
         let place = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
         for (i, &item) in items.iter().enumerate() {
             let (utterance, total) = self.items[item as usize];
-            let starts = total.saturating_sub(self.len) / CROP_GRID + 1;
-            let start = CROP_GRID * below(place.with_item(i as u32).rng().random(), starts);
-            crops.push(Crop { utterance, start, len: self.len.min(total - start) });
+            crops.push(Crop::draw(utterance, total, self.len, place.with_item(i as u32)));
         }
     }
 }

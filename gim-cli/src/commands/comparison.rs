@@ -25,6 +25,9 @@ pub(super) struct Comparison {
     /// Number of seeds [default: the comparison's].
     #[arg(long)]
     seeds: Option<u64>,
+    /// Most random views of a training item in the paper's protocol [default: the comparison's].
+    #[arg(long, value_name = "N")]
+    views: Option<usize>,
     /// Folder for runs, tables, figures and report [default: runs/COMPARISON; `gim check` uses a
     /// temporary folder].
     #[arg(long)]
@@ -49,6 +52,8 @@ impl Comparison {
             let what = format_args!("{} is out of range", sweep.seeds);
             return Err(Error::config("--seeds", what, format_args!("use 1 to {MOST_SEEDS}")));
         }
+        sweep.views.train = self.views.or(sweep.views.train);
+        sweep.views.check("--views", "test_views")?;
         let name = Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy().into_owned());
         let out = ComparisonDir::new(self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&name)));
         Ok(Plan { name, sweep, out, set: self.set.clone(), scope })

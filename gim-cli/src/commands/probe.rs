@@ -3,34 +3,54 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use gim_core::{Error, Result};
-use gim_eval::{Protocol, Task};
+use gim_eval::{Head, Protocol, Task};
 
 use super::json;
 use crate::experiment::extract::features_of;
 use crate::experiment::probe::{self, ProbeSpec};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::{RunDir, merge_probe_rows};
+use crate::experiment::views::{TEST_VIEWS, ViewLimits, views_of};
 use crate::output::{print, print_line};
 
 /// Evaluate features with a linear probe or nearest neighbors.
 ///
 /// Prints a row for each module and baseline, and saves the rows in the run's probe.csv.
+///
+/// The paper's protocol sees speakers and images in random views, a fresh one in every epoch. They are
+/// computed first and kept in the run's views.h5.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: gim probe runs/a --task phones")]
 pub struct Args {
-    /// Folder of a run, or a feature file.
+    /// Folder of a run, a feature file, or a file of views.
     source: PathBuf,
     /// What to predict.
     #[arg(long, value_parser = PossibleValuesParser::new(Task::ALL.map(Task::name)).try_map(|s| s.parse::<Task>()))]
     task: Task,
-    /// How to evaluate. paper: the paper's linear probe; converged: a linear probe fitted to
-    /// convergence; knn: 20 nearest neighbors.
+    /// How to evaluate. paper: a probe as the published code fits it; converged: a linear probe fitted
+    /// to convergence; knn: 20 nearest neighbors.
     #[arg(
         long,
         default_value = "converged",
         value_parser = PossibleValuesParser::new(Protocol::ALL.map(Protocol::name)).try_map(|s| s.parse::<Protocol>())
     )]
     protocol: Protocol,
+    /// What the paper's protocol puts on the features. linear: one linear map; mlp: a hidden layer of
+    /// 512 units before it.
+    #[arg(
+        long,
+        default_value = "linear",
+        value_parser = PossibleValuesParser::new(Head::ALL.map(Head::name)).try_map(|s| s.parse::<Head>())
+    )]
+    head: Head,
+    /// Most random views of a training item that the paper's protocol takes turns with [default: a
+    /// fresh one in every epoch, as published].
+    #[arg(long, value_name = "N")]
+    views: Option<usize>,
+    /// Random crops of a test utterance that the paper's protocol averages over; the published code
+    /// draws one.
+    #[arg(long, value_name = "N", default_value_t = TEST_VIEWS)]
+    test_views: usize,
     /// Module to evaluate: all, or a number from 1.
     #[arg(long, default_value = "all")]
     module: String,
@@ -53,11 +73,26 @@ impl Args {
                 Error::config("--module", format_args!("`{n}` is not a number"), "use all, or a number from 1")
             })?),
         };
-        let spec = ProbeSpec { task: self.task, protocol: self.protocol, module, labels: self.labels };
+        let limits = ViewLimits { train: self.views, test: self.test_views };
+        limits.check("--views", "--test-views")?;
+        if self.head != Head::Linear && self.protocol != Protocol::Paper {
+            let what = format_args!("`{}` is no part of the protocol {}", self.head, self.protocol);
+            return Err(Error::config("--head", what, "add --protocol paper"));
+        }
+        let spec = ProbeSpec {
+            head: self.head,
+            module,
+            labels: self.labels,
+            ..ProbeSpec::new(self.task, self.protocol, limits)
+        };
         let rows = if self.source.is_dir() {
             let run = RunDir::new(self.source);
             let _lock = run.lock()?;
-            let rows = probe::probe(&features_of(&run, true, self.any_corpus, show)?, &spec, show)?;
+            let file = match spec.views {
+                Some(counts) => views_of(&run, counts, true, self.any_corpus, show)?,
+                None => features_of(&run, true, self.any_corpus, show)?,
+            };
+            let rows = probe::probe(&file, &spec, show)?;
             run.merge_probe_rows(&rows)?;
             rows
         } else {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gim_core::{Error, Result};
-use gim_eval::{Baseline, Deviation, Interval, Measured, Protocol, compare, table};
+use gim_eval::{Baseline, Deviation, Head, Interval, Measured, Protocol, compare, table};
 
 use crate::comparison::reproduce::Plan;
 use crate::comparison::summary::Summary;
+use crate::experiment::probe::views_note;
 use gim_core::files::create_folder;
 
 /// Least tolerance in points. Processors round differently, and training amplifies it.
@@ -25,14 +26,17 @@ fn tolerance(spread: f64, test_rows: usize) -> f64 {
 
 /// Name of a value in the baseline.
 fn name(s: &Summary) -> Option<String> {
-    // Probes with few labels are noisy and detect nothing more.
-    if s.labels < 1.0 {
+    // Probes with few labels are noisy, and other heads are not in every run. They detect nothing more.
+    if s.labels < 1.0 || s.head != Head::Linear {
         return None;
     }
     let how = match s.protocol {
-        Protocol::Converged => "",
-        Protocol::Paper => " by the paper's protocol",
-        Protocol::Knn => " by neighbors",
+        Protocol::Converged => String::new(),
+        Protocol::Paper => {
+            let views = views_note(s.protocol, s.task, s.views).map(|note| format!(" with {note}"));
+            format!(" by the paper's protocol{}", views.unwrap_or_default())
+        }
+        Protocol::Knn => " by neighbors".into(),
     };
     s.features().map(|features| format!("{}: {}{how}, {features}", s.run, s.task))
 }
@@ -190,7 +194,39 @@ pub(crate) fn print(deviations: &[Deviation], compared: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gim_eval::{Group, ProbeRow, Task};
+
     use super::*;
+    use crate::comparison::summary::{summarize, test_row};
+    use crate::comparison::sweep::Entry;
+    use crate::experiment::domain::DomainKind;
+
+    /// Another number of views is another value; the published one needs no word.
+    #[test]
+    fn names_say_how_many_views() {
+        let entry = Entry {
+            name: "a".into(),
+            preset: "audio-quick".into(),
+            title: "A".into(),
+            paper: None,
+            ablation_of: None,
+            baselines: None,
+            tasks: None,
+            set: Vec::new(),
+        };
+        let of = |protocol, head, views| {
+            let row = test_row(Group::Trained, 1, 1, 0.5);
+            let row = ProbeRow { task: Task::Speakers, protocol, head, views, ..row };
+            name(&summarize(&entry, DomainKind::Audio, &[row])[0])
+        };
+        let paper = |head, views| of(Protocol::Paper, head, views);
+        assert_eq!(of(Protocol::Converged, Head::Linear, None).as_deref(), Some("a: speakers, module 1"));
+        let exact = "a: speakers by the paper's protocol, module 1";
+        assert_eq!(paper(Head::Linear, Some(50)).as_deref(), Some(exact));
+        let few = "a: speakers by the paper's protocol with 2 views, module 1";
+        assert_eq!(paper(Head::Linear, Some(2)).as_deref(), Some(few));
+        assert_eq!(paper(Head::Mlp, Some(50)), None);
+    }
 
     #[test]
     fn a_tolerance_is_never_below_two_test_rows() {

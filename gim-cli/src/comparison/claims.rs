@@ -8,8 +8,8 @@ use crate::comparison::paper::Method;
 use crate::comparison::reproduce::FinishedRun;
 use crate::comparison::summary::{Summary, difference, last_module, signed};
 use crate::experiment::domain::DomainKind;
-use crate::experiment::probe::MOST_ITERATIONS;
-use gim_eval::{Group, Protocol, Task};
+use crate::experiment::probe::{MOST_ITERATIONS, views_note};
+use gim_eval::{Group, Head, Protocol, Task};
 
 /// Whether a claim held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,16 +81,21 @@ fn stopped<'a>(probes: impl IntoIterator<Item = &'a Summary>) -> String {
 /// All claims that the rows and the peaks can support.
 pub(crate) fn evaluate(runs: &[FinishedRun], rows: &[Summary], peaks: &[Peak]) -> Vec<Claim> {
     let mut out = Vec::new();
-    // Images are evaluated twice: the paper's probe and the converged probe can disagree.
+    // The paper's probe and the converged probe can disagree.
     for (domain, task, protocol, word) in [
         (DomainKind::Audio, Task::Phones, Protocol::Converged, "phones"),
+        (DomainKind::Audio, Task::Phones, Protocol::Paper, "phones, by the paper's probe"),
         (DomainKind::Audio, Task::Speakers, Protocol::Converged, "speakers"),
+        (DomainKind::Audio, Task::Speakers, Protocol::Paper, "speakers, by the paper's probe"),
         (DomainKind::Vision, Task::Classes, Protocol::Converged, "images"),
         (DomainKind::Vision, Task::Classes, Protocol::Paper, "images, by the paper's probe"),
     ] {
-        let probes = Probes { rows, domain, task, protocol, word };
+        let mut probes = Probes { rows, domain, task, protocol, word: word.into() };
         let modules = probes.modules();
         let Some(last) = modules.last() else { continue };
+        if let Some(note) = views_note(protocol, task, last.views) {
+            probes.word += &format!(" with {note}");
+        }
         out.extend(probes.each_module_improves(&modules));
         out.extend(probes.against_baselines(last));
         out.extend(probes.against_methods(last));
@@ -107,7 +112,7 @@ struct Probes<'a> {
     task: Task,
     protocol: Protocol,
     /// What claims call it.
-    word: &'static str,
+    word: String,
 }
 
 impl<'a> Probes<'a> {
@@ -118,6 +123,7 @@ impl<'a> Probes<'a> {
                 && s.method == Some(Method::Gim)
                 && s.task == self.task
                 && s.protocol == self.protocol
+                && s.head == Head::Linear
                 && s.labels == 1.0
                 && s.group == group
                 && s.module == module
@@ -148,7 +154,7 @@ impl<'a> Probes<'a> {
     }
 
     fn against_baselines(&self, last: &Summary) -> Vec<Claim> {
-        let word = self.word;
+        let word = &self.word;
         let random = self.own(Group::Random, last.module);
         let text = format!("Greedy InfoMax learns: its last module beats the random encoder ({word}).");
         let learns = compare(text, last, random, "the random encoder", Side::Above(0.0));
@@ -158,7 +164,7 @@ impl<'a> Probes<'a> {
     }
 
     fn against_methods(&self, last: &Summary) -> Vec<Claim> {
-        let word = self.word;
+        let word = &self.word;
         let of = |method: Method| {
             let rows = self.rows.iter().filter(|s| s.domain == self.domain && s.method == Some(method));
             last_module(rows, self.task, self.protocol)

@@ -2,6 +2,7 @@
 //! work is not repeated.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use gim_core::{Error, Pool, Result};
 use gim_eval::{Group, ProbeRow, Protocol, Task};
@@ -17,7 +18,7 @@ use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::CorpusPolicy;
 use crate::experiment::train_config::TrainConfig;
-use crate::experiment::{extract, interrupt, probe, train};
+use crate::experiment::{extract, interrupt, probe, train, views};
 use crate::output::note;
 
 /// A comparison to run.
@@ -87,7 +88,7 @@ const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 fn protocols(task: Task) -> &'static [Protocol] {
     match task {
         Task::Classes => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
-        Task::Phones | Task::Speakers => &[Protocol::Converged],
+        Task::Phones | Task::Speakers => &[Protocol::Converged, Protocol::Paper],
     }
 }
 
@@ -109,7 +110,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     for (i, entry) in plan.sweep.run.iter().enumerate() {
         let config = entry.config(&plan.set)?;
         let (mut rows, mut seeds) = (Vec::new(), Vec::new());
-        let wanted = wanted(entry, plan.scope)?;
+        let wanted = wanted(entry, plan)?;
         let first = config.train.seed;
         for seed in plan.seeds(&config) {
             let run = plan.out.run(&entry.name, seed);
@@ -235,17 +236,23 @@ impl SeedRun<'_> {
         if !missing.is_empty() || !run.has_curves() {
             self.train(show)?;
             let _lock = run.lock()?;
-            extract::features_of(run, self.baselines.is_none(), false, show)?;
+            let features = extract::features_of(run, self.baselines.is_none(), false, show)?;
             if self.keep_features {
-                extract::snapshots(run, &run.features_file(), false, show)?;
+                extract::snapshots(run, &features, false, show)?;
             }
             for spec in &missing {
-                done = self.probe(spec, show)?;
+                let file = match spec.views {
+                    Some(counts) => views::views_of(run, counts, self.baselines.is_none(), false, show)?,
+                    None => features.clone(),
+                };
+                done = self.probe(&file, spec, show)?;
             }
         }
         if !self.keep_features {
             run.remove_features()?;
         }
+        // No figure needs them, and they are many times as large as the features.
+        run.remove_views()?;
         Ok(done)
     }
 
@@ -259,14 +266,14 @@ impl SeedRun<'_> {
         Ok(())
     }
 
-    /// Runs a probe. Returns the rows of all probes so far.
-    fn probe(&self, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
+    /// Runs a probe of a file. Returns the rows of all probes so far.
+    fn probe(&self, file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
         if interrupt::requested() {
             let (.., step) = train::open(self.run, &Pool::new())?;
             let remedy = "finished work is saved; the same command resumes".into();
             return Err(Error::Interrupted { step, remedy });
         }
-        let mut rows = probe::probe(&self.run.features_file(), spec, show)?;
+        let mut rows = probe::probe(file, spec, show)?;
         if let Some(baselines) = &self.baselines {
             let shared = baselines.probe_rows()?;
             rows.extend(beside(&rows, shared.iter().filter(|r| spec.made(r)), self.run)?);
@@ -276,15 +283,19 @@ impl SeedRun<'_> {
 }
 
 /// The probes that a run needs.
-fn wanted(entry: &Entry, scope: Scope) -> Result<Vec<ProbeSpec>> {
+fn wanted(entry: &Entry, plan: &Plan) -> Result<Vec<ProbeSpec>> {
     // Methods are also evaluated with few labels; ablations with all labels only.
-    let few = entry.ablation_of.is_none() && scope != Scope::RegressionCheck;
+    let few = entry.ablation_of.is_none() && plan.scope != Scope::RegressionCheck;
     let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };
     let mut all = Vec::new();
     for task in entry.tasks()? {
-        let spec = |protocol, labels| ProbeSpec { task, protocol, module: None, labels };
-        all.extend(protocols(task).iter().map(|p| spec(*p, 1.0)));
-        all.extend(shares.iter().map(|s| spec(Protocol::Converged, *s)));
+        let spec = |protocol| ProbeSpec::new(task, protocol, plan.sweep.views);
+        all.extend(protocols(task).iter().map(|p| spec(*p)));
+        all.extend(shares.iter().map(|labels| ProbeSpec { labels: *labels, ..spec(Protocol::Converged) }));
+    }
+    // Tables that were kept without weights may be of other views, or older than they.
+    if plan.scope == Scope::Finished {
+        all.retain(|spec| spec.protocol != Protocol::Paper);
     }
     Ok(all)
 }
@@ -317,7 +328,7 @@ fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run
 /// The results as text: the modules of every method, then the ablations.
 pub(crate) fn print(outcome: &Outcome) -> String {
     let mut out = format!(
-        "{:<34} {:<9} {:<10} {:<11} {:>13} {:>13} {:>12} {:>9}\n",
+        "{:<34} {:<9} {:<24} {:<11} {:>13} {:>13} {:>12} {:>9}\n",
         "run", "task", "protocol", "features", "all %", "no silence %", "over random", "paper"
     );
     for (i, s) in outcome.summary.iter().enumerate() {
@@ -327,10 +338,10 @@ pub(crate) fn print(outcome: &Outcome) -> String {
             continue;
         }
         out += &format!(
-            "{:<34} {:<9} {:<10} {name:<11} {:>13} {:>13} {:>12} {:>9}\n",
+            "{:<34} {:<9} {:<24} {name:<11} {:>13} {:>13} {:>12} {:>9}\n",
             s.run,
             s.task,
-            s.protocol,
+            s.how(),
             with(s.accuracy, s.accuracy_ci95),
             s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
             s.over_random.map_or(String::new(), |d| format!("{d:+.1}")),
@@ -339,10 +350,10 @@ pub(crate) fn print(outcome: &Outcome) -> String {
     }
     for a in &outcome.ablations {
         out += &format!(
-            "{:<34} {:<9} {:<10} module {:<4} {:>13}, {} against {} ({:.1})\n",
+            "{:<34} {:<9} {:<24} module {:<4} {:>13}, {} against {} ({:.1})\n",
             a.run,
             a.task,
-            a.protocol,
+            a.how(),
             a.module,
             with(a.accuracy, a.accuracy_ci95),
             signed(a.difference, a.difference_ci95),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
+use gim_eval::{Group, Head, Interval, ProbeRow, Protocol, Task};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::paper::{self, Method, with_mark};
@@ -31,6 +31,10 @@ pub(crate) struct Summary {
     pub task: Task,
     /// Protocol.
     pub protocol: Protocol,
+    /// What the probe puts on the features.
+    pub head: Head,
+    /// Random views of a training item in the paper's protocol.
+    pub views: Option<usize>,
     /// Share of the training labels.
     pub labels: f64,
     /// Seeds.
@@ -74,10 +78,15 @@ impl Summary {
         probe::name(self.group, self.module)
     }
 
+    /// How the probe was made, for tables.
+    pub(crate) fn how(&self) -> String {
+        probe::how(self.protocol, self.head, self.task, self.views)
+    }
+
     /// Whether `other` repeats this probe of an untrained baseline: the same accuracies, for the same
     /// seeds or some of them.
     pub(crate) fn covers_baseline(&self, other: &Self) -> bool {
-        let key = |s: &Self| (s.group, s.module, s.task, s.protocol, s.labels.to_bits());
+        let key = |s: &Self| (s.group, s.module, s.task, s.protocol, s.head, s.views, s.labels.to_bits());
         let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
         self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
     }
@@ -108,25 +117,25 @@ pub(crate) fn with(mean: f64, half: Option<f64>) -> String {
 
 /// Summarizes the probes of one run over all its seeds.
 pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) -> Vec<Summary> {
-    type Key = (Task, Protocol, u64, Group, usize);
+    type Key = (Task, Protocol, Head, Option<usize>, u64, Group, usize);
     let mut by: BTreeMap<Key, Vec<&ProbeRow>> = BTreeMap::new();
     for r in rows {
-        by.entry((r.task, r.protocol, r.labels.to_bits(), r.group, r.module)).or_default().push(r);
+        by.entry((r.task, r.protocol, r.head, r.views, r.labels.to_bits(), r.group, r.module)).or_default().push(r);
     }
     let mean = |rows: &[&ProbeRow], f: &dyn Fn(&ProbeRow) -> Option<f64>| -> Option<Interval> {
         Interval::of(&rows.iter().map(|r| f(r).map(|x| 100.0 * x)).collect::<Option<Vec<f64>>>()?)
     };
     let last = rows.iter().filter(|r| r.group == Group::Trained).map(|r| r.module).max();
     let mut out = Vec::new();
-    for ((task, protocol, labels, group, module), rows) in &by {
+    for ((task, protocol, head, views, labels, group, module), rows) in &by {
         let Some(accuracy) = mean(rows, &|r| Some(r.accuracy)) else { continue };
         let no_silence = mean(rows, &|r| r.accuracy_no_silence);
         let half = |i: &Interval| (i.n > 1).then_some(i.half_width);
         let ours = |rows: &[&ProbeRow]| {
             Interval::of(&rows.iter().map(|r| 100.0 * r.primary_accuracy()).collect::<Vec<_>>()).map(|i| i.mean)
         };
-        let random =
-            (*group == Group::Trained).then(|| by.get(&(*task, *protocol, *labels, Group::Random, *module))).flatten();
+        let random_key = (*task, *protocol, *head, *views, *labels, Group::Random, *module);
+        let random = (*group == Group::Trained).then(|| by.get(&random_key)).flatten();
         let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
         let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.primary_accuracy());
         let over_by_seed =
@@ -137,9 +146,7 @@ pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) ->
             Group::Mfcc => Some(Method::Mfcc),
             _ => None,
         };
-        let reported = method
-            .filter(|_| rows[0].labels == 1.0 && *protocol != Protocol::Knn)
-            .and_then(|method| paper::accuracy(method, *task));
+        let reported = method.filter(|_| rows[0].is_published()).and_then(|method| paper::accuracy(method, *task));
         out.push(Summary {
             run: entry.name.clone(),
             domain,
@@ -149,6 +156,8 @@ pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) ->
             module: *module,
             task: *task,
             protocol: *protocol,
+            head: *head,
+            views: *views,
             labels: rows[0].labels,
             seeds: rows.len(),
             accuracy: accuracy.mean,
@@ -180,6 +189,9 @@ pub(crate) struct Ablation {
     pub task: Task,
     /// Protocol.
     pub protocol: Protocol,
+    /// Random views of a training item in the paper's protocol.
+    #[serde(default)]
+    pub views: Option<usize>,
     /// Its last module.
     pub module: usize,
     /// Mean accuracy (without silence for phones), %.
@@ -200,6 +212,13 @@ pub(crate) struct Ablation {
     pub paper_mark: Option<String>,
 }
 
+impl Ablation {
+    /// How the probes were made, for tables.
+    pub(crate) fn how(&self) -> String {
+        probe::how(self.protocol, Head::Linear, self.task, self.views)
+    }
+}
+
 /// Mean and half-width of the differences between the seeds that both have.
 pub(crate) fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)> {
     let paired: Vec<f64> = a.by_seed.iter().filter_map(|(seed, x)| Some(x - b.by_seed.get(seed)?)).collect();
@@ -213,7 +232,7 @@ pub(crate) fn last_module<'a>(
     task: Task,
     protocol: Protocol,
 ) -> Option<&'a Summary> {
-    rows.filter(|s| s.task == task && s.protocol == protocol && s.labels == 1.0)
+    rows.filter(|s| s.task == task && s.protocol == protocol && s.head == Head::Linear && s.labels == 1.0)
         .filter(|s| s.group == Group::Trained)
         .max_by_key(|s| s.module)
 }
@@ -237,6 +256,7 @@ pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
                 title: e.title.clone(),
                 task,
                 protocol,
+                views: a.views,
                 module: a.module,
                 accuracy,
                 accuracy_ci95,
@@ -260,7 +280,7 @@ pub(crate) fn test_row(group: Group, module: usize, seed: u64, accuracy: f64) ->
         module,
         task: Task::Phones,
         protocol: Protocol::Converged,
-        head: gim_eval::Head::Linear,
+        head: Head::Linear,
         views: None,
         test_views: None,
         labels: 1.0,
@@ -304,7 +324,8 @@ mod tests {
             row(Group::Trained, 1, 1, 0.5),
             row(Group::Trained, 2, 1, 0.6),
             row(Group::Trained, 2, 2, 0.7),
-        ];
+        ]
+        .map(|r| ProbeRow { protocol: Protocol::Paper, ..r });
         let of = summarize(&entry("a", None), DomainKind::Audio, &rows);
         let find = |module| of.iter().find(|s| s.group == Group::Trained && s.module == module).unwrap();
         assert_eq!((find(1).seeds, find(1).accuracy_ci95, find(1).paper), (1, None, None));
@@ -313,13 +334,44 @@ mod tests {
         assert!((last.accuracy - 65.0).abs() < 1e-9 && (last.primary_accuracy().0 - 55.0).abs() < 1e-9);
         assert_eq!((last.paper, last.paper_mark.as_deref(), last.over_random), (Some(62.5), Some("M"), None));
 
-        let better: Vec<ProbeRow> = rows.iter().map(|r| row(r.group, r.module, r.seed, r.accuracy + 0.05)).collect();
+        // The paper's value does not stand beside another protocol.
+        let converged: Vec<ProbeRow> =
+            rows.iter().map(|r| ProbeRow { protocol: Protocol::Converged, ..r.clone() }).collect();
+        let converged = summarize(&entry("a", None), DomainKind::Audio, &converged);
+        assert!(converged.iter().all(|s| s.paper.is_none() && s.paper_mark.is_none()));
+
+        let better: Vec<ProbeRow> = rows
+            .iter()
+            .map(|r| ProbeRow { protocol: Protocol::Paper, ..row(r.group, r.module, r.seed, r.accuracy + 0.05) })
+            .collect();
         let mut all = of.clone();
         all.extend(summarize(&entry("b", Some("a")), DomainKind::Audio, &better));
         let found = ablations(&[entry("a", None), entry("b", Some("a"))], &all);
         assert_eq!(found.len(), 1);
         assert!((found[0].difference - 5.0).abs() < 1e-9 && found[0].difference_ci95.unwrap() < 1e-6);
         assert_eq!((found[0].module, found[0].ablation_of.as_str()), (2, "a"));
+    }
+
+    /// Rows of other heads and other numbers of views are not averaged, and carry no value of the paper.
+    #[test]
+    fn heads_and_views_are_kept_apart() {
+        let speakers = |head, views| ProbeRow {
+            task: Task::Speakers,
+            protocol: Protocol::Paper,
+            head,
+            views,
+            ..row(Group::Trained, 1, 1, 0.5)
+        };
+        let rows = [speakers(Head::Linear, Some(50)), speakers(Head::Linear, Some(2)), speakers(Head::Mlp, Some(50))];
+        let of = summarize(&entry("a", None), DomainKind::Audio, &rows);
+        assert_eq!(of.len(), 3);
+        for s in &of {
+            let published = (s.head, s.views) == (Head::Linear, Some(50));
+            assert_eq!(s.paper, published.then_some(99.4), "{}", s.how());
+        }
+        let mut how: Vec<String> = of.iter().map(Summary::how).collect();
+        how.sort();
+        assert_eq!(how, ["paper", "paper, 2 views", "paper, mlp"]);
     }
 
     #[test]

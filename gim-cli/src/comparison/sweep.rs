@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::comparison::paper::Method;
 use crate::experiment::config::Config;
+use crate::experiment::views::{TEST_VIEWS, ViewLimits};
 
 /// The built-in comparisons.
 pub(crate) const SWEEPS: [(&str, &str); 3] = [
@@ -49,6 +50,11 @@ pub(crate) struct Entry {
 #[serde(deny_unknown_fields)]
 struct Listed {
     seeds: u64,
+    /// The most random views of a training item in the paper's protocol; by default a fresh one in every
+    /// epoch, as published.
+    views: Option<usize>,
+    /// Random crops of a test utterance in the paper's protocol.
+    test_views: Option<usize>,
     #[serde(default)]
     run: Vec<Entry>,
     /// A built-in comparison whose runs this one also has. An own run replaces one of the same name.
@@ -66,6 +72,8 @@ struct Listed {
 pub(crate) struct Sweep {
     /// Seeds of every run.
     pub seeds: u64,
+    /// Views in the paper's protocol.
+    pub views: ViewLimits,
     /// The runs, in order.
     pub run: Vec<Entry>,
 }
@@ -107,7 +115,7 @@ impl Sweep {
                 .caused_by(e)
             })?,
         };
-        let Listed { seeds, mut run, like, without, presets } =
+        let Listed { seeds, views, test_views, mut run, like, without, presets } =
             toml::from_str(&text).map_err(|e: toml::de::Error| {
                 let what = e.to_string().trim_end().replace('\n', " ");
                 Error::file(source, format_args!("is no list of runs: {what}"), "fix the file").caused_by(e)
@@ -133,7 +141,9 @@ impl Sweep {
             all.append(&mut run);
             run = all;
         }
-        let sweep = Self { seeds, run };
+        let views = ViewLimits { train: views, test: test_views.unwrap_or(TEST_VIEWS) };
+        views.check("views", "test_views")?;
+        let sweep = Self { seeds, views, run };
         sweep.check(source)?;
         Ok(sweep)
     }
@@ -250,6 +260,8 @@ mod tests {
             (format!("seeds = 1\nlike = \"this\"\n{run}"), "`this`"),
             (format!("seeds = 1\nlike = \"quick\"\nwithout = [\"b\"]\n{run}"), "leaves out `b`"),
             ("seeds = 1\nrun = []\n".into(), "no run"),
+            (format!("seeds = 1\nviews = 0\n{run}"), "views"),
+            (format!("seeds = 1\ntest_views = 0\n{run}"), "test_views"),
         ] {
             let e = load(text).unwrap_err();
             assert!(e.contains(says), "{e}");

@@ -97,18 +97,18 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
 }
 
 /// Groups in the order in which an extractor gives them: the modules and, with baselines, their random twins and the input.
-fn group_ids(n: usize, baseline: Option<GroupId>) -> Vec<GroupId> {
+pub(super) fn group_ids(n: usize, baseline: Option<GroupId>) -> Vec<GroupId> {
     let modules = if baseline.is_some() { n / 2 } else { n };
     let random = if baseline.is_some() { modules } else { 0 };
     (1..=modules).map(GroupId::Trained).chain((1..=random).map(GroupId::Random)).chain(baseline).collect()
 }
 
-fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
+pub(super) fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
     let group = id.to_string();
     GroupSpec { name: group.replace('_', " "), group, dims: features.ncols() }
 }
 
-fn provenance(config: &Config, extractor: &dyn Extractor, record: &DatasetRecord) -> Result<Provenance> {
+pub(super) fn provenance(config: &Config, extractor: &dyn Extractor, record: &DatasetRecord) -> Result<Provenance> {
     Ok(Provenance {
         configuration: config.to_toml(),
         seed: config.train.seed,
@@ -118,7 +118,7 @@ fn provenance(config: &Config, extractor: &dyn Extractor, record: &DatasetRecord
     })
 }
 
-fn same_corpus(run: &RunDir, extractor: &dyn Extractor, any_corpus: bool) -> Result<()> {
+pub(super) fn same_corpus(run: &RunDir, extractor: &dyn Extractor, any_corpus: bool) -> Result<()> {
     match run.environment()?.corpus {
         Some(on) if on.digest != extractor.digest() && !any_corpus => {
             let here = TrainedOn::new(extractor.root(), extractor.digest());

@@ -16,3 +16,4 @@ mod ranges;
 pub(crate) mod run_dir;
 pub(crate) mod train;
 pub(crate) mod train_config;
+pub(crate) mod views;

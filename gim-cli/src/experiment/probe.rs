@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{
-    ConvergedProbe, FeatureFile, Group, GroupId, Head, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol, Score, Split,
-    Task,
+    ConvergedProbe, FeatureFile, FittedProbe, Group, GroupId, Head, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol,
+    Score, Split, Task, ViewFile,
 };
 
 use crate::experiment::progress::{Mode as Show, Progress};
+use crate::experiment::views::{ViewCounts, ViewLimits};
 
 /// What to probe and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +19,10 @@ pub(crate) struct ProbeSpec {
     pub task: Task,
     /// Protocol of the evaluation.
     pub protocol: Protocol,
+    /// What a probe of the paper's protocol puts on the features; linear under the others.
+    pub head: Head,
+    /// Views that the paper's protocol sees; none under the others, and for phones.
+    pub views: Option<ViewCounts>,
     /// One module with its baselines; `None` for all.
     pub module: Option<usize>,
     /// Share of the training labels to fit on, above 0 and up to 1.
@@ -25,9 +30,20 @@ pub(crate) struct ProbeSpec {
 }
 
 impl ProbeSpec {
+    /// A probe of all modules on all labels, with a linear head; `limits` are of the views.
+    pub(crate) fn new(task: Task, protocol: Protocol, limits: ViewLimits) -> Self {
+        let views = if protocol == Protocol::Paper { limits.of(task) } else { None };
+        Self { task, protocol, head: Head::Linear, views, module: None, labels: 1.0 }
+    }
+
     /// Whether a row is a result of this probe.
     pub(crate) fn made(&self, row: &ProbeRow) -> bool {
-        row.task == self.task && row.protocol == self.protocol && row.labels == self.labels
+        row.task == self.task
+            && row.protocol == self.protocol
+            && row.head == self.head
+            && row.views == self.views.map(|v| v.train)
+            && row.test_views == self.views.map(|v| v.test)
+            && row.labels == self.labels
     }
 }
 
@@ -36,12 +52,17 @@ fn kind(group: &str) -> (Group, usize) {
     group.parse::<GroupId>().map_or((Group::Other, 0), |id| (id.group(), id.module()))
 }
 
-/// Probes all groups (or the trained `module`, with its baselines) for a task.
+/// Probes all groups (or the trained `module`, with its baselines) for a task. `file` holds views when
+/// the probe needs them, else whole items.
 ///
 /// # Errors
 /// When the file has no such labels, or cannot be read.
 pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
-    let features = FeatureFile::open(file)?;
+    let source = match spec.views {
+        Some(_) => Source::Views(ViewFile::open(file)?),
+        None => Source::Whole(FeatureFile::open(file)?),
+    };
+    let features = source.file();
     let wanted = |g: &&String| {
         let (_, n) = kind(g);
         spec.module.is_none_or(|m| n == 0 || n == m)
@@ -51,22 +72,14 @@ pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<Pro
     if let Some(m) = spec.module.filter(|m| !names.contains(&GroupId::Trained(*m).to_string())) {
         return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or a number from 1"));
     }
-    let seed = features.provenance().seed;
-    let key = Key::new(seed, Purpose::Probe);
     let labels = features.labels(spec.task.label())?;
     if labels.classes < 2 {
         return Err(one_class(file, spec.task, labels.values.len()));
     }
-    let silence = labels.silence;
     let mut progress = Progress::new(groups.len() as u64, "probes", show);
     let mut rows = Vec::new();
     for (done, name) in groups.iter().enumerate() {
-        let examples = features.examples(name, spec.task.label())?;
-        let train = examples.train_with_labels(spec.labels, key)?;
-        if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
-            return Err(one_class(file, spec.task, train.n_rows()));
-        }
-        let row = one_probe(spec, kind(name), &train, &examples.part(Split::Test), silence, seed)?;
+        let row = source.probe(file, spec, name)?;
         progress.tick(done as u64 + 1, || format!("{name} {:.1} %", 100.0 * row.accuracy));
         rows.push(row);
     }
@@ -80,27 +93,95 @@ fn one_class(file: &Path, task: Task, labels: usize) -> Error {
     Error::file(file, what, format_args!("a probe for {task} needs two classes; see notes.txt of the run"))
 }
 
-/// Probes one group.
-fn one_probe(
+/// What probes read.
+enum Source {
+    /// Whole items.
+    Whole(FeatureFile),
+    /// Random views of them.
+    Views(ViewFile),
+}
+
+impl Source {
+    fn file(&self) -> &FeatureFile {
+        match self {
+            Self::Whole(file) => file,
+            Self::Views(views) => views.file(),
+        }
+    }
+
+    /// Probes one group.
+    fn probe(&self, file: &Path, spec: &ProbeSpec, group: &str) -> Result<ProbeRow> {
+        let (seed, task) = (self.file().provenance().seed, spec.task.label());
+        let silence = self.file().labels(task)?.silence;
+        let key = Key::new(seed, Purpose::Probe);
+        let examples = match self {
+            Self::Whole(features) => features.examples(group, task)?,
+            Self::Views(views) => views.train(group, task, 0)?,
+        };
+        let train = examples.train_with_labels(spec.labels, key)?;
+        if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
+            return Err(one_class(file, spec.task, train.n_rows()));
+        }
+        let row = |score: &Score, views: usize| row(spec, kind(group), &train, score, views, seed);
+        match self {
+            Self::Whole(_) => {
+                let test = examples.part(Split::Test);
+                let Some(probe) = spec.fitted(&train) else {
+                    let began = Instant::now();
+                    let score = Knn::default().evaluate(&train, &test, silence)?;
+                    return Ok(ProbeRow { seconds: began.elapsed().as_secs_f64(), ..row(&score, 1) });
+                };
+                let fitted = probe.fit(&train, key)?;
+                Ok(with_fit(row(&fitted.evaluate(&test, silence)?, 1), &fitted))
+            }
+            Self::Views(views) => {
+                let fitted =
+                    spec.paper().fit_views(views.views(), spec.labels, key, |view| views.train(group, task, view))?;
+                let test = views.test(group, task)?;
+                let score = fitted.evaluate(&test.part(Split::Test), silence)?;
+                Ok(with_fit(row(&score, views.test_views()), &fitted))
+            }
+        }
+    }
+}
+
+impl ProbeSpec {
+    /// The paper's probe for the task.
+    fn paper(&self) -> PaperProbe {
+        PaperProbe { head: self.head, ..PaperProbe::of(self.task) }
+    }
+
+    /// The probe to fit; none for neighbors.
+    fn fitted(&self, train: &Part<'_>) -> Option<Probe> {
+        match self.protocol {
+            Protocol::Knn => None,
+            Protocol::Paper => Some(Probe::Paper(self.paper())),
+            Protocol::Converged => Some(Probe::Converged(converged(train))),
+        }
+    }
+}
+
+/// The row of a score over test items in `views` views each, without a fit.
+fn row(
     spec: &ProbeSpec,
     (group, module): (Group, usize),
     train: &Part<'_>,
-    test: &Part<'_>,
-    silence: Option<usize>,
+    score: &Score,
+    views: usize,
     seed: u64,
-) -> Result<ProbeRow> {
-    let row = |score: &Score| ProbeRow {
+) -> ProbeRow {
+    ProbeRow {
         group,
         module,
         task: spec.task,
         protocol: spec.protocol,
-        head: Head::Linear,
-        views: None,
-        test_views: None,
+        head: spec.head,
+        views: spec.views.map(|v| v.train),
+        test_views: spec.views.map(|v| v.test),
         labels: spec.labels,
         dims: train.dims(),
         train_rows: train.n_rows(),
-        test_rows: score.rows,
+        test_rows: score.rows / views,
         accuracy: score.accuracy,
         accuracy_no_silence: score.accuracy_no_silence,
         macro_accuracy: score.macro_accuracy,
@@ -111,28 +192,18 @@ fn one_probe(
         converged: true,
         seconds: 0.0,
         seed,
-    };
-    let probe = match spec.protocol {
-        Protocol::Knn => {
-            let began = Instant::now();
-            let score = Knn::default().evaluate(train, test, silence)?;
-            return Ok(ProbeRow { seconds: began.elapsed().as_secs_f64(), ..row(&score) });
-        }
-        Protocol::Paper => Probe::Paper(match spec.task {
-            Task::Phones => PaperProbe::phones(),
-            Task::Speakers => PaperProbe::speakers(),
-            Task::Classes => PaperProbe::classes(),
-        }),
-        Protocol::Converged => Probe::Converged(converged(train)),
-    };
-    let fitted = probe.fit(train, Key::new(seed, Purpose::Probe))?;
-    Ok(ProbeRow {
+    }
+}
+
+/// The row with how its fit went.
+fn with_fit(row: ProbeRow, fitted: &FittedProbe) -> ProbeRow {
+    ProbeRow {
         l2: fitted.l2(),
         iterations: fitted.iterations(),
         converged: fitted.converged(),
         seconds: fitted.seconds(),
-        ..row(&fitted.evaluate(test, silence)?)
-    })
+        ..row
+    }
 }
 
 /// Training items per class, on average, below which the penalty is fixed: too few to hold out. Items
@@ -170,10 +241,33 @@ pub(crate) fn name_of(group: &str) -> String {
     name(kind, module).unwrap_or_else(|| group.to_owned())
 }
 
+/// How a probe was made, for tables: the protocol, and in what it differs from the published one.
+pub(crate) fn how(protocol: Protocol, head: Head, task: Task, views: Option<usize>) -> String {
+    let mut out = protocol.to_string();
+    if head != Head::Linear {
+        out += &format!(", {head}");
+    }
+    if let Some(note) = views_note(protocol, task, views) {
+        out += &format!(", {note}");
+    }
+    out
+}
+
+/// What views a probe of the paper's protocol took turns with, where they are not the published ones.
+pub(crate) fn views_note(protocol: Protocol, task: Task, views: Option<usize>) -> Option<String> {
+    let epochs = PaperProbe::of(task).view_epochs().filter(|_| protocol == Protocol::Paper)?;
+    match views {
+        Some(v) if v >= epochs => None,
+        Some(1) => Some("1 view".into()),
+        Some(v) => Some(format!("{v} views")),
+        None => Some("no random views".into()),
+    }
+}
+
 /// The rows as an aligned table, in percent.
 pub(crate) fn print(rows: &[ProbeRow]) -> String {
     let mut out = format!(
-        "{:<12} {:<9} {:<10} {:>5} {:>8} {:>11} {:>8} {:>8} {:>8}\n",
+        "{:<12} {:<9} {:<24} {:>5} {:>8} {:>11} {:>8} {:>8} {:>8}\n",
         "features", "task", "protocol", "dims", "all", "no silence", "macro", "top-5", "majority"
     );
     let percent = |x: f64| format!("{:.1}", 100.0 * x);
@@ -181,9 +275,9 @@ pub(crate) fn print(rows: &[ProbeRow]) -> String {
     for r in rows {
         let Some(name) = name(r.group, r.module) else { continue };
         out += &format!(
-            "{name:<12} {:<9} {:<10} {:>5} {:>8} {:>11} {:>8} {:>8} {:>8}\n",
+            "{name:<12} {:<9} {:<24} {:>5} {:>8} {:>11} {:>8} {:>8} {:>8}\n",
             r.task,
-            r.protocol,
+            how(r.protocol, r.head, r.task, r.views),
             r.dims,
             percent(r.accuracy),
             maybe(r.accuracy_no_silence),

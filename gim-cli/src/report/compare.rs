@@ -12,9 +12,10 @@ use crate::comparison::reproduce::FinishedRun;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::extract::trained_modules;
 use crate::figures::{
-    ErrorByModule, ErrorCurve, LossByModule, LossRun, MemoryBar, MemoryBars, error_by_module, loss_by_module, memory,
+    ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, MemoryBar, MemoryBars, error_by_module, loss_by_module,
+    memory,
 };
-use crate::report::draw::{alike, losses_of, paper_errors};
+use crate::report::draw::{alike, how, linear_probes, losses_of, paper_errors};
 
 /// Draws error by module for every task, similarity, and losses by schedule. Returns the PNG files.
 ///
@@ -31,17 +32,16 @@ pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
 /// A method and the rows of its probes over all seeds.
 type Probed<'a> = (&'a FinishedRun, Vec<ProbeRow>);
 
-/// The rows of the methods by task: converged probes with all labels.
-fn by_task(runs: &[FinishedRun]) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
+/// The rows of the methods by task: linear probes of a protocol with all labels.
+fn by_task(runs: &[FinishedRun], protocol: Protocol) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
     let mut by_task: BTreeMap<Task, Vec<Probed<'_>>> = BTreeMap::new();
     for run in runs.iter().filter(|r| r.is_method()) {
         let mut rows: Vec<ProbeRow> = Vec::new();
         for seed in &run.seeds {
             rows.extend(seed.probe_rows()?);
         }
-        rows.retain(|r| r.protocol == Protocol::Converged && r.labels == 1.0);
         for task in run.entry.tasks()? {
-            let own: Vec<ProbeRow> = rows.iter().filter(|r| r.task == task).cloned().collect();
+            let own = linear_probes(&rows, task, protocol);
             if !own.is_empty() {
                 by_task.entry(task).or_default().push((run, own));
             }
@@ -50,33 +50,42 @@ fn by_task(runs: &[FinishedRun]) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
     Ok(by_task)
 }
 
-/// Error by module of all methods, a figure for each task that several have.
+/// Error by module of all methods, a figure for each fitted protocol and task that several have.
 fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    for (task, methods) in by_task(runs)?.into_iter().filter(|t| t.1.len() > 1) {
-        let curve =
-            |label: &str, group, rows: &[ProbeRow]| ErrorCurve { label: label.into(), group, rows: rows.to_vec() };
-        let mut curves: Vec<ErrorCurve> =
-            methods.iter().map(|(run, rows)| curve(&run.entry.title, Group::Trained, rows)).collect();
-        curves.push(curve("Random encoder", Group::Random, &methods[0].1));
-        let seeds = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len());
-        let (least, most) = seeds.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
-        let figure = error_by_module(&ErrorByModule {
-            title: format!("Linear probe error for {task}, by module and method"),
-            subtitle: match most {
-                1 => "one seed".into(),
-                _ if least < most => format!("{least} to {most} seeds"),
-                _ => format!("{most} seeds"),
-            },
-            task,
-            protocol: Some(Protocol::Converged),
-            methods: curves,
-            paper: if task == Task::Speakers { paper_errors() } else { Vec::new() },
-        })?;
-        let [png, _svg] = figure.save(out, &format!("error-{task}"))?;
-        saved.push(png);
+    for protocol in [Protocol::Converged, Protocol::Paper] {
+        for (task, methods) in by_task(runs, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
+            let (figure, name) = error_of(task, protocol, &methods)?;
+            let [png, _svg] = figure.save(out, &name)?;
+            saved.push(png);
+        }
     }
     Ok(saved)
+}
+
+/// Error by module of several methods, and the figure's name.
+fn error_of(task: Task, protocol: Protocol, methods: &[Probed<'_>]) -> Result<(Figure, String)> {
+    let curve = |label: &str, group, rows: &[ProbeRow]| ErrorCurve { label: label.into(), group, rows: rows.to_vec() };
+    let mut curves: Vec<ErrorCurve> =
+        methods.iter().map(|(run, rows)| curve(&run.entry.title, Group::Trained, rows)).collect();
+    curves.push(curve("Random encoder", Group::Random, &methods[0].1));
+    let seeds = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len());
+    let (least, most) = seeds.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
+    let rows: Vec<ProbeRow> = methods.iter().flat_map(|m| &m.1).cloned().collect();
+    let (how, name) = how(&rows, task, protocol, "Linear probe error");
+    let figure = error_by_module(&ErrorByModule {
+        title: format!("{how} for {task}, by module and method"),
+        subtitle: match most {
+            1 => "one seed".into(),
+            _ if least < most => format!("{least} to {most} seeds"),
+            _ => format!("{most} seeds"),
+        },
+        task,
+        protocol: Some(protocol),
+        methods: curves,
+        paper: paper_errors(task, &rows),
+    })?;
+    Ok((figure, format!("error-{name}")))
 }
 
 /// Similarity of the modules of all methods of a domain, first seeds.

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::create_folder;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureFile, Group, ProbeRow, Protocol, Split, Task, cka_matrix};
+use gim_eval::{FeatureFile, Group, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
 use ndarray::Axis;
 
 use crate::comparison::paper;
 use crate::experiment::config::Config;
 use crate::experiment::environment::corpus_name;
-use crate::experiment::probe::name_of;
+use crate::experiment::probe::{name_of, views_note};
 use crate::experiment::run_dir::RunDir;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, PaperCurve,
@@ -91,19 +91,36 @@ fn network(config: &Config, run: &RunDir) -> Result<Figure> {
     architecture(&Architecture { title: "Network".into(), input: config.domain.figures().input_name(), modules })
 }
 
-/// Accuracy by module of one task and protocol; for speakers also the error, with the paper's.
-/// Empty without such probes.
+/// The linear probes of one task and protocol with all labels; where they saw different views, those
+/// with the most.
+pub(crate) fn linear_probes(probed: &[ProbeRow], task: Task, protocol: Protocol) -> Vec<ProbeRow> {
+    let wanted = |r: &&ProbeRow| r.task == task && r.protocol == protocol && r.head == Head::Linear && r.labels == 1.0;
+    let mut rows: Vec<ProbeRow> = probed.iter().filter(wanted).cloned().collect();
+    let views = rows.iter().map(|r| r.views).max().flatten();
+    rows.retain(|r| r.views == views);
+    rows
+}
+
+/// How rows of one task and protocol were made, and the name of their figures. `converged` is what the
+/// figure calls a probe.
+pub(crate) fn how(rows: &[ProbeRow], task: Task, protocol: Protocol, converged: &str) -> (String, String) {
+    let note = rows.first().and_then(|r| views_note(protocol, task, r.views));
+    let note = note.map_or(String::new(), |note| format!(", {note}"));
+    match protocol {
+        Protocol::Converged => (converged.to_owned(), task.to_string()),
+        Protocol::Paper => (format!("{converged} (paper's protocol{note})"), format!("{task}-paper-protocol")),
+        Protocol::Knn => ("20 nearest neighbors".into(), format!("{task}-knn")),
+    }
+}
+
+/// Accuracy by module of one task and protocol; for speakers also the error, with the paper's where the
+/// protocol is the published one. Empty without such probes.
 fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, subtitle: &str) -> Result<Named> {
-    let wanted = |r: &&ProbeRow| r.task == task && r.protocol == protocol && r.labels == 1.0;
-    let rows: Vec<ProbeRow> = probed.iter().filter(wanted).cloned().collect();
+    let rows = linear_probes(probed, task, protocol);
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let (how, name) = match protocol {
-        Protocol::Converged => ("Linear probe", task.to_string()),
-        Protocol::Paper => ("Linear probe (paper's protocol)", format!("{task}-paper-protocol")),
-        Protocol::Knn => ("20 nearest neighbors", format!("{task}-knn")),
-    };
+    let (how, name) = how(&rows, task, protocol, "Linear probe");
     let spec = AccuracyByModule {
         title: format!("{how} for {task}, by module"),
         subtitle: subtitle.to_owned(),
@@ -115,7 +132,7 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
     if task == Task::Speakers {
         let method = |label: &str, group| ErrorCurve { label: label.into(), group, rows: rows.clone() };
         let spec = ErrorByModule {
-            title: "Speaker error by module".into(),
+            title: format!("{how}: speaker error by module"),
             subtitle: subtitle.to_owned(),
             task,
             protocol: Some(protocol),
@@ -123,7 +140,7 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
                 method(&config.domain.figures().method(), Group::Trained),
                 method("Random encoder", Group::Random),
             ],
-            paper: paper_errors(),
+            paper: paper_errors(task, &rows),
         };
         figures.push((error_by_module(&spec)?, format!("error-{name}")));
     }
@@ -186,9 +203,13 @@ pub(crate) fn alike(groups: &[(String, &FeatureFile, String)], title: &str, subt
     })
 }
 
-/// The paper's speaker errors by module.
-pub(crate) fn paper_errors() -> Vec<PaperCurve> {
+/// The paper's errors by module, which it has for speakers; none unless all rows are of its own
+/// protocol.
+pub(crate) fn paper_errors(task: Task, rows: &[ProbeRow]) -> Vec<PaperCurve> {
     let mut curves: Vec<PaperCurve> = Vec::new();
+    if task != Task::Speakers || !rows.iter().all(ProbeRow::is_published) {
+        return curves;
+    }
     for p in paper::values().iter().filter(|p| p.table == paper::Table::ErrorByModule) {
         let label = format!("{}, LibriSpeech", p.method);
         match curves.iter_mut().find(|c| c.label == label) {
@@ -197,4 +218,41 @@ pub(crate) fn paper_errors() -> Vec<PaperCurve> {
         }
     }
     curves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::summary::test_row;
+
+    fn speakers(protocol: Protocol, views: Option<usize>, head: Head) -> ProbeRow {
+        ProbeRow { task: Task::Speakers, protocol, views, head, ..test_row(Group::Trained, 1, 1, 0.9) }
+    }
+
+    #[test]
+    fn the_papers_curves_stand_beside_its_own_protocol_only() {
+        let n = |protocol, views| paper_errors(Task::Speakers, &[speakers(protocol, views, Head::Linear)]).len();
+        assert_eq!(n(Protocol::Paper, Some(50)), 4);
+        assert_eq!(n(Protocol::Paper, Some(10)), 0);
+        assert_eq!(n(Protocol::Paper, None), 0);
+        assert_eq!(n(Protocol::Converged, None), 0);
+        let phones = ProbeRow { protocol: Protocol::Paper, ..test_row(Group::Trained, 1, 1, 0.9) };
+        assert!(paper_errors(Task::Phones, &[phones]).is_empty());
+    }
+
+    #[test]
+    fn figures_show_linear_probes_of_one_number_of_views() {
+        let rows = [
+            speakers(Protocol::Paper, Some(10), Head::Linear),
+            speakers(Protocol::Paper, Some(50), Head::Linear),
+            speakers(Protocol::Paper, Some(50), Head::Mlp),
+            speakers(Protocol::Converged, None, Head::Linear),
+        ];
+        let shown = linear_probes(&rows, Task::Speakers, Protocol::Paper);
+        assert_eq!(shown, rows[1..2]);
+        let how = |rows: &[ProbeRow], protocol| how(rows, Task::Speakers, protocol, "Linear probe").0;
+        assert_eq!(how(&shown, Protocol::Paper), "Linear probe (paper's protocol)");
+        assert_eq!(how(&rows[..1], Protocol::Paper), "Linear probe (paper's protocol, 10 views)");
+        assert_eq!(how(&rows[3..], Protocol::Converged), "Linear probe");
+    }
 }

@@ -11,4 +11,5 @@ pub(crate) mod figure_file;
 mod image_figures;
 mod latent;
 pub(crate) mod page;
+mod protocol_notes;
 mod tables;

@@ -1,13 +1,14 @@
 //! The tables of a comparison's page: the finding in a sentence, the values, and notes.
 
 use super::page::RunProvenance;
+use super::protocol_notes;
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
 use crate::experiment::domain::DomainKind;
-use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS};
+use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS, views_note};
 use crate::figures::count;
 use crate::template::table::Table;
-use gim_eval::{Group, Protocol, Task};
+use gim_eval::{Group, Head, Protocol, Task};
 
 /// A table with its heading, finding and notes, as plain text.
 #[derive(Debug)]
@@ -46,13 +47,17 @@ struct ProbeKey {
     domain: DomainKind,
     task: Task,
     protocol: Protocol,
+    head: Head,
+    /// Random views of a training item.
+    views: Option<usize>,
     /// Share of the training labels.
     labels: f64,
 }
 
 impl ProbeKey {
     fn of(s: &Summary) -> Self {
-        Self { domain: s.domain, task: s.task, protocol: s.protocol, labels: s.labels }
+        let Summary { domain, task, protocol, head, views, labels, .. } = *s;
+        Self { domain, task, protocol, head, views, labels }
     }
 
     fn few_labels(&self) -> bool {
@@ -67,11 +72,14 @@ impl ProbeKey {
         };
         let protocol = match self.protocol {
             Protocol::Knn => "20 nearest neighbors",
+            Protocol::Paper if self.head == Head::Mlp => "probe with a hidden layer, the paper's protocol",
             Protocol::Paper => "linear probe, the paper's protocol",
             Protocol::Converged => "linear probe to convergence",
         };
+        let views = views_note(self.protocol, self.task, self.views);
+        let views = views.map_or(String::new(), |note| format!(" with {note}"));
         let few = if self.few_labels() { format!(", {} % of the labels", 100.0 * self.labels) } else { String::new() };
-        format!("{task} ({}): {protocol}{few}", self.domain)
+        format!("{task} ({}): {protocol}{views}{few}", self.domain)
     }
 }
 
@@ -139,8 +147,11 @@ fn highest(shown: &[(&Summary, String)]) -> Option<String> {
 
 fn probe_notes(key: &ProbeKey, shown: &[(&Summary, String)]) -> Vec<String> {
     let mut notes = Vec::new();
-    if key.task == Task::Phones {
+    if key.task == Task::Phones && shown.iter().any(|(s, _)| s.paper.is_some()) {
         notes.push("The paper's phone accuracy is of all frames, silence included.".to_owned());
+    }
+    if key.protocol == Protocol::Paper {
+        notes.extend(protocol_notes::of(key.head, key.task, key.views));
     }
     let rows = shown.iter().map(|(s, _)| s.train_rows);
     // The input and the random encoder are fitted on what the method is fitted on.
@@ -172,7 +183,7 @@ fn ablation_section(ablations: &[Ablation]) -> Option<Section> {
         vec![
             a.run.clone(),
             a.title.clone(),
-            format!("{}, {}", a.task, a.protocol),
+            format!("{}, {}", a.task, a.how()),
             with(a.accuracy, a.accuracy_ci95),
             format!("{:.1}", a.reference),
             signed(a.difference, a.difference_ci95),
@@ -291,6 +302,8 @@ mod tests {
             module,
             task,
             protocol: Protocol::Converged,
+            head: Head::Linear,
+            views: None,
             labels,
             seeds: 1,
             accuracy,
@@ -332,7 +345,7 @@ mod tests {
         assert_eq!(phones.table.rows[2][..5], ["audio/cpc", "module 1", "1", "35.0", "45.0"]);
         let finding = "Highest mean: 35.0 % (audio/cpc, module 1). Random encoder, random 1: 10.0 %.";
         assert_eq!(phones.finding.as_deref(), Some(finding));
-        assert!(phones.notes[2].starts_with("3 of these 3 probes stopped at 150"), "{:?}", phones.notes);
+        assert!(phones.notes[1].starts_with("3 of these 3 probes stopped at 150"), "{:?}", phones.notes);
         assert_eq!((images.table.columns.len(), phones.table.columns.len()), (7, 8));
         assert!(few.notes.iter().any(|n| n.contains("at least one labeled item")), "{:?}", few.notes);
     }
@@ -344,6 +357,7 @@ mod tests {
             title: "No GRU".into(),
             task: Task::Phones,
             protocol: Protocol::Converged,
+            views: None,
             module: 5,
             accuracy: 20.0,
             accuracy_ci95: None,

@@ -76,6 +76,15 @@ pub struct View {
     pub flip: bool,
 }
 
+impl View {
+    /// A view of an image by random bits: of its row, of its column, and of whether it is mirrored,
+    /// which `flip` allows.
+    fn draw((image, height, width): Item, crop: usize, flip: bool, [row, column, mirror]: [u64; 3]) -> Self {
+        let (top, left) = (below(row, height - crop + 1), below(column, width - crop + 1));
+        Self { image, top, left, flip: flip && below(mirror, 2) == 1 }
+    }
+}
+
 /// An image that views are taken of: index into the dataset, height and width with the padding.
 pub type Item = (usize, usize, usize);
 
@@ -110,13 +119,11 @@ impl ViewPlan {
         views.clear();
         let key = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
         for (i, &item) in items.iter().enumerate() {
-            let (image, height, width) = self.items[item as usize];
             let key = key.with_item(i as u32);
             let mut place = key.rng();
-            let top = below(place.random(), height - self.crop + 1);
-            let left = below(place.random(), width - self.crop + 1);
-            let flip = self.flip && below(key.with_purpose(Purpose::Augment).rng().random(), 2) == 1;
-            views.push(View { image, top, left, flip });
+            let mirror = key.with_purpose(Purpose::Augment).rng().random();
+            let bits = [place.random(), place.random(), mirror];
+            views.push(View::draw(self.items[item as usize], self.crop, self.flip, bits));
         }
     }
 }
@@ -335,6 +342,37 @@ fn cut(image: &Image, view: &View, crop: usize, pad: usize, out: &mut [u8]) {
     }
 }
 
+/// How random views are cut out of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RandomCrop {
+    /// Side of the square.
+    pub side: usize,
+    /// Whether half of the views are mirrored left to right.
+    pub flip: bool,
+    /// Pixels mirrored at each edge before cropping.
+    pub pad: usize,
+}
+
+impl RandomCrop {
+    /// A random view of an image, in its own colors. It depends on `key`, which needs seed, epoch and
+    /// item; its purpose is set here.
+    ///
+    /// # Errors
+    /// When the image is smaller than the square.
+    pub fn view(&self, image: &Image, key: Key) -> Result<Image> {
+        let Self { side, flip, pad } = *self;
+        let (height, width) = (image.height + 2 * pad, image.width + 2 * pad);
+        if side == 0 || height.min(width) < side {
+            let what = format!("a crop of {side} x {side} of an image of {} x {}", image.height, image.width);
+            return Err(Error::config("crop", what, "use crops from 1 up to the smallest image"));
+        }
+        let view = View::draw((0, height, width), side, flip, key.with_purpose(Purpose::View).rng().random());
+        let mut pixels = vec![0; side * side * image.channels];
+        cut(image, &view, side, pad, &mut pixels);
+        Ok(Image::new(side, side, image.channels, pixels))
+    }
+}
+
 /// The position in 0 .. n that the padded position `at` mirrors.
 fn mirror(at: usize, pad: usize, n: usize) -> usize {
     let period = (2 * (n - 1)).max(1);
@@ -386,6 +424,37 @@ mod tests {
         assert_eq!(at, [3, 2, 1, 0, 1, 2, 3, 2, 1, 0]);
         assert_eq!(mirror(0, 5, 1), 0);
         assert_eq!((0..8).map(|i| mirror(i, 3, 2)).collect::<Vec<_>>(), [1, 0, 1, 0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn random_views_are_seeded_crops_and_mirrored_in_half_of_the_draws() {
+        let image = Image::new(6, 7, 1, (0..42).collect());
+        let crop = RandomCrop { side: 3, flip: true, pad: 0 };
+        let key = Key::new(4, Purpose::Probe);
+        let (mut mirrored, mut places) = (0, std::collections::BTreeSet::new());
+        for epoch in 0..400 {
+            let key = key.with_epoch(epoch).with_item(1);
+            let view = crop.view(&image, key).unwrap();
+            assert_eq!(view, crop.view(&image, key).unwrap());
+            let flip = view.pixels[0] > view.pixels[2];
+            let first = usize::from(view.pixels[if flip { 2 } else { 0 }]);
+            let mut by_hand = [0; 9];
+            let at = View { image: 0, top: first / 7, left: first % 7, flip };
+            cut(&image, &at, 3, 0, &mut by_hand);
+            assert_eq!(view.pixels, by_hand);
+            mirrored += usize::from(flip);
+            places.insert(first);
+        }
+        assert_eq!(places.len(), 4 * 5, "every place is drawn");
+        assert!((150..250).contains(&mirrored), "{mirrored}");
+        let still = RandomCrop { flip: false, ..crop };
+        let any = (0..50).any(|e| {
+            let view = still.view(&image, key.with_epoch(e)).unwrap();
+            view.pixels[0] > view.pixels[2]
+        });
+        assert!(!any, "views are mirrored only where training mirrors them");
+        assert!(RandomCrop { side: 7, ..crop }.view(&image, key).is_err());
+        assert_eq!(RandomCrop { side: 7, pad: 1, ..crop }.view(&image, key).unwrap().pixels.len(), 49);
     }
 
     #[test]

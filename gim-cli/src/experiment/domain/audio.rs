@@ -17,8 +17,10 @@ use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
-use gim_core::{Error, Pool, Result};
+use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
+use ndarray::{Array2, Axis};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
@@ -259,7 +261,7 @@ impl DatasetSpec for AudioConfig {
         let mut items: Vec<(usize, Split)> = train.chain(test).collect();
         items.sort_by_key(|i| i.0);
         let features = FeatureExtractor::new(&self.network)?;
-        Ok(Box::new(SpeechExtractor { corpus, standardize, items, features }))
+        Ok(Box::new(SpeechExtractor { corpus, standardize, items, features, crop: self.data.crop }))
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
@@ -316,6 +318,34 @@ struct SpeechExtractor {
     standardize: Standardize,
     items: Vec<(usize, Split)>,
     features: FeatureExtractor,
+    /// Samples of a view.
+    crop: usize,
+}
+
+impl SpeechExtractor {
+    /// Features of crops of the same number of samples, a row each; `None` when they are too short.
+    fn of_crops(
+        &self,
+        crops: &[Vec<f32>],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Option<Vec<Vec<Array2<f32>>>> {
+        let samples = crops.first().map_or(0, Vec::len);
+        let layouts = self.features.crop_layouts(trained, crops.len(), samples)?;
+        let mut groups = self.features.crop_means(trained, &layouts, crops, pool);
+        let baselines = random.is_some();
+        if let Some(random) = random {
+            groups.extend(self.features.crop_means(random, &layouts, crops, pool));
+        }
+        let row = |n: usize| {
+            let mut own: Vec<_> = groups.iter().map(|g| g.select(Axis(0), &[n])).collect();
+            let mfcc = baselines.then(|| self.features.mfcc(&crops[n]).mean_axis(Axis(0))).flatten();
+            own.extend(mfcc.map(|m| m.insert_axis(Axis(0))));
+            own
+        };
+        Some((0..crops.len()).map(row).collect())
+    }
 }
 
 impl Extractor for SpeechExtractor {
@@ -384,6 +414,36 @@ impl Extractor for SpeechExtractor {
                 labels.push(self.corpus.phones_of(*u, 0..groups[0].nrows() as isize));
             }
             out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
+        }
+        Ok(out)
+    }
+
+    fn views(
+        &mut self,
+        items: &[usize],
+        split: Split,
+        key: Key,
+        trained: &mut Stack<f32>,
+        mut random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let key = key.with_purpose(Purpose::View).with_module(u32::from(split == Split::Test));
+        let read = |u: &usize| {
+            let crop = Crop::draw(*u, self.corpus.utterances()[*u].len, self.crop, key.with_item(*u as u32));
+            self.corpus.part(*u, crop.start..crop.start + crop.len, &self.standardize)
+        };
+        let crops = items.par_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let (mut out, mut first) = (Vec::new(), 0);
+        // Crops of whole length go through the network together.
+        for together in crops.chunk_by(|a, b| a.len() == b.len()) {
+            let rows = self.of_crops(together, trained, random.as_deref_mut(), pool);
+            for (n, u) in items[first..first + together.len()].iter().enumerate() {
+                let utterance = &self.corpus.utterances()[*u];
+                let labels = vec![vec![utterance.speaker as i32]];
+                let groups = rows.as_ref().map(|rows| rows[n].clone());
+                out.push(groups.map(|groups| Extracted { id: utterance.id.clone(), groups, labels }));
+            }
+            first += together.len();
         }
         Ok(out)
     }

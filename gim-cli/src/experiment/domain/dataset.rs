@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gim_core::activations::{Activations, Layout};
 use gim_core::data::LoaderStats;
 use gim_core::stack::Stack;
-use gim_core::{Pool, Result};
+use gim_core::{Key, Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Split, Task};
 use ndarray::Array2;
 
@@ -129,6 +129,28 @@ pub trait Extractor {
     fn extract(
         &mut self,
         items: &[usize],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>>;
+
+    /// Items handled at a time by [`Extractor::views`].
+    fn views_batch(&self) -> usize {
+        16
+    }
+
+    /// Features of one view of some items, a row each, as the paper's protocol sees them: random crops
+    /// of the length in training, mirrored or not where training mirrors; of test images the center.
+    /// The view follows from `key`, which has the seed and the view's number, and from split and item.
+    /// Labels are those of items only.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn views(
+        &mut self,
+        items: &[usize],
+        split: Split,
+        key: Key,
         trained: &mut Stack<f32>,
         random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,

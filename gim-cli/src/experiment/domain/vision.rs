@@ -9,9 +9,9 @@ use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
-use gim_core::{Error, Pool, Result};
+use gim_core::{Error, Key, Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
-use gim_vision::dataset::image::Color;
+use gim_vision::dataset::image::{Color, Image};
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
@@ -19,6 +19,7 @@ use gim_vision::features::{CenterCrop, CenterCrops, grid_mean};
 use gim_vision::layers::patches::Patches;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use ndarray::Array2;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::figures::{FigureSpec, method};
@@ -229,7 +230,7 @@ impl DatasetSpec for VisionConfig {
         let mut items = part(dataset::Split::Train, Split::Train);
         items.extend(part(dataset::Split::Test, Split::Test));
         items.sort_by_key(|i| i.0);
-        Ok(Box::new(ImageExtractor { crops, items }))
+        Ok(Box::new(ImageExtractor { crops, items, flip: self.data.flip, pad: self.data.pad }))
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
@@ -300,6 +301,39 @@ impl FigureSpec for VisionConfig {
 struct ImageExtractor {
     crops: CenterCrops,
     items: Vec<(usize, Split)>,
+    /// As training mirrors and pads.
+    flip: bool,
+    pad: usize,
+}
+
+impl ImageExtractor {
+    /// Features of crops of some images.
+    fn of_images(
+        &self,
+        items: &[usize],
+        images: &[Image],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let mut groups = self.crops.patch_features(images, trained, pool)?;
+        let baselines = random.is_some();
+        if let Some(random) = random {
+            groups.extend(self.crops.patch_features(images, random, pool)?);
+        }
+        let mut out = Vec::new();
+        for (n, (i, image)) in items.iter().zip(images).enumerate() {
+            let mut features: Vec<Array2<f32>> = groups.iter().map(|g| grid_mean(g, n, items.len())).collect();
+            if baselines {
+                features.push(self.crops.raw_pixels(image)?);
+            }
+            let dataset = self.crops.dataset();
+            let label = dataset.label(*i).map_or(-1, |l| l as i32);
+            let labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
+            out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
+        }
+        Ok(out)
+    }
 }
 
 impl Extractor for ImageExtractor {
@@ -345,22 +379,23 @@ impl Extractor for ImageExtractor {
         pool: &Pool<f32>,
     ) -> Result<Vec<Option<Extracted>>> {
         let images = items.iter().map(|i| self.crops.image(*i)).collect::<Result<Vec<_>>>()?;
-        let mut groups = self.crops.patch_features(&images, trained, pool)?;
-        let baselines = random.is_some();
-        if let Some(random) = random {
-            groups.extend(self.crops.patch_features(&images, random, pool)?);
-        }
-        let mut out = Vec::new();
-        for (n, (i, image)) in items.iter().zip(&images).enumerate() {
-            let mut features: Vec<Array2<f32>> = groups.iter().map(|g| grid_mean(g, n, items.len())).collect();
-            if baselines {
-                features.push(self.crops.raw_pixels(image)?);
-            }
-            let dataset = self.crops.dataset();
-            let label = dataset.label(*i).map_or(-1, |l| l as i32);
-            let labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
-            out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
-        }
-        Ok(out)
+        self.of_images(items, &images, trained, random, pool)
+    }
+
+    fn views(
+        &mut self,
+        items: &[usize],
+        split: Split,
+        key: Key,
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let view = |i: &usize| match split {
+            Split::Test => self.crops.image(*i),
+            Split::Train | Split::Unlabeled => self.crops.random_view(*i, self.flip, self.pad, key),
+        };
+        let images = items.par_iter().map(view).collect::<Result<Vec<_>>>()?;
+        self.of_images(items, &images, trained, random, pool)
     }
 }

@@ -6,6 +6,7 @@
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! schedule.csv  timeline.csv                          where the time of each module went
 //! features.h5  snapshots.h5                           features at the end, and on the way there
+//! views.h5                                            features of random views, for the paper's protocol
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! checkpoints/step-00000200/curves.json               train.csv up to there
 //! figures/
@@ -124,6 +125,11 @@ impl RunDir {
     /// Features of some items at the run's snapshots.
     pub(crate) fn snapshots_file(&self) -> PathBuf {
         self.path.join("snapshots.h5")
+    }
+
+    /// Features of random views of the items.
+    pub(crate) fn views_file(&self) -> PathBuf {
+        self.path.join("views.h5")
     }
 
     /// Folder of the figures.
@@ -267,28 +273,46 @@ impl RunDir {
 
     /// Removes the features, when they are used up.
     pub(crate) fn remove_features(&self) -> Result<()> {
-        let file = self.features_file();
-        if !file.is_file() {
-            return Ok(());
-        }
-        fs::remove_file(&file).map_err(|e| Error::io(&file, "remove features that are used up", e))
+        remove_used_up(&self.features_file())
+    }
+
+    /// Removes the views, when they are used up.
+    pub(crate) fn remove_views(&self) -> Result<()> {
+        remove_used_up(&self.views_file())
     }
 
     /// Whether the features are missing, or older than the newest weights.
     pub(crate) fn features_are_old(&self) -> bool {
+        self.is_old(&self.features_file())
+    }
+
+    /// Whether the views are missing, or older than the newest weights.
+    pub(crate) fn views_are_old(&self) -> bool {
+        self.is_old(&self.views_file())
+    }
+
+    fn is_old(&self, file: &Path) -> bool {
         let changed = |p: &Path| -> Option<SystemTime> { fs::metadata(p).and_then(|m| m.modified()).ok() };
         let trained = self.newest_checkpoint().and_then(|c| changed(&c.folder));
-        !self.has_features() || changed(&self.features_file()) < trained
+        !file.is_file() || changed(file) < trained
     }
 }
 
-/// Adds rows to a table, replacing those of the same group, module, task, protocol, share of labels and seed.
+fn remove_used_up(file: &Path) -> Result<()> {
+    if !file.is_file() {
+        return Ok(());
+    }
+    fs::remove_file(file).map_err(|e| Error::io(file, "remove features that are used up", e))
+}
+
+/// Adds rows to a table, replacing those of the same group, module, task, protocol, head, share of
+/// labels and seed.
 ///
 /// # Errors
 /// When the table cannot be read or written.
 pub(crate) fn merge_probe_rows(path: &Path, new: &[ProbeRow]) -> Result<Vec<ProbeRow>> {
     let mut rows: Vec<ProbeRow> = if path.is_file() { table::read_rows(path)? } else { Vec::new() };
-    let id = |r: &ProbeRow| (r.group, r.module, r.task, r.protocol, r.labels.to_bits(), r.seed);
+    let id = |r: &ProbeRow| (r.group, r.module, r.task, r.protocol, r.head, r.labels.to_bits(), r.seed);
     rows.retain(|old| !new.iter().any(|n| id(n) == id(old)));
     rows.extend_from_slice(new);
     table::write_rows(path, &rows)?;
