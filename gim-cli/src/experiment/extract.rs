@@ -44,7 +44,7 @@ pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show:
 pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
-    let build = || config.domain.model().build(&config.optimizer, config.train.seed, &pool);
+    let build = || config.build(&config.optimizer, &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor()?;
     same_corpus(run, &*extractor, any_corpus)?;

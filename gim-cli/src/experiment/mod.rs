@@ -7,6 +7,7 @@ pub(crate) mod environment;
 pub(crate) mod extract;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
+pub(crate) mod one_module;
 pub(crate) mod probe;
 pub(crate) mod progress;
 pub(crate) mod run_dir;

@@ -30,11 +30,7 @@ pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
     let t = &config.train;
     let each = t.steps_each(|| Ok(config.domain.dataset().batch_source(t, newest.step)?.epoch_len()))?;
     // Only turns need to be counted by module, and a stack is not built in no time.
-    let turns = if t.iterative() {
-        config.domain.model().build(&config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
-    } else {
-        1
-    };
+    let turns = if t.iterative() { config.build(&config.optimizer, &Pool::new())?.modules().len() as u64 } else { 1 };
     Ok(newest.step >= each * turns)
 }
 
@@ -44,7 +40,7 @@ pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
 /// When the folder is not that of a run, or has no intact checkpoint.
 pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     let config = run.config()?;
-    let mut stack = config.domain.model().build(&config.optimizer, config.train.seed, pool)?;
+    let mut stack = config.build(&config.optimizer, pool)?;
     let Some(newest) = run.newest_intact_checkpoint()? else {
         return Err(Error::file(run.path(), "has no checkpoint", "train it first"));
     };
@@ -58,7 +54,7 @@ pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>
 /// When a checkpoint is damaged.
 pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
     let config = run.config()?;
-    let build = || config.domain.model().build(&config.optimizer, config.train.seed, pool);
+    let build = || config.build(&config.optimizer, pool);
     let mut all = run.checkpoints();
     let snapshots = config.train.snapshots(all.pop().map_or(0, |newest| newest.step));
     let mut out = vec![(0, build()?)];
@@ -183,7 +179,9 @@ impl<'a> Training<'a> {
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
         let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
         let mut stack = config.domain.model().build(&optimizer, config.train.seed, &pool)?;
+        // Those of the whole network, also for its first modules alone: margins decide last bits.
         let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
+        config.truncate(&mut stack)?;
         if let Some(last) = last {
             last.load(&mut stack, &fingerprint)?;
         }

@@ -27,6 +27,8 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// How modules take turns.
     pub schedule: Schedule,
+    /// Modules that the run has, from the first one on; 0 for all of the network.
+    pub modules: usize,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -88,6 +90,7 @@ impl Default for TrainConfig {
             steps: 0,
             epochs: 1,
             schedule: Schedule::Simultaneous,
+            modules: 0,
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

@@ -68,7 +68,7 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
 
 /// The stack with its gradient blocks.
 fn network(config: &Config) -> Result<Figure> {
-    let stack = config.domain.model().build(&config.optimizer, config.train.seed, &Pool::new())?;
+    let stack = config.build(&config.optimizer, &Pool::new())?;
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
         let last = i + 1 == stack.modules().len();
