@@ -67,6 +67,37 @@ fn iterative_training_freezes_what_is_below() {
     assert_eq!(modules, ["1", "1", "2", "2", "3", "3", "4", "4", "5", "5", "6", "6"]);
 }
 
+/// Module 3 above the modules of another run has the bits of that turn of the iterative schedule.
+#[test]
+fn one_module_above_those_of_another_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let steps = ["--set", "train.steps=4"];
+    ok(d, &train("all", &[&["--schedule", "iterative"], &steps[..]].concat()));
+    ok(d, &train("two", &[&["--schedule", "iterative", "--set", "train.modules=2"], &steps[..]].concat()));
+    ok(d, &train("three", &[&["--modules", "3", "--from", "two"], &steps[..]].concat()));
+    let tensors = |file: &str| {
+        let bytes = std::fs::read(d.join(file)).unwrap();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        bytes[8 + header..].to_vec()
+    };
+    for module in 1..=3 {
+        let [all, three] = ["all/checkpoints/step-00000024", "three/checkpoints/step-00000012"]
+            .map(|folder| tensors(&format!("{folder}/module_{module}.safetensors")));
+        assert!(!all.is_empty() && all == three, "module {module}");
+    }
+    assert!(!d.join("three/checkpoints/step-00000012/module_4.safetensors").exists());
+    let (log, of_all) = (result(&d.join("three")).1, result(&d.join("all")).1);
+    assert_eq!(log[1..], of_all[5..7], "the rows of module 3");
+    ok(d, &["probe", "three", "--task", "speakers"]);
+
+    let e = fails(d, &train("other", &["--modules", "3", "--from", "two", "--set", "network.width=8"]));
+    assert!(e.contains("network.width: is 8, but 16 in two"), "{e}");
+    let e = fails(d, &train("four", &[&["--modules", "4", "--from", "two"], &steps[..]].concat()));
+    assert!(e.contains("two: has not finished the 3 modules below"), "{e}");
+    assert!(!d.join("other").exists() && !d.join("four").exists());
+}
+
 #[test]
 fn features_probes_and_figures() {
     let dir = tempfile::tempdir().unwrap();

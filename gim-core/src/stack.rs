@@ -27,6 +27,11 @@ impl<F: Scalar> Stack<F> {
         Self { modules }
     }
 
+    /// Removes the modules above the first `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.modules.truncate(n);
+    }
+
     /// The modules.
     pub fn modules(&self) -> &[Box<dyn Module<F>>] {
         &self.modules

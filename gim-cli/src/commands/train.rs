@@ -6,6 +6,7 @@ use gim_core::{Error, Result};
 
 use crate::experiment::config::Config;
 use crate::experiment::interrupt::save_on_interrupt;
+use crate::experiment::one_module::begin;
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::{CorpusPolicy, train};
@@ -16,8 +17,12 @@ use crate::output::{note, print_line};
 ///
 /// Saves the configuration, losses and checkpoints in the run's folder. After Ctrl-C, --resume
 /// continues from the last step.
+///
+/// With --modules K --from RUN, module K alone is trained, above the modules of RUN, which stay as
+/// they are. The result is that of the same turn of the iterative schedule.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: gim train audio-quick --out runs/a\n         gim train --resume runs/a")]
+#[command(after_help = "Example: gim train audio-quick --out runs/a\n         gim train --resume runs/a\n         \
+                        gim train audio-quick --modules 3 --from runs/a --out runs/a-3")]
 pub struct Args {
     /// Preset or TOML file (not needed with --resume).
     #[arg(required_unless_present = "resume")]
@@ -38,8 +43,14 @@ pub struct Args {
     /// How modules take turns (short for --set train.schedule=...).
     #[arg(long)]
     schedule: Option<Schedule>,
+    /// Train module K alone, above the first K − 1 modules of --from.
+    #[arg(long, value_name = "K", requires = "from", conflicts_with = "schedule", value_parser = clap::value_parser!(u16).range(1..))]
+    modules: Option<u16>,
+    /// Run that the modules below come from; its dataset, network and loss must be the same.
+    #[arg(long, value_name = "RUN", requires = "modules")]
+    from: Option<PathBuf>,
     /// Resume the run in this folder.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "seed", "schedule", "set", "skip_bad"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["config", "out", "seed", "schedule", "modules", "from", "set", "skip_bad"])]
     resume: Option<PathBuf>,
     /// Resume even if the dataset has changed.
     #[arg(long, requires = "resume")]
@@ -48,14 +59,17 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
-        let resume = self.resume.is_some();
+        let from = self.from.clone().map(RunDir::new);
+        let resume = self.resume.is_some() || from.is_some();
         let policy = if self.any_corpus { CorpusPolicy::Any } else { CorpusPolicy::Begun };
-        let is_new = !resume && self.out.is_none();
+        let is_new = self.resume.is_none() && self.out.is_none();
         let (config, run) = self.config_and_run()?;
         if is_new && show != Mode::Quiet {
             note(format_args!("the run's folder is {}", run.path().display()));
         }
-        let trained = save_on_interrupt().and_then(|()| train(&config, &run, resume, policy, show));
+        let begun = from.map_or(Ok(()), |from| begin(&config, &run, &from));
+        let trained =
+            begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, resume, policy, show));
         if is_new {
             // A run that could not start leaves nothing.
             run.remove_if_empty();
@@ -81,6 +95,9 @@ impl Args {
         let mut set = self.set;
         set.extend(self.skip_bad.then(|| "data.skip_bad=true".to_owned()));
         set.extend(self.seed.map(|s| format!("train.seed={s}")));
+        if let Some(k) = self.modules {
+            set.extend([format!("train.modules={k}"), "train.schedule=iterative".to_owned()]);
+        }
         let schedule = self.schedule.and_then(|s| s.to_possible_value());
         set.extend(schedule.map(|s| format!("train.schedule={}", s.get_name())));
         let loaded = Config::load(&config, &set)?;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use gim_core::optim::{Decay, OptimizerConfig};
-use gim_core::{Error, Result};
+use gim_core::stack::Stack;
+use gim_core::{Error, Pool, Result};
 
+use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
@@ -97,6 +99,33 @@ impl Config {
         let sections = [data, network, loss].into_iter().chain(rest);
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
+    }
+
+    /// The run's stack at its initial weights: the first `train.modules` modules of the network. `record` is
+    /// what the run keeps of its dataset.
+    ///
+    /// # Errors
+    /// When a setting cannot be used, or the network has fewer modules.
+    pub(crate) fn build(&self, record: Option<&DatasetRecord>, pool: &Pool<f32>) -> Result<Stack<f32>> {
+        let mut stack = self.domain.model().build(record, &self.optimizer, self.train.seed, pool)?;
+        self.truncate(&mut stack)?;
+        Ok(stack)
+    }
+
+    /// Removes the modules above the first `train.modules` of the whole network's stack.
+    ///
+    /// # Errors
+    /// When the network has fewer modules.
+    pub(crate) fn truncate(&self, stack: &mut Stack<f32>) -> Result<()> {
+        let (n, all) = (self.train.modules, stack.modules().len());
+        if n > all {
+            let what = format!("is {n}, but the network has {all} modules");
+            return Err(Error::config("train.modules", what, format_args!("use 1 to {all}, or 0 for all")));
+        }
+        if n > 0 {
+            stack.truncate(n);
+        }
+        Ok(())
     }
 
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A

@@ -47,7 +47,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
     let record = run.need_dataset()?;
-    let build = || config.domain.model().build(Some(&record), &config.optimizer, config.train.seed, &pool);
+    let build = || config.build(Some(&record), &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
     same_corpus(run, &*extractor, any_corpus)?;

@@ -10,6 +10,7 @@ pub(crate) mod extract;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
 pub(crate) mod lock;
+pub(crate) mod one_module;
 pub(crate) mod probe;
 pub(crate) mod progress;
 mod ranges;

@@ -27,7 +27,7 @@ const BELOW_ONE: f64 = 1.0 - 1e-9;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 18] = [
+const COMMON: [(&str, Range); 19] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("loss.epsilon", Real(0.0, 1.0)),
     ("loss.negatives", Whole(1, 10_000)),
@@ -42,6 +42,7 @@ const COMMON: [(&str, Range); 18] = [
     ("train.epochs", Whole(0, 10_000_000)),
     ("train.link_depth", Whole(1, 1_000)),
     ("train.log_every", Whole(1, MOST_STEPS)),
+    ("train.modules", Whole(0, 16_000)),
     ("train.seed", Whole(0, 1 << 62)),
     ("train.snapshots", Shares(1_000)),
     ("train.steps", Whole(0, MOST_STEPS)),

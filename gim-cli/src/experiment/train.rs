@@ -40,11 +40,7 @@ pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
         None => Ok(config.domain.dataset().batch_source(t, newest.step, None)?.epoch_len()),
     })?;
     // Only turns need to be counted by module, and a stack is not built in no time.
-    let turns = if t.iterative() {
-        config.domain.model().build(record.as_ref(), &config.optimizer, t.seed, &Pool::new())?.modules().len() as u64
-    } else {
-        1
-    };
+    let turns = if t.iterative() { config.build(record.as_ref(), &Pool::new())?.modules().len() as u64 } else { 1 };
     Ok(newest.step >= each * turns)
 }
 
@@ -55,7 +51,7 @@ pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
 pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>, u64)> {
     let config = run.config()?;
     let record = run.dataset()?;
-    let mut stack = config.domain.model().build(record.as_ref(), &config.optimizer, config.train.seed, pool)?;
+    let mut stack = config.build(record.as_ref(), pool)?;
     let Some(newest) = run.newest_intact_checkpoint()? else {
         return Err(Error::file(run.path(), "has no checkpoint", "train it first"));
     };
@@ -70,7 +66,7 @@ pub(crate) fn open(run: &RunDir, pool: &Pool<f32>) -> Result<(Config, Stack<f32>
 pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stack<f32>)>> {
     let config = run.config()?;
     let record = run.dataset()?;
-    let build = || config.domain.model().build(record.as_ref(), &config.optimizer, config.train.seed, pool);
+    let build = || config.build(record.as_ref(), pool);
     let mut all = run.checkpoints();
     let snapshots = config.train.snapshots(all.pop().map_or(0, |newest| newest.step));
     let mut out = vec![(0, build()?)];
@@ -234,7 +230,9 @@ impl<'a> Training<'a> {
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
         let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
         let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
+        // Those of the whole network, also for its first modules alone: margins decide last bits.
         let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
+        config.truncate(&mut stack)?;
         if let Some(last) = last {
             last.load(&mut stack, &fingerprint)?;
         }
@@ -361,15 +359,21 @@ impl Record {
 
 /// What the checkpoint of every module says besides its weights.
 #[derive(Debug, Clone, Copy)]
-struct Stamp<'a> {
-    step: u64,
-    fingerprint: &'a str,
-    dataset: &'a str,
+pub(crate) struct Stamp<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// [`Config::fingerprint`].
+    pub fingerprint: &'a str,
+    /// What the run keeps of its dataset, as JSON.
+    pub dataset: &'a str,
 }
 
 impl Stamp<'_> {
     /// The checkpoint of module `index` (0-based).
-    fn bytes(self, module: &mut dyn Module<f32>, index: usize) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub(crate) fn bytes(self, module: &mut dyn Module<f32>, index: usize) -> Result<Vec<u8>> {
         let (configuration, dataset) = (self.fingerprint.to_owned(), self.dataset.to_owned());
         let meta =
             CheckpointMeta { module: index + 1, step: self.step, configuration, dataset, ..CheckpointMeta::default() };

@@ -63,6 +63,8 @@ pub struct TrainConfig {
     pub groups: Groups,
     /// Batches that may wait between two groups of modules (`pipelined`).
     pub link_depth: usize,
+    /// Modules that the run has, from the first one on; 0 for all of the network.
+    pub modules: usize,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -126,6 +128,7 @@ impl Default for TrainConfig {
             schedule: Schedule::Simultaneous,
             groups: Groups::Auto(Auto::Auto),
             link_depth: 2,
+            modules: 0,
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

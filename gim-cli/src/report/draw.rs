@@ -76,7 +76,7 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
 /// The stack with its gradient blocks.
 fn network(config: &Config, run: &RunDir) -> Result<Figure> {
     let record = run.dataset()?;
-    let stack = config.domain.model().build(record.as_ref(), &config.optimizer, config.train.seed, &Pool::new())?;
+    let stack = config.build(record.as_ref(), &Pool::new())?;
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
         let last = i + 1 == stack.modules().len();
