@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{fails, folders, ok, result};
+use std::time::{Duration, Instant};
+
+use common::{fails, folders, gim, ok, result};
 
 const TINY: [&str; 14] = [
     "--set",
@@ -38,6 +40,35 @@ fn threads_and_resume_do_not_change_a_bit() {
     std::fs::remove_dir_all(d.join("cut/checkpoints/step-00000008")).unwrap();
     ok(d, &["train", "--resume", "cut"]);
     assert_eq!(result(&d.join("one")), result(&d.join("cut")));
+}
+
+/// A file that cannot be read any more stops a run between two rows of its log. When it is back, the
+/// resumed run averages the row over all its steps.
+#[test]
+fn a_file_that_comes_back_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("corpus"), false);
+    let steps = ["--set", "train.steps=399", "--set", "train.log_every=7", "--set", "train.checkpoint_every=350"];
+    let small = ["--set", "data.path=corpus", "--set", "data.crop=20", "--set", "loss.prediction_steps=2"];
+    let more = [&steps[..], &small, &["--set", "data.cache_mb=0"]].concat();
+    ok(d, &train("whole", &more));
+
+    let mut child = gim(d, &train("run", &more)).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while std::fs::read_to_string(d.join("run/train.csv")).unwrap_or_default().lines().count() < 3 {
+        assert!(child.try_wait().unwrap().is_none() && Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let file = d.join("corpus/train/dark/05.png");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(2) && said.contains("05.png"), "{said}");
+    std::fs::write(&file, whole).unwrap();
+    ok(d, &["train", "--resume", "run"]);
+    assert_eq!(result(&d.join("whole")), result(&d.join("run")));
 }
 
 #[test]
