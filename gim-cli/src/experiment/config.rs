@@ -104,6 +104,10 @@ impl Config {
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
         }
+        if let Some(factor) = t.slow.iter().find(|factor| !(**factor >= 1.0 && **factor <= 1000.0)) {
+            let what = format!("{factor} is not a factor from 1 to 1000");
+            return Err(Error::config("train.slow", what, "1 leaves a module as it is; use an empty list for all"));
+        }
         if t.link_depth == 0 {
             return Err(Error::config("train.link_depth", "is 0", "use 1 or more"));
         }
@@ -184,6 +188,7 @@ mod tests {
         assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
         assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());
         assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
+        assert!(Config::load("audio-quick", &["train.slow=[1.0, 0.5]".into()]).is_err());
         let groups = |value: &str| Config::load("audio-quick", &[format!("train.groups={value}")]);
         assert_eq!(groups("[[1,2],[3]]").unwrap().train.groups, Groups::Lists(vec![vec![1, 2], vec![3]]));
         assert_eq!(groups("auto").unwrap(), Config::load("audio-quick", &[]).unwrap());

@@ -2,6 +2,7 @@
 
 mod on_threads;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use gim_core::activations::Layout;
@@ -178,6 +179,8 @@ struct Training<'a> {
     snapshots: Vec<u64>,
     /// Groups of modules that the configuration names.
     named_groups: Option<Vec<Group>>,
+    /// Steps that each group takes; none for those that come.
+    order: Option<Vec<BTreeSet<u64>>>,
     /// Where the time of modules went, for people; empty where modules take turns.
     summary: Vec<String>,
 }
@@ -201,6 +204,7 @@ impl<'a> Training<'a> {
         let total = each * turns;
         let snapshots = config.train.snapshots(total);
         let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
+        let order = on_threads::order(&config.train, named_groups.as_deref())?;
         Ok(Self {
             config,
             run,
@@ -214,6 +218,7 @@ impl<'a> Training<'a> {
             total,
             snapshots,
             named_groups,
+            order,
             summary: Vec::new(),
         })
     }
@@ -222,7 +227,7 @@ impl<'a> Training<'a> {
     fn steps(&mut self, log: TrainLog, progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
         match self.config.train.schedule {
             Schedule::Simultaneous | Schedule::Iterative => self.steps_in_turn(log, progress, seconds),
-            Schedule::Pipelined => self.steps_on_threads(log, progress, seconds),
+            Schedule::Pipelined | Schedule::Async => self.steps_on_threads(log, progress, seconds),
         }
     }
 

@@ -16,6 +16,8 @@ pub enum Schedule {
     /// All modules at once, on threads of their own: each trains on its batch while those above train on earlier ones.
     /// The result is that of `simultaneous`, bit for bit.
     Pipelined,
+    /// All modules at once, each on the newest batch there is: none waits for those above, and slow ones leave batches out.
+    Async,
 }
 
 /// Which modules share a thread.
@@ -48,11 +50,16 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// How modules take turns.
     pub schedule: Schedule,
-    /// Modules that share a thread (`pipelined`): "auto" balances them by measured cost; or lists such
-    /// as [[1, 2], [3]].
+    /// Modules that share a thread (`pipelined`, `async`): lists such as [[1, 2], [3]], or "auto": `pipelined` balances them
+    /// by measured cost, `async` gives each its own thread.
     pub groups: Groups,
     /// Batches that may wait between two groups of modules (`pipelined`).
     pub link_depth: usize,
+    /// How many times as long each module takes (`async`), as a stress: [1.0, 2.0, 5.0] slows the
+    /// second and the third. Empty for as long as it takes.
+    pub slow: Vec<f64>,
+    /// File `order.csv` of a run, whose order `async` repeats bit for bit; empty for a new order.
+    pub order: String,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -116,6 +123,8 @@ impl Default for TrainConfig {
             schedule: Schedule::Simultaneous,
             groups: Groups::Auto(Auto::Auto),
             link_depth: 2,
+            slow: Vec::new(),
+            order: String::new(),
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

@@ -3,13 +3,14 @@
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
 //! train.csv  probe.csv                                what it learned, and how good that is
-//! schedule.csv  timeline.csv                          where the time of each module went
+//! schedule.csv  timeline.csv  order.csv               where the time of each module went, and what it took
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! figures/
 //! ```
 
 mod checkpoints;
+mod order;
 mod timeline;
 
 use std::fs::{self, File, OpenOptions};
@@ -24,6 +25,7 @@ use gim_eval::{ProbeRow, TrainRow, table};
 use crate::experiment::config::Config;
 use crate::experiment::environment::Environment;
 pub(crate) use checkpoints::module_bytes;
+pub(crate) use order::{OrderLog, recorded_order};
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
