@@ -114,7 +114,8 @@ fn a_signal_saves_and_wrong_groups_are_named() {
     assert!(e.contains("diverged at step"), "{e}");
 }
 
-/// What a module has learned depends on the batches that it and those below have taken, on nothing else.
+/// What a module has learned depends on the batches that it and those below have taken, on nothing
+/// else.
 #[test]
 fn asynchronous_training_is_repeated_by_its_order() {
     let dir = tempfile::tempdir().unwrap();

@@ -68,8 +68,8 @@ fn stack<const N: usize>(losses: [Box<dyn FnMut(u64) -> f64 + Send>; N], pool: &
     Stack::new(losses.into_iter().enumerate().map(module).collect())
 }
 
-/// Trains on batches that `labels` are called for, a thread for each module, with links of `depth`. Gives the steps that all
-/// modules have finished.
+/// Trains on batches that `labels` are called for, a thread for each module, with links of `depth`.
+/// Gives the steps that all modules have finished.
 fn train(
     stack: &mut Stack<f64>,
     pool: &Pool<f64>,
@@ -137,7 +137,8 @@ fn what_waits_in_links_is_bounded() {
         };
         train(&mut stack, &pool, (60, depth), labels, |_| Ok(())).unwrap();
         assert_eq!(*most.lock().unwrap(), 3 + 2 * depth, "links of {depth}");
-        // Input and output of each module, what waits in two links, and gradients and scratch of three modules.
+        // Input and output of each module, what waits in two links, and gradients and scratch of
+        // three modules.
         assert!(pool.allocated() <= 3 * 6 + 2 * depth, "{} buffers with links of {depth}", pool.allocated());
     }
 }
@@ -160,7 +161,8 @@ fn a_module_that_diverges_ends_all_with_its_error() {
     }
 }
 
-/// A lower module runs ahead. The step at which simultaneous training would have failed is reported.
+/// A lower module runs ahead. The step at which simultaneous training would have failed is
+/// reported.
 #[test]
 fn of_several_errors_the_earliest_step_counts() {
     let pool = Pool::new();
@@ -195,7 +197,8 @@ fn a_panic_and_a_full_disk_end_all_modules() {
     assert!(e.contains("no space"), "{e}");
 }
 
-/// Asynchronous modules: the slow one at the top leaves batches out, those below take all, and links hold one batch.
+/// Asynchronous modules: the slow one at the top leaves batches out, those below take all, and
+/// links hold one batch.
 #[test]
 fn nobody_waits_for_a_slow_module_above() {
     let pool = Pool::new();
@@ -229,7 +232,8 @@ fn nobody_waits_for_a_slow_module_above() {
         cuts.push(step.saved);
         Ok(())
     };
-    // The state after n steps of the run, as the optimizer's steps: the batches that a module has taken below n.
+    // The state after n steps of the run, as the optimizer's steps: the batches that a module has
+    // taken below n.
     let save = |module: &mut dyn Module<f64>, _, _| Ok(Some(module.state().1.steps()));
     run_async(&mut stack, on, Order::Newest, &mut feed, &save, &mut finished).unwrap();
     let of = |m| taken.iter().filter(|t| t.report.module == m).map(|t| t.report.step).collect::<Vec<_>>();

@@ -25,7 +25,8 @@ pub struct TrainRow {
     pub seconds: Option<f64>,
 }
 
-/// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in seconds.
+/// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in
+/// seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleRow {
     /// One-based module number.
@@ -48,8 +49,8 @@ pub struct ScheduleRow {
     pub train: f64,
     /// The rest: the thread worked for other modules of the group, or had no batch left.
     pub idle: f64,
-    /// Mean staleness of the input: the updates that the module below had made since it computed a batch, when the batch was
-    /// taken; 1 where modules take turns.
+    /// Mean staleness of the input: the updates that the module below had made since it computed a
+    /// batch, when the batch was taken; 1 where modules take turns.
     pub staleness: f64,
     /// The largest staleness.
     pub most_stale: u64,

@@ -25,7 +25,8 @@ const LEFT: f64 = 150.0;
 const NUMBERS: f64 = 330.0;
 const LANE: f64 = BAR + 12.0;
 
-/// Draws the mean and the largest staleness of every module above the first, whose batches come from no module.
+/// Draws the mean and the largest staleness of every module above the first, whose batches come
+/// from no module.
 ///
 /// # Errors
 /// When there is no such module.

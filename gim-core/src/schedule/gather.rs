@@ -9,8 +9,9 @@ use super::ModuleReport;
 pub struct Taken {
     /// What the module reports.
     pub report: ModuleReport,
-    /// Staleness of its input: the updates that the module below had made since it computed the batch, when this module
-    /// took it. One where modules take turns; 0 for the first module, whose batches nobody learns to make.
+    /// Staleness of its input: the updates that the module below had made since it computed the
+    /// batch, when this module took it. One where modules take turns; 0 for the first module, whose
+    /// batches nobody learns to make.
     pub staleness: u64,
 }
 
@@ -21,8 +22,8 @@ pub struct FinishedStep<T> {
     pub step: u64,
     /// The modules that trained on it, first module first.
     pub taken: Vec<Taken>,
-    /// What was saved of every module after this step and before the next, first module first; empty unless all modules have
-    /// saved something.
+    /// What was saved of every module after this step and before the next, first module first;
+    /// empty unless all modules have saved something.
     pub saved: Vec<T>,
 }
 
@@ -31,7 +32,8 @@ pub struct FinishedStep<T> {
 pub(super) enum Event<T> {
     /// It has trained on a batch.
     Trained(Taken),
-    /// It has done all it will ever do with batches below `step`; `saved` are states after so many steps of the run.
+    /// It has done all it will ever do with batches below `step`; `saved` are states after so many
+    /// steps of the run.
     Passed { module: usize, step: u64, saved: Vec<(u64, T)> },
 }
 
@@ -69,8 +71,8 @@ impl<T> Gather<T> {
         }
     }
 
-    /// The next step that all modules have passed, if there is one. Modules that have ended pass all steps; those that none has
-    /// trained on are not finished.
+    /// The next step that all modules have passed, if there is one. Modules that have ended pass
+    /// all steps; those that none has trained on are not finished.
     pub(super) fn finished(&mut self) -> Option<FinishedStep<T>> {
         let all = self.passed.iter().copied().min().unwrap_or(0);
         let trained = self.taken.keys().next_back().is_some_and(|last| self.next <= *last);

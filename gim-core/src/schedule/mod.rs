@@ -88,8 +88,9 @@ struct StackSteps<'a> {
 }
 
 impl StackSteps<'_> {
-    /// Runs one batch through `modules`, one after the other; the last one hands its output to `sink`. The first is number
-    /// `first` (0-based) of its stack. `observe` is given what each module reports, and its times.
+    /// Runs one batch through `modules`, one after the other; the last one hands its output to
+    /// `sink`. The first is number `first` (0-based) of its stack. `observe` is given what each
+    /// module reports, and its times.
     fn take_turns<F: Scalar>(
         self,
         first: usize,

@@ -14,19 +14,22 @@ use crate::{Result, Scalar};
 pub enum Order<'a> {
     /// The newest there is when the group is ready for one.
     Newest,
-    /// These training steps, by group: what an earlier run has taken. The same steps give the same bits.
+    /// These training steps, by group: what an earlier run has taken. The same steps give the same
+    /// bits.
     Recorded(&'a [BTreeSet<u64>]),
 }
 
-/// Runs the batches of `feed` through the groups of modules. The first group takes all of them. A group above takes the newest
-/// batch that the one below has made and it has not had yet; batches that a newer one replaces are lost to it. So no group
-/// ever waits for one above, and a link holds one batch.
+/// Runs the batches of `feed` through the groups of modules. The first group takes all of them. A
+/// group above takes the newest batch that the one below has made and it has not had yet; batches
+/// that a newer one replaces are lost to it. So no group ever waits for one above, and a link holds
+/// one batch.
 ///
-/// What a module has learned depends on the steps it has taken, and on those that the modules below have taken: on nothing
-/// else. They are told to `finished`, and [`Order::Recorded`] repeats them.
+/// What a module has learned depends on the steps it has taken, and on those that the modules below
+/// have taken: on nothing else. They are told to `finished`, and [`Order::Recorded`] repeats them.
 ///
-/// A module's state after n steps of the run is the one in which it has taken all batches below n that it will ever take.
-/// Such states of all modules are a consistent cut, although the modules have taken different numbers of batches.
+/// A module's state after n steps of the run is the one in which it has taken all batches below n
+/// that it will ever take. Such states of all modules are a consistent cut, although the modules
+/// have taken different numbers of batches.
 ///
 /// # Errors
 /// As [`run_pipelined`](super::run_pipelined).

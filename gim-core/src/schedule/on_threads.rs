@@ -1,11 +1,12 @@
 //! Groups of modules on threads of their own: what pipelined and asynchronous training share.
 //!
-//! A group computes on a rayon pool of its own. A thread that waits for a batch then holds no thread that
-//! another group needs; in a shared pool, waiting groups could take all threads and never end.
+//! A group computes on a rayon pool of its own. A thread that waits for a batch then holds no
+//! thread that another group needs; in a shared pool, waiting groups could take all threads and
+//! never end.
 //!
 //! Nothing comes back from above. So the states of all modules after the same number of steps are a
-//! consistent cut, whenever each of them was taken, and a group that ends lets those above finish what it
-//! has sent.
+//! consistent cut, whenever each of them was taken, and a group that ends lets those above finish
+//! what it has sent.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,8 +41,8 @@ pub struct OnThreads<'a> {
     pub groups: &'a [Group],
     /// Training step of the first batch.
     pub first: u64,
-    /// How many times as long as it takes a step of each module is made to last, to see what a slow one does to the others.
-    /// Empty for as long as it takes.
+    /// How many times as long as it takes a step of each module is made to last, to see what a slow
+    /// one does to the others. Empty for as long as it takes.
     pub slow: &'a [f64],
 }
 
@@ -93,10 +94,12 @@ struct Shared {
     updates: Vec<AtomicU64>,
 }
 
-/// Runs the groups until `feed` ends, and hands every step to `finished` once all modules have passed it.
+/// Runs the groups until `feed` ends, and hands every step to `finished` once all modules have
+/// passed it.
 ///
 /// # Errors
-/// That of `finished`, else the one of a module at the earliest step. [`Error::Internal`] when a thread panics.
+/// That of `finished`, else the one of a module at the earliest step. [`Error::Internal`] when a
+/// thread panics.
 ///
 /// # Panics
 /// When `groups` are not all modules of `modes` in order, or `links` are not one fewer.
@@ -313,7 +316,8 @@ impl<F: Scalar, T> GroupThread<'_, F, T> {
         })
     }
 
-    /// Says that nothing more will come below `step`, with the states after up to `end` steps that are wanted.
+    /// Says that nothing more will come below `step`, with the states after up to `end` steps that
+    /// are wanted.
     fn pass(&mut self, end: u64, step: u64) -> Result<()> {
         for (module, index) in self.modules.iter_mut().zip(self.group.modules.clone()) {
             let mut saved = Vec::new();

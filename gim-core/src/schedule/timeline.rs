@@ -88,8 +88,8 @@ impl ModuleTimeline {
         }
     }
 
-    /// Time in which the module's thread did something else than this module: it worked for other modules of its group, or
-    /// had no batch left.
+    /// Time in which the module's thread did something else than this module: it worked for other
+    /// modules of its group, or had no batch left.
     pub fn idle(&self) -> Duration {
         self.wall.saturating_sub(self.receive + self.forward + self.send + self.train)
     }

@@ -1,6 +1,6 @@
 //! Checks that every layer and loss must pass: gradients against finite differences, dirty scratch,
-//! accumulation, and the same bits by every schedule. Also test vectors recorded from other programs ([`vectors`]), and a small layer for
-//! tests and examples ([`Linear`]).
+//! accumulation, and the same bits by every schedule. Also test vectors recorded from other
+//! programs ([`vectors`]), and a small layer for tests and examples ([`Linear`]).
 
 mod linear;
 mod schedules;

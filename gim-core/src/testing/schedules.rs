@@ -1,5 +1,5 @@
-//! The check that every network must pass: all schedules that give every batch to every module give the
-//! same bits.
+//! The check that every network must pass: all schedules that give every batch to every module give
+//! the same bits.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,15 +24,17 @@ const SEED: u64 = 1;
 /// Builds a stack, with the buffers of the pool.
 type BuildStack<'a> = dyn Fn(&Pool<f32>) -> Stack<f32> + 'a;
 
-/// What training leaves: the reports in order of steps and modules, and the checkpoint of every module after every step.
+/// What training leaves: the reports in order of steps and modules, and the checkpoint of every
+/// module after every step.
 #[derive(Debug, Default, PartialEq)]
 struct Trained {
     reports: Vec<ModuleReport>,
     checkpoints: Vec<Vec<Vec<u8>>>,
 }
 
-/// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all modules after every step.
-/// Groups, link depths, threads and a stop in between must not change a bit. `labels` are those of every batch.
+/// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all
+/// modules after every step. Groups, link depths, threads and a stop in between must not change a
+/// bit. `labels` are those of every batch.
 ///
 /// # Panics
 /// When they differ.
@@ -56,8 +58,9 @@ pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>
     }
 }
 
-/// Trains asynchronously with a slow first and last module, and repeats the order taken with another number of threads: losses,
-/// and the checkpoints of all modules after every step, must be the same.
+/// Trains asynchronously with a slow first and last module, and repeats the order taken with
+/// another number of threads: losses, and the checkpoints of all modules after every step, must be
+/// the same.
 ///
 /// # Panics
 /// When they differ.

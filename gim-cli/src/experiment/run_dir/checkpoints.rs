@@ -77,7 +77,8 @@ impl RunDir {
         Ok(())
     }
 
-    /// Writes a checkpoint of the stack and removes those that are neither new nor one of the `snapshots`.
+    /// Writes a checkpoint of the stack and removes those that are neither new nor one of the
+    /// `snapshots`.
     ///
     /// # Errors
     /// When the disk refuses.
@@ -145,7 +146,8 @@ impl Checkpoint {
     }
 }
 
-/// The bytes of a module's file in the checkpoint after `step` steps; `number` is its one-based number.
+/// The bytes of a module's file in the checkpoint after `step` steps; `number` is its one-based
+/// number.
 ///
 /// # Errors
 /// When a value is not finite.

@@ -3,7 +3,8 @@
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
 //! train.csv  probe.csv                                what it learned, and how good that is
-//! schedule.csv  timeline.csv  order.csv               where the time of each module went, and what it took
+//! schedule.csv  timeline.csv                          where the time of each module went
+//! order.csv                                           which batches each module has taken
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! figures/

@@ -16,8 +16,8 @@ use super::RunDir;
 const HEADER: &str = "module,step,staleness\n";
 
 impl RunDir {
-    /// Opens the order to append to it, with the batches below step `first` kept: those behind the checkpoint will be taken
-    /// again, maybe in another order.
+    /// Opens the order to append to it, with the batches below step `first` kept: those behind the
+    /// checkpoint will be taken again, maybe in another order.
     ///
     /// # Errors
     /// When the file is damaged, or cannot be written.

@@ -38,15 +38,16 @@ impl RunDir {
         table::read_rows(self.schedule_file())
     }
 
-    /// Writes both tables of one process. `link_bytes` may wait below each module. Gives the rows of `schedule.csv`.
+    /// Writes both tables of one process. `link_bytes` may wait below each module. Gives the rows
+    /// of `schedule.csv`.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn write_timelines(&self, timelines: &[ModuleTimeline], link_bytes: &[u64]) -> Result<Vec<ScheduleRow>> {
         let schedule: Vec<ScheduleRow> =
             timelines.iter().zip(link_bytes).map(|(t, bytes)| schedule_row(t, *bytes)).collect();
-        table::write_rows(&self.schedule_file(), &schedule)?;
-        table::write_rows(&self.timeline_file(), &timeline_rows(timelines))?;
+        table::write_rows(self.schedule_file(), &schedule)?;
+        table::write_rows(self.timeline_file(), &timeline_rows(timelines))?;
         Ok(schedule)
     }
 }

@@ -1,7 +1,7 @@
 //! Training with modules on threads of their own.
 //!
-//! The threads of modules report and save; this thread alone writes rows and checkpoints, step by step,
-//! as if all modules had taken turns.
+//! The threads of modules report and save; this thread alone writes rows and checkpoints, step by
+//! step, as if all modules had taken turns.
 
 use gim_core::{Error, Result};
 use std::collections::BTreeSet;
@@ -26,31 +26,31 @@ use crate::experiment::train_config::{Groups, Schedule, TrainConfig};
 /// Steps at the start of which the modules' costs are measured; the first one is not counted.
 const MEASURED: u64 = 4;
 
-/// The groups that the configuration names, if it names any; asynchronous training always does. A group's threads follow from the arithmetic of its modules.
+/// The groups that the configuration names, if it names any; asynchronous training always does. A
+/// group's threads follow from the arithmetic of its modules.
 ///
 /// # Errors
-/// When they do not name every module once.
+/// When they do not name every module once, or more modules are slowed than there are.
 pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[Layout]) -> Result<Option<Vec<Group>>> {
     let n = stack.modules().len();
+    if train.slow.len() > n {
+        let what = format!("{:?} are more factors than the {n} modules", train.slow);
+        return Err(Error::config("train.slow", what, "give at most one for each module"));
+    }
     let alone = || (1..=n).map(|m| vec![m]).collect();
     let lists: Vec<Vec<usize>> = match (train.schedule, &train.groups) {
         (Schedule::Pipelined | Schedule::Async, Groups::Lists(lists)) => lists.clone(),
         (Schedule::Async, Groups::Auto(_)) => alone(),
         (Schedule::Pipelined, Groups::Auto(_)) | (Schedule::Simultaneous | Schedule::Iterative, _) => return Ok(None),
     };
-    if train.slow.len() > n {
-        let what = format!("{:?} are more factors than the {n} modules", train.slow);
-        return Err(Error::config("train.slow", what, "give at most one for each module"));
-    }
-    let cost = |(m, x): (&Box<dyn Module<f32>>, &Layout)| {
-        let (forward, backward) = m.multiply_adds(x.shape);
-        (forward + backward) as f64
-    };
-    let costs: Vec<f64> = stack.modules().iter().zip(layouts).map(cost).collect();
+    let modules = stack.modules().iter().zip(layouts);
+    let multiply_adds = modules.map(|(module, x)| module.multiply_adds(x.shape));
+    let costs: Vec<f64> = multiply_adds.map(|(forward, backward)| (forward + backward) as f64).collect();
     group_by(&lists, &costs, rayon::current_num_threads()).map(Some)
 }
 
-/// The steps that each group of asynchronous training is to take, where the configuration names a file.
+/// The steps that each group of asynchronous training is to take, where the configuration names a
+/// file.
 ///
 /// # Errors
 /// When that is not the order of such a network.
@@ -90,7 +90,8 @@ impl Training<'_> {
         let groups = match self.named_groups.clone() {
             Some(groups) => groups,
             None => {
-                // These steps are a part of training, too: all modules on one thread, which computes on all.
+                // These steps are a part of training, too: all modules on one thread, which
+                // computes on all.
                 let one = [Group { modules: 0..n, threads }];
                 let end = (done + MEASURED).min(self.total);
                 let timelines = self.steps_of_groups(&mut done, end, &one, &mut writer)?;
@@ -173,7 +174,8 @@ impl Training<'_> {
     }
 }
 
-/// Time of a step of each module: the least of its last ones, which other programs have disturbed least.
+/// Time of a step of each module: the least of its last ones, which other programs have disturbed
+/// least.
 fn costs(timelines: &[ModuleTimeline]) -> Vec<f64> {
     let cost = |t: &ModuleTimeline| {
         let warm = t.recent.iter().skip(1).chain(t.recent.front());
@@ -232,8 +234,8 @@ impl Wanted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the module takes part in the checkpoint after `done` steps. The first module, which comes to it before all
-    /// others, decides; the `last` is never left out.
+    /// Whether the module takes part in the checkpoint after `done` steps. The first module, which
+    /// comes to it before all others, decides; the `last` is never left out.
     fn is(&self, index: usize, done: u64, last: bool) -> bool {
         let mut steps = self.steps();
         if index == 0 && (last || steps.len() < BEGUN) {
