@@ -113,3 +113,38 @@ fn a_signal_saves_and_wrong_groups_are_named() {
     let e = fails(d, &train(&AUDIO, "diverged", &[&pipelined[..], &["--set", "optimizer.lr=1e30"]].concat()));
     assert!(e.contains("diverged at step"), "{e}");
 }
+
+/// What a module has learned depends on the batches that it and those below have taken, on nothing
+/// else.
+#[test]
+fn asynchronous_training_is_repeated_by_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let live = ["--schedule", "async", "--set", "train.slow=[1.0,1.0,1.0,1.0,1.0,4.0]"];
+    for (preset, name) in [(AUDIO, "audio"), (VISION, "vision")] {
+        let [run, killed] = ["live", "killed"].map(|n| format!("{name}-{n}"));
+        let slow = if name == "audio" { &live[..] } else { &live[..2] };
+        ok(d, &train(&preset, &run, slow));
+        let mut child = gim(d, &train(&preset, &killed, slow)).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let checkpoints = d.join(&killed).join("checkpoints");
+        while !checkpoints.exists() && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        ok(d, &["train", "--resume", &killed]);
+        for run in [&run, &killed] {
+            let (again, order) = (format!("{run}-again"), format!("train.order={run}/order.csv"));
+            let more = ["--schedule", "async", "--threads", "1", "--set", &order];
+            ok(d, &train(&preset, &again, &more));
+            assert!(result(&d.join(&again)) == result(&d.join(run)), "{again}");
+        }
+    }
+    let figures = ok(d, &["figures", "audio-live"]);
+    assert!(String::from_utf8_lossy(&figures.stdout).contains("staleness.png"));
+    let wrong = ["--schedule", "async", "--set", "train.order=vision-live/order.csv"];
+    assert!(fails(d, &train(&AUDIO, "wrong", &wrong)).contains("vision-live/order.csv"));
+    assert!(!d.join("wrong").exists(), "a run that cannot start leaves nothing");
+}

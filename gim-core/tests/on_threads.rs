@@ -1,4 +1,4 @@
-//! Modules on threads of their own: how they end, and what waits between them.
+//! Modules on threads of their own: how they end, what waits between them, and who waits for whom.
 #![allow(clippy::unwrap_used)] // Helpers of a test: a failure should stop it.
 
 use std::sync::{Arc, Mutex, Weak};
@@ -11,7 +11,7 @@ use gim_core::loss::{LocalLoss, LossReport, StepInfo};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::param::{Param, Params};
-use gim_core::schedule::{FinishedStep, OnThreads, group_by, run_pipelined};
+use gim_core::schedule::{FinishedStep, OnThreads, Order, Taken, group_by, run_async, run_pipelined};
 use gim_core::stack::Stack;
 use gim_core::testing::Linear;
 use gim_core::{Error, Key, Pool, Purpose, Result};
@@ -68,8 +68,8 @@ fn stack<const N: usize>(losses: [Box<dyn FnMut(u64) -> f64 + Send>; N], pool: &
     Stack::new(losses.into_iter().enumerate().map(module).collect())
 }
 
-/// Trains on batches that `labels` are called for, a thread for each module, with links of `depth`. Gives the steps that all
-/// modules have finished.
+/// Trains on batches that `labels` are called for, a thread for each module, with links of `depth`.
+/// Gives the steps that all modules have finished.
 fn train(
     stack: &mut Stack<f64>,
     pool: &Pool<f64>,
@@ -91,7 +91,7 @@ fn train(
         seen.push(step.step);
         write(step.step)
     };
-    let on = OnThreads { seed: 1, layouts: &layouts, modes: &modes, groups: &groups, first: 0 };
+    let on = OnThreads { seed: 1, layouts: &layouts, modes: &modes, groups: &groups, first: 0, slow: &[] };
     run_pipelined(stack, on, depth, &mut feed, &|_, _, _| Ok(None), &mut finished)?;
     Ok(seen)
 }
@@ -137,7 +137,8 @@ fn what_waits_in_links_is_bounded() {
         };
         train(&mut stack, &pool, (60, depth), labels, |_| Ok(())).unwrap();
         assert_eq!(*most.lock().unwrap(), 3 + 2 * depth, "links of {depth}");
-        // Input and output of each module, what waits in two links, and gradients and scratch of three modules.
+        // Input and output of each module, what waits in two links, and gradients and scratch of
+        // three modules.
         assert!(pool.allocated() <= 3 * 6 + 2 * depth, "{} buffers with links of {depth}", pool.allocated());
     }
 }
@@ -160,7 +161,8 @@ fn a_module_that_diverges_ends_all_with_its_error() {
     }
 }
 
-/// A lower module runs ahead. The step at which simultaneous training would have failed is reported.
+/// A lower module runs ahead. The step at which simultaneous training would have failed is
+/// reported.
 #[test]
 fn of_several_errors_the_earliest_step_counts() {
     let pool = Pool::new();
@@ -193,4 +195,52 @@ fn a_panic_and_a_full_disk_end_all_modules() {
     let full = |step| if step == 7 { Err(Error::file("train.csv", "no space", "free some")) } else { Ok(()) };
     let e = train(&mut stack, &pool, (u64::MAX, 2), no_labels, full).unwrap_err().to_string();
     assert!(e.contains("no space"), "{e}");
+}
+
+/// Asynchronous modules: the slow one at the top leaves batches out, those below take all, and
+/// links hold one batch.
+#[test]
+fn nobody_waits_for_a_slow_module_above() {
+    let pool = Pool::new();
+    let made: Arc<Mutex<Vec<Weak<[i32]>>>> = Arc::default();
+    let alive = Arc::clone(&made);
+    let slow = move |step| {
+        std::thread::sleep(Duration::from_millis(20));
+        let here = alive.lock().unwrap().iter().filter(|labels| labels.strong_count() > 0).count();
+        assert!(here <= 3 + 2, "{here} batches");
+        step as f64
+    };
+    let quick = |step| {
+        std::thread::sleep(Duration::from_millis(1));
+        step as f64
+    };
+    let mut stack = stack([Box::new(quick), Box::new(well), Box::new(slow)], &pool);
+    let layouts = stack.layouts(Shape::sequence(2, 4, 3)).unwrap();
+    let groups = group_by(&[vec![1], vec![2], vec![3]], &[1.0; 3], 3).unwrap();
+    let modes = [Mode::Train; 3];
+    let on = OnThreads { seed: 1, layouts: &layouts, modes: &modes, groups: &groups, first: 0, slow: &[] };
+    let mut next = 0..60;
+    let mut feed = || {
+        let step = next.next()?;
+        let labels: Arc<[i32]> = [step as i32].into();
+        made.lock().unwrap().push(Arc::downgrade(&labels));
+        Some(Packet { x: Activations::zeros(layouts[0], &pool).detach(), step, labels })
+    };
+    let (mut taken, mut cuts): (Vec<Taken>, Vec<Vec<u64>>) = (Vec::new(), Vec::new());
+    let mut finished = |step: FinishedStep<u64>| {
+        taken.extend(step.taken);
+        cuts.push(step.saved);
+        Ok(())
+    };
+    // The state after n steps of the run, as the optimizer's steps: the batches that a module has
+    // taken below n.
+    let save = |module: &mut dyn Module<f64>, _, _| Ok(Some(module.state().1.steps()));
+    run_async(&mut stack, on, Order::Newest, &mut feed, &save, &mut finished).unwrap();
+    let of = |m| taken.iter().filter(|t| t.report.module == m).map(|t| t.report.step).collect::<Vec<_>>();
+    assert!(of(1).into_iter().eq(0..60));
+    assert!(of(3).len() < 30 && of(3).is_sorted(), "{:?}", of(3));
+    for (after, cut) in (1..).zip(&cuts) {
+        let below = |m| of(m).iter().filter(|step| **step < after).count() as u64;
+        assert_eq!(*cut, [below(1), below(2), below(3)], "after {after} steps");
+    }
 }

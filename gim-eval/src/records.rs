@@ -27,7 +27,8 @@ pub struct TrainRow {
     pub seconds: Option<f64>,
 }
 
-/// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in seconds.
+/// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in
+/// seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScheduleRow {
     /// One-based module number.
@@ -50,8 +51,24 @@ pub struct ScheduleRow {
     pub train: f64,
     /// The rest: the thread worked for other modules of the group, or had no batch left.
     pub idle: f64,
+    /// Mean staleness of the input: the updates that the module below had made since it computed a
+    /// batch, when the batch was taken; 1 where modules take turns.
+    pub staleness: f64,
+    /// The largest staleness.
+    pub most_stale: u64,
     /// Most bytes of activations that may wait in the link below the module; 0 within a group.
     pub link_bytes: u64,
+}
+
+/// A row of `order.csv`: a batch that a module of asynchronous training has taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRow {
+    /// One-based module number.
+    pub module: usize,
+    /// Training step of the run, 0-based.
+    pub step: u64,
+    /// Updates that the module below had made since it computed the batch.
+    pub staleness: u64,
 }
 
 /// A row of `timeline.csv`: one of the last training steps of a module. Times are in seconds.

@@ -4,7 +4,7 @@
 use gim_core::activations::Shape;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
-use gim_core::testing::check_pipelined;
+use gim_core::testing::{check_async, check_pipelined};
 use gim_vision::layers::residual::BlockKind;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind};
 
@@ -16,7 +16,9 @@ fn check(network: &NetworkConfig, supervision: Option<Supervision>) {
     let loss = LossConfig { prediction_steps: 2, negatives: 4, ..LossConfig::default() };
     let build = |pool: &_| network.build(SIDE, 1, &loss, supervision, &OptimizerConfig::default(), 1, pool).unwrap();
     let images = Shape { batch: BATCH, height: SIDE, width: SIDE, channels: 1 };
-    check_pipelined(&build, network.patches().unwrap().shape(images), &labels.into());
+    let (input, labels) = (network.patches().unwrap().shape(images), labels.into());
+    check_pipelined(&build, input, &labels);
+    check_async(&build, input, &labels);
 }
 
 fn network(kind: NetworkKind) -> NetworkConfig {
@@ -33,18 +35,18 @@ fn network(kind: NetworkKind) -> NetworkConfig {
 }
 
 #[test]
-fn three_modules_are_pipelined() {
+fn three_modules() {
     check(&network(NetworkKind::Gim), None);
     check(&NetworkConfig { block: BlockKind::Basic, cuts: vec![1, 2], ..network(NetworkKind::Gim) }, None);
 }
 
 #[test]
-fn one_module_with_a_pixelcnn_is_pipelined() {
+fn one_module_with_a_pixelcnn() {
     check(&network(NetworkKind::Cpc), None);
 }
 
 #[test]
-fn supervised_modules_are_pipelined() {
+fn supervised_modules() {
     for kind in [NetworkKind::Gim, NetworkKind::Cpc] {
         check(&network(kind), Some(Supervision { classes: 3, bins: 1 }));
     }

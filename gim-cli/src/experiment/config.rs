@@ -9,7 +9,7 @@ use gim_core::{Error, Pool, Result};
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::ranges;
-use crate::experiment::train_config::TrainConfig;
+use crate::experiment::train_config::{Schedule, TrainConfig};
 
 /// The presets by name.
 pub(crate) const PRESETS: [(&str, &str); 6] = [
@@ -131,7 +131,10 @@ impl Config {
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
-        let train = TrainConfig { schedule: self.train.schedule.in_turn(), ..self.train.clone() };
+        let schedule = self.train.schedule.in_turn();
+        // What slows modules decides a result only where they do not wait for each other.
+        let slow = if schedule == Schedule::Async { self.train.slow.clone() } else { Vec::new() };
+        let train = TrainConfig { schedule, slow, ..self.train.clone() };
         let same = Self { train, ..self.clone() };
         let mut table: toml::Table =
             same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
@@ -310,6 +313,7 @@ mod tests {
         assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
         assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());
         assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
+        assert!(Config::load("audio-quick", &["train.slow=[1.0, 0.5]".into()]).is_err());
         let groups = |value: &str| Config::load("audio-quick", &[format!("train.groups={value}")]);
         assert_eq!(groups("[[1,2],[3]]").unwrap().train.groups, Groups::Lists(vec![vec![1, 2], vec![3]]));
         assert_eq!(groups("auto").unwrap(), Config::load("audio-quick", &[]).unwrap());

@@ -18,16 +18,18 @@ enum Range {
     Positive(f64),
     /// A list of up to this many numbers between 0 and 1, both ends excluded.
     Shares(usize),
+    /// A list of up to this many factors from 1 to 1000.
+    Factors(usize),
 }
 
-use Range::{Positive, Real, Shares, Whole, Wholes};
+use Range::{Factors, Positive, Real, Shares, Whole, Wholes};
 
 /// Largest β and momentum: below 1 by more than rounding.
 const BELOW_ONE: f64 = 1.0 - 1e-9;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 19] = [
+const COMMON: [(&str, Range); 20] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("loss.epsilon", Real(0.0, 1.0)),
     ("loss.negatives", Whole(1, 10_000)),
@@ -44,6 +46,7 @@ const COMMON: [(&str, Range); 19] = [
     ("train.log_every", Whole(1, MOST_STEPS)),
     ("train.modules", Whole(0, 16_000)),
     ("train.seed", Whole(0, 1 << 62)),
+    ("train.slow", Factors(16_000)),
     ("train.snapshots", Shares(1_000)),
     ("train.steps", Whole(0, MOST_STEPS)),
     ("network.context_layers", Whole(0, 1_000)),
@@ -114,6 +117,7 @@ impl Range {
             Real(min, max) => number(value).is_some_and(|v| v >= min && v <= max),
             Positive(max) => number(value).is_some_and(|v| v > 0.0 && v <= max),
             Shares(most) => list(most, &|v| number(v).is_some_and(|v| v > 0.0 && v < 1.0)),
+            Factors(most) => list(most, &|v| number(v).is_some_and(|v| (1.0..=1000.0).contains(&v))),
         }
     }
 
@@ -124,6 +128,7 @@ impl Range {
             Real(min, BELOW_ONE) => format!("use {min} or more, and less than 1"),
             Real(min, max) => format!("use {min} to {max}"),
             Positive(max) => format!("use a number above 0, up to {max}"),
+            Factors(most) => format!("use up to {most} factors from 1 to 1000, or an empty list"),
             Shares(most) => format!("use up to {most} values between 0 and 1, or an empty list"),
         }
     }

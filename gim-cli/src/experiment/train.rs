@@ -2,6 +2,7 @@
 
 mod on_threads;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use gim_core::activations::Layout;
@@ -203,6 +204,8 @@ struct Training<'a> {
     keep: Keep,
     /// Groups of modules that the configuration names.
     named_groups: Option<Vec<Group>>,
+    /// Steps that each group takes; none for those that come.
+    order: Option<Vec<BTreeSet<u64>>>,
     /// Where the time of modules went, for people; empty where modules take turns.
     summary: Vec<String>,
 }
@@ -240,6 +243,7 @@ impl<'a> Training<'a> {
         let total = each * turns;
         let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
         let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
+        let order = on_threads::order(&config.train, named_groups.as_deref())?;
         let training = Self {
             config,
             run,
@@ -254,6 +258,7 @@ impl<'a> Training<'a> {
             total,
             keep,
             named_groups,
+            order,
             summary: Vec::new(),
         };
         Ok((training, curves))
@@ -263,7 +268,7 @@ impl<'a> Training<'a> {
     fn steps(&mut self, record: Record, progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
         match self.config.train.schedule {
             Schedule::Simultaneous | Schedule::Iterative => self.steps_in_turn(record, progress, seconds),
-            Schedule::Pipelined => self.steps_on_threads(record, progress, seconds),
+            Schedule::Pipelined | Schedule::Async => self.steps_on_threads(record, progress, seconds),
         }
     }
 

@@ -13,9 +13,12 @@ pub enum Schedule {
     Simultaneous,
     /// One module after the other, above the frozen ones below.
     Iterative,
-    /// All modules at once, on threads of their own: each trains on its batch while those above train on earlier ones.
-    /// The result is that of `simultaneous`, bit for bit.
+    /// All modules at once, on threads of their own: each trains on its batch while those above
+    /// train on earlier ones. The result is that of `simultaneous`, bit for bit.
     Pipelined,
+    /// All modules at once, each on the newest batch there is: none waits for those above, and slow
+    /// ones leave batches out.
+    Async,
 }
 
 impl Schedule {
@@ -24,6 +27,7 @@ impl Schedule {
         match self {
             Self::Simultaneous | Self::Pipelined => Self::Simultaneous,
             Self::Iterative => Self::Iterative,
+            Self::Async => Self::Async,
         }
     }
 }
@@ -58,13 +62,18 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// How modules take turns.
     pub schedule: Schedule,
-    /// Modules that share a thread (`pipelined`): "auto" balances them by measured cost; or lists such
-    /// as [[1, 2], [3]].
+    /// Modules that share a thread (`pipelined`, `async`): lists such as [[1, 2], [3]], or "auto":
+    /// `pipelined` balances them by measured cost, `async` gives each its own thread.
     pub groups: Groups,
     /// Batches that may wait between two groups of modules (`pipelined`).
     pub link_depth: usize,
     /// Modules that the run has, from the first one on; 0 for all of the network.
     pub modules: usize,
+    /// How many times as long each module takes (`pipelined`, `async`), as a stress: [1.0, 2.0, 5.0]
+    /// slows the second and the third. Empty for as long as it takes.
+    pub slow: Vec<f64>,
+    /// File `order.csv` of a run, whose order `async` repeats bit for bit; empty for a new order.
+    pub order: String,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -127,8 +136,10 @@ impl Default for TrainConfig {
             epochs: 1,
             schedule: Schedule::Simultaneous,
             groups: Groups::Auto(Auto::Auto),
-            link_depth: 2,
+            link_depth: 1,
             modules: 0,
+            slow: Vec::new(),
+            order: String::new(),
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

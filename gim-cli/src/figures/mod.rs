@@ -13,6 +13,7 @@
 //! | linear CKA between modules and methods | [`similarity()`] |
 //! | times, in multiples of the arithmetic limit | [`speed()`] |
 //! | peak memory by method and schedule | [`memory()`] |
+//! | staleness of each module's input | [`staleness()`] |
 //! | what each module does over a few steps | [`timeline()`] |
 //!
 //! The same input gives the same bytes. A chart reads nothing but its argument; the font is part of
@@ -46,6 +47,7 @@ mod palette;
 mod patches;
 mod similarity;
 mod speed;
+mod staleness;
 #[cfg(test)]
 mod testing;
 mod timeline;
@@ -69,6 +71,7 @@ pub(crate) use neighbors::{Neighbor, NeighborRow, Neighbors, QueryBlock, neighbo
 pub(crate) use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub(crate) use similarity::{SimilarityMap, similarity};
 pub(crate) use speed::{SpeedBars, WorkBars, speed};
+pub(crate) use staleness::{StalenessBars, staleness};
 pub(crate) use timeline::{Timeline, timeline};
 pub(crate) use tsne::Tsne;
 

@@ -10,7 +10,7 @@ pub(super) const VERMILLION: Color = Color(213, 94, 0);
 pub(super) const GREEN: Color = Color(0, 158, 115);
 pub(super) const PURPLE: Color = Color(204, 121, 167);
 pub(super) const ORANGE: Color = Color(230, 159, 0);
-const SKY: Color = Color(86, 180, 233);
+pub(super) const SKY: Color = Color(86, 180, 233);
 const YELLOW: Color = Color(240, 228, 66);
 /// For gradient blocks and gradients only: what must read as "stop". Their shape differs, too.
 pub(super) const RED: Color = Color(200, 32, 32);

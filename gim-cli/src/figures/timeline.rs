@@ -27,8 +27,8 @@ const LEFT: f64 = 200.0;
 const LANE: f64 = BAR + 28.0;
 const WAITING: Color = Color(214, 214, 214);
 
-/// Draws the times of a few steps from the first moment at which all modules are at work. Gaps are times in which a module's
-/// thread works for other modules.
+/// Draws the times of a few steps from the first moment at which all modules are at work. Gaps are
+/// times in which a module's thread works for other modules.
 ///
 /// # Errors
 /// When a module has no row, or all times are 0.

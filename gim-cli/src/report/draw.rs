@@ -12,9 +12,11 @@ use crate::experiment::config::Config;
 use crate::experiment::environment::corpus_name;
 use crate::experiment::probe::{name_of, views_note};
 use crate::experiment::run_dir::RunDir;
+use crate::experiment::train_config::Schedule;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, PaperCurve,
-    SimilarityMap, Timeline, accuracy_by_module, architecture, error_by_module, loss_by_module, similarity, timeline,
+    SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module, loss_by_module,
+    similarity, staleness, timeline,
 };
 use crate::report::{image_figures, latent};
 
@@ -50,6 +52,11 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         if rows.iter().any(|r| r.step > rows[0].step) {
             let spec = Timeline { title: "Modules at work".into(), subtitle: subtitle.clone(), rows };
             figures.push((timeline(&spec)?, "timeline".into()));
+        }
+        if config.train.schedule == Schedule::Async {
+            let rows = first.schedule_rows()?;
+            let spec = StalenessBars { title: "Staleness by module".into(), subtitle: subtitle.clone(), rows };
+            figures.push((staleness(&spec)?, "staleness".into()));
         }
     }
     let mut probed: Vec<ProbeRow> = Vec::new();

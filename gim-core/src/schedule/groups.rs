@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use crate::{Error, Result};
 
-/// Share of a step that does not become faster with more threads: a step of the paper's networks runs 8
-/// to 12 times as fast on 64 threads.
+/// Share of a step that does not become faster with more threads: a step of the paper's networks
+/// runs 8 to 12 times as fast on 64 threads.
 const SERIAL: f64 = 0.1;
 
 /// Contiguous modules that take turns on one thread.
@@ -23,16 +23,16 @@ fn time(cost: f64, threads: usize) -> f64 {
 }
 
 /// The groups for which the slowest one takes least time, by dynamic programming over contiguous
-/// modules. `costs` are times of the modules on equal numbers of threads. There are at most as many groups as `threads`;
-/// of equals, the fewest.
+/// modules. `costs` are times of the modules on equal numbers of threads. There are at most as many
+/// groups as `threads`; of equals, the fewest.
 ///
 /// # Panics
 /// When there is no module or no thread.
 pub fn balance(costs: &[f64], threads: usize) -> Vec<Group> {
     assert!(!costs.is_empty() && threads > 0, "{} modules on {threads} threads", costs.len());
     let n = costs.len();
-    // best[i][t]: (time of the slowest group, groups, where the last group begins, its threads) of the first i modules on at
-    // most t threads.
+    // best[i][t]: (time of the slowest group, groups, where the last group begins, its threads) of
+    // the first i modules on at most t threads.
     let none = (f64::INFINITY, usize::MAX, 0, 0);
     let mut best = vec![vec![none; threads + 1]; n + 1];
     best[0] = vec![(0.0, 0, 0, 0); threads + 1];
@@ -131,7 +131,8 @@ mod tests {
             }
         }
         assert_eq!(cuts(&balance(&[1.0, 1.0, 1.0, 1.0], 2)), [(0..2, 1), (2..4, 1)]);
-        // Two groups of which one has nearly all of the work would be slower than one on both threads.
+        // Two groups of which one has nearly all of the work would be slower than one on both
+        // threads.
         assert_eq!(cuts(&balance(&[9.0, 1.0, 1.0], 2)), [(0..3, 2)]);
         assert_eq!(cuts(&balance(&[1.0, 1.0], 1)), [(0..2, 1)]);
     }

@@ -7,15 +7,17 @@
 mod gather;
 mod groups;
 mod in_turn;
+mod newest;
 mod on_threads;
 mod pipelined;
 mod timeline;
 
 use std::sync::Arc;
 
-pub use gather::FinishedStep;
+pub use gather::{FinishedStep, Taken};
 pub use groups::{Group, balance, group_by};
 pub use in_turn::{iterative_modes, step_in_turn};
+pub use newest::{Order, run_async};
 pub use on_threads::{Feed, OnThreads, SaveState};
 pub use pipelined::run_pipelined;
 pub use timeline::{ModuleTimeline, Span};
@@ -86,8 +88,9 @@ struct StackSteps<'a> {
 }
 
 impl StackSteps<'_> {
-    /// Runs one batch through `modules`, one after the other; the last one hands its output to `sink`. The first is number
-    /// `first` (0-based) of its stack. `observe` is given what each module reports, and its times.
+    /// Runs one batch through `modules`, one after the other; the last one hands its output to
+    /// `sink`. The first is number `first` (0-based) of its stack. `observe` is given what each
+    /// module reports, and its times.
     fn take_turns<F: Scalar>(
         self,
         first: usize,

@@ -1,11 +1,12 @@
 //! Groups of modules on threads of their own: what pipelined and asynchronous training share.
 //!
-//! A group computes on a rayon pool of its own. A thread that waits for a batch then holds no thread that
-//! another group needs; in a shared pool, waiting groups could take all threads and never end.
+//! A group computes on a rayon pool of its own. A thread that waits for a batch then holds no
+//! thread that another group needs; in a shared pool, waiting groups could take all threads and
+//! never end.
 //!
 //! Nothing comes back from above. So the states of all modules after the same number of steps are a
-//! consistent cut, whenever each of them was taken, and a group that ends lets those above finish what it
-//! has sent.
+//! consistent cut, whenever each of them was taken, and a group that ends lets those above finish
+//! what it has sent.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,10 +14,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{ScopedJoinHandle, scope};
 use std::time::Instant;
 
-use super::gather::{Event, Gather};
+use super::gather::{Event, Gather, Taken};
 use super::{FinishedStep, Group, ModuleTimeline, StackSteps};
 use crate::activations::Layout;
-use crate::link::{Packet, Sink, Source};
+use crate::link::{Packet, Sink};
 use crate::module::{Mode, Module};
 use crate::stack::Stack;
 use crate::{Error, Result, Scalar};
@@ -40,12 +41,47 @@ pub struct OnThreads<'a> {
     pub groups: &'a [Group],
     /// Training step of the first batch.
     pub first: u64,
+    /// How many times as long as it takes a step of each module is made to last, to see what a slow
+    /// one does to the others. Empty for as long as it takes.
+    pub slow: &'a [f64],
+}
+
+/// A batch on its way between groups.
+pub(super) struct Stamped<F: Scalar> {
+    pub(super) packet: Packet<F>,
+    /// Updates that its maker had made before.
+    made: u64,
+}
+
+/// The upper end of a link between groups.
+pub(super) trait Incoming<F: Scalar>: Send {
+    /// Waits for a batch; `None` when there are no more.
+    fn take(&mut self) -> Option<Stamped<F>>;
+}
+
+/// The lower end of a link between groups. Dropping it ends the link.
+pub(super) trait Outgoing<F: Scalar>: Send {
+    /// Hands a batch on.
+    fn put(&mut self, batch: Stamped<F>);
+}
+
+impl<F: Scalar> Incoming<F> for Receiver<Stamped<F>> {
+    fn take(&mut self) -> Option<Stamped<F>> {
+        self.recv().ok()
+    }
+}
+
+impl<F: Scalar> Outgoing<F> for SyncSender<Stamped<F>> {
+    fn put(&mut self, batch: Stamped<F>) {
+        // When the group above has ended, the batch is dropped.
+        let _ = self.send(batch);
+    }
 }
 
 /// Both ends of a link between two groups.
 pub(super) struct Link<'a, F: Scalar> {
-    pub(super) sink: Box<dyn Sink<F> + Send + 'a>,
-    pub(super) source: Box<dyn Source<F> + Send + 'a>,
+    pub(super) sink: Box<dyn Outgoing<F> + 'a>,
+    pub(super) source: Box<dyn Incoming<F> + 'a>,
 }
 
 /// What all groups see.
@@ -54,12 +90,16 @@ struct Shared {
     stop: AtomicBool,
     /// Steps of the run that every group may still come to.
     end: AtomicU64,
+    /// Updates that each module has made here.
+    updates: Vec<AtomicU64>,
 }
 
-/// Runs the groups until `feed` ends, and hands every step to `finished` once all modules have passed it.
+/// Runs the groups until `feed` ends, and hands every step to `finished` once all modules have
+/// passed it.
 ///
 /// # Errors
-/// That of `finished`, else the one of a module at the earliest step. [`Error::Internal`] when a thread panics.
+/// That of `finished`, else the one of a module at the earliest step. [`Error::Internal`] when a
+/// thread panics.
 ///
 /// # Panics
 /// When `groups` are not all modules of `modes` in order, or `links` are not one fewer.
@@ -75,26 +115,31 @@ pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
     assert!(named.iter().copied().eq(0..on.modes.len()), "{:?} for {} modules", on.groups, on.modes.len());
     assert_eq!(links.len() + 1, on.groups.len(), "a link between every two groups");
     let pools = on.groups.iter().map(pool).collect::<Result<Vec<_>>>()?;
-    let shared = Shared { stop: AtomicBool::new(false), end: AtomicU64::new(u64::MAX) };
+    let shared = Shared {
+        stop: AtomicBool::new(false),
+        end: AtomicU64::new(u64::MAX),
+        updates: on.modes.iter().map(|_| AtomicU64::new(0)).collect(),
+    };
     let steps = StackSteps { seed: on.seed, layouts: on.layouts, modes: on.modes };
     scope(|scope| {
         // Bounded, so that a slow disk slows training instead of filling memory.
         let (events, received) = sync_channel(2 * on.modes.len());
         let mut rest = &mut *stack.modules_mut();
-        let mut from: Box<dyn Source<F> + Send + '_> = Box::new(FeedSource { feed, next: on.first, shared: &shared });
+        let mut from: Box<dyn Incoming<F> + '_> = Box::new(FeedSource { feed, next: on.first, shared: &shared });
         let mut links = links.into_iter();
         let mut threads = Vec::new();
         for (number, (group, pool)) in on.groups.iter().zip(&pools).enumerate() {
             let (modules, above) = std::mem::take(&mut rest).split_at_mut(group.modules.len());
             rest = above;
-            let (sink, next): (Box<dyn Sink<F> + Send + '_>, Box<dyn Source<F> + Send + '_>) = match links.next() {
+            let (sink, next): (Box<dyn Outgoing<F> + '_>, Box<dyn Incoming<F> + '_>) = match links.next() {
                 Some(link) => (link.sink, link.source),
                 None => (Box::new(Nowhere), Box::new(Nowhere)),
             };
             let source = std::mem::replace(&mut from, next);
             let (events, shared) = (events.clone(), &shared);
+            let (slow, passed) = (on.slow, on.first);
             let thread =
-                GroupThread { number, group, modules, source, sink, steps, save, events, shared, passed: on.first };
+                GroupThread { number, group, modules, source, sink, steps, slow, save, events, shared, passed };
             threads.push(scope.spawn(move || pool.install(|| thread.run())));
         }
         drop(events);
@@ -170,28 +215,40 @@ struct FeedSource<'a, 'b, F: Scalar> {
     shared: &'a Shared,
 }
 
-impl<F: Scalar> Source<F> for FeedSource<'_, '_, F> {
-    fn recv(&mut self) -> Option<Packet<F>> {
+impl<F: Scalar> Incoming<F> for FeedSource<'_, '_, F> {
+    fn take(&mut self) -> Option<Stamped<F>> {
         let stop = self.shared.stop.load(Ordering::Relaxed);
         let packet = if stop { None } else { (self.feed)() };
         match &packet {
             Some(packet) => self.next = packet.step + 1,
             None => drop(self.shared.end.fetch_min(self.next, Ordering::Relaxed)),
         }
-        packet
+        packet.map(|packet| Stamped { packet, made: 0 })
     }
 }
 
 /// Above the last module.
 struct Nowhere;
 
-impl<F: Scalar> Sink<F> for Nowhere {
-    fn send(&mut self, _: Packet<F>) {}
+impl<F: Scalar> Outgoing<F> for Nowhere {
+    fn put(&mut self, _: Stamped<F>) {}
 }
 
-impl<F: Scalar> Source<F> for Nowhere {
-    fn recv(&mut self) -> Option<Packet<F>> {
+impl<F: Scalar> Incoming<F> for Nowhere {
+    fn take(&mut self) -> Option<Stamped<F>> {
         None
+    }
+}
+
+/// The sink of a group's last module, which stamps what it sends.
+struct Stamping<'a, 'b, F: Scalar> {
+    link: &'a mut (dyn Outgoing<F> + 'b),
+    updates: &'a AtomicU64,
+}
+
+impl<F: Scalar> Sink<F> for Stamping<'_, '_, F> {
+    fn send(&mut self, packet: Packet<F>) {
+        self.link.put(Stamped { packet, made: self.updates.load(Ordering::Relaxed) });
     }
 }
 
@@ -201,9 +258,10 @@ struct GroupThread<'a, F: Scalar, T> {
     number: usize,
     group: &'a Group,
     modules: &'a mut [Box<dyn Module<F>>],
-    source: Box<dyn Source<F> + Send + 'a>,
-    sink: Box<dyn Sink<F> + Send + 'a>,
+    source: Box<dyn Incoming<F> + 'a>,
+    sink: Box<dyn Outgoing<F> + 'a>,
     steps: StackSteps<'a>,
+    slow: &'a [f64],
     save: &'a SaveState<'a, F, T>,
     events: SyncSender<Event<T>>,
     shared: &'a Shared,
@@ -220,10 +278,10 @@ impl<F: Scalar, T> GroupThread<'_, F, T> {
         let mut timelines: Vec<ModuleTimeline> = self.group.modules.clone().map(timeline).collect();
         loop {
             let begin = Instant::now();
-            let Some(packet) = self.source.recv() else { break };
+            let Some(batch) = self.source.take() else { break };
             let receive = begin.elapsed();
-            let step = packet.step;
-            self.take(packet, &mut timelines).map_err(|e| {
+            let step = batch.packet.step;
+            self.take(batch, &mut timelines).map_err(|e| {
                 self.shared.end.fetch_min(step, Ordering::Relaxed);
                 (step, e)
             })?;
@@ -237,18 +295,29 @@ impl<F: Scalar, T> GroupThread<'_, F, T> {
     }
 
     /// One batch through the group.
-    fn take(&mut self, packet: Packet<F>, timelines: &mut [ModuleTimeline]) -> Result<()> {
+    fn take(&mut self, Stamped { packet, made }: Stamped<F>, timelines: &mut [ModuleTimeline]) -> Result<()> {
         self.pass(packet.step, packet.step)?;
-        let (first, events, shared) = (self.group.modules.start, &self.events, self.shared);
-        self.steps.take_turns(first, self.modules, packet, &mut *self.sink, &mut |module, report, span| {
-            timelines[module - first].add(span);
+        let (first, events, shared, slow) = (self.group.modules.start, &self.events, self.shared, self.slow);
+        let updates = |module: usize| shared.updates[module].load(Ordering::Relaxed);
+        let mut staleness = first.checked_sub(1).map_or(0, |below| updates(below) - made);
+        let stamp = &shared.updates[self.group.modules.end - 1];
+        let mut sink = Stamping { link: &mut *self.sink, updates: stamp };
+        self.steps.take_turns(first, self.modules, packet, &mut sink, &mut |module, report, span| {
+            timelines[module - first].add(span, staleness);
             if let Some(report) = report {
-                shared.tell(events, Event::Trained(report));
+                shared.updates[module].fetch_add(1, Ordering::Relaxed);
+                shared.tell(events, Event::Trained(Taken { report, staleness }));
             }
+            if let Some(factor) = slow.get(module) {
+                std::thread::sleep((span.forward + span.train).mul_f64((factor - 1.0).max(0.0)));
+            }
+            // Within a group, modules take turns.
+            staleness = u64::from(report.is_some());
         })
     }
 
-    /// Says that nothing more will come below `step`, with the states after up to `end` steps that are wanted.
+    /// Says that nothing more will come below `step`, with the states after up to `end` steps that
+    /// are wanted.
     fn pass(&mut self, end: u64, step: u64) -> Result<()> {
         for (module, index) in self.modules.iter_mut().zip(self.group.modules.clone()) {
             let mut saved = Vec::new();

@@ -1,5 +1,5 @@
-//! Modules on threads of their own, linked by bounded queues: module m trains on batch t while module
-//! m + 1 trains on batch t − 1.
+//! Modules on threads of their own, linked by bounded queues: module m trains on batch t while
+//! module m + 1 trains on batch t − 1.
 
 use std::sync::mpsc::sync_channel;
 
@@ -8,18 +8,21 @@ use super::{FinishedStep, ModuleTimeline};
 use crate::stack::Stack;
 use crate::{Result, Scalar};
 
-/// Runs the batches of `feed` through the groups of modules, each on a thread of its own, with the bits of
-/// [`step_in_turn`](super::step_in_turn).
+/// Runs the batches of `feed` through the groups of modules, each on a thread of its own, with the
+/// bits of [`step_in_turn`](super::step_in_turn).
 ///
-/// A link holds at most `link_depth` (at least one) batches of activations. Then the group below waits. Each group holds one
-/// more, which it works on. So with G groups at most `G + (G − 1) · link_depth` batches are anywhere.
+/// A link holds at most `link_depth` (at least one) batches of activations. Then the group below
+/// waits. Each group holds one more, which it works on. So with G groups at most `G + (G − 1) ·
+/// link_depth` batches are anywhere.
 ///
-/// `finished` is called on the caller's thread with every step, in order, once all modules have passed it. Its steps come with
-/// the states that `save` gave. `feed` and `save` are called on the groups' threads.
+/// `finished` is called on the caller's thread with every step, in order, once all modules have
+/// passed it. Its steps come with the states that `save` gave. `feed` and `save` are called on the
+/// groups' threads.
 ///
 /// # Errors
-/// That of `finished`, else of a module: the one at the earliest step. [`Error::Internal`](crate::Error::Internal) when a
-/// thread panics. All groups have ended then; modules may have done different numbers of steps.
+/// That of `finished`, else of a module: the one at the earliest step.
+/// [`Error::Internal`](crate::Error::Internal) when a thread panics. All groups have ended then;
+/// modules may have done different numbers of steps.
 ///
 /// # Panics
 /// When the groups are not all modules of `modes` in order.

@@ -48,6 +48,10 @@ pub struct ModuleTimeline {
     pub send: Duration,
     /// Sum of training.
     pub train: Duration,
+    /// Sum over all steps of the input's staleness, see [`Taken`](super::Taken), and the largest.
+    pub staleness: u64,
+    /// The largest staleness.
+    pub most_stale: u64,
     /// The last steps, oldest first.
     pub recent: VecDeque<Span>,
 }
@@ -57,11 +61,14 @@ impl ModuleTimeline {
         let zero = Duration::ZERO;
         let recent = VecDeque::with_capacity(KEPT);
         let (wall, receive, forward, send, train) = (zero, zero, zero, zero, zero);
-        Self { module, group, threads, steps: 0, wall, receive, forward, send, train, recent }
+        let (steps, staleness, most_stale) = (0, 0, 0);
+        Self { module, group, threads, steps, wall, receive, forward, send, train, staleness, most_stale, recent }
     }
 
-    pub(super) fn add(&mut self, span: Span) {
+    pub(super) fn add(&mut self, span: Span, staleness: u64) {
         self.steps += 1;
+        self.staleness += staleness;
+        self.most_stale = self.most_stale.max(staleness);
         self.receive += span.receive;
         self.forward += span.forward;
         self.send += span.send;
@@ -81,8 +88,8 @@ impl ModuleTimeline {
         }
     }
 
-    /// Time in which the module's thread did something else than this module: it worked for other modules of its group, or
-    /// had no batch left.
+    /// Time in which the module's thread did something else than this module: it worked for other
+    /// modules of its group, or had no batch left.
     pub fn idle(&self) -> Duration {
         self.wall.saturating_sub(self.receive + self.forward + self.send + self.train)
     }
@@ -152,9 +159,10 @@ mod tests {
         let mut timeline = ModuleTimeline::new(1, 1, 1);
         let ms = Duration::from_millis(1);
         let span = Span { step: 0, begin: Instant::now(), receive: ms, forward: 2 * ms, send: ms, train: 4 * ms };
-        (0..100).for_each(|step| timeline.add(Span { step, ..span }));
+        (0..100).for_each(|step| timeline.add(Span { step, ..span }, step % 3));
         timeline.wall = Duration::from_secs(1);
         assert_eq!((timeline.steps, timeline.train, timeline.idle()), (100, 400 * ms, 200 * ms));
+        assert_eq!((timeline.staleness, timeline.most_stale), (99, 2));
         assert_eq!((timeline.recent.len(), timeline.recent[0].step), (KEPT, 100 - KEPT as u64));
     }
 }

@@ -1,13 +1,13 @@
 //! Checks that every layer and loss must pass: gradients against finite differences, dirty scratch,
-//! accumulation, and the same bits by every schedule. Also test vectors recorded from other programs ([`vectors`]), and a small layer for
-//! tests and examples ([`Linear`]).
+//! accumulation, and the same bits by every schedule. Also test vectors recorded from other
+//! programs ([`vectors`]), and a small layer for tests and examples ([`Linear`]).
 
 mod linear;
 mod schedules;
 pub mod vectors;
 
 pub use linear::Linear;
-pub use schedules::check_pipelined;
+pub use schedules::{check_async, check_pipelined};
 
 use crate::activations::{Activations, Layout, Shape};
 use crate::layers::{InputGrad, Keep, Layer, Readout, ReadoutGrad};

@@ -1,6 +1,7 @@
-//! The check that every network must pass: all schedules that give every batch to every module give the
-//! same bits.
+//! The check that every network must pass: all schedules that give every batch to every module give
+//! the same bits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::uniform;
@@ -8,7 +9,10 @@ use crate::activations::{Activations, Layout, Shape};
 use crate::checkpoint::{CheckpointMeta, to_bytes};
 use crate::link::Packet;
 use crate::module::{Mode, Module};
-use crate::schedule::{FinishedStep, Group, ModuleReport, OnThreads, balance, group_by, run_pipelined, step_in_turn};
+use crate::schedule::{
+    FinishedStep, Group, ModuleReport, OnThreads, Order, Taken, balance, group_by, run_async, run_pipelined,
+    step_in_turn,
+};
 use crate::stack::Stack;
 use crate::{Pool, Result};
 
@@ -20,15 +24,17 @@ const SEED: u64 = 1;
 /// Builds a stack, with the buffers of the pool.
 type BuildStack<'a> = dyn Fn(&Pool<f32>) -> Stack<f32> + 'a;
 
-/// What training leaves: the reports in order of steps and modules, and the checkpoint of every module after every step.
+/// What training leaves: the reports in order of steps and modules, and the checkpoint of every
+/// module after every step.
 #[derive(Debug, Default, PartialEq)]
 struct Trained {
     reports: Vec<ModuleReport>,
     checkpoints: Vec<Vec<Vec<u8>>>,
 }
 
-/// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all modules after every step.
-/// Groups, link depths, threads and a stop in between must not change a bit. `labels` are those of every batch.
+/// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all
+/// modules after every step. Groups, link depths, threads and a stop in between must not change a
+/// bit. `labels` are those of every batch.
 ///
 /// # Panics
 /// When they differ.
@@ -50,6 +56,58 @@ pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>
             assert!(want == got, "weights of {groups:?}, links of {depth}");
         }
     }
+}
+
+/// Trains asynchronously with a slow first and last module, and repeats the order taken with
+/// another number of threads: losses, and the checkpoints of all modules after every step, must be
+/// the same.
+///
+/// # Panics
+/// When they differ.
+pub fn check_async(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
+    let n = build(&Pool::new()).modules().len();
+    let alone: Vec<Vec<usize>> = (1..=n).map(|m| vec![m]).collect();
+    let groups =
+        |threads| group_by(&alone, &vec![1.0; n], threads).unwrap_or_else(|e| panic!("each is named once: {e}"));
+    let mut slow = vec![1.0; n];
+    slow[n - 1] = 6.0;
+    let (live, taken) = asynchronous(build, input, labels, &groups(1), &slow, Order::Newest);
+    let of = |m: usize| taken.iter().filter(|t| t.report.module == m + 1).map(|t| t.report.step).collect();
+    let order: Vec<BTreeSet<u64>> = (0..n).map(of).collect();
+    assert!(order[0].iter().copied().eq(0..STEPS), "the first module takes every batch: {order:?}");
+    for threads in [1, n + 2] {
+        let (again, _) = asynchronous(build, input, labels, &groups(threads), &[], Order::Recorded(&order));
+        assert_eq!(live.reports, again.reports, "losses of {order:?}");
+        assert!(live == again, "weights of {order:?}");
+    }
+}
+
+fn asynchronous(
+    build: &BuildStack<'_>,
+    input: Shape,
+    labels: &Arc<[i32]>,
+    groups: &[Group],
+    slow: &[f64],
+    order: Order<'_>,
+) -> (Trained, Vec<Taken>) {
+    let pool = Pool::new();
+    let mut stack = build(&pool);
+    let layouts = layouts(&stack, input);
+    let modes = vec![Mode::Train; stack.modules().len()];
+    let on = OnThreads { seed: SEED, layouts: &layouts, modes: &modes, groups, first: 0, slow };
+    let mut steps = 0..STEPS;
+    let mut feed = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
+    let save = |module: &mut dyn Module<f32>, index, step| checkpoint(module, index, step).map(Some);
+    let (mut trained, mut taken) = (Trained::default(), Vec::new());
+    let mut finished = |step: FinishedStep<Vec<u8>>| {
+        assert_eq!(step.saved.len(), modes.len(), "a state of every module after step {}", step.step);
+        trained.reports.extend(step.taken.iter().map(|t| t.report));
+        trained.checkpoints.push(step.saved);
+        taken.extend(step.taken);
+        Ok(())
+    };
+    run_async(&mut stack, on, order, &mut feed, &save, &mut finished).unwrap_or_else(|e| panic!("{e}"));
+    (trained, taken)
 }
 
 fn packet(layout: Layout, step: u64, labels: &Arc<[i32]>, pool: &Pool<f32>) -> Packet<f32> {
@@ -89,12 +147,12 @@ fn pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>, groups: 
     let modes = vec![Mode::Train; stack.modules().len()];
     let mut trained = Trained::default();
     for (first, end) in [(0, STOP), (STOP, STEPS)] {
-        let on = OnThreads { seed: SEED, layouts: &layouts, modes: &modes, groups, first };
+        let on = OnThreads { seed: SEED, layouts: &layouts, modes: &modes, groups, first, slow: &[] };
         let mut steps = first..end;
         let mut feed = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
         let save = |module: &mut dyn Module<f32>, index, step| checkpoint(module, index, step).map(Some);
         let mut finished = |step: FinishedStep<Vec<u8>>| {
-            trained.reports.extend(step.reports);
+            trained.reports.extend(step.taken.iter().map(|t| t.report));
             trained.checkpoints.push(step.saved);
             Ok(())
         };

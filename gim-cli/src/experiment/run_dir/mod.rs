@@ -5,6 +5,7 @@
 //! dataset.json                                         what it keeps of its dataset
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! schedule.csv  timeline.csv                          where the time of each module went
+//! order.csv                                           which batches each module has taken
 //! features.h5  snapshots.h5                           features at the end, and on the way there
 //! views.h5                                            features of random views, for the paper's protocol
 //! checkpoints/step-00000200/module_1.safetensors      weights
@@ -14,6 +15,7 @@
 
 mod checkpoints;
 mod curves;
+mod order;
 mod timeline;
 
 use std::fs;
@@ -32,6 +34,7 @@ use crate::experiment::lock::FolderLock;
 
 pub(crate) use checkpoints::Keep;
 pub(crate) use curves::{Curves, TrainLog};
+pub(crate) use order::{OrderLog, recorded_order};
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]

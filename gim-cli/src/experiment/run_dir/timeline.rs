@@ -30,15 +30,24 @@ impl RunDir {
         table::read_rows(self.timeline_file())
     }
 
-    /// Writes both tables of one process. `link_bytes` may wait below each module. Gives the rows of `schedule.csv`.
+    /// Where the time of each module went.
+    ///
+    /// # Errors
+    /// When the table is missing or damaged.
+    pub(crate) fn schedule_rows(&self) -> Result<Vec<ScheduleRow>> {
+        table::read_rows(self.schedule_file())
+    }
+
+    /// Writes both tables of one process. `link_bytes` may wait below each module. Gives the rows
+    /// of `schedule.csv`.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn write_timelines(&self, timelines: &[ModuleTimeline], link_bytes: &[u64]) -> Result<Vec<ScheduleRow>> {
         let schedule: Vec<ScheduleRow> =
             timelines.iter().zip(link_bytes).map(|(t, bytes)| schedule_row(t, *bytes)).collect();
-        table::write_rows(&self.schedule_file(), &schedule)?;
-        table::write_rows(&self.timeline_file(), &timeline_rows(timelines))?;
+        table::write_rows(self.schedule_file(), &schedule)?;
+        table::write_rows(self.timeline_file(), &timeline_rows(timelines))?;
         Ok(schedule)
     }
 }
@@ -55,6 +64,8 @@ fn schedule_row(t: &ModuleTimeline, link_bytes: u64) -> ScheduleRow {
         send: t.send.as_secs_f64(),
         train: t.train.as_secs_f64(),
         idle: t.idle().as_secs_f64(),
+        staleness: t.staleness as f64 / t.steps.max(1) as f64,
+        most_stale: t.most_stale,
         link_bytes,
     }
 }

@@ -1,37 +1,66 @@
 //! Training with modules on threads of their own.
 //!
-//! The threads of modules report and save; this thread alone writes rows and checkpoints, step by step,
-//! as if all modules had taken turns.
+//! The threads of modules report and save; this thread alone writes rows and checkpoints, step by
+//! step, as if all modules had taken turns.
 
-use gim_core::Result;
+use gim_core::{Error, Result};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use gim_core::activations::Layout;
 use gim_core::link::Packet;
 use gim_core::module::{Mode, Module};
-use gim_core::schedule::{FinishedStep, Group, ModuleTimeline, OnThreads, balance, group_by, run_pipelined};
+use gim_core::schedule::{
+    FinishedStep, Group, ModuleTimeline, OnThreads, Order, balance, group_by, run_async, run_pipelined,
+};
 use gim_core::stack::Stack;
 use gim_eval::ScheduleRow;
 
 use super::{Record, Stamp, Training, name_last_checkpoint};
 use crate::experiment::interrupt;
 use crate::experiment::progress::Progress;
-use crate::experiment::run_dir::{Keep, RunDir};
+use crate::experiment::run_dir::{Keep, OrderLog, RunDir, recorded_order};
 use crate::experiment::train_config::{Groups, Schedule, TrainConfig};
 
 /// Steps at the start of which the modules' costs are measured; the first one is not counted.
 const MEASURED: u64 = 4;
 
-/// The groups that the configuration names, if it names any. A group's threads follow from the arithmetic of its modules.
+/// The groups that the configuration names, if it names any; asynchronous training always does. A
+/// group's threads follow from the arithmetic of its modules.
 ///
 /// # Errors
-/// When they do not name every module once.
+/// When they do not name every module once, or more modules are slowed than there are.
 pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[Layout]) -> Result<Option<Vec<Group>>> {
-    let (Schedule::Pipelined, Groups::Lists(lists)) = (train.schedule, &train.groups) else { return Ok(None) };
-    let cost = |(m, x): (&Box<dyn Module<f32>>, &Layout)| {
-        let (forward, backward) = m.multiply_adds(x.shape);
-        (forward + backward) as f64
+    let n = stack.modules().len();
+    if train.slow.len() > n {
+        let what = format!("{:?} are more factors than the {n} modules", train.slow);
+        return Err(Error::config("train.slow", what, "give at most one for each module"));
+    }
+    let alone = || (1..=n).map(|m| vec![m]).collect();
+    let lists: Vec<Vec<usize>> = match (train.schedule, &train.groups) {
+        (Schedule::Pipelined | Schedule::Async, Groups::Lists(lists)) => lists.clone(),
+        (Schedule::Async, Groups::Auto(_)) => alone(),
+        (Schedule::Pipelined, Groups::Auto(_)) | (Schedule::Simultaneous | Schedule::Iterative, _) => return Ok(None),
     };
-    let costs: Vec<f64> = stack.modules().iter().zip(layouts).map(cost).collect();
-    group_by(lists, &costs, rayon::current_num_threads()).map(Some)
+    let modules = stack.modules().iter().zip(layouts);
+    let multiply_adds = modules.map(|(module, x)| module.multiply_adds(x.shape));
+    let costs: Vec<f64> = multiply_adds.map(|(forward, backward)| (forward + backward) as f64).collect();
+    group_by(&lists, &costs, rayon::current_num_threads()).map(Some)
+}
+
+/// The steps that each group of asynchronous training is to take, where the configuration names a
+/// file.
+///
+/// # Errors
+/// When that is not the order of such a network.
+pub(super) fn order(train: &TrainConfig, groups: Option<&[Group]>) -> Result<Option<Vec<BTreeSet<u64>>>> {
+    match (train.schedule, groups) {
+        (Schedule::Async, Some(groups)) if !train.order.is_empty() => {
+            recorded_order(Path::new(&train.order), groups).map(Some)
+        }
+        _ => Ok(None),
+    }
 }
 
 impl Training<'_> {
@@ -52,13 +81,16 @@ impl Training<'_> {
             train: &self.config.train,
             total: self.total,
             keep: self.keep.clone(),
+            order: self.is_async().then(|| self.run.open_order(self.first)).transpose()?,
+            wanted: Arc::default(),
         };
         let threads = rayon::current_num_threads();
         let mut done = self.first;
         let groups = match self.named_groups.clone() {
             Some(groups) => groups,
             None => {
-                // These steps are a part of training, too: all modules on one thread, which computes on all.
+                // These steps are a part of training, too: all modules on one thread, which
+                // computes on all.
                 let one = [Group { modules: 0..n, threads }];
                 let end = (done + MEASURED).min(self.total);
                 let timelines = self.steps_of_groups(&mut done, end, &one, &mut writer)?;
@@ -73,6 +105,10 @@ impl Training<'_> {
         Ok(writer.progress)
     }
 
+    fn is_async(&self) -> bool {
+        self.config.train.schedule == Schedule::Async
+    }
+
     /// Takes the steps from `done` to `end`.
     ///
     /// # Errors
@@ -84,11 +120,14 @@ impl Training<'_> {
         groups: &[Group],
         writer: &mut Writer<'_>,
     ) -> Result<Vec<ModuleTimeline>> {
-        let (train, first, keep) = (&self.config.train, *done, &self.keep);
+        let (train, first, total, keep) = (&self.config.train, *done, self.total, &self.keep);
         let (fingerprint, dataset) = (&self.fingerprint, &self.dataset);
+        let is_async = self.is_async();
+        let wanted = Arc::clone(&writer.wanted);
         let save = |module: &mut dyn Module<f32>, index: usize, step: u64| {
             let stamp = Stamp { step, fingerprint, dataset };
-            keep.due(step).then(|| stamp.bytes(module, index)).transpose()
+            let wanted = keep.due(step) && (!is_async || wanted.is(index, step, step == total));
+            wanted.then(|| stamp.bytes(module, index)).transpose()
         };
         let (source, layouts, pool) = (&mut self.source, &self.layouts, &self.pool);
         let mut unreadable = None;
@@ -102,13 +141,18 @@ impl Training<'_> {
             Some(Packet { x: x.detach(), step, labels })
         };
         let modes = vec![Mode::Train; self.stack.modules().len()];
-        let on = OnThreads { seed: train.seed, layouts, modes: &modes, groups, first };
+        let on = OnThreads { seed: train.seed, layouts, modes: &modes, groups, first, slow: &train.slow };
         let mut finished = |step| writer.finished(step);
-        let timelines = run_pipelined(&mut self.stack, on, train.link_depth, &mut feed, &save, &mut finished)
-            .map_err(|e| name_last_checkpoint(e, self.run))?;
+        let order = self.order.as_deref().map_or(Order::Newest, Order::Recorded);
+        let timelines = match is_async {
+            true => run_async(&mut self.stack, on, order, &mut feed, &save, &mut finished),
+            false => run_pipelined(&mut self.stack, on, train.link_depth, &mut feed, &save, &mut finished),
+        };
+        let timelines = timelines.map_err(|e| name_last_checkpoint(e, self.run))?;
         // All modules have done the same steps, whatever has ended them.
-        if *done < end {
-            self.save_unless_saved(*done, &writer.record)?;
+        if *done < end && (is_async || !self.keep.due(*done)) {
+            writer.flush()?;
+            self.save(*done, &writer.record)?;
         }
         match unreadable {
             Some(e) => Err(e),
@@ -119,14 +163,16 @@ impl Training<'_> {
 
     /// Most bytes that may wait in the link below each module.
     fn link_bytes(&self, groups: &[Group]) -> Vec<u64> {
-        let bytes = |layout: &Layout| (self.config.train.link_depth * layout.len() * size_of::<f32>()) as u64;
+        let depth = if self.is_async() { 1 } else { self.config.train.link_depth };
+        let bytes = |layout: &Layout| (depth * layout.len() * size_of::<f32>()) as u64;
         let linked = |m: usize| m > 0 && groups.iter().any(|g| g.modules.start == m);
         let layouts = self.layouts.iter().take(self.stack.modules().len()).enumerate();
         layouts.map(|(m, layout)| if linked(m) { bytes(layout) } else { 0 }).collect()
     }
 }
 
-/// Time of a step of each module: the least of its last ones, which other programs have disturbed least.
+/// Time of a step of each module: the least of its last ones, which other programs have disturbed
+/// least.
 fn costs(timelines: &[ModuleTimeline]) -> Vec<f64> {
     let cost = |t: &ModuleTimeline| {
         let warm = t.recent.iter().skip(1).chain(t.recent.front());
@@ -141,7 +187,8 @@ fn shares(row: &ScheduleRow) -> String {
     let percent = |seconds: f64| 100.0 * seconds / row.wall.max(f64::MIN_POSITIVE);
     let threads = if row.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", row.threads) };
     format!(
-        "module {} (group {}, {threads}): forward {:.0} %, train {:.0} %, receive {:.0} %, send {:.0} %, idle {:.0} %",
+        "module {} (group {}, {threads}): forward {:.0} %, train {:.0} %, receive {:.0} %, send {:.0} %, idle {:.0} %; \
+         {} steps, staleness {:.1}",
         row.module,
         row.group,
         percent(row.forward),
@@ -149,6 +196,8 @@ fn shares(row: &ScheduleRow) -> String {
         percent(row.receive),
         percent(row.send),
         percent(row.idle),
+        row.steps,
+        row.staleness,
     )
 }
 
@@ -163,17 +212,53 @@ struct Writer<'a> {
     train: &'a TrainConfig,
     total: u64,
     keep: Keep,
+    /// Who has taken which batch, in asynchronous training.
+    order: Option<OrderLog>,
+    wanted: Arc<Wanted>,
+}
+
+/// Checkpoints of asynchronous training that have been begun and are not written yet.
+#[derive(Default)]
+struct Wanted(Mutex<BTreeSet<u64>>);
+
+/// Checkpoints that wait for slow modules; further ones are left out, so that memory stays bounded.
+const BEGUN: usize = 2;
+
+impl Wanted {
+    fn steps(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        // A set is whole whatever has panicked meanwhile.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the module takes part in the checkpoint after `done` steps. The first module, which
+    /// comes to it before all others, decides; the `last` is never left out.
+    fn is(&self, index: usize, done: u64, last: bool) -> bool {
+        let mut steps = self.steps();
+        if index == 0 && (last || steps.len() < BEGUN) {
+            steps.insert(done);
+        }
+        steps.contains(&done)
+    }
 }
 
 impl Writer<'_> {
+    fn flush(&mut self) -> Result<()> {
+        self.order.as_mut().map_or(Ok(()), OrderLog::flush)
+    }
+
     fn finished(&mut self, step: FinishedStep<Vec<u8>>) -> Result<()> {
-        step.reports.iter().for_each(|r| self.record.averages.add(r));
+        step.taken.iter().for_each(|t| self.record.averages.add(&t.report));
+        if let Some(order) = &mut self.order {
+            order.add(&step.taken);
+        }
         let done = step.step + 1;
         if done.is_multiple_of(self.train.log_every) || done == self.total {
             let rows = self.record.averages.take(done, step.step / self.epoch_len, (self.seconds)());
             self.record.log.append(&rows)?;
+            self.flush()?;
         }
         if !step.saved.is_empty() {
+            self.wanted.steps().remove(&done);
             self.record.save(self.run, step.saved.into_iter().map(Ok), done, &self.keep)?;
         }
         self.progress.tick(done, || self.record.averages.shown());
