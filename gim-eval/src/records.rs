@@ -248,6 +248,12 @@ pub struct ProbeRow {
     pub seconds: f64,
     /// Seed of the run.
     pub seed: u64,
+    /// Training steps behind the features; unknown in tables of older versions.
+    #[serde(default)]
+    pub step: Option<u64>,
+    /// Digest of the checkpoint behind the features; unknown in tables of older versions.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
 }
 
 impl ProbeRow {
@@ -284,6 +290,7 @@ mod tests {
         assert_eq!(rows.iter().map(|r| r.group).collect::<Vec<_>>(), [Group::Mfcc, Group::Other]);
         // Tables of older versions know neither shares of labels nor the five best.
         assert_eq!((rows[0].labels, rows[0].top5, rows[0].l2, rows[0].macro_accuracy), (1.0, None, None, 0.3));
+        assert_eq!((rows[0].step, &rows[0].checkpoint), (None, &None));
     }
 
     #[test]

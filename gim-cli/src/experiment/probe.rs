@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{
-    ConvergedProbe, FeatureFile, Group, GroupId, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol, Score, Split, Task,
+    ConvergedProbe, Group, GroupId, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol, Provenance, Score, Split, Task,
 };
 
+use crate::experiment::feature_file;
 use crate::experiment::progress::{Mode as Show, Progress};
 
 /// What to probe and how.
@@ -40,7 +41,7 @@ fn kind(group: &str) -> (Group, usize) {
 /// # Errors
 /// When the file has no such labels, or cannot be read.
 pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
-    let features = FeatureFile::open(file)?;
+    let features = feature_file::open(file)?;
     let wanted = |g: &&String| {
         let (_, n) = kind(g);
         spec.module.is_none_or(|m| n == 0 || n == m)
@@ -50,8 +51,8 @@ pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<Pro
     if let Some(m) = spec.module.filter(|m| !names.contains(&GroupId::Trained(*m).to_string())) {
         return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or a number from 1"));
     }
-    let seed = features.provenance().seed;
-    let key = Key::new(seed, Purpose::Probe);
+    let made = features.provenance();
+    let key = Key::new(made.seed, Purpose::Probe);
     let labels = features.labels(spec.task.label())?;
     if labels.classes < 2 {
         return Err(one_class(file, spec.task, labels.values.len()));
@@ -65,7 +66,7 @@ pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<Pro
         if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
             return Err(one_class(file, spec.task, train.n_rows()));
         }
-        let row = one_probe(spec, kind(name), &train, &examples.part(Split::Test), silence, seed)?;
+        let row = one_probe(spec, kind(name), &train, &examples.part(Split::Test), silence, made)?;
         progress.tick(done as u64 + 1, || format!("{name} {:.1} %", 100.0 * row.accuracy));
         rows.push(row);
     }
@@ -86,7 +87,7 @@ fn one_probe(
     train: &Part<'_>,
     test: &Part<'_>,
     silence: Option<usize>,
-    seed: u64,
+    made: &Provenance,
 ) -> Result<ProbeRow> {
     let row = |score: &Score| ProbeRow {
         group,
@@ -106,7 +107,9 @@ fn one_probe(
         iterations: 0,
         converged: true,
         seconds: 0.0,
-        seed,
+        seed: made.seed,
+        step: made.step,
+        checkpoint: Some(made.checkpoint.clone()).filter(|c| !c.is_empty()),
     };
     let probe = match spec.protocol {
         Protocol::Knn => {
@@ -121,7 +124,7 @@ fn one_probe(
         }),
         Protocol::Converged => Probe::Converged(converged(train)),
     };
-    let fitted = probe.fit(train, Key::new(seed, Purpose::Probe))?;
+    let fitted = probe.fit(train, Key::new(made.seed, Purpose::Probe))?;
     Ok(ProbeRow {
         l2: fitted.l2(),
         iterations: fitted.iterations(),

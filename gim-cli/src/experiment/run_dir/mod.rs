@@ -11,10 +11,11 @@
 
 mod checkpoints;
 
+pub(crate) use checkpoints::Weights;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use gim_core::files::{create_folder, write_atomic};
 use gim_core::{Error, Result};
@@ -250,13 +251,6 @@ impl RunDir {
         }
         fs::remove_file(&file).map_err(|e| Error::io(&file, "remove features that are used up", e))
     }
-
-    /// Whether the features are missing, or older than the newest weights.
-    pub(crate) fn features_are_old(&self) -> bool {
-        let changed = |p: &Path| -> Option<SystemTime> { fs::metadata(p).and_then(|m| m.modified()).ok() };
-        let trained = self.newest_checkpoint().and_then(|c| changed(&c.folder));
-        !self.has_features() || changed(&self.features_file()) < trained
-    }
 }
 
 /// The open log of training.
@@ -347,6 +341,8 @@ mod tests {
             converged: true,
             seconds: 0.0,
             seed: 1,
+            step: None,
+            checkpoint: None,
         };
         assert!(!run.has_probes() && run.probe_rows().is_err());
         run.merge_probe_rows(&[row(1, 1.0, 0.5), row(1, 0.1, 0.3)]).unwrap();
@@ -358,7 +354,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_run_says_so() {
         let (_folder, run) = run();
-        assert!(!run.is_begun() && run.newest_checkpoint().is_none() && run.features_are_old());
+        assert!(!run.is_begun() && run.newest_checkpoint().is_none());
         assert!(run.config().unwrap_err().to_string().contains("is not the folder of a run"));
     }
 }
