@@ -154,6 +154,20 @@ fn text(value: &str) -> hdf5::Result<VarLenUnicode> {
     value.parse().map_err(|e| hdf5::Error::from(format!("{value:?}: {e:?}")))
 }
 
+/// An error of writing: the system's own where the HDF5 library names it, e.g. a full disk. `bytes`
+/// are those of the features so far.
+fn write_error(path: &Path, doing: &str, bytes: usize) -> impl Fn(hdf5::Error) -> Error {
+    let doing = format!("{doing} ({:.1} MB of features so far)", bytes as f64 / 1e6);
+    move |e| {
+        let text = e.to_string();
+        let number = text.split_once("errno = ").and_then(|(_, rest)| rest.split(',').next()?.trim().parse().ok());
+        match number {
+            Some(number) => Error::io(path, &doing, std::io::Error::from_raw_os_error(number)),
+            None => h5_error(path, &doing, "check the disk")(e),
+        }
+    }
+}
+
 fn write_attr<T: hdf5::H5Type>(at: &hdf5::Location, name: &str, value: &T) -> hdf5::Result<()> {
     at.new_attr::<T>().create(name)?.write_scalar(value)
 }

@@ -10,7 +10,7 @@ use hdf5::types::{VarLenAscii, VarLenUnicode};
 use ndarray::{Array1, Array2, ArrayView2, s};
 
 use super::seal::{HEAD, seal};
-use super::{FrameTimes, Item, Layout, Per, Provenance, VERSION, h5_error, text, write_attr};
+use super::{FrameTimes, Item, Layout, Per, Provenance, VERSION, text, write_attr, write_error};
 use crate::items::{ItemIndex, Split};
 
 /// Values of a chunk: 512 KiB. It fits HDF5's chunk cache (1 MiB), so reading row by row fetches each
@@ -135,7 +135,7 @@ impl FeatureWriter {
             finished: false,
             path,
         };
-        writer.begin(provenance).map_err(h5_error(&writer.temporary, "begin the file", "check the disk"))?;
+        writer.begin(provenance).map_err(write_error(&writer.temporary, "begin the file", 0))?;
         Ok(writer)
     }
 
@@ -216,7 +216,7 @@ impl FeatureWriter {
     /// When the item does not fit the layout, has features that are not finite, or cannot be written.
     pub fn append(&mut self, item: Item<'_>) -> Result<()> {
         let rows = self.check(&item)?;
-        let failed = h5_error(&self.temporary, "append an item", "check the disk and the item's id");
+        let failed = write_error(&self.temporary, "append an item", self.bytes());
         self.ids.push(text(item.id).map_err(&failed)?);
         self.seen.insert(item.id.to_owned());
         for (column, x) in self.columns.iter_mut().zip(item.features) {
@@ -232,6 +232,12 @@ impl FeatureWriter {
         Ok(())
     }
 
+    /// Bytes of the features so far.
+    fn bytes(&self) -> usize {
+        let dims: usize = self.columns.iter().map(|c| c.dims).sum();
+        self.rows * dims * size_of::<f32>()
+    }
+
     /// Items appended so far.
     pub fn n_items(&self) -> usize {
         self.counts.len()
@@ -245,7 +251,8 @@ impl FeatureWriter {
         if self.counts.is_empty() {
             return Err(Error::file(&self.path, "no items to write", "give the corpus one item at least"));
         }
-        self.end().map_err(h5_error(&self.temporary, "complete the file", "check the disk"))?;
+        let bytes = self.bytes();
+        self.end().map_err(|e| write_error(&self.temporary, "complete the file", bytes)(e))?;
         seal(&self.temporary).map_err(|e| Error::io(&self.temporary, "complete", e))?;
         fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "rename the finished file to", e))?;
         self.finished = true;
