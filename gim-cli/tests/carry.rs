@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::{folders, ok};
+use common::{fails, folders, gim, ok};
 use gim_eval::FeatureFile;
 use ndarray::Array2;
 
@@ -97,4 +97,117 @@ fn an_image_alone_has_the_features_it_had_in_the_dataset() {
     fs::copy(d.join("whole").join(&id), only).unwrap();
     ok(d, &["extract", "run", "--out", "alone.h5", "--any-corpus"]);
     assert_eq!(features_of(&d.join("alone.h5"), &id), want);
+}
+
+/// All files below a folder, by path, with their bytes.
+fn contents(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            false => found.push((path.display().to_string(), fs::read(&path).unwrap())),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What probing a run prints: rows, and notes on standard error.
+fn probed(folder: &Path, more: &[&str]) -> (String, String) {
+    let out = ok(folder, &[&["probe", "run", "--task", "phones", "--module", "1", "--protocol", "knn"], more].concat());
+    (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
+}
+
+/// Feature files belong to weights and labels by digest; times of files do not count.
+#[test]
+fn features_belong_to_weights_and_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    speech(&d.join("corpus"), &["103", "127"]);
+    train_speech(d, "run", &[]);
+    let before = contents(&d.join("run"));
+    ok(d, &["extract", "run", "--out", "elsewhere.h5"]);
+    assert_eq!(contents(&d.join("run")), before, "extraction to another place changes the run");
+
+    let first = probed(d, &[]);
+    assert_eq!(first.1, "");
+    let features = fs::read(d.join("run/features.h5")).unwrap();
+    let csv = fs::read_to_string(d.join("run/probe.csv")).unwrap();
+    let made = FeatureFile::open(d.join("run/features.h5")).unwrap().provenance().clone();
+    assert_eq!((made.step, made.checkpoint.len()), (Some(4), 64));
+    assert!(csv.lines().skip(1).all(|row| row.ends_with(&format!(",4,{}", made.checkpoint))), "{csv}");
+
+    // A copy has new times, and the corpus is elsewhere.
+    fs::rename(d.join("run"), d.join("original")).unwrap();
+    fs::rename(d.join("corpus"), d.join("away")).unwrap();
+    let copied = std::process::Command::new("cp").current_dir(d).args(["-r", "original", "run"]).status();
+    assert!(copied.unwrap().success());
+    let late = fs::File::options().write(true).open(d.join("run/checkpoints/step-00000004/module_1.safetensors"));
+    late.unwrap().set_modified(std::time::SystemTime::now() + std::time::Duration::from_secs(60)).unwrap();
+    assert_eq!(probed(d, &[]).0, first.0);
+    fs::rename(d.join("away"), d.join("corpus")).unwrap();
+    assert_eq!(probed(d, &[]), first);
+    assert_eq!(fs::read(d.join("run/features.h5")).unwrap(), features);
+
+    // Corrected labels.
+    let labels = d.join("corpus/phone_labels.txt");
+    let text = fs::read_to_string(&labels).unwrap();
+    let shifted = text.lines().map(|line| {
+        let (id, classes) = line.split_once(' ').unwrap();
+        format!("{id} {}\n", classes.split(' ').rev().collect::<Vec<_>>().join(" "))
+    });
+    fs::write(&labels, shifted.collect::<String>()).unwrap();
+    let said = fails(d, &["probe", "run", "--task", "phones"]);
+    assert!(said.contains("was trained on") && said.contains("--any-corpus"), "{said}");
+    let (rows, said) = probed(d, &["--any-corpus"]);
+    assert!(said.contains("labels or splits") && said.contains("is made anew"), "{said}");
+    assert_ne!(rows, first.0);
+    assert_eq!(probed(d, &["--any-corpus"]), (rows, String::new()), "made anew once");
+    fs::write(&labels, text).unwrap();
+    assert_eq!(probed(d, &[]).0, first.0);
+
+    // More training.
+    let config = fs::read_to_string(d.join("run/config.toml")).unwrap();
+    fs::write(d.join("run/config.toml"), config.replace("steps = 4", "steps = 6")).unwrap();
+    ok(d, &["train", "--resume", "run"]);
+    let said = probed(d, &[]).1;
+    assert!(said.contains("of other weights (step 4) than the newest checkpoint (step 6)"), "{said}");
+    let csv = fs::read_to_string(d.join("run/probe.csv")).unwrap();
+    assert!(csv.lines().skip(1).all(|row| row.contains(",6,")), "{csv}");
+}
+
+/// A comparison takes no row of earlier weights for a result: it probes again.
+#[test]
+fn probes_of_unfinished_weights_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("images"), false);
+    let settings = "\"network.widths=[4,8]\", \"network.blocks=[1,1]\", \"train.batch=8\", \"train.steps=4\", \
+                    \"train.log_every=2\", \"train.checkpoint_every=4\", \"data.crop=16\", \"network.patch=4\", \
+                    \"network.overlap=2\", \"data.path=images\"";
+    let run = "[[run]]\nname = \"vision/gim\"\npreset = \"vision-quick\"\ntitle = \"gim\"\n";
+    fs::write(d.join("tiny.toml"), format!("seeds = 1\n{run}set = [{settings}]\n")).unwrap();
+    ok(d, &["reproduce", "tiny.toml", "--out", "out"]);
+    let file = d.join("out/vision/gim/seed-1/probe.csv");
+    let made = fs::read_to_string(&file).unwrap();
+    let summary = fs::read(d.join("out/table_vision.csv")).unwrap();
+    // Every row as if it had been made at step 2, with all test images right.
+    let mut early = vec![made.lines().next().unwrap().to_owned()];
+    let column = |name: &str| early[0].split(',').position(|c| c == name).unwrap();
+    let (accuracy, step) = (column("accuracy"), column("step"));
+    for row in made.lines().skip(1) {
+        let mut fields: Vec<&str> = row.split(',').collect();
+        assert_eq!(fields[step], "4", "{row}");
+        (fields[accuracy], fields[step]) = ("1.0", "2");
+        early.push(fields.join(","));
+    }
+    fs::write(&file, early.join("\n") + "\n").unwrap();
+    let finished = gim(d, &["reproduce", "tiny.toml", "--out", "out", "--finished"]).output().unwrap();
+    assert!(!finished.status.success(), "rows of step 2 passed for final ones");
+    ok(d, &["reproduce", "tiny.toml", "--out", "out"]);
+    let again = fs::read_to_string(&file).unwrap();
+    let kept = |text: &str| text.lines().filter(|row| row.starts_with("trained")).count();
+    assert_eq!(kept(&again), kept(&made), "{again}");
+    assert!(again.lines().filter(|row| row.starts_with("trained")).all(|row| row.contains(",4,")), "{again}");
+    assert_eq!(fs::read(d.join("out/table_vision.csv")).unwrap(), summary);
 }

@@ -15,7 +15,8 @@ fn file_speed(all: &Examples, frames: usize, classes: usize) -> Result<()> {
     let (x, path) = (all.features(), std::env::temp_dir().join(format!("probe_speed_{}.h5", std::process::id())));
     let layout = Layout {
         groups: vec![GroupSpec { group: "module_1".into(), name: "1".into(), dims: x.ncols() }],
-        labels: vec![LabelSpec { task: "class".into(), per: Per::Frame, classes, silence: None }],
+        labels: vec![LabelSpec { task: "class".into(), per: Per::Frame, classes, silence: None, names: Vec::new() }],
+        frames: None,
         deflate: None,
     };
     let begin = Instant::now();

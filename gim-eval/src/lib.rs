@@ -62,7 +62,9 @@ pub mod table;
 pub mod views;
 
 pub use examples::{Examples, Part};
-pub use features::{FeatureFile, FeatureWriter, GroupSpec, Item, LabelSpec, Labels, Layout, Per, Provenance};
+pub use features::{
+    FeatureFile, FeatureWriter, FrameTimes, GroupSpec, Item, LabelSpec, Labels, Layout, Per, Provenance, Seal, seal_of,
+};
 pub use gim_core::{Error, Key, Purpose, Result};
 pub use items::{ItemIndex, Split, mean_over_time};
 pub use knn::{Knn, nearest};

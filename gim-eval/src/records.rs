@@ -350,6 +350,12 @@ pub struct ProbeRow {
     pub seconds: f64,
     /// Seed of the run.
     pub seed: u64,
+    /// Training steps behind the features; unknown in tables of older versions.
+    #[serde(default)]
+    pub step: Option<u64>,
+    /// Digest of the checkpoint behind the features; unknown in tables of older versions.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
 }
 
 impl ProbeRow {
@@ -398,6 +404,7 @@ mod tests {
         // Tables of older versions know neither heads, views, shares of labels nor the five best.
         assert_eq!((rows[0].head, rows[0].views, rows[0].test_views), (Head::Linear, None, None));
         assert_eq!((rows[0].labels, rows[0].top5, rows[0].l2, rows[0].macro_accuracy), (1.0, None, None, 0.3));
+        assert_eq!((rows[0].step, &rows[0].checkpoint), (None, &None));
     }
 
     #[test]

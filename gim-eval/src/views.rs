@@ -69,8 +69,16 @@ impl ViewFile {
     /// # Errors
     /// As [`FeatureFile::open`], and when the file is not one of views.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
         let file = FeatureFile::open(&path)?;
+        Self::new(path, file)
+    }
+
+    /// The views in an open feature file; `path` is for messages.
+    ///
+    /// # Errors
+    /// When the file is not one of views.
+    pub fn new(path: impl AsRef<Path>, file: FeatureFile) -> Result<Self> {
+        let path = path.as_ref().to_owned();
         let remedy = "give the folder of the run: its views are made where they are missing";
         let no_views = || Error::file(&path, "holds whole items, not views", remedy);
         let train_rows = file.split().iter().take_while(|s| **s == Split::Train).count();
@@ -147,7 +155,8 @@ fn blocks(ids: &[String]) -> Option<(usize, usize)> {
         return named.is_empty().then_some((0, 0));
     }
     let in_place = |(i, (item, view)): (usize, &(&str, usize))| *view == i / items && *item == named[i % items].0;
-    (named.len() % items == 0 && named.iter().enumerate().all(in_place)).then_some((items, named.len() / items))
+    (named.len().is_multiple_of(items) && named.iter().enumerate().all(in_place))
+        .then_some((items, named.len() / items))
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use gim_eval::{
-    FeatureFile, FeatureWriter, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Result, Split, mean_over_time,
+    FeatureFile, FeatureWriter, FrameTimes, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Result, Split,
+    mean_over_time,
 };
 use ndarray::{Array2, ArrayView2, s};
 
@@ -17,9 +18,16 @@ fn layout(deflate: Option<u8>) -> Layout {
         // So wide that a chunk is 13 rows: items cross chunks.
         groups: vec![group("module_1", "1", 3), group("baseline_mfcc", "mfcc", 10_000)],
         labels: vec![
-            LabelSpec { task: "phone".into(), per: Per::Frame, classes: 41, silence: Some(3) },
-            LabelSpec { task: "speaker".into(), per: Per::Item, classes: 2, silence: None },
+            LabelSpec { task: "phone".into(), per: Per::Frame, classes: 41, silence: Some(3), names: Vec::new() },
+            LabelSpec {
+                task: "speaker".into(),
+                per: Per::Item,
+                classes: 2,
+                silence: None,
+                names: vec!["ä".into(), "b".into()],
+            },
         ],
+        frames: Some(FrameTimes { first: 0.0125, hop: 0.01 }),
         deflate,
     }
 }
@@ -31,6 +39,8 @@ fn provenance() -> Provenance {
         commit: "abc".into(),
         corpus_digest: "sha256:1".into(),
         trained_on: "{}".into(),
+        step: Some(40),
+        checkpoint: "cd".into(),
     }
 }
 
@@ -107,8 +117,10 @@ fn one_row_an_item() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("images.h5");
     let groups = vec![GroupSpec { group: "module_1".into(), name: "1".into(), dims: 64 }];
-    let labels = vec![LabelSpec { task: "class".into(), per: Per::Item, classes: 10, silence: None }];
-    let mut writer = FeatureWriter::create(&path, Layout { groups, labels, deflate: None }, &provenance()).unwrap();
+    let labels =
+        vec![LabelSpec { task: "class".into(), per: Per::Item, classes: 10, silence: None, names: Vec::new() }];
+    let mut writer =
+        FeatureWriter::create(&path, Layout { groups, labels, frames: None, deflate: None }, &provenance()).unwrap();
     let x = Array2::from_shape_fn((5000, 64), |(i, j)| (i * 64 + j) as f32);
     for i in 0..5000 {
         let id = format!("{i}");
@@ -215,11 +227,10 @@ fn inconsistent_files_are_errors_that_name_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("odd.h5");
     type Change = fn(&hdf5::File) -> hdf5::Result<()>;
-    let changes: [(&str, Change); 10] = [
+    let changes: [(&str, Change); 9] = [
         ("format version 9", |f| f.attr("format_version")?.write_scalar(&9u32)),
         ("cannot read", |f| f.unlink("items")),
         ("cannot read", |f| f.unlink("module_1/features")),
-        ("cannot read", |f| f.delete_attr("seed")),
         ("begins at row", |f| f.dataset("index")?.write(&ndarray::array![[0u64, 5], [6, 30], [35, 1], [36, 17]])),
         ("not f32 of", |f| {
             f.dataset("index")?

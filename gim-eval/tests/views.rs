@@ -28,8 +28,9 @@ fn row(item: usize, view: usize) -> Array2<f32> {
 fn written(folder: &Path, views: usize, test_views: usize) -> PathBuf {
     let path = folder.join("views.h5");
     let groups = vec![GroupSpec { group: "module_1".into(), name: "1".into(), dims: 3 }];
-    let labels = vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: CLASSES, silence: None }];
-    let layout = Layout { groups, labels, deflate: None };
+    let labels =
+        vec![LabelSpec { task: "speaker".into(), per: Per::Item, classes: CLASSES, names: Vec::new(), silence: None }];
+    let layout = Layout { groups, labels, frames: None, deflate: None };
     let mut writer = ViewWriter::create(&path, layout, &Provenance { seed: 1, ..Provenance::default() }).unwrap();
     let parts = [(Split::Train, 0..60, views), (Split::Test, 60..90, test_views)];
     for (split, items, views) in parts {
@@ -71,7 +72,7 @@ fn whole_items_are_no_views() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("features.h5");
     let groups = vec![GroupSpec { group: "module_1".into(), name: "1".into(), dims: 3 }];
-    let layout = Layout { groups, labels: Vec::new(), deflate: None };
+    let layout = Layout { groups, labels: Vec::new(), frames: None, deflate: None };
     let mut writer = gim_eval::FeatureWriter::create(&path, layout, &Provenance::default()).unwrap();
     let x = row(0, 0);
     writer.append(Item { id: "a", split: Split::Train, features: &[x.view()], labels: &[] }).unwrap();

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use gim_core::Result;
@@ -9,17 +9,18 @@ use crate::experiment::run_dir::RunDir;
 
 /// Write the features of a run to an HDF5 file.
 ///
-/// The file holds the features of every module, of the random encoder and of the input itself. If
-/// the run has snapshots, RUN/snapshots.h5 gets features of a few utterances at earlier training
-/// steps, for the figure of the latent space.
+/// The file holds the features of every module, of the random encoder and of the input itself.
+/// Without --out it is RUN/features.h5; if the run has snapshots, RUN/snapshots.h5 then gets features
+/// of a few utterances at earlier training steps, for the figure of the latent space. With --out,
+/// nothing in the run changes.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: gim extract runs/a --out runs/a/features.h5")]
+#[command(after_help = "Example: gim extract runs/a --out features.h5")]
 pub struct Args {
     /// Folder of a run.
     run: PathBuf,
-    /// HDF5 file to write.
+    /// HDF5 file to write [default: RUN/features.h5].
     #[arg(long)]
-    out: PathBuf,
+    out: Option<PathBuf>,
     /// Use the present dataset even if the run was trained on another.
     #[arg(long)]
     any_corpus: bool,
@@ -30,9 +31,22 @@ impl Args {
         let run = RunDir::new(self.run);
         // A folder that is not there has no configuration, which says more than a lock could.
         run.config()?;
-        let _lock = run.lock()?;
-        extract(&run, &self.out, true, self.any_corpus, show)?;
-        snapshots(&run, &self.out, self.any_corpus, show)?;
+        let own = run.features_file();
+        // By whichever name the run's own file is given.
+        let is_own = |out: &PathBuf| same_folder(out, &own) && out.file_name() == own.file_name();
+        let Some(out) = self.out.filter(|out| !is_own(out)) else {
+            let _lock = run.lock()?;
+            extract(&run, &own, true, self.any_corpus, show)?;
+            snapshots(&run, &own, &run.snapshots_file(), self.any_corpus, show)?;
+            return Ok(ExitCode::SUCCESS);
+        };
+        extract(&run, &out, true, self.any_corpus, show)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether two files are in one folder, whatever its name.
+fn same_folder(a: &Path, b: &Path) -> bool {
+    let folder = |file: &Path| std::path::absolute(file).ok()?.parent()?.canonicalize().ok();
+    folder(a).is_some_and(|a| folder(b) == Some(a))
 }

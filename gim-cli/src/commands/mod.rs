@@ -11,6 +11,7 @@ mod figures;
 mod probe;
 mod reproduce;
 mod train;
+mod try_features;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,8 @@ pub enum Command {
     #[command(hide = true)]
     BenchProbe(bench_probe::Args),
     Config(config::Args),
+    #[command(hide = true)]
+    TryFeatures(try_features::Args),
 }
 
 impl Command {
@@ -55,6 +58,7 @@ impl Command {
             Self::Bench(args) => args.run(show),
             Self::BenchProbe(args) => args.run(),
             Self::Config(args) => args.run(),
+            Self::TryFeatures(args) => args.run(),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::CorpusPolicy;
 use crate::experiment::train_config::TrainConfig;
-use crate::experiment::{extract, interrupt, probe, train, views};
+use crate::experiment::{extract, final_rows, interrupt, probe, train, views};
 use crate::output::note;
 
 /// A comparison to run.
@@ -114,7 +114,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
         let first = config.train.seed;
         for seed in plan.seeds(&config) {
             let run = plan.out.run(&entry.name, seed);
-            if plan.scope == Scope::Finished && !is_finished(&wanted, &run)? {
+            if plan.scope == Scope::Finished && !is_finished(&wanted, &run, &config)? {
                 continue;
             }
             if show != Show::Quiet {
@@ -194,13 +194,13 @@ impl Corpora {
 }
 
 /// Whether a run has been trained and has all its probes. Weights and features may be missing.
-fn is_finished(wanted: &[ProbeSpec], run: &RunDir) -> Result<bool> {
-    Ok(run.has_curves() && made_and_missing(wanted, run)?.1.is_empty())
+fn is_finished(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -> Result<bool> {
+    Ok(run.has_curves() && made_and_missing(wanted, run, config)?.1.is_empty())
 }
 
-/// The rows of the finished probes, and the probes that lack a module.
-fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir) -> Result<(Vec<ProbeRow>, Vec<ProbeSpec>)> {
-    let made = if run.has_probes() { run.probe_rows()? } else { Vec::new() };
+/// The rows of the finished probes of the final weights, and the probes that lack a module.
+fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -> Result<(Vec<ProbeRow>, Vec<ProbeSpec>)> {
+    let made = if run.has_probes() { final_rows::of_final_weights(run, config)? } else { Vec::new() };
     let curves = if run.has_curves() { run.train_rows()? } else { Vec::new() };
     let modules = curves.iter().map(|r| r.module).max().unwrap_or(0);
     let mut missing = wanted.to_vec();
@@ -231,14 +231,14 @@ impl SeedRun<'_> {
             let what = "holds a run of another configuration";
             return Err(Error::file(run.path(), what, "choose another --out, or remove this folder"));
         }
-        let (mut done, missing) = made_and_missing(self.wanted, run)?;
+        let (mut done, missing) = made_and_missing(self.wanted, run, self.config)?;
         // A finished run may have kept its tables and curves only.
         if !missing.is_empty() || !run.has_curves() {
             self.train(show)?;
             let _lock = run.lock()?;
             let features = extract::features_of(run, self.baselines.is_none(), false, show)?;
             if self.keep_features {
-                extract::snapshots(run, &features, false, show)?;
+                extract::snapshots(run, &features, &run.snapshots_file(), false, show)?;
             }
             for spec in &missing {
                 let file = match spec.views {
@@ -278,7 +278,8 @@ impl SeedRun<'_> {
             let shared = baselines.probe_rows()?;
             rows.extend(beside(&rows, shared.iter().filter(|r| spec.made(r)), self.run)?);
         }
-        self.run.merge_probe_rows(&rows)
+        self.run.merge_probe_rows(&rows)?;
+        final_rows::of_final_weights(self.run, self.config)
     }
 }
 

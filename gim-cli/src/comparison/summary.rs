@@ -297,6 +297,8 @@ pub(crate) fn test_row(group: Group, module: usize, seed: u64, accuracy: f64) ->
         converged: true,
         seconds: 0.0,
         seed,
+        step: None,
+        checkpoint: None,
     }
 }
 

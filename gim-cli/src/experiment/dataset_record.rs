@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use gim_core::{Error, Result};
-use gim_eval::Task;
+use gim_eval::{FrameTimes, Task};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -60,6 +60,13 @@ impl DatasetRecord {
     /// Number of classes of a task; 0 when it has no labels.
     pub fn n_classes(&self, task: Task) -> usize {
         self.classes.get(task.label()).map_or(0, Vec::len)
+    }
+
+    /// Times of the rows of features; none for images.
+    pub(crate) fn frames(&self) -> Option<FrameTimes> {
+        let time = self.time.as_ref()?;
+        let rate = f64::from(time.rate);
+        Some(FrameTimes { first: time.first_center / rate, hop: time.hop as f64 / rate })
     }
 
     /// As JSON on one line.

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance};
+use gim_eval::{
+    FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Seal, seal_of,
+};
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
-use crate::experiment::domain::Extractor;
 use crate::experiment::environment::{Environment, TrainedOn};
+use crate::experiment::feature_file;
 use crate::experiment::latent::LatentSample;
 use crate::experiment::progress::{Mode as Show, Progress};
-use crate::experiment::run_dir::RunDir;
+use crate::experiment::run_dir::{RunDir, Weights};
 use crate::experiment::train;
 use crate::output::note;
 
@@ -22,20 +24,72 @@ pub(crate) fn trained_modules(file: &FeatureFile) -> Vec<GroupId> {
     ids.filter(|id| matches!(id, GroupId::Trained(_))).collect()
 }
 
-/// The feature file of a run, written anew when the run has been trained since, or when it lacks the baselines that are wanted.
+/// The feature file of a run: of its newest weights and of the dataset at hand. One that is not is
+/// made anew, and standard error says why.
 ///
 /// # Errors
-/// As [`extract`].
+/// As [`extract`]; also when the dataset at hand is not the run's, unless `any_corpus`.
 pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show: Show) -> Result<PathBuf> {
     let file = run.features_file();
-    let has_baselines = || -> Result<bool> {
-        let features = FeatureFile::open(&file)?;
-        Ok(features.groups().any(|g| matches!(g.parse::<GroupId>(), Ok(GroupId::Random(_)))))
-    };
-    if run.features_are_old() || (baselines && !has_baselines()?) {
+    if must_be_made(run, &file, baselines, any_corpus, show)? {
         extract(run, &file, baselines, any_corpus, show)?;
     }
     Ok(file)
+}
+
+/// Whether a file of the run's features is missing, or not of its newest weights and of the dataset at
+/// hand. Standard error says why it cannot be used.
+///
+/// # Errors
+/// When the dataset at hand is not the run's, unless `any_corpus`, or cannot be read.
+pub(super) fn must_be_made(run: &RunDir, file: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<bool> {
+    let here = dataset_at_hand(&run.config()?)?;
+    if let Some(here) = &here {
+        same_corpus(run, here, any_corpus)?;
+    }
+    if !file.is_file() {
+        return Ok(true);
+    }
+    if here.is_none() && show != Show::Quiet {
+        note(format_args!("note: the dataset is not at hand; {} is used without comparing them", file.display()));
+    }
+    let why = unfit(run, file, baselines, here.as_ref())?;
+    if let Some(why) = &why {
+        note(format_args!("note: {} {why}: it is made anew", file.display()));
+    }
+    Ok(why.is_some())
+}
+
+/// Name and digest of the dataset, if its folder is there.
+fn dataset_at_hand(config: &Config) -> Result<Option<TrainedOn>> {
+    let dataset = config.domain.dataset();
+    match dataset.folder() {
+        Ok(folder) if folder.is_dir() => dataset.digest().map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Why a file of the run's features cannot be used; none when it can.
+fn unfit(run: &RunDir, file: &Path, baselines: bool, here: Option<&TrainedOn>) -> Result<Option<String>> {
+    if seal_of(file)? != Seal::Holds {
+        return Ok(Some("was changed since it was written".into()));
+    }
+    let file = match feature_file::open(file) {
+        Ok(file) => file,
+        Err(e) => return Ok(Some(format!("cannot be used ({e})"))),
+    };
+    let made = file.provenance();
+    if let Some(weights) = run.weights()?
+        && made.checkpoint != weights.digest
+    {
+        let of = made.step.map_or("an unknown step".to_owned(), |step| format!("step {step}"));
+        return Ok(Some(format!("is of other weights ({of}) than the newest checkpoint (step {})", weights.step)));
+    }
+    if let Some(here) = here.filter(|here| here.digest != made.corpus_digest) {
+        return Ok(Some(format!("is of other files, labels or splits (digest {}) than {here}", made.corpus_digest)));
+    }
+    let random = |g: &str| matches!(g.parse::<GroupId>(), Ok(GroupId::Random(_)));
+    Ok((baselines && !file.groups().any(random)).then(|| "lacks the baselines".to_owned()))
 }
 
 /// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own. Unless `any_corpus`, they
@@ -46,11 +100,13 @@ pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show:
 pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
+    let weights = run.weights()?;
     let record = run.need_dataset()?;
     let build = || config.build(Some(&record), &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
-    same_corpus(run, &*extractor, any_corpus)?;
+    same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
+    let made = provenance(&config, extractor.digest(), &record, weights)?;
     let items = extractor.items().to_vec();
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(items.len() as u64, extractor.noun(), show);
@@ -69,8 +125,9 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
                 none => {
                     let ids = group_ids(item.groups.len(), baselines.then(|| extractor.baseline()));
                     let specs = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
-                    let layout = Layout { groups: specs, labels: extractor.labels(), deflate: None };
-                    none.insert(FeatureWriter::create(out, layout, &provenance(&config, &*extractor, &record)?)?)
+                    let layout =
+                        Layout { groups: specs, labels: extractor.labels(), frames: record.frames(), deflate: None };
+                    none.insert(FeatureWriter::create(out, layout, &made)?)
                 }
             };
             let features: Vec<ArrayView2<'_, f32>> = item.groups.iter().map(|g| g.view()).collect();
@@ -108,49 +165,56 @@ pub(super) fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
     GroupSpec { name: group.replace('_', " "), group, dims: features.ncols() }
 }
 
-pub(super) fn provenance(config: &Config, extractor: &dyn Extractor, record: &DatasetRecord) -> Result<Provenance> {
+pub(super) fn provenance(
+    config: &Config,
+    corpus: &str,
+    record: &DatasetRecord,
+    weights: Option<Weights>,
+) -> Result<Provenance> {
     Ok(Provenance {
         configuration: config.to_toml(),
         seed: config.train.seed,
         commit: Environment::capture(config.train.seed, 1).git_commit.unwrap_or_else(|| "unknown".into()),
-        corpus_digest: extractor.digest().to_owned(),
+        corpus_digest: corpus.to_owned(),
         trained_on: record.to_json()?,
+        step: weights.as_ref().map(|w| w.step),
+        checkpoint: weights.map_or(String::new(), |w| w.digest),
     })
 }
 
-pub(super) fn same_corpus(run: &RunDir, extractor: &dyn Extractor, any_corpus: bool) -> Result<()> {
+pub(super) fn same_corpus(run: &RunDir, here: &TrainedOn, any_corpus: bool) -> Result<()> {
     match run.environment()?.corpus {
-        Some(on) if on.digest != extractor.digest() && !any_corpus => {
-            let here = TrainedOn::new(extractor.root(), extractor.digest());
+        Some(on) if on.digest != here.digest && !any_corpus => {
             let what = format!("was trained on {on}, not on {here}");
-            Err(Error::file(run.path(), what, "name that corpus by GIM_DATA, or say --any-corpus"))
+            let remedy = "restore its files, labels and splits, name that corpus by GIM_DATA, or say --any-corpus";
+            Err(Error::file(run.path(), what, remedy))
         }
         _ => Ok(()),
     }
 }
 
-/// Writes the features of a run's snapshots into its folder: means over time of the utterances that the latent-space figure
+/// Writes the features of a run's snapshots to `out`: means over time of the utterances that the latent-space figure
 /// shows of `features`, before the first step and at each snapshot. Nothing for images.
 ///
 /// # Errors
 /// When the run, the features or the corpus cannot be read, or the file cannot be written.
-pub(crate) fn snapshots(run: &RunDir, features: &Path, any_corpus: bool, show: Show) -> Result<()> {
+pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_corpus: bool, show: Show) -> Result<()> {
     let config = run.config()?;
     if !config.domain.dataset().has_speakers() {
         return Ok(());
     }
-    let end = FeatureFile::open(features)?;
+    let end = feature_file::open(features)?;
     let sample = LatentSample::of(&end)?;
     let pool = Pool::new();
     let mut stacks = train::snapshots(run, &pool)?;
     let record = run.need_dataset()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
-    same_corpus(run, &*extractor, any_corpus)?;
+    same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
     let per_item = |label: &LabelSpec| label.per == Per::Item;
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();
     let labels: Vec<_> = extractor.labels().into_iter().filter(per_item).collect();
     let wanted: Vec<_> = extractor.items().iter().copied().filter(|i| sample.holds(&extractor.id(i.0))).collect();
-    let out = run.snapshots_file();
+    let made = provenance(&config, extractor.digest(), &record, run.weights()?)?;
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(wanted.len() as u64, "utterances at earlier steps", show);
     for (done, (number, split)) in wanted.into_iter().enumerate() {
@@ -169,8 +233,8 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, any_corpus: bool, show: S
         let writer = match &mut writer {
             Some(w) => w,
             none => {
-                let layout = Layout { groups: specs, labels: labels.clone(), deflate: None };
-                none.insert(FeatureWriter::create(&out, layout, &provenance(&config, &*extractor, &record)?)?)
+                let layout = Layout { groups: specs, labels: labels.clone(), frames: None, deflate: None };
+                none.insert(FeatureWriter::create(out, layout, &made)?)
             }
         };
         let views: Vec<ArrayView2<'_, f32>> = groups.iter().map(|g| g.view()).collect();

@@ -7,6 +7,8 @@ pub(crate) mod domain;
 mod embedded;
 pub(crate) mod environment;
 pub(crate) mod extract;
+pub(crate) mod feature_file;
+pub(crate) mod final_rows;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
 pub(crate) mod lock;

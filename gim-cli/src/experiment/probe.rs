@@ -6,9 +6,10 @@ use std::time::Instant;
 use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{
     ConvergedProbe, FeatureFile, FittedProbe, Group, GroupId, Head, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol,
-    Score, Split, Task, ViewFile,
+    Provenance, Score, Split, Task, ViewFile,
 };
 
+use crate::experiment::feature_file;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::views::{ViewCounts, ViewLimits};
 
@@ -58,9 +59,10 @@ fn kind(group: &str) -> (Group, usize) {
 /// # Errors
 /// When the file has no such labels, or cannot be read.
 pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
+    let whole = feature_file::open(file)?;
     let source = match spec.views {
-        Some(_) => Source::Views(ViewFile::open(file)?),
-        None => Source::Whole(FeatureFile::open(file)?),
+        Some(_) => Source::Views(ViewFile::new(file, whole)?),
+        None => Source::Whole(whole),
     };
     let features = source.file();
     let wanted = |g: &&String| {
@@ -111,9 +113,9 @@ impl Source {
 
     /// Probes one group.
     fn probe(&self, file: &Path, spec: &ProbeSpec, group: &str) -> Result<ProbeRow> {
-        let (seed, task) = (self.file().provenance().seed, spec.task.label());
+        let (made, task) = (self.file().provenance(), spec.task.label());
         let silence = self.file().labels(task)?.silence;
-        let key = Key::new(seed, Purpose::Probe);
+        let key = Key::new(made.seed, Purpose::Probe);
         let examples = match self {
             Self::Whole(features) => features.examples(group, task)?,
             Self::Views(views) => views.train(group, task, 0)?,
@@ -122,7 +124,7 @@ impl Source {
         if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
             return Err(one_class(file, spec.task, train.n_rows()));
         }
-        let row = |score: &Score, views: usize| row(spec, kind(group), &train, score, views, seed);
+        let row = |score: &Score, views: usize| row(spec, kind(group), &train, score, views, made);
         match self {
             Self::Whole(_) => {
                 let test = examples.part(Split::Test);
@@ -168,7 +170,7 @@ fn row(
     train: &Part<'_>,
     score: &Score,
     views: usize,
-    seed: u64,
+    made: &Provenance,
 ) -> ProbeRow {
     ProbeRow {
         group,
@@ -191,7 +193,9 @@ fn row(
         iterations: 0,
         converged: true,
         seconds: 0.0,
-        seed,
+        seed: made.seed,
+        step: made.step,
+        checkpoint: Some(made.checkpoint.clone()).filter(|c| !c.is_empty()),
     }
 }
 

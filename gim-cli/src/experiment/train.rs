@@ -18,6 +18,7 @@ use crate::experiment::averages::Averages;
 use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::{Environment, TrainedOn};
+use crate::experiment::final_rows::total_steps;
 use crate::experiment::interrupt;
 use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::{Mode as Show, Progress};
@@ -34,15 +35,7 @@ const MOST_SHOWN: usize = 600;
 /// When the corpus cannot be opened to count an epoch.
 pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
     let Some(newest) = run.newest_intact_checkpoint()? else { return Ok(false) };
-    let t = &config.train;
-    let record = run.dataset()?;
-    let each = t.steps_each(|| match &record {
-        Some(record) => Ok(record.epoch_steps),
-        None => Ok(config.domain.dataset().batch_source(t, newest.step, None)?.epoch_len()),
-    })?;
-    // Only turns need to be counted by module, and a stack is not built in no time.
-    let turns = if t.iterative() { config.build(record.as_ref(), &Pool::new())?.modules().len() as u64 } else { 1 };
-    Ok(newest.step >= each * turns)
+    Ok(newest.step >= total_steps(run, config)?)
 }
 
 /// A run's configuration, its trained stack and the steps it has done.

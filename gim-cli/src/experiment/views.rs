@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Key, Pool, Purpose, Result};
-use gim_eval::{FeatureFile, GroupId, Item, LabelSpec, Layout, PaperProbe, Per, Split, Task, ViewFile, ViewWriter};
+use gim_eval::{Item, LabelSpec, Layout, PaperProbe, Per, Split, Task, ViewFile, ViewWriter};
 use ndarray::ArrayView2;
 
 use crate::experiment::domain::Extracted;
-use crate::experiment::extract::{group_ids, provenance, same_corpus, spec};
+use crate::experiment::environment::TrainedOn;
+use crate::experiment::extract::{group_ids, must_be_made, provenance, same_corpus, spec};
 use crate::experiment::interrupt;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
@@ -76,18 +77,17 @@ pub(crate) fn views_of(
     show: Show,
 ) -> Result<PathBuf> {
     let path = run.views_file();
-    if run.views_are_old() || !holds(&path, counts, baselines)? {
+    if must_be_made(run, &path, baselines, any_corpus, show)? || !holds(&path, counts)? {
         extract(run, &path, counts, baselines, any_corpus, show)?;
     }
     Ok(path)
 }
 
 /// Whether a file holds these views.
-fn holds(path: &Path, counts: ViewCounts, baselines: bool) -> Result<bool> {
+fn holds(path: &Path, counts: ViewCounts) -> Result<bool> {
     let views = ViewFile::open(path)?;
-    let has_random = |file: &FeatureFile| file.groups().any(|g| matches!(g.parse::<GroupId>(), Ok(GroupId::Random(_))));
     let there = ViewCounts { train: views.views(), test: views.test_views() };
-    Ok(there == counts && (!baselines || has_random(views.file())))
+    Ok(there == counts)
 }
 
 /// Writes the views of a run: groups as in its feature file.
@@ -98,11 +98,11 @@ fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_co
     let build = || config.build(Some(&record), &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
-    same_corpus(run, &*extractor, any_corpus)?;
+    same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
     let of = |split| extractor.items().iter().filter(move |i| i.1 == split).map(|i| i.0).collect::<Vec<usize>>();
     let parts = [(Split::Train, of(Split::Train), counts.train), (Split::Test, of(Split::Test), counts.test)];
     let labels: Vec<LabelSpec> = extractor.labels().into_iter().filter(|l| l.per == Per::Item).collect();
-    let made_of = provenance(&config, &*extractor, &record)?;
+    let made_of = provenance(&config, extractor.digest(), &record, run.weights()?)?;
     let baseline = baselines.then(|| extractor.baseline());
     let mut writer: Option<ViewWriter> = None;
     let total: usize = parts.iter().map(|(_, items, views)| items.len() * views).sum();
@@ -123,7 +123,7 @@ fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_co
                         none => {
                             let ids = group_ids(item.groups.len(), baseline);
                             let groups = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
-                            let layout = Layout { groups, labels: labels.clone(), deflate: None };
+                            let layout = Layout { groups, labels: labels.clone(), frames: None, deflate: None };
                             none.insert(ViewWriter::create(out, layout, &made_of)?)
                         }
                     };

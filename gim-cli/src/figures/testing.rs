@@ -79,6 +79,8 @@ pub(super) fn probe_rows(task: Task, n_modules: usize, seeds: &[u64]) -> Vec<Pro
                 converged: true,
                 seconds: 0.0,
                 seed,
+                step: None,
+                checkpoint: None,
             });
         };
         row(Group::Mfcc, 0, 0.42);

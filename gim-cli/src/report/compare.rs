@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use gim_core::Result;
 use gim_core::files::create_folder;
-use gim_eval::{FeatureFile, Group, ProbeRow, Protocol, Task, TrainRow};
+use gim_eval::{Group, ProbeRow, Protocol, Task, TrainRow};
 
 use crate::comparison::memory::Peak;
 use crate::comparison::reproduce::FinishedRun;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::extract::trained_modules;
+use crate::experiment::feature_file;
+use crate::experiment::final_rows;
 use crate::figures::{
     ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, MemoryBar, MemoryBars, error_by_module, loss_by_module,
     memory,
@@ -38,7 +40,7 @@ fn by_task(runs: &[FinishedRun], protocol: Protocol) -> Result<BTreeMap<Task, Ve
     for run in runs.iter().filter(|r| r.is_method()) {
         let mut rows: Vec<ProbeRow> = Vec::new();
         for seed in &run.seeds {
-            rows.extend(seed.probe_rows()?);
+            rows.extend(final_rows::of_final_weights(seed, &run.config)?);
         }
         for task in run.entry.tasks()? {
             let own = linear_probes(&rows, task, protocol);
@@ -95,7 +97,7 @@ fn similarities(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         for run in runs.iter().filter(|r| r.is_method() && r.domain() == domain) {
             if let Some(seed) = run.seeds.first().filter(|s| s.has_features()) {
-                files.push((run.entry.title.clone(), FeatureFile::open(seed.features_file())?));
+                files.push((run.entry.title.clone(), feature_file::open(&seed.features_file())?));
             }
         }
         if files.len() < 2 {

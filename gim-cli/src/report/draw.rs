@@ -10,6 +10,8 @@ use ndarray::Axis;
 use crate::comparison::paper;
 use crate::experiment::config::Config;
 use crate::experiment::environment::corpus_name;
+use crate::experiment::feature_file;
+use crate::experiment::final_rows;
 use crate::experiment::probe::{name_of, views_note};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train_config::Schedule;
@@ -61,7 +63,7 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
     }
     let mut probed: Vec<ProbeRow> = Vec::new();
     for run in runs.iter().filter(|r| r.has_probes()) {
-        probed.extend(run.probe_rows()?);
+        probed.extend(final_rows::current(run)?);
     }
     for task in config.domain.dataset().tasks() {
         for protocol in [Protocol::Converged, Protocol::Paper, Protocol::Knn] {
@@ -157,7 +159,13 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
 /// Figures of a run's features.
 fn of_features(run: &RunDir, config: &Config, subtitle: String) -> Result<Named> {
     let features = run.features_file();
-    let file = FeatureFile::open(&features)?;
+    let file = feature_file::open(&features)?;
+    let made = file.provenance();
+    if let Some(weights) = run.weights()?.filter(|w| w.digest != made.checkpoint) {
+        let remedy = format!("`gim extract {}` makes it anew", run.path().display());
+        let what = format!("is of other weights than the newest checkpoint (step {})", weights.step);
+        return Err(Error::file(&features, what, remedy));
+    }
     let named: Vec<_> = file.groups().map(|g| (name_of(g), &file, g.to_owned())).collect();
     let mut figures = vec![(alike(&named, "Similarity of features", &subtitle)?, "similarity".to_owned())];
     if config.domain.dataset().has_speakers() {

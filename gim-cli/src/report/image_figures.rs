@@ -9,6 +9,7 @@ use gim_vision::features::CenterCrops;
 use ndarray::Axis;
 
 use crate::experiment::extract::trained_modules;
+use crate::experiment::feature_file;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::{probe, train};
 use crate::figures::{
@@ -36,7 +37,7 @@ pub(crate) fn draw(
     features: &Path,
     subtitle: &str,
 ) -> Result<Vec<(Figure, &'static str)>> {
-    let file = FeatureFile::open(features)?;
+    let file = feature_file::open(features)?;
     if file.provenance().corpus_digest != crops.dataset().digest() {
         let what = format!("holds features of another dataset than {}", crops.dataset().root().display());
         return Err(Error::file(features, what, "set data.path or GIM_DATA to the dataset it was made from"));

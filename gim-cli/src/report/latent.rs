@@ -7,6 +7,7 @@ use gim_eval::{FeatureFile, GroupId, Task};
 use ndarray::Axis;
 
 use crate::experiment::extract::trained_modules;
+use crate::experiment::feature_file;
 use crate::experiment::latent::LatentSample;
 use crate::figures::{Figure, LatentPanel, LatentSpace, Tsne, count, latent_space};
 
@@ -21,8 +22,8 @@ pub(crate) fn space(end: &FeatureFile, snapshots: &Path, subtitle: String) -> Re
     let modules: Vec<GroupId> = trained_modules(end);
     let shown = || rows.iter().map(|i| &end.items()[*i]);
     let earlier = match snapshots.is_file() {
-        true => Some(FeatureFile::open(snapshots)?)
-            .filter(|m| m.items().iter().eq(shown()) && m.provenance().configuration == end.provenance().configuration),
+        true => Some(feature_file::open(snapshots)?)
+            .filter(|m| m.items().iter().eq(shown()) && m.provenance() == end.provenance()),
         false => None,
     };
     let mut panels = Vec::new();

@@ -363,10 +363,12 @@ impl Extractor for SpeechExtractor {
             per: Per::Item,
             classes: self.corpus.speakers().len(),
             silence: None,
+            names: self.corpus.speakers().to_vec(),
         }];
         if let Some(phones) = self.corpus.labels() {
             let (classes, silence) = (phones.n_classes(), phones.silence());
-            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes, silence });
+            let names = phones.names().map_or_else(Vec::new, <[_]>::to_vec);
+            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes, silence, names });
         }
         labels
     }

@@ -350,8 +350,9 @@ impl Extractor for ImageExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        let classes = self.crops.dataset().classes().len();
-        let of_classes = LabelSpec { task: "class".into(), per: Per::Item, classes, silence: None };
+        let names = self.crops.dataset().classes().to_vec();
+        let classes = names.len();
+        let of_classes = LabelSpec { task: "class".into(), per: Per::Item, classes, silence: None, names };
         if classes > 0 { vec![of_classes] } else { Vec::new() }
     }
 

@@ -4,10 +4,11 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gim_core::checkpoint;
+use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::files::{create_folder, write_atomic};
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
+use sha2::{Digest, Sha256};
 
 use super::{Curves, RunDir};
 use crate::experiment::config::difference;
@@ -26,6 +27,15 @@ pub(crate) struct Checkpoint {
     pub step: u64,
     /// Its folder.
     pub folder: PathBuf,
+}
+
+/// The weights of a run: what features and probes belong to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Weights {
+    /// Steps done.
+    pub step: u64,
+    /// Digest of the checkpoint.
+    pub digest: String,
 }
 
 impl RunDir {
@@ -70,6 +80,14 @@ impl RunDir {
             newest_damage.get_or_insert(e);
         }
         newest_damage.map_or(Ok(None), Err)
+    }
+
+    /// The newest weights, by step and digest; none where there is no checkpoint.
+    ///
+    /// # Errors
+    /// As [`RunDir::newest_intact_checkpoint`].
+    pub(crate) fn weights(&self) -> Result<Option<Weights>> {
+        self.newest_intact_checkpoint()?.map(|c| Ok(Weights { step: c.step, digest: c.digest()? })).transpose()
     }
 
     /// Removes checkpoints that were not finished, or not wholly removed, when a process ended.
@@ -161,8 +179,17 @@ impl Checkpoint {
         checkpoint::verify(&module_file(&self.folder, 1)).map(|meta| meta.dataset)
     }
 
-    /// Verifies the digests of all modules.
-    fn verify(&self) -> Result<()> {
+    /// SHA-256 (hexadecimal) of the digests of all modules.
+    fn digest(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        for meta in self.verify()? {
+            hash.update(format!("{} {}\n", meta.module, meta.digest));
+        }
+        Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Verifies the digests of all modules. Gives what they say of themselves, by module.
+    fn verify(&self) -> Result<Vec<CheckpointMeta>> {
         let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;
         let files = entries.flatten().map(|e| e.path());
         let mut modules: Vec<PathBuf> = files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).collect();
@@ -170,8 +197,10 @@ impl Checkpoint {
         if modules.is_empty() {
             return Err(Error::file(&self.folder, "is damaged: it holds no module", "remove it"));
         }
-        modules.iter().try_for_each(|file| checkpoint::verify(file).map(drop))?;
-        self.curves().map(drop)
+        let mut all = modules.iter().map(|file| checkpoint::verify(file)).collect::<Result<Vec<_>>>()?;
+        all.sort_by_key(|meta| meta.module);
+        self.curves()?;
+        Ok(all)
     }
 
     /// The training curves up to here.

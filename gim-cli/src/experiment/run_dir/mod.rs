@@ -21,7 +21,6 @@ mod timeline;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use gim_core::files::{create_folder, remove_unfinished, write_atomic};
 use gim_core::{Error, Result};
@@ -32,7 +31,7 @@ use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::Environment;
 use crate::experiment::lock::FolderLock;
 
-pub(crate) use checkpoints::Keep;
+pub(crate) use checkpoints::{Keep, Weights};
 pub(crate) use curves::{Curves, TrainLog};
 pub(crate) use order::{OrderLog, recorded_order};
 
@@ -283,22 +282,6 @@ impl RunDir {
     pub(crate) fn remove_views(&self) -> Result<()> {
         remove_used_up(&self.views_file())
     }
-
-    /// Whether the features are missing, or older than the newest weights.
-    pub(crate) fn features_are_old(&self) -> bool {
-        self.is_old(&self.features_file())
-    }
-
-    /// Whether the views are missing, or older than the newest weights.
-    pub(crate) fn views_are_old(&self) -> bool {
-        self.is_old(&self.views_file())
-    }
-
-    fn is_old(&self, file: &Path) -> bool {
-        let changed = |p: &Path| -> Option<SystemTime> { fs::metadata(p).and_then(|m| m.modified()).ok() };
-        let trained = self.newest_checkpoint().and_then(|c| changed(&c.folder));
-        !file.is_file() || changed(file) < trained
-    }
 }
 
 fn remove_used_up(file: &Path) -> Result<()> {
@@ -359,6 +342,8 @@ mod tests {
             converged: true,
             seconds: 0.0,
             seed: 1,
+            step: None,
+            checkpoint: None,
         };
         assert!(!run.has_probes() && run.probe_rows().is_err());
         run.merge_probe_rows(&[row(1, 1.0, 0.5), row(1, 0.1, 0.3)]).unwrap();
@@ -405,7 +390,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_run_says_so() {
         let (_folder, run) = run();
-        assert!(!run.is_begun() && run.newest_checkpoint().is_none() && run.features_are_old());
+        assert!(!run.is_begun() && run.newest_checkpoint().is_none());
         assert!(run.config().unwrap_err().to_string().contains("is not the folder of a run"));
     }
 }
