@@ -1,7 +1,9 @@
 //! Images: configuration of dataset, network and loss.
 
+mod extractor;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
@@ -9,22 +11,21 @@ use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Result};
-use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
-use gim_vision::dataset::image::{Color, Image};
+use gim_core::{Error, Pool, Result};
+use gim_eval::{Split, Task};
+use gim_vision::dataset::image::Color;
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
-use gim_vision::features::{CenterCrop, CenterCrops, grid_mean};
+use gim_vision::features::{CenterCrop, CenterCrops};
 use gim_vision::layers::patches::Patches;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
-use ndarray::Array2;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use self::extractor::ImageExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
@@ -71,9 +72,6 @@ impl Default for VisionData {
 
 /// The configuration of images; the default is the paper's.
 pub(crate) type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
-
-/// Images whose features are computed together.
-const TOGETHER: usize = 16;
 
 impl VisionConfig {
     fn corpus(&self) -> Result<Arc<dyn ImageDataset>> {
@@ -295,108 +293,5 @@ impl FigureSpec for VisionConfig {
 
     fn center_crops(&self, record: &DatasetRecord) -> Result<Option<CenterCrops>> {
         self.crops(record).map(Some)
-    }
-}
-
-struct ImageExtractor {
-    crops: CenterCrops,
-    items: Vec<(usize, Split)>,
-    /// As training mirrors and pads.
-    flip: bool,
-    pad: usize,
-}
-
-impl ImageExtractor {
-    /// Features of crops of some images.
-    fn of_images(
-        &self,
-        items: &[usize],
-        images: &[Image],
-        trained: &mut Stack<f32>,
-        random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
-        let mut groups = self.crops.patch_features(images, trained, pool)?;
-        let baselines = random.is_some();
-        if let Some(random) = random {
-            groups.extend(self.crops.patch_features(images, random, pool)?);
-        }
-        let mut out = Vec::new();
-        for (n, (i, image)) in items.iter().zip(images).enumerate() {
-            let mut features: Vec<Array2<f32>> = groups.iter().map(|g| grid_mean(g, n, items.len())).collect();
-            if baselines {
-                features.push(self.crops.raw_pixels(image)?);
-            }
-            let dataset = self.crops.dataset();
-            let label = dataset.label(*i).map_or(-1, |l| l as i32);
-            let labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
-            out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
-        }
-        Ok(out)
-    }
-}
-
-impl Extractor for ImageExtractor {
-    fn items(&self) -> &[(usize, Split)] {
-        &self.items
-    }
-
-    fn id(&self, item: usize) -> String {
-        self.crops.dataset().id(item)
-    }
-
-    fn batch(&self) -> usize {
-        TOGETHER
-    }
-
-    fn labels(&self) -> Vec<LabelSpec> {
-        let names = self.crops.dataset().classes().to_vec();
-        let classes = names.len();
-        let of_classes = LabelSpec { task: "class".into(), per: Per::Item, classes, silence: None, names };
-        if classes > 0 { vec![of_classes] } else { Vec::new() }
-    }
-
-    fn baseline(&self) -> GroupId {
-        GroupId::Pixels
-    }
-
-    fn digest(&self) -> &str {
-        self.crops.dataset().digest()
-    }
-
-    fn root(&self) -> &Path {
-        self.crops.dataset().root()
-    }
-
-    fn noun(&self) -> &'static str {
-        "images"
-    }
-
-    fn extract(
-        &mut self,
-        items: &[usize],
-        trained: &mut Stack<f32>,
-        random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
-        let images = items.iter().map(|i| self.crops.image(*i)).collect::<Result<Vec<_>>>()?;
-        self.of_images(items, &images, trained, random, pool)
-    }
-
-    fn views(
-        &mut self,
-        items: &[usize],
-        split: Split,
-        key: Key,
-        trained: &mut Stack<f32>,
-        random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
-        let view = |i: &usize| match split {
-            Split::Test => self.crops.image(*i),
-            Split::Train | Split::Unlabeled => self.crops.random_view(*i, self.flip, self.pad, key),
-        };
-        let images = items.par_iter().map(view).collect::<Result<Vec<_>>>()?;
-        self.of_images(items, &images, trained, random, pool)
     }
 }

@@ -1,7 +1,9 @@
 //! Speech: configuration of corpus, network and loss.
 
+mod extractor;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
@@ -17,15 +19,14 @@ use gim_core::data::LoaderStats;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Purpose, Result};
-use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
-use ndarray::{Array2, Axis};
-use rayon::prelude::*;
+use gim_core::{Error, Pool, Result};
+use gim_eval::{Split, Task};
 use serde::{Deserialize, Serialize};
 
+use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extracted, Extractor, ModelSpec, Sections, folder};
+use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
@@ -313,150 +314,14 @@ impl FigureSpec for AudioConfig {
     }
 }
 
-struct SpeechExtractor {
-    corpus: Arc<Corpus>,
-    standardize: Standardize,
-    items: Vec<(usize, Split)>,
-    features: FeatureExtractor,
-    /// Samples of a view.
-    crop: usize,
-}
-
-impl SpeechExtractor {
-    /// Features of crops of the same number of samples, a row each; `None` when they are too short.
-    fn of_crops(
-        &self,
-        crops: &[Vec<f32>],
-        trained: &mut Stack<f32>,
-        random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Option<Vec<Vec<Array2<f32>>>> {
-        let samples = crops.first().map_or(0, Vec::len);
-        let layouts = self.features.crop_layouts(trained, crops.len(), samples)?;
-        let mut groups = self.features.crop_means(trained, &layouts, crops, pool);
-        let baselines = random.is_some();
-        if let Some(random) = random {
-            groups.extend(self.features.crop_means(random, &layouts, crops, pool));
-        }
-        let row = |n: usize| {
-            let mut own: Vec<_> = groups.iter().map(|g| g.select(Axis(0), &[n])).collect();
-            let mfcc = baselines.then(|| self.features.mfcc(&crops[n]).mean_axis(Axis(0))).flatten();
-            own.extend(mfcc.map(|m| m.insert_axis(Axis(0))));
-            own
-        };
-        Some((0..crops.len()).map(row).collect())
-    }
-}
-
-impl Extractor for SpeechExtractor {
-    fn items(&self) -> &[(usize, Split)] {
-        &self.items
-    }
-
-    fn id(&self, item: usize) -> String {
-        self.corpus.utterances()[item].id.clone()
-    }
-
-    fn labels(&self) -> Vec<LabelSpec> {
-        let mut labels = vec![LabelSpec {
-            task: "speaker".into(),
-            per: Per::Item,
-            classes: self.corpus.speakers().len(),
-            silence: None,
-            names: self.corpus.speakers().to_vec(),
-        }];
-        if let Some(phones) = self.corpus.labels() {
-            let (classes, silence) = (phones.n_classes(), phones.silence());
-            let names = phones.names().map_or_else(Vec::new, <[_]>::to_vec);
-            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes, silence, names });
-        }
-        labels
-    }
-
-    fn baseline(&self) -> GroupId {
-        GroupId::Mfcc
-    }
-
-    fn digest(&self) -> &str {
-        self.corpus.digest()
-    }
-
-    fn root(&self) -> &Path {
-        self.corpus.root()
-    }
-
-    fn noun(&self) -> &'static str {
-        "utterances"
-    }
-
-    fn extract(
-        &mut self,
-        items: &[usize],
-        trained: &mut Stack<f32>,
-        mut random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
-        let mut out = Vec::new();
-        for u in items {
-            let utterance = &self.corpus.utterances()[*u];
-            let waveform = self.corpus.whole(*u, &self.standardize)?;
-            // The random stack has the same shapes.
-            let Some(layouts) = self.features.layouts(trained, waveform.len()) else {
-                out.push(None);
-                continue;
-            };
-            let mut groups = self.features.features(trained, &layouts, &waveform, pool);
-            if let Some(random) = random.as_deref_mut() {
-                groups.extend(self.features.features(random, &layouts, &waveform, pool));
-                groups.push(self.features.mfcc(&waveform));
-            }
-            let mut labels = vec![vec![utterance.speaker as i32]];
-            if self.corpus.labels().is_some() {
-                // Features are on the labels' own grid already: label n belongs to row n.
-                labels.push(self.corpus.phones_of(*u, 0..groups[0].nrows() as isize));
-            }
-            out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
-        }
-        Ok(out)
-    }
-
-    fn views(
-        &mut self,
-        items: &[usize],
-        split: Split,
-        key: Key,
-        trained: &mut Stack<f32>,
-        mut random: Option<&mut Stack<f32>>,
-        pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
-        let key = key.with_purpose(Purpose::View).with_module(u32::from(split == Split::Test));
-        let read = |u: &usize| {
-            let crop = Crop::draw(*u, self.corpus.utterances()[*u].len, self.crop, key.with_item(*u as u32));
-            self.corpus.part(*u, crop.start..crop.start + crop.len, &self.standardize)
-        };
-        let crops = items.par_iter().map(read).collect::<Result<Vec<_>>>()?;
-        let (mut out, mut first) = (Vec::new(), 0);
-        // Crops of whole length go through the network together.
-        for together in crops.chunk_by(|a, b| a.len() == b.len()) {
-            let rows = self.of_crops(together, trained, random.as_deref_mut(), pool);
-            for (n, u) in items[first..first + together.len()].iter().enumerate() {
-                let utterance = &self.corpus.utterances()[*u];
-                let labels = vec![vec![utterance.speaker as i32]];
-                let groups = rows.as_ref().map(|rows| rows[n].clone());
-                out.push(groups.map(|groups| Extracted { id: utterance.id.clone(), groups, labels }));
-            }
-            first += together.len();
-        }
-        Ok(out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use gim_audio::geometry::label_frames;
     use gim_core::module::Mode;
 
-    use super::super::Domain;
+    use std::path::Path;
+
+    use super::super::{Domain, Extracted};
     use super::*;
     use crate::experiment::config::Config;
 

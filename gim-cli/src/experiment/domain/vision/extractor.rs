@@ -1,0 +1,118 @@
+//! Features of images.
+
+use crate::experiment::domain::{Extracted, Extractor};
+use gim_core::stack::Stack;
+use gim_core::{Key, Pool, Result};
+use gim_eval::{GroupId, LabelSpec, Per, Split};
+use gim_vision::dataset::image::Image;
+use gim_vision::features::{CenterCrops, grid_mean};
+use ndarray::Array2;
+use rayon::prelude::*;
+use std::path::Path;
+
+/// Images whose features are computed together.
+const TOGETHER: usize = 16;
+
+/// Extracts features.
+pub(super) struct ImageExtractor {
+    pub(super) crops: CenterCrops,
+    pub(super) items: Vec<(usize, Split)>,
+    /// As training mirrors and pads.
+    pub(super) flip: bool,
+    pub(super) pad: usize,
+}
+
+impl ImageExtractor {
+    /// Features of crops of some images.
+    fn of_images(
+        &self,
+        items: &[usize],
+        images: &[Image],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let mut groups = self.crops.patch_features(images, trained, pool)?;
+        let baselines = random.is_some();
+        if let Some(random) = random {
+            groups.extend(self.crops.patch_features(images, random, pool)?);
+        }
+        let mut out = Vec::new();
+        for (n, (i, image)) in items.iter().zip(images).enumerate() {
+            let mut features: Vec<Array2<f32>> = groups.iter().map(|g| grid_mean(g, n, items.len())).collect();
+            if baselines {
+                features.push(self.crops.raw_pixels(image)?);
+            }
+            let dataset = self.crops.dataset();
+            let label = dataset.label(*i).map_or(-1, |l| l as i32);
+            let labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
+            out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
+        }
+        Ok(out)
+    }
+}
+
+impl Extractor for ImageExtractor {
+    fn items(&self) -> &[(usize, Split)] {
+        &self.items
+    }
+
+    fn id(&self, item: usize) -> String {
+        self.crops.dataset().id(item)
+    }
+
+    fn batch(&self) -> usize {
+        TOGETHER
+    }
+
+    fn labels(&self) -> Vec<LabelSpec> {
+        let names = self.crops.dataset().classes().to_vec();
+        let classes = names.len();
+        let of_classes = LabelSpec { task: "class".into(), per: Per::Item, classes, silence: None, names };
+        if classes > 0 { vec![of_classes] } else { Vec::new() }
+    }
+
+    fn baseline(&self) -> GroupId {
+        GroupId::Pixels
+    }
+
+    fn digest(&self) -> &str {
+        self.crops.dataset().digest()
+    }
+
+    fn root(&self) -> &Path {
+        self.crops.dataset().root()
+    }
+
+    fn noun(&self) -> &'static str {
+        "images"
+    }
+
+    fn extract(
+        &mut self,
+        items: &[usize],
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let images = items.iter().map(|i| self.crops.image(*i)).collect::<Result<Vec<_>>>()?;
+        self.of_images(items, &images, trained, random, pool)
+    }
+
+    fn views(
+        &mut self,
+        items: &[usize],
+        split: Split,
+        key: Key,
+        trained: &mut Stack<f32>,
+        random: Option<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let view = |i: &usize| match split {
+            Split::Test => self.crops.image(*i),
+            Split::Train | Split::Unlabeled => self.crops.random_view(*i, self.flip, self.pad, key),
+        };
+        let images = items.par_iter().map(view).collect::<Result<Vec<_>>>()?;
+        self.of_images(items, &images, trained, random, pool)
+    }
+}
