@@ -350,10 +350,11 @@ pub struct ProbeRow {
     pub seconds: f64,
     /// Seed of the run.
     pub seed: u64,
-    /// Training steps behind the features; unknown in tables of older versions.
+    /// Training steps behind the features of a trained module; unknown in tables of older versions.
     #[serde(default)]
     pub step: Option<u64>,
-    /// Digest of the checkpoint behind the features; unknown in tables of older versions.
+    /// Digest of the checkpoint behind the features of a trained module; unknown in tables of older
+    /// versions.
     #[serde(default)]
     pub checkpoint: Option<String>,
 }

@@ -9,7 +9,7 @@ use gim_core::{Error, Pool, Result};
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::ranges;
-use crate::experiment::train_config::{Schedule, TrainConfig};
+use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
 pub(crate) const PRESETS: [(&str, &str); 6] = [
@@ -23,7 +23,7 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 7] = [
+const MAY_CHANGE: [&str; 9] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
@@ -31,6 +31,9 @@ const MAY_CHANGE: [&str; 7] = [
     "train.log_every",
     "train.checkpoint_every",
     "train.snapshots",
+    // Which batches modules have taken asynchronously is in the run's order.csv.
+    "train.order",
+    "train.slow",
 ];
 /// The length of training may change, too, unless step sizes or turns of modules follow from it.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
@@ -131,10 +134,7 @@ impl Config {
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
-        let schedule = self.train.schedule.in_turn();
-        // What slows modules decides a result only where they do not wait for each other.
-        let slow = if schedule == Schedule::Async { self.train.slow.clone() } else { Vec::new() };
-        let train = TrainConfig { schedule, slow, ..self.train.clone() };
+        let train = TrainConfig { schedule: self.train.schedule.in_turn(), ..self.train.clone() };
         let same = Self { train, ..self.clone() };
         let mut table: toml::Table =
             same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));

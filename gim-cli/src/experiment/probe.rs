@@ -194,8 +194,9 @@ fn row(
         converged: true,
         seconds: 0.0,
         seed: made.seed,
-        step: made.step,
-        checkpoint: Some(made.checkpoint.clone()).filter(|c| !c.is_empty()),
+        // Baselines depend on no weights.
+        step: made.step.filter(|_| group == Group::Trained),
+        checkpoint: Some(&made.checkpoint).filter(|c| group == Group::Trained && !c.is_empty()).cloned(),
     }
 }
 
