@@ -5,21 +5,37 @@
 //! half a label of the label's center, in samples 160 n + 119.5 .. 160 n + 279.5.
 
 use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::layers::Part;
 use gim_core::module::Mode;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use ndarray::Array2;
 
-use crate::geometry::{LABEL_WINDOW, ReceptiveField, label_frames};
+use crate::geometry::{ConvSpec, LABEL_WINDOW, ReceptiveField, label_frames};
+use crate::label_grid::LabelGrid;
 use crate::mfcc::{Mfcc, MfccConfig};
 use crate::network::{NetworkConfig, NetworkKind};
+use crate::windows::{Window, windows};
+
+/// Samples of a pass, unless told otherwise: 40 s, longer than any utterance of LibriSpeech.
+const PASS: usize = 640_000;
+
+/// A pass of the network over an utterance, or over a part of a long one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pass {
+    window: Window,
+    layouts: Vec<Layout>,
+}
 
 /// Computes the features of an utterance in every module of a stack, and its MFCCs as a baseline.
 pub struct FeatureExtractor {
     /// Receptive field of each convolution's frames.
     fields: Vec<ReceptiveField>,
+    convs: Vec<ConvSpec>,
     mode: Mode,
     mfcc: Mfcc,
+    /// Most samples of a pass.
+    pass: usize,
 }
 
 impl FeatureExtractor {
@@ -34,6 +50,8 @@ impl FeatureExtractor {
             fields: (1..=convs.len()).map(|n| ReceptiveField::of(&convs[..n])).collect(),
             mode: if network.kind == NetworkKind::Cpc { Mode::Inspect } else { Mode::Eval },
             mfcc: Mfcc::new(MfccConfig::default())?,
+            convs,
+            pass: PASS,
         })
     }
 
@@ -42,32 +60,61 @@ impl FeatureExtractor {
         &self.fields
     }
 
-    /// Layouts of a stack's activations for an utterance of `samples`; `None` when the utterance is
-    /// shorter than a label's window (400 samples) or than the layers need. What the losses need does
-    /// not count: an utterance too short to predict in has features.
-    pub fn layouts(&self, stack: &Stack<f32>, samples: usize) -> Option<Vec<Layout>> {
-        self.crop_layouts(stack, 1, samples)
+    /// Longer utterances than `samples` go through the network in passes of so many. Features have
+    /// the same bits for any length. Those of too few samples are made longer.
+    #[must_use]
+    pub fn with_pass(self, samples: usize) -> Self {
+        Self { pass: samples, ..self }
+    }
+
+    /// The passes of a stack over an utterance of `samples`; `None` when the utterance is shorter
+    /// than a label's window (400 samples) or than the layers need. What the losses need does not
+    /// count: an utterance too short to predict in has features.
+    pub fn passes(&self, stack: &Stack<f32>, samples: usize) -> Option<Vec<Pass>> {
+        self.crop_layouts(stack, 1, samples)?;
+        let pass = |window: Window| {
+            let layouts = self.crop_layouts(stack, 1, window.samples.len())?;
+            Some(Pass { window, layouts })
+        };
+        windows(&self.convs, samples, self.pass).into_iter().map(pass).collect()
     }
 
     /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each
-    /// module or, inside an end-to-end module, layer. `layouts` are [`Self::layouts`] of a stack of
+    /// module or, inside an end-to-end module, layer. `passes` are [`Self::passes`] of a stack of
     /// the same network.
     pub fn features(
         &self,
         stack: &mut Stack<f32>,
-        layouts: &[Layout],
+        passes: &[Pass],
         waveform: &[f32],
         pool: &Pool<f32>,
     ) -> Vec<Array2<f32>> {
         let labels = label_frames(waveform.len());
-        let x = Activations::from_slice(layouts[0], waveform, pool).detach();
-        let mut out = Vec::new();
-        stack.visit_features(x, layouts, self.mode, |view| {
-            // A context network has a frame for each frame of the last convolution.
-            let field = &self.fields[out.len().min(self.fields.len() - 1)];
-            out.push(on_label_grid(view.features, field, labels));
-        });
-        out
+        let last_conv = self.convs.len() - 1;
+        let mut grids: Vec<LabelGrid> = Vec::new();
+        for Pass { window, layouts } in passes {
+            if passes.len() > 1 {
+                for (m, module) in stack.modules_mut().iter_mut().enumerate() {
+                    // An end-to-end module has all convolutions, a context network's own module none.
+                    let conv = if self.mode == Mode::Inspect { last_conv } else { m.min(last_conv) };
+                    let part = Part { own: window.own[conv].clone(), first: window.samples.start == 0 };
+                    module.set_part(Some(part));
+                }
+            }
+            let x = Activations::from_slice(layouts[0], &waveform[window.samples.clone()], pool).detach();
+            let mut n = 0;
+            stack.visit_features(x, layouts, self.mode, |view| {
+                // A context network has a frame for each frame of the last convolution.
+                let conv = n.min(last_conv);
+                if n == grids.len() {
+                    grids.push(LabelGrid::new(self.fields[conv], labels, view.features.shape().channels));
+                }
+                grids[n].add(view.features, window.own[conv].clone());
+                n += 1;
+            });
+        }
+        stack.modules_mut().iter_mut().for_each(|module| module.set_part(None));
+        grids.into_iter().map(LabelGrid::finish).collect()
     }
 
     /// Crops of the same number of samples, standardized → a matrix (crops, channels) for each module
@@ -89,7 +136,7 @@ impl FeatureExtractor {
         out
     }
 
-    /// Layouts of a stack's activations for `n` crops of `samples`; `None` as for [`Self::layouts`].
+    /// Layouts of a stack's activations for `n` crops of `samples`; `None` as for [`Self::passes`].
     pub fn crop_layouts(&self, stack: &Stack<f32>, n: usize, samples: usize) -> Option<Vec<Layout>> {
         if samples < LABEL_WINDOW {
             return None;
@@ -117,67 +164,9 @@ fn mean_over_frames(frames: &Activations<f32>) -> Array2<f32> {
     out
 }
 
-/// frames (1, L, C) → (`labels`, C): the mean of the frames of each label
-/// ([`ReceptiveField::label_of`]). A label without a frame takes the next one, or the last.
-///
-/// # Panics
-/// When there are labels but no frames.
-pub fn on_label_grid(frames: &Activations<f32>, field: &ReceptiveField, labels: usize) -> Array2<f32> {
-    let (n_frames, channels) = (frames.shape().height, frames.shape().channels);
-    let values = frames.item(0);
-    let label_of: Vec<isize> = (0..n_frames).map(|f| field.label_of(f as f64)).collect();
-    let mut out = Array2::zeros((labels, channels));
-    for (n, mut row) in out.outer_iter_mut().enumerate() {
-        let from = label_of.partition_point(|label| *label < n as isize).min(n_frames - 1);
-        let to = label_of.partition_point(|label| *label <= n as isize).clamp(from + 1, n_frames);
-        for f in from..to {
-            row.iter_mut().zip(&values[f * channels..]).for_each(|(r, v)| *r += *v);
-        }
-        row /= (to - from) as f32;
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::{PAPER_STACK, label_slots};
-
-    /// Supervised training and probes pair the same frame with a label, in the module that has a
-    /// frame every 10 ms.
-    #[test]
-    fn probes_and_training_pair_the_same_frames_with_labels() {
-        let samples = 20_480;
-        let slots = label_slots(&PAPER_STACK, samples);
-        let numbers: Vec<f32> = (0..slots.len()).map(|f| f as f32).collect();
-        let frames =
-            Activations::from_slice(Layout::dense(Shape::sequence(1, numbers.len(), 1)), &numbers, &Pool::new());
-        let probed = on_label_grid(&frames, &ReceptiveField::of(&PAPER_STACK), label_frames(samples));
-        for (label, features) in probed.outer_iter().enumerate() {
-            assert_eq!(slots[features[0] as usize], label as isize);
-        }
-    }
-
-    /// Frames whose value is the sample at their center must land on the label made there, to half
-    /// a hop, in every module.
-    #[test]
-    fn frames_land_on_the_label_of_their_time() {
-        let samples = 20_480;
-        let mut frames = samples;
-        for (n, conv) in PAPER_STACK.iter().enumerate() {
-            frames = (frames + 2 * conv.padding - conv.kernel_size) / conv.stride + 1;
-            let field = ReceptiveField::of(&PAPER_STACK[..=n]);
-            let hop = field.hop as f64;
-            let centers: Vec<f32> = (0..frames).map(|f| (hop * f as f64 + field.center) as f32).collect();
-            let layout = Layout::dense(Shape::sequence(1, frames, 1));
-            let a = Activations::from_slice(layout, &centers, &Pool::new());
-            let labels = on_label_grid(&a, &field, label_frames(samples));
-            for (label, at) in labels.iter().enumerate() {
-                let center = 160.0 * label as f64 + 199.5;
-                assert!((f64::from(*at) - center).abs() <= hop / 2.0, "module {}, label {label}: {at}", n + 1);
-            }
-        }
-    }
 
     /// The means of a crop among others are those of its own frames, one by one.
     #[test]
@@ -194,7 +183,7 @@ mod tests {
         let means = extractor.crop_means(&mut stack, &layouts, &crops, &pool);
         assert_eq!(means.iter().map(|m| m.dim()).collect::<Vec<_>>(), [(3, 4), (3, 4), (3, 4), (3, 4), (3, 4), (3, 3)]);
         for (i, crop) in crops.iter().enumerate() {
-            let layouts = extractor.layouts(&stack, crop.len()).unwrap();
+            let layouts = extractor.crop_layouts(&stack, 1, crop.len()).unwrap();
             let x = Activations::from_slice(layouts[0], crop, &pool).detach();
             let mut module = 0;
             stack.visit_features(x, &layouts, Mode::Eval, |view| {
@@ -209,6 +198,68 @@ mod tests {
             });
         }
         assert_eq!(extractor.crop_layouts(&stack, 3, 399), None);
+    }
+
+    /// A noise-like waveform, and a stack for it.
+    fn long_utterance(network: &NetworkConfig, samples: usize, pool: &Pool<f32>) -> (Vec<f32>, Stack<f32>) {
+        let loss = crate::network::LossConfig { negatives: 2, ..Default::default() };
+        let optimizer = gim_core::optim::OptimizerConfig::default();
+        let waveform = gim_core::testing::uniform(samples, 7).into_iter().map(|x| x as f32).collect();
+        (waveform, network.build(&loss, None, &optimizer, 1, pool).unwrap())
+    }
+
+    /// Features of a long utterance have the same bits in one pass and in several, whatever their
+    /// length, for every kind of network.
+    #[test]
+    fn passes_over_parts_have_the_bits_of_one_pass() {
+        let pool = Pool::new();
+        let kinds = [
+            (NetworkKind::SeparateContext, false),
+            (NetworkKind::FusedContext, false),
+            (NetworkKind::Cpc, false),
+            (NetworkKind::FusedContext, true),
+        ];
+        for (kind, context_per_module) in kinds {
+            // Wide enough for shared products of two outputs in all but the first convolution.
+            let network = NetworkConfig { kind, context_per_module, width: 32, context: 6, ..NetworkConfig::default() };
+            for samples in [20_000, 20_167] {
+                let (waveform, mut stack) = long_utterance(&network, samples, &pool);
+                let mut features = |pass| {
+                    let extractor = FeatureExtractor::new(&network).unwrap().with_pass(pass);
+                    let passes = extractor.passes(&stack, samples).unwrap();
+                    pool.poison();
+                    (passes.len(), extractor.features(&mut stack, &passes, &waveform, &pool))
+                };
+                let (one, whole) = features(samples);
+                assert_eq!(one, 1);
+                for pass in [1, 4_007, 8_000, 15_000, samples - 1] {
+                    let (n, parts) = features(pass);
+                    assert!(n > 1, "{pass} of {samples} samples in one pass");
+                    for (m, (whole, parts)) in whole.iter().zip(&parts).enumerate() {
+                        let differ = whole.iter().zip(parts).position(|(a, b)| a.to_bits() != b.to_bits());
+                        let what = format!("{kind:?}, module {}, {n} passes of {pass} of {samples} samples", m + 1);
+                        assert_eq!((differ, whole.dim()), (None, parts.dim()), "{what}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Memory of the network depends on the passes, not on the utterance.
+    #[test]
+    fn memory_is_that_of_a_pass() {
+        let network = NetworkConfig { width: 16, context: 8, ..NetworkConfig::default() };
+        let peak = |samples: usize, pass: usize| {
+            let pool = Pool::new();
+            let (waveform, mut stack) = long_utterance(&network, samples, &pool);
+            let extractor = FeatureExtractor::new(&network).unwrap().with_pass(pass);
+            let passes = extractor.passes(&stack, samples).unwrap();
+            extractor.features(&mut stack, &passes, &waveform, &pool);
+            pool.peak_bytes()
+        };
+        let one_pass = peak(16_000, 16_000);
+        assert!(peak(160_000, 16_000) <= one_pass + one_pass / 8, "{} > {one_pass}", peak(160_000, 16_000));
+        assert!(peak(160_000, 160_000) > 8 * one_pass);
     }
 
     #[test]
@@ -226,12 +277,12 @@ mod tests {
             let network = NetworkConfig { kind, ..network.clone() };
             let extractor = FeatureExtractor::new(&network).unwrap();
             let mut stack = build(&network);
-            let layouts = extractor.layouts(&stack, waveform.len()).unwrap();
-            let features = extractor.features(&mut stack, &layouts, &waveform, &pool);
+            let passes = extractor.passes(&stack, waveform.len()).unwrap();
+            let features = extractor.features(&mut stack, &passes, &waveform, &pool);
             let shapes: Vec<_> = features.iter().map(|f| f.dim()).collect();
             assert_eq!(shapes, dims.map(|d| (labels, d)), "{kind:?}");
             assert_eq!(extractor.mfcc(&waveform).dim(), (labels, 39));
-            assert_eq!(extractor.layouts(&stack, 399), None);
+            assert_eq!(extractor.passes(&stack, 399), None);
         }
     }
 }

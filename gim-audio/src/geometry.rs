@@ -16,7 +16,7 @@
 //! center of label n is 160 n + 199.5. The frame nearest to it is f = n + 1, 1.2 ms before it.
 //!
 //! [`ReceptiveField::label_of`] is the one rule, for supervised training ([`label_slots`]) and for
-//! features of probes ([`on_label_grid`](crate::features::on_label_grid)).
+//! features of probes ([`FeatureExtractor`](crate::features::FeatureExtractor)).
 //!
 //! The published code has another rule for probes. It drops the *first* frames until there are as
 //! many as labels. An utterance mostly has two frames more than labels, so frame n + 2 is paired

@@ -32,8 +32,8 @@
 //! // Features of one waveform in the last module: a row of 4 values for each of its 23 labels.
 //! let extractor = FeatureExtractor::new(&network)?;
 //! let waveform = &waveforms[..4_000];
-//! let layouts = extractor.layouts(&stack, waveform.len()).expect("4,000 samples are enough");
-//! let features = extractor.features(&mut stack, &layouts, waveform, &pool);
+//! let passes = extractor.passes(&stack, waveform.len()).expect("4,000 samples are enough");
+//! let features = extractor.features(&mut stack, &passes, waveform, &pool);
 //! assert_eq!(features[5].dim(), (23, 4));
 //! # Ok(())
 //! # }
@@ -42,6 +42,8 @@
 pub mod dataset;
 pub mod features;
 pub mod geometry;
+mod label_grid;
 pub mod layers;
 pub mod mfcc;
 pub mod network;
+mod windows;

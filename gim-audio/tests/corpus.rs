@@ -75,6 +75,45 @@ fn speakers_without_dashes_are_folders() {
     assert_eq!(corpus.utterances().len(), 3);
 }
 
+/// Folders of splits by any of their names; speakers are the folders inside them.
+#[test]
+fn split_folders_by_any_usual_name() {
+    let usual = [("Train", "TEST"), ("training", "Testing"), ("train", "dev"), ("TRAIN", "valid")];
+    for (train, test) in usual {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, n) in [("ann/a1", 1), ("ben/b1", 2), ("ben/b2", 3)] {
+            write_wav(&dir.path().join(format!("{train}/{path}.wav")), &noise(500, n));
+        }
+        write_wav(&dir.path().join(format!("{test}/ben/x/b3.wav")), &noise(500, 4));
+        let corpus = open(dir.path()).unwrap();
+        assert_eq!(corpus.speakers(), ["ann", "ben"], "{train}");
+        let ids = |split| corpus.split(split).iter().map(|&u| &*corpus.utterances()[u].id).collect::<Vec<_>>();
+        assert_eq!((ids(Split::Train), ids(Split::Test)), (vec!["a1", "b1", "b2"], vec!["b3"]), "{train}");
+        let note = format!("no split files: the 3 utterances in {train} train, the 1 in {test} test");
+        assert_eq!(corpus.notes(), [note]);
+    }
+}
+
+#[test]
+fn split_folders_beside_others() {
+    let dir = small();
+    let sound = |path: &str| write_wav(&dir.path().join(path), &noise(500, 1));
+    sound("test/9/9-1-1.wav");
+    // Without a training folder, `test` is a folder like others.
+    assert!(open(dir.path()).unwrap().notes()[0].contains("a fifth of each speaker's"));
+    sound("Train/9/9-1-2.wav");
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test).len()), (1, 1));
+    assert_eq!(corpus.notes()[1], "20 utterances are in neither Train nor test and are not used");
+    // Split files come first.
+    file(&dir, "train_split.txt", "7-1-0000\n");
+    file(&dir, "test_split.txt", "9-1-2\n");
+    let corpus = open(dir.path()).unwrap();
+    assert_eq!(corpus.utterances()[corpus.split(Split::Test)[0]].id, "9-1-2");
+    sound("training/9/9-1-3.wav");
+    says(&dir, &["folder", "beside", "which is it?"]);
+}
+
 #[test]
 fn speakers_of_other_corpora() {
     let dir = tempfile::tempdir().unwrap();

@@ -446,6 +446,27 @@ fn places_that_cannot_be_written() {
     assert_eq!(result(&d.join("whole")), result(&d.join("run")));
 }
 
+/// Features on a full disk: the error names file and space, and nothing half-written stays.
+#[test]
+fn features_on_a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("run", &["--set", "train.steps=4"]));
+    let before = std::fs::read_dir(d.join("run")).unwrap().count();
+    // At a limit of 1 KiB the file cannot begin; at the other, features fill it.
+    for blocks in [1, 200] {
+        let extract = format!("exec {} --quiet extract run", env!("CARGO_BIN_EXE_gim"));
+        let limited = format!("trap '' XFSZ; ulimit -f {blocks}; {extract}");
+        let out = std::process::Command::new("bash").current_dir(d).args(["-c", &limited]).output().unwrap();
+        let e = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{e}");
+        assert!(e.starts_with("gim: run/features.h5: cannot ") && e.contains(" MB are free there; free some"), "{e}");
+        assert_eq!(e.lines().count(), 1, "{e}");
+        assert_eq!(std::fs::read_dir(d.join("run")).unwrap().count(), before, "{blocks}");
+    }
+    ok(d, &["extract", "run"]);
+}
+
 /// A reader that goes away ends nothing early; what was printed for it is lost, the work is not.
 #[test]
 fn closed_pipes_lose_nothing() {

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use crate::files::free_space;
+
 /// Result of anything that can meet bad input.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -96,7 +98,12 @@ impl Error {
         let remedy = match source.kind() {
             K::NotFound => "check the path",
             K::PermissionDenied | K::ReadOnlyFilesystem => "check the permissions",
-            K::StorageFull | K::QuotaExceeded => "free some space and run again; what was saved before is intact",
+            K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
+                let free = free_space(path.as_ref());
+                let free = free.map_or(String::new(), |free| format!("{:.1} MB are free there; ", free as f64 / 1e6));
+                let remedy = format!("{free}free some space and run again; what was saved before is intact");
+                return Self::file(path, format_args!("cannot {doing}: {source}"), remedy).caused_by(source);
+            }
             K::UnexpectedEof => "the file is cut short; copy or make it again",
             _ => "check the file and the disk",
         };
@@ -167,6 +174,15 @@ mod tests {
         for error in [Error::config("a", "b", "c"), Error::internal("a", "b")] {
             assert_eq!(error.caused_by("cause").source().map(ToString::to_string).as_deref(), Some("cause"));
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_its_space() {
+        let text = Error::io("Cargo.toml", "write", io::ErrorKind::StorageFull.into()).to_string();
+        let space = text.split_once(" (").and_then(|(_, rest)| rest.split_once(" MB are free there; free some space"));
+        assert!(space.is_some_and(|(megabytes, _)| megabytes.parse::<f64>().is_ok()), "{text}");
+        let text = Error::io("no/such/folder/x", "write", io::ErrorKind::StorageFull.into()).to_string();
+        assert!(text.contains("(free some space"), "{text}");
     }
 
     #[test]

@@ -45,6 +45,28 @@ pub fn temporary_name(path: &Path) -> Result<PathBuf> {
     Ok(path.with_file_name(name))
 }
 
+/// Bytes that this user may still write in the folder of `path`; `None` when the system does not say.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    free_in(folder)
+}
+
+#[cfg(target_os = "linux")]
+fn free_in(folder: &Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let folder = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    let mut of = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends in a zero byte, and the result is read only when the call filled it.
+    let of = unsafe { (libc::statvfs(folder.as_ptr(), of.as_mut_ptr()) == 0).then(|| of.assume_init()) }?;
+    Some(of.f_bavail * of.f_frsize)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn free_in(_: &Path) -> Option<u64> {
+    None
+}
+
 /// Removes what a process that was killed left of writing `path`. The caller knows that no other
 /// process writes it now.
 ///

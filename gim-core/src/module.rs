@@ -1,7 +1,7 @@
 //! Gradient-isolated modules.
 
 use crate::activations::{Activations, Detached, Layout, Shape};
-use crate::layers::{InputGrad, Keep, Layer, LayerInfo, Readout, ReadoutGrad, Sequential};
+use crate::layers::{InputGrad, Keep, Layer, LayerInfo, Part, Readout, ReadoutGrad, Sequential};
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
 use crate::param::{Param, Params};
@@ -48,6 +48,10 @@ pub trait Module<F: Scalar>: Send {
     /// Computes the output and, in [`Mode::Train`], what [`Self::train`] needs. The output is stored as
     /// `z`, whose shape is [`ModuleShapes::output`].
     fn forward(&mut self, x: &Detached<F>, z: Layout, mode: Mode);
+
+    /// The next [`Self::forward`] goes over this part of a sequence: [`Layer::set_part`] of the context
+    /// network, whose features outside of [`Part::own`] are then unspecified.
+    fn set_part(&mut self, part: Option<Part>);
 
     /// The input of the next module.
     fn output(&self) -> Detached<F>;
@@ -236,6 +240,12 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
             self.c = Some(c);
         }
         self.z = Some(z);
+    }
+
+    fn set_part(&mut self, part: Option<Part>) {
+        if let Some(context) = &mut self.learnable.context {
+            context.set_part(part);
+        }
     }
 
     fn output(&self) -> Detached<F> {

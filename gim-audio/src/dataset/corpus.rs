@@ -6,9 +6,13 @@
 //! root/phone_labels.txt, phones.txt                         optional
 //! ```
 //!
+//! Without split files, folders `train` and `test` in the root hold the two sets. They go by any of
+//! their usual names ([`SplitFolder`](gim_core::data::SplitFolder)), in any case. Without such
+//! folders, the test set is a fifth of each speaker's utterances.
+//!
 //! The speaker is the part of an id before its first '-' (LibriSpeech); without one, before its
-//! first '_' (LibriTTS, VCTK); without both, the first folder below the root; else the id itself.
-//! [`Corpus::summary`] says which rule applied.
+//! first '_' (LibriTTS, VCTK); without both, the first folder below the root or below a folder of a
+//! split; else the id itself. [`Corpus::summary`] says which rule applied.
 
 use std::collections::HashSet;
 use std::fs;
@@ -25,7 +29,7 @@ use sha2::{Digest, Sha256};
 use crate::dataset::decode;
 use crate::dataset::phones::PhoneLabels;
 use crate::dataset::speakers::{self, speaker_of};
-use crate::dataset::splits::{Listed, splits};
+use crate::dataset::splits::{Listed, SplitFolders, splits};
 use crate::dataset::standardize::{Standardize, Sums};
 use crate::geometry::LABEL_WINDOW;
 
@@ -96,8 +100,8 @@ pub struct Corpus {
 impl Corpus {
     /// Lists the files below `root`, reads their headers, the split files and the labels.
     ///
-    /// Without split files, the test set is a fifth of each speaker's utterances, drawn from
-    /// `options.seed`; a speaker of two or more gives at least one. With one split file, the other
+    /// Without split files and split folders, the test set is a fifth of each speaker's utterances,
+    /// drawn from `options.seed`; a speaker of two or more gives at least one. With one split file, the other
     /// set is the rest. [`notes`](Self::notes) says which.
     ///
     /// # Errors
@@ -123,8 +127,9 @@ impl Corpus {
         }
 
         let (files, skipped) = inspect(root, files, options.skip_bad, &mut notes)?;
+        let folders = SplitFolders::of(root, files.iter().map(|f| f.path.as_path()))?;
         let (names, mut speaker_rules): (Vec<String>, Vec<_>) =
-            files.iter().map(|f| speaker_of(&f.id, &f.path, root)).unzip();
+            files.iter().map(|f| speaker_of(&f.id, &f.path, folders.base(root, &f.path))).unzip();
         speaker_rules.sort_unstable();
         speaker_rules.dedup();
         let mut speakers = names.clone();
@@ -142,7 +147,7 @@ impl Corpus {
             hash.update(format!("{} {} {} {}\n", u.id, speakers[u.speaker], u.len, u.bytes));
         }
         let listed = Listed { utterances: &utterances, skipped: &skipped };
-        let (train, test) = splits(root, options, &listed, speakers.len(), &mut notes)?;
+        let (train, test) = splits(root, options, &listed, &folders, speakers.len(), &mut notes)?;
         for (name, set) in [("train", &train), ("test", &test)] {
             hash.update(format!("{name} {}\n", set.len()));
             for &u in set {

@@ -1,9 +1,9 @@
 //! Training and test sets of a corpus.
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gim_core::data::{Lines, draw_fifth};
+use gim_core::data::{Lines, SplitFolder, draw_fifth};
 use gim_core::{Error, Result};
 
 use crate::dataset::corpus::{CorpusOptions, MissingPolicy, Utterance, existing};
@@ -16,13 +16,75 @@ pub(super) struct Listed<'a> {
     pub(super) skipped: &'a HashSet<String>,
 }
 
-/// Train and test sets, from split files or drawn.
+/// The folders of a corpus that hold its splits, such as `Train` and `TEST`.
+#[derive(Debug, Default)]
+pub(super) struct SplitFolders {
+    /// Paths and names of those to train and to test on, if there are both.
+    both: Option<[(PathBuf, String); 2]>,
+}
+
+impl SplitFolders {
+    /// Sorts out the folders in `root` that hold `files`. The test set is `test` by any of its
+    /// names, without it `dev` or `valid`.
+    ///
+    /// # Errors
+    /// When two folders have names for one part.
+    pub(super) fn of<'a>(root: &Path, files: impl Iterator<Item = &'a Path>) -> Result<Self> {
+        let mut names: Vec<&str> = files.filter_map(|path| folder_in(root, path)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let named = |part: SplitFolder| -> Result<Option<(PathBuf, String)>> {
+            let mut all = names.iter().filter(|name| SplitFolder::of(name) == Some(part));
+            let (one, two) = (all.next(), all.next());
+            if let (Some(one), Some(two)) = (one, two) {
+                let what = format!("folder {one} beside {two}: which is it?");
+                return Err(Error::file(root.join(two), what, "keep one of them, or rename the other"));
+            }
+            Ok(one.map(|name| (root.join(name), (*name).to_owned())))
+        };
+        let test = named(SplitFolder::Test)?;
+        let (train, val) = (named(SplitFolder::Train)?, named(SplitFolder::Val)?);
+        Ok(Self { both: train.zip(test.or(val)).map(|(train, test)| [train, test]) })
+    }
+
+    /// The folder below which the folders of speakers begin, for the file at `path`.
+    pub(super) fn base<'a>(&'a self, root: &'a Path, path: &Path) -> &'a Path {
+        let parts = self.both.iter().flatten().map(|(folder, _)| folder.as_path());
+        parts.into_iter().find(|folder| path.starts_with(folder)).unwrap_or(root)
+    }
+
+    /// Train and test sets.
+    fn splits(&self, utterances: &[Utterance], notes: &mut Vec<String>) -> Option<(Vec<usize>, Vec<usize>)> {
+        let both = self.both.as_ref()?;
+        let [train, test] = both.each_ref().map(|(folder, _)| {
+            (0..utterances.len()).filter(|&u| utterances[u].path.starts_with(folder)).collect::<Vec<_>>()
+        });
+        let [train_name, test_name] = both.each_ref().map(|(_, name)| name);
+        let (n, m) = (train.len(), test.len());
+        notes.push(format!("no split files: the {n} utterances in {train_name} train, the {m} in {test_name} test"));
+        let idle = utterances.len() - n - m;
+        if idle > 0 {
+            notes.push(format!("{idle} utterances are in neither {train_name} nor {test_name} and are not used"));
+        }
+        Some((train, test))
+    }
+}
+
+/// Name of the first folder below `root` on the way to a file; `None` for a file right in it.
+fn folder_in<'a>(root: &Path, path: &'a Path) -> Option<&'a str> {
+    let mut inside = path.strip_prefix(root).ok()?.components();
+    let folder = inside.next()?.as_os_str().to_str();
+    inside.next().and(folder)
+}
+
+/// Train and test sets, from split files, from folders or drawn.
 ///
-/// Without split files, a fifth of each of the `n_speakers` speakers' utterances is the test set.
+/// Without split files and `folders` that hold both sets, a fifth of each of the `n_speakers` speakers' utterances is the test set.
 pub(super) fn splits(
     root: &Path,
     options: &CorpusOptions,
     listed: &Listed<'_>,
+    folders: &SplitFolders,
     n_speakers: usize,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<usize>, Vec<usize>)> {
@@ -65,6 +127,9 @@ pub(super) fn splits(
             Ok((train, test))
         }
         (None, None) => {
+            if let Some(splits) = folders.splits(utterances, notes) {
+                return Ok(splits);
+            }
             let mut by_speaker = vec![Vec::new(); n_speakers];
             for (i, u) in utterances.iter().enumerate() {
                 by_speaker[u.speaker].push(i);

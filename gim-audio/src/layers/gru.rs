@@ -4,7 +4,7 @@
 use gim_core::activations::{Activations, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, matmul};
 use gim_core::kernels::vector::{add_column_sums, sigmoid, tanh};
-use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
+use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo, Part};
 use gim_core::param::{Param, Params};
 use gim_core::{Buffer, Error, Key, Pool, Result, Scalar};
 
@@ -19,7 +19,7 @@ pub struct GruConfig {
     pub bptt: bool,
 }
 
-/// x (N, L, 1, C) → h (N, L, 1, H), from a zero state:
+/// x (N, L, 1, C) → h (N, L, 1, H), from a zero state, or from that of the [`Part`] before:
 ///
 /// ```text
 /// r = σ(W_ir x + b_ir + W_hr h₋ + b_hr)      u = σ(W_iu x + b_iu + W_hu h₋ + b_hu)
@@ -38,6 +38,10 @@ pub struct Gru<F: Scalar> {
     /// r, u, n and W_hn h₋ + b_hn for every position (N, L, 4H): recomputing them would cost a
     /// matrix product at every step.
     saved: Buffer<F>,
+    /// What the next pass goes over, if not whole sequences, and the state before it (H); empty for
+    /// a zero state.
+    part: Option<Part>,
+    state: Vec<F>,
 }
 
 impl<F: Scalar> Gru<F> {
@@ -59,6 +63,8 @@ impl<F: Scalar> Gru<F> {
             bias_ih: param("bias_ih", &[3 * hidden], 2),
             bias_hh: param("bias_hh", &[3 * hidden], 3),
             saved: Buffer::default(),
+            part: None,
+            state: Vec::new(),
         })
     }
 
@@ -120,10 +126,23 @@ impl<F: Scalar> LayerInfo for Gru<F> {
 }
 
 impl<F: Scalar> Layer<F> for Gru<F> {
+    fn set_part(&mut self, part: Option<Part>) {
+        if part.as_ref().is_none_or(|part| part.first) {
+            self.state.clear();
+        }
+        self.part = part;
+    }
+
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         let GruConfig { in_channels, hidden: h, .. } = self.config;
         let (lx, ly) = (x.layout(), y.layout());
         let (items, steps) = (lx.shape.batch, lx.shape.height);
+        assert!(
+            self.part.as_ref().is_none_or(|p| items == 1 && p.own.end <= steps && keep != Keep::ForBackward),
+            "{:?} of {:?}, {keep:?}",
+            self.part,
+            lx.shape
+        );
         self.saved = if keep == Keep::ForBackward { pool.take(items * steps * 4 * h) } else { Buffer::default() };
 
         // The input's part of all gates and steps in one product.
@@ -136,11 +155,19 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         let mut from_h = pool.take(items * 3 * h);
         let zeros = pool.zeros(h);
         let mut not_kept = pool.take(4 * h);
-        for t in 0..steps {
+        let own = self.part.as_ref().map_or(0..steps, |part| part.own.clone());
+        if own.len() < steps {
+            y.memory_mut().fill(F::zero());
+        }
+        for t in own.clone() {
+            let first = t == own.start;
             from_h.chunks_exact_mut(3 * h).for_each(|row| row.copy_from_slice(&self.bias_hh.value));
-            if t > 0 {
-                let before = &y.memory()[(ly.before + t - 1) * h..];
-                let before = Mat::strided(before, items, h, ly.batch_stride());
+            if !first || !self.state.is_empty() {
+                let before = if first {
+                    Mat::new(&self.state, items, h)
+                } else {
+                    Mat::strided(&y.memory()[(ly.before + t - 1) * h..], items, h, ly.batch_stride())
+                };
                 let to = MatMut::new(&mut from_h, items, 3 * h);
                 gemm(&before, &weight, to, Store::Add, |_, _, _| {}, Threads::All);
             }
@@ -149,13 +176,21 @@ impl<F: Scalar> Layer<F> for Gru<F> {
                 let from_h = &from_h[item * 3 * h..][..3 * h];
                 let at = ly.row(item, t, 0) * h;
                 let (past, now) = y.memory_mut().split_at_mut(at);
-                let before = if t > 0 { &past[at - h..] } else { &zeros };
+                let before = match first {
+                    false => &past[at - h..],
+                    true if self.state.is_empty() => &zeros,
+                    true => &self.state,
+                };
                 let gates = match keep {
                     Keep::ForBackward => &mut self.saved[(item * steps + t) * 4 * h..][..4 * h],
                     Keep::Outputs | Keep::Nothing => &mut not_kept,
                 };
                 step(from_x, from_h, before, &mut now[..h], gates);
             }
+        }
+        if self.part.is_some() && !own.is_empty() {
+            self.state.clear();
+            self.state.extend_from_slice(&y.item(0)[(own.end - 1) * h..][..h]);
         }
     }
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::comparison::Comparison;
 use crate::comparison::check;
 use crate::comparison::reproduce::{Plan, Scope, reproduce};
-use crate::experiment::interrupt::{remove_at_once, save_on_interrupt};
+use crate::experiment::interrupt::{Scratch, save_on_interrupt};
 use crate::experiment::progress::Mode;
 use crate::output::{print, print_line};
 
@@ -38,9 +38,7 @@ impl Args {
         let plan = self.comparison.plan(Scope::RegressionCheck)?;
         check::ready(&plan, &self.baseline, self.update)?;
         save_on_interrupt()?;
-        if let Some(scratch) = &scratch {
-            remove_at_once(scratch.path());
-        }
+        let _gone_on_signals = scratch.as_ref().map(|s| Scratch::new(s.path())).transpose()?;
         let within = match (compare(&plan, &self.baseline, self.update, show), &scratch) {
             (Err(Error::Interrupted { step, .. }), Some(_)) => {
                 let remedy = "nothing is kept; to be able to resume, use --out".into();

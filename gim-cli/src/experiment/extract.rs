@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gim_core::files::temporary_name;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{
     FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Seal, seal_of,
@@ -12,6 +13,7 @@ use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::feature_file;
+use crate::experiment::interrupt::{NothingToSave, Scratch};
 use crate::experiment::latent::LatentSample;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{RunDir, Weights};
@@ -64,7 +66,10 @@ pub(super) fn must_be_made(run: &RunDir, file: &Path, baselines: bool, any_corpu
 fn dataset_at_hand(config: &Config) -> Result<Option<TrainedOn>> {
     let dataset = config.domain.dataset();
     match dataset.folder() {
-        Ok(folder) if folder.is_dir() => dataset.digest().map(Some),
+        Ok(folder) if folder.is_dir() => {
+            let _quick = NothingToSave::new();
+            dataset.digest().map(Some)
+        }
         _ => Ok(None),
     }
 }
@@ -98,6 +103,7 @@ fn unfit(run: &RunDir, file: &Path, baselines: bool, here: Option<&TrainedOn>) -
 /// # Errors
 /// When the run or the corpus cannot be read, or the file cannot be written.
 pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
+    let (_quick, _unfinished) = (NothingToSave::new(), Scratch::new(&temporary_name(out)?)?);
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
     let weights = run.weights()?;
@@ -203,6 +209,7 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_corpus: b
     if !config.domain.dataset().has_speakers() {
         return Ok(());
     }
+    let (_quick, _unfinished) = (NothingToSave::new(), Scratch::new(&temporary_name(out)?)?);
     let end = feature_file::open(features)?;
     let sample = LatentSample::of(&end)?;
     let pool = Pool::new();

@@ -1,41 +1,94 @@
-//! Ctrl-C, SIGTERM and SIGHUP: the first saves and stops, the second stops at once.
+//! Ctrl-C, SIGTERM and SIGHUP: the first saves and stops, the second stops at once. Where there is
+//! nothing to save, the first stops at once.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gim_core::{Error, Result};
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
-/// A folder that is of no use once the process has ended.
-static SCRATCH: Mutex<Option<PathBuf>> = Mutex::new(None);
+/// Whether the command saves when it is asked to.
+static SAVES: AtomicBool = AtomicBool::new(false);
+/// How much work is under way that has nothing to save.
+static NOTHING_TO_SAVE: AtomicUsize = AtomicUsize::new(0);
+/// Whether signals are handled yet.
+static HANDLED: Mutex<bool> = Mutex::new(false);
+/// Files and folders that are of no use once the process has ended.
+static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// From now on, Ctrl-C, SIGTERM and SIGHUP ask the work to save and stop.
 ///
 /// # Errors
-/// When the system refuses, or this is called twice.
+/// When the system refuses.
 pub(crate) fn save_on_interrupt() -> Result<()> {
-    ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::Relaxed) {
-            if let Ok(scratch) = SCRATCH.lock()
-                && let Some(folder) = &*scratch
-            {
-                let _ = std::fs::remove_dir_all(folder);
-            }
-            // Nothing is lost but the steps since the last checkpoint.
-            std::process::exit(130);
-        }
-        // The terminal may be gone, which is what SIGHUP says.
-        let _ = writeln!(std::io::stderr(), "saving; press Ctrl-C again to stop at once");
-    })
-    .map_err(|e| Error::config("Ctrl-C", e, "run again"))
+    SAVES.store(true, Ordering::SeqCst);
+    handle()
 }
 
-/// From now on, a second signal removes this folder before the process ends.
-pub(crate) fn remove_at_once(scratch: &Path) {
-    if let Ok(mut known) = SCRATCH.lock() {
-        *known = Some(scratch.to_owned());
+fn handle() -> Result<()> {
+    let Ok(mut handled) = HANDLED.lock() else { return Ok(()) };
+    if !*handled {
+        ctrlc::set_handler(on_signal).map_err(|e| Error::config("Ctrl-C", e, "run again"))?;
+        *handled = true;
+    }
+    Ok(())
+}
+
+fn on_signal() {
+    let saves = SAVES.load(Ordering::SeqCst) && NOTHING_TO_SAVE.load(Ordering::SeqCst) == 0;
+    if !saves || REQUESTED.swap(true, Ordering::Relaxed) {
+        if let Ok(scratch) = SCRATCH.lock() {
+            for path in &*scratch {
+                let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+            }
+        }
+        // Nothing is lost but the steps since the last checkpoint.
+        std::process::exit(130);
+    }
+    // The terminal may be gone, which is what SIGHUP says.
+    let _ = writeln!(std::io::stderr(), "saving; press Ctrl-C again to stop at once");
+}
+
+/// A file or folder that goes when a signal ends the process, as long as this lives.
+#[must_use]
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    /// # Errors
+    /// When the system refuses to hand over signals.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        handle()?;
+        if let Ok(mut scratch) = SCRATCH.lock() {
+            scratch.push(path.to_owned());
+        }
+        Ok(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Ok(mut scratch) = SCRATCH.lock() {
+            scratch.retain(|path| *path != self.0);
+        }
+    }
+}
+
+/// Work that has nothing to save, as long as this lives: the first signal ends the process.
+#[must_use]
+pub(crate) struct NothingToSave(());
+
+impl NothingToSave {
+    pub(crate) fn new() -> Self {
+        NOTHING_TO_SAVE.fetch_add(1, Ordering::SeqCst);
+        Self(())
+    }
+}
+
+impl Drop for NothingToSave {
+    fn drop(&mut self) {
+        NOTHING_TO_SAVE.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::final_rows::total_steps;
-use crate::experiment::interrupt;
+use crate::experiment::interrupt::{self, NothingToSave};
 use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir, TrainLog};
@@ -220,7 +220,11 @@ impl<'a> Training<'a> {
             None => Curves::default(),
         };
         let before = if first > 0 { run.dataset()? } else { None };
-        let source = config.domain.dataset().batch_source(&config.train, first, before.as_ref())?;
+        let source = {
+            // All files are read, which can take minutes.
+            let _quick = NothingToSave::new();
+            config.domain.dataset().batch_source(&config.train, first, before.as_ref())?
+        };
         let record = source.record();
         let dataset = record.to_json()?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;

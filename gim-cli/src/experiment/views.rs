@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gim_core::files::temporary_name;
 use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::{Item, LabelSpec, Layout, PaperProbe, Per, Split, Task, ViewFile, ViewWriter};
 use ndarray::ArrayView2;
@@ -9,7 +10,7 @@ use ndarray::ArrayView2;
 use crate::experiment::domain::Extracted;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::extract::{group_ids, must_be_made, provenance, same_corpus, spec};
-use crate::experiment::interrupt;
+use crate::experiment::interrupt::{self, Scratch};
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
@@ -92,6 +93,7 @@ fn holds(path: &Path, counts: ViewCounts) -> Result<bool> {
 
 /// Writes the views of a run: groups as in its feature file.
 fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
+    let _unfinished = Scratch::new(&temporary_name(out)?)?;
     let pool = Pool::new();
     let (config, mut trained, step) = train::open(run, &pool)?;
     let record = run.need_dataset()?;

@@ -17,6 +17,32 @@ pub enum Split {
     Test,
 }
 
+/// What a folder of a dataset holds, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SplitFolder {
+    /// `train` or `training`.
+    Train,
+    /// `test` or `testing`.
+    Test,
+    /// `val`, `valid`, `validation` or `dev`.
+    Val,
+    /// `unlabeled` or `unlabelled`.
+    Unlabeled,
+}
+
+impl SplitFolder {
+    /// The part that a name stands for, in any case; `None` for other names.
+    pub fn of(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Self::Train),
+            "test" | "testing" => Some(Self::Test),
+            "val" | "valid" | "validation" | "dev" => Some(Self::Val),
+            "unlabeled" | "unlabelled" => Some(Self::Unlabeled),
+            _ => None,
+        }
+    }
+}
+
 /// Permutes `items`: Fisher–Yates on the key's stream. Written out so that the order outlives changes of library.
 pub fn shuffle<T>(items: &mut [T], key: Key) {
     let mut rng = key.rng();

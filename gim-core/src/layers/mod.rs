@@ -8,6 +8,8 @@ pub use itemwise::{ItemLayer, Itemwise, Pass, Work};
 pub use readout::{Readout, ReadoutGrad};
 pub use sequential::{Sequential, Stage};
 
+use std::ops::Range;
+
 use crate::activations::{Activations, Layout, Shape};
 use crate::param::Params;
 use crate::{Pool, Result, Scalar};
@@ -32,6 +34,18 @@ pub enum Keep {
     Outputs,
     /// Nothing: only the output is wanted.
     Nothing,
+}
+
+/// Part of a sequence that is too long for one pass: what the next forward pass goes over.
+///
+/// Passes overlap, because frames near a cut do not see all that they should. Each frame of the
+/// sequence is own to one pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Steps of the pass that are its own. The first follows the last of the pass before.
+    pub own: Range<usize>,
+    /// Whether the sequence begins here.
+    pub first: bool,
 }
 
 /// A layer's description, output shape and cost.
@@ -74,6 +88,12 @@ pub trait Layer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
     fn output_layout(&self, y: Shape) -> Layout {
         Layout::dense(y)
     }
+
+    /// For layers with a state along time: the next forward pass goes over this part of a sequence,
+    /// and its state follows from that of the part before. `None`: passes are whole sequences again.
+    ///
+    /// Parts are for features: their passes keep nothing for a backward pass.
+    fn set_part(&mut self, _part: Option<Part>) {}
 
     /// `x` → `y`. `y`'s margins are left zero.
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>);

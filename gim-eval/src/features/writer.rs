@@ -120,7 +120,7 @@ impl FeatureWriter {
         let path = path.as_ref().to_owned();
         let temporary = temporary_name(&path)?;
         // The system's message is clearer than the HDF5 library's; the library then overwrites the empty file.
-        fs::File::create(&temporary).map_err(|e| Error::io(&temporary, "create", e))?;
+        fs::File::create(&temporary).map_err(|e| Error::io(&path, "create", e))?;
         let mut writer = Self {
             temporary,
             file: None,
@@ -135,7 +135,7 @@ impl FeatureWriter {
             finished: false,
             path,
         };
-        writer.begin(provenance).map_err(write_error(&writer.temporary, "begin the file", 0))?;
+        writer.begin(provenance).map_err(write_error(&writer.path, "begin the file", 0))?;
         Ok(writer)
     }
 
@@ -216,7 +216,7 @@ impl FeatureWriter {
     /// When the item does not fit the layout, has features that are not finite, or cannot be written.
     pub fn append(&mut self, item: Item<'_>) -> Result<()> {
         let rows = self.check(&item)?;
-        let failed = write_error(&self.temporary, "append an item", self.bytes());
+        let failed = write_error(&self.path, "append an item", self.bytes());
         self.ids.push(text(item.id).map_err(&failed)?);
         self.seen.insert(item.id.to_owned());
         for (column, x) in self.columns.iter_mut().zip(item.features) {
@@ -252,8 +252,8 @@ impl FeatureWriter {
             return Err(Error::file(&self.path, "no items to write", "give the corpus one item at least"));
         }
         let bytes = self.bytes();
-        self.end().map_err(|e| write_error(&self.temporary, "complete the file", bytes)(e))?;
-        seal(&self.temporary).map_err(|e| Error::io(&self.temporary, "complete", e))?;
+        self.end().map_err(|e| write_error(&self.path, "complete the file", bytes)(e))?;
+        seal(&self.temporary).map_err(|e| Error::io(&self.path, "complete", e))?;
         fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "rename the finished file to", e))?;
         self.finished = true;
         Ok(())

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::{all_bad, because, draw_fifth, left_out, or_skip};
+use gim_core::data::{SplitFolder, all_bad, because, draw_fifth, left_out, or_skip};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -132,27 +132,6 @@ struct Found {
     others: Vec<String>,
 }
 
-/// What the folders in a root are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Train,
-    Test,
-    Val,
-    Unlabeled,
-}
-
-impl Part {
-    fn of(name: &str) -> Option<Self> {
-        match name.to_ascii_lowercase().as_str() {
-            "train" | "training" => Some(Self::Train),
-            "test" | "testing" => Some(Self::Test),
-            "val" | "valid" | "validation" | "dev" => Some(Self::Val),
-            "unlabeled" | "unlabelled" => Some(Self::Unlabeled),
-            _ => None,
-        }
-    }
-}
-
 /// The sets of images in a root.
 struct Sets {
     /// Folders of classes, or of images without classes; with their split when the root has both.
@@ -163,8 +142,8 @@ struct Sets {
 impl Sets {
     /// Sorts out the folders `top` of a root.
     fn of(root: &Path, top: &[(String, PathBuf)], notes: &mut Vec<String>) -> Result<Self> {
-        let named = |part: Part| -> Result<Option<PathBuf>> {
-            let mut all = top.iter().filter(|(name, _)| Part::of(name) == Some(part));
+        let named = |part: SplitFolder| -> Result<Option<PathBuf>> {
+            let mut all = top.iter().filter(|(name, _)| SplitFolder::of(name) == Some(part));
             let (one, two) = (all.next(), all.next());
             if let (Some((one, _)), Some((two, path))) = (one, two) {
                 let what = format!("folder {one} beside {two}: which is it?");
@@ -172,8 +151,8 @@ impl Sets {
             }
             Ok(one.map(|(_, path)| path.clone()))
         };
-        let (train, test, val) = (named(Part::Train)?, named(Part::Test)?, named(Part::Val)?);
-        let (test, bare) = (test.or(val), named(Part::Unlabeled)?);
+        let (train, test, val) = (named(SplitFolder::Train)?, named(SplitFolder::Test)?, named(SplitFolder::Val)?);
+        let (test, bare) = (test.or(val), named(SplitFolder::Unlabeled)?);
         let alone = bare.is_some() && top.len() == 1;
         if alone && let Some(bare) = bare {
             return Ok(Self { labeled: vec![(bare, None)], unlabeled: None });
@@ -207,8 +186,12 @@ impl Sets {
 /// Checks that a class folder is not a dataset by itself, one folder below the one that was given.
 fn no_splits_in(dir: &Path) -> Result<()> {
     let inside = subfolders(dir, &mut Vec::new())?;
-    let find = |parts: &[Part]| inside.iter().find(|(name, _)| Part::of(name).is_some_and(|p| parts.contains(&p)));
-    let (Some((train, _)), Some((test, _))) = (find(&[Part::Train]), find(&[Part::Test, Part::Val])) else {
+    let find = |parts: &[SplitFolder]| {
+        inside.iter().find(|(name, _)| SplitFolder::of(name).is_some_and(|p| parts.contains(&p)))
+    };
+    let (Some((train, _)), Some((test, _))) =
+        (find(&[SplitFolder::Train]), find(&[SplitFolder::Test, SplitFolder::Val]))
+    else {
         return Ok(());
     };
     let what = format!("holds the folders {train} and {test}, so it is a dataset and not a class");
@@ -217,7 +200,7 @@ fn no_splits_in(dir: &Path) -> Result<()> {
 
 /// Images below a set that has no class folders; `None` when it has, or holds no image.
 fn without_classes(root: &Path, set: &Path, others: &mut Vec<String>) -> Result<Option<Vec<(String, PathBuf)>>> {
-    let is_bare = set.file_name().and_then(|n| n.to_str()).and_then(Part::of) == Some(Part::Unlabeled);
+    let is_bare = set.file_name().and_then(|n| n.to_str()).and_then(SplitFolder::of) == Some(SplitFolder::Unlabeled);
     let has_folders = list(set)?.iter().any(|(_, path)| path.is_dir());
     if has_folders && (!is_bare || set == root) {
         return Ok(None);

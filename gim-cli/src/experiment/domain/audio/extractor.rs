@@ -104,13 +104,13 @@ impl Extractor for SpeechExtractor {
             let utterance = &self.corpus.utterances()[*u];
             let waveform = self.corpus.whole(*u, &self.standardize)?;
             // The random stack has the same shapes.
-            let Some(layouts) = self.features.layouts(trained, waveform.len()) else {
+            let Some(passes) = self.features.passes(trained, waveform.len()) else {
                 out.push(None);
                 continue;
             };
-            let mut groups = self.features.features(trained, &layouts, &waveform, pool);
+            let mut groups = self.features.features(trained, &passes, &waveform, pool);
             if let Some(random) = random.as_deref_mut() {
-                groups.extend(self.features.features(random, &layouts, &waveform, pool));
+                groups.extend(self.features.features(random, &passes, &waveform, pool));
                 groups.push(self.features.mfcc(&waveform));
             }
             let mut labels = vec![vec![utterance.speaker as i32]];
