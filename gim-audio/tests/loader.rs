@@ -95,6 +95,19 @@ fn batches_are_what_the_plan_says() {
     }
 }
 
+#[test]
+fn held_out_utterances_are_never_in_a_batch() {
+    let corpus = mini();
+    let held_out = corpus.split(Split::Train).iter().copied().step_by(5).collect::<std::collections::BTreeSet<_>>();
+    let config = CropConfig { batch: 4, seed: 5, held_out: held_out.clone(), ..Default::default() };
+    let mut loader = CropLoader::start(corpus, std(), &config, 0).unwrap();
+    assert!(loader.epoch_len() < 64);
+    for _ in 0..2 * loader.epoch_len() {
+        loader.next_batch().unwrap();
+        assert!(loader.crops().iter().all(|crop| !held_out.contains(&crop.utterance)));
+    }
+}
+
 /// One thread or two, cache or none, from the start or resumed: the same bits.
 #[test]
 fn content_depends_on_the_step_alone() {

@@ -14,6 +14,8 @@ pub enum Mode {
     Train,
     /// Forward only. Activations between layers are freed as soon as the next layer has read them.
     Eval,
+    /// Forward as in [`Mode::Eval`], then the loss, without a training step.
+    Validate,
     /// Forward only, with the outputs of all layers kept for [`Module::layer_outputs`].
     Inspect,
 }
@@ -66,6 +68,10 @@ pub trait Module<F: Scalar>: Send {
     /// [`Error::Diverged`] when the loss is not finite, or above [`LARGEST_LOSS`]. Parameters are then
     /// unchanged.
     fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport>;
+
+    /// The loss on the batch of the last [`Self::forward`], which may have kept nothing for a backward
+    /// pass. Parameters and optimizer stay as they are; the loss may be anything, NaN included.
+    fn validate(&mut self, step: StepInfo<'_>) -> LossReport;
 
     /// Releases the batch: output, features and the activations between layers. What a layer keeps for a
     /// backward pass that never comes returns to the pool at its next forward pass.
@@ -214,7 +220,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         // The context network's inner activations are never inspected.
         let (inner, keep) = match mode {
             Mode::Train => (Keep::ForBackward, Keep::ForBackward),
-            Mode::Eval => (Keep::Nothing, Keep::Nothing),
+            Mode::Eval | Mode::Validate => (Keep::Nothing, Keep::Nothing),
             Mode::Inspect => (Keep::Outputs, Keep::Nothing),
         };
         let Learnable { encoder, readout, context, .. } = &mut self.learnable;
@@ -294,6 +300,19 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         self.learnable.visit(&mut |p| p.release_grad());
         self.learnable.encoder.release();
         Ok(report)
+    }
+
+    fn validate(&mut self, step: StepInfo<'_>) -> LossReport {
+        let pool = self.pool.clone();
+        let Some(z) = self.z.take() else { panic!("module {} validates before it has seen a batch", self.number) };
+        self.learnable.visit(&mut |p| p.attach_grad(&pool));
+        let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
+        // A loss computes its own parameters' gradients with its value; nothing ever reads these.
+        let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
+        let report = self.learnable.loss.value_and_grad(read, self.c.as_ref(), step, None, dc.as_mut(), &pool);
+        self.learnable.visit(&mut |p| p.release_grad());
+        self.release();
+        report
     }
 
     fn release(&mut self) {

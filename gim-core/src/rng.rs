@@ -30,6 +30,8 @@ pub enum Purpose {
     Synthetic = 9,
     /// Views of items that probes see: where they lie, and whether they are mirrored.
     View = 10,
+    /// Validation: which items are held out, and every draw of its losses.
+    Validate = 11,
 }
 
 /// Names one draw.

@@ -81,7 +81,7 @@ impl<F: Scalar> Stack<F> {
     /// module's activations are freed after its visit.
     ///
     /// # Panics
-    /// With [`Mode::Train`], which needs labels and a training step.
+    /// With [`Mode::Train`] and [`Mode::Validate`], which need labels and a training step.
     pub fn visit_features(
         &mut self,
         mut x: Detached<F>,
@@ -89,7 +89,7 @@ impl<F: Scalar> Stack<F> {
         mode: Mode,
         mut visit: impl FnMut(FeatureView<'_, F>),
     ) {
-        assert_ne!(mode, Mode::Train, "features are visited in Mode::Eval or Mode::Inspect");
+        assert!(matches!(mode, Mode::Eval | Mode::Inspect), "features are visited in Mode::Eval or Mode::Inspect");
         assert_eq!(layouts.len(), self.modules.len() + 1, "layouts of the input and of every module's output");
         for (i, module) in self.modules.iter_mut().enumerate() {
             on_pool_thread(|| module.forward(&x, layouts[i + 1], mode));

@@ -2,12 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use gim_core::activations::{Activations, Detached, Layout, Shape};
 use gim_core::layers::{Keep, Layer, Sequential};
+use gim_core::link::Packet;
 use gim_core::loss::{InfoNce, InfoNceConfig};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::SamplerKind;
+use gim_core::schedule::step_in_turn;
 use gim_core::stack::Stack;
 use gim_core::testing::{Linear, uniform};
 use gim_core::{Key, Pool, Purpose};
@@ -100,6 +104,29 @@ fn inspection_shows_every_layer_of_an_end_to_end_module() {
     let features = visits(&mut stack, &layouts, &x, Mode::Eval);
     assert_eq!(features.len(), 1);
     assert_eq!(features[0].2, seen[3].2, "the last layer's output and the features");
+}
+
+/// Validation gives the losses that training starts from, and leaves parameters and optimizers alone.
+#[test]
+fn validation_measures_and_changes_nothing() {
+    let pool = Pool::new();
+    let modules =
+        vec![module(1, &[3, 5, 4], None, &pool), module(2, &[4, 2], Some(3), &pool), module(3, &[2], None, &pool)];
+    let mut stack = Stack::new(modules);
+    let (layouts, x) = batch(&stack, &pool);
+    let mut losses = |step: u64, mode: Mode| {
+        pool.poison();
+        let (mut seen, packet) = (Vec::new(), Packet { x: x.clone(), step, labels: Arc::from([]) });
+        step_in_turn(&mut stack, &layouts, packet, SEED, &[mode; 3], &mut |r| seen.push((r.module, r.loss))).unwrap();
+        seen
+    };
+    let before = losses(7, Mode::Validate);
+    assert_eq!(before.len(), 3);
+    assert_eq!(losses(7, Mode::Validate), before);
+    assert_ne!(losses(8, Mode::Validate), before, "other draws");
+    assert_eq!(losses(7, Mode::Train), before);
+    assert_ne!(losses(7, Mode::Validate), before, "other weights");
+    assert!(losses(7, Mode::Eval).is_empty());
 }
 
 #[test]

@@ -138,6 +138,18 @@ fn batches_are_what_the_plan_says() {
     }
 }
 
+#[test]
+fn held_out_images_are_never_in_a_batch() {
+    let dir = mixed();
+    let dataset = open(dir.path()).unwrap();
+    let held_out: std::collections::BTreeSet<usize> = dataset.split(Split::Train).iter().copied().step_by(3).collect();
+    let mut loader = start(&dataset, &ViewConfig { held_out: held_out.clone(), batch: 2, ..config() }, 0);
+    for _ in 0..2 * loader.epoch_len() {
+        loader.next_batch().unwrap();
+        assert!(loader.views().iter().all(|view| !held_out.contains(&view.image)));
+    }
+}
+
 /// One thread or two, cache or none, from the start or resumed: the same bits.
 #[test]
 fn content_depends_on_the_step_alone() {

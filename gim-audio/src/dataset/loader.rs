@@ -4,6 +4,7 @@
 //! It does not depend on the number of loader threads, the cache, or the step at which the loader
 //! was started. The threads are those of [`gim_core::data::loader`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use gim_core::data::LoaderStats;
@@ -41,6 +42,8 @@ pub struct CropConfig {
     pub seed: u64,
     /// Utterances shorter than a crop.
     pub short: ShortPolicy,
+    /// Utterances of the training split that are not trained on.
+    pub held_out: BTreeSet<usize>,
     /// Decoded audio kept in memory, in MB (10⁶ bytes). Beyond that, the range of a crop is decoded
     /// every time.
     pub cache_mb: usize,
@@ -52,7 +55,16 @@ pub struct CropConfig {
 
 impl Default for CropConfig {
     fn default() -> Self {
-        Self { batch: 8, len: 20_480, seed: 0, short: ShortPolicy::Skip, cache_mb: 512, threads: 1, prefetch: 3 }
+        Self {
+            batch: 8,
+            len: 20_480,
+            seed: 0,
+            short: ShortPolicy::Skip,
+            held_out: BTreeSet::new(),
+            cache_mb: 512,
+            threads: 1,
+            prefetch: 3,
+        }
     }
 }
 
@@ -145,7 +157,8 @@ impl CropLoader {
                 return Err(Error::config(key, "is 0", "give a positive number"));
             }
         }
-        let train = corpus.split(Split::Train);
+        let train = corpus.split(Split::Train).iter().copied();
+        let train: Vec<usize> = train.filter(|u| !config.held_out.contains(u)).collect();
         let length = |u: usize| corpus.utterances()[u].len;
         let short = train.iter().filter(|&&u| length(u) < config.len).count();
         let mut notes = Vec::new();

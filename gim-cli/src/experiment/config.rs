@@ -8,6 +8,7 @@ use gim_core::{Error, Pool, Result};
 
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
+use crate::experiment::held_out::HeldOut;
 use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
 
@@ -23,7 +24,7 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 9] = [
+const MAY_CHANGE: [&str; 10] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
@@ -34,6 +35,7 @@ const MAY_CHANGE: [&str; 9] = [
     // Which batches modules have taken asynchronously is in the run's order.csv.
     "train.order",
     "train.slow",
+    "train.validate_every",
 ];
 /// The length of training may change, too, unless step sizes or turns of modules follow from it.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
@@ -147,6 +149,15 @@ impl Config {
                 section.remove(key);
             }
         }
+        if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
+            match self.domain.dataset().held_out() {
+                // As in runs of versions that held nothing out.
+                none if none.is_none() => drop(data.remove("validate")),
+                HeldOut::Share(_) => {}
+                // The run's record of its dataset knows the items.
+                HeldOut::List(_) => drop(data.insert("validate".into(), "a list".into())),
+            }
+        }
         text(&table)
     }
 
@@ -161,6 +172,10 @@ impl Config {
                 what,
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
+        }
+        if !t.takes_turns() && !self.domain.dataset().held_out().is_none() {
+            let what = "is set, but modules on threads of their own do not stop to validate";
+            return Err(Error::config("data.validate", what, "use train.schedule = \"simultaneous\""));
         }
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
@@ -277,6 +292,8 @@ mod tests {
             "train.log_every=1",
             "train.checkpoint_every=100",
             "train.snapshots=[]",
+            "train.validate_every=7",
+            "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",
         ] {
@@ -289,6 +306,8 @@ mod tests {
             ("train.schedule=iterative", "train.schedule"),
             ("data.crop=5120", "data.crop"),
             ("data.short=pad", "data.short"),
+            ("data.validate=0.2", "data.validate was absent, now it is 0.2"),
+            ("data.validate=some.txt", "data.validate was absent, now it is \"a list\""),
             ("loss.window=64", "loss.window"),
             ("optimizer.lr=0.5", "optimizer.lr"),
             ("optimizer.decay=cosine", "optimizer.decay"),
@@ -312,6 +331,17 @@ mod tests {
         let both = Config::load("audio-quick", &["train.schedule=both".into()]).unwrap_err().to_string();
         assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
         assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());
+        let held_out = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+            Config::load("vision-quick", &set).map(drop).map_err(|e| e.to_string())
+        };
+        assert_eq!(held_out(&["data.validate=0.2"]), Ok(()));
+        assert!(held_out(&["data.validate=1.5"]).unwrap_err().contains("0 to 0.9"));
+        assert!(held_out(&["data.validate=[1]"]).unwrap_err().contains("a share"));
+        for schedule in ["train.schedule=pipelined", "train.schedule=async"] {
+            let e = held_out(&["data.validate=0.2", schedule]).unwrap_err();
+            assert!(e.contains("data.validate") && e.contains("simultaneous"), "{e}");
+        }
         assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
         assert!(Config::load("audio-quick", &["train.slow=[1.0, 0.5]".into()]).is_err());
         let groups = |value: &str| Config::load("audio-quick", &[format!("train.groups={value}")]);

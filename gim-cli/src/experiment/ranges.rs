@@ -16,21 +16,24 @@ enum Range {
     Real(f64, f64),
     /// A number above 0, up to this.
     Positive(f64),
+    /// A number from 0 up to this, or the name of a file.
+    ShareOrFile(f64),
     /// A list of up to this many numbers between 0 and 1, both ends excluded.
     Shares(usize),
     /// A list of up to this many factors from 1 to 1000.
     Factors(usize),
 }
 
-use Range::{Factors, Positive, Real, Shares, Whole, Wholes};
+use Range::{Factors, Positive, Real, ShareOrFile, Shares, Whole, Wholes};
 
 /// Largest β and momentum: below 1 by more than rounding.
 const BELOW_ONE: f64 = 1.0 - 1e-9;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 20] = [
+const COMMON: [(&str, Range); 22] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
+    ("data.validate", ShareOrFile(0.9)),
     ("loss.epsilon", Real(0.0, 1.0)),
     ("loss.negatives", Whole(1, 10_000)),
     ("loss.prediction_steps", Whole(1, 1_000)),
@@ -49,6 +52,7 @@ const COMMON: [(&str, Range); 20] = [
     ("train.slow", Factors(16_000)),
     ("train.snapshots", Shares(1_000)),
     ("train.steps", Whole(0, MOST_STEPS)),
+    ("train.validate_every", Whole(1, MOST_STEPS)),
     ("network.context_layers", Whole(0, 1_000)),
 ];
 
@@ -115,6 +119,7 @@ impl Range {
             Wholes(most, min, max) => list(most, &|v| whole(v, min, max)),
             // NaN is in no range.
             Real(min, max) => number(value).is_some_and(|v| v >= min && v <= max),
+            ShareOrFile(max) => value.is_str() || number(value).is_some_and(|v| (0.0..=max).contains(&v)),
             Positive(max) => number(value).is_some_and(|v| v > 0.0 && v <= max),
             Shares(most) => list(most, &|v| number(v).is_some_and(|v| v > 0.0 && v < 1.0)),
             Factors(most) => list(most, &|v| number(v).is_some_and(|v| (1.0..=1000.0).contains(&v))),
@@ -127,6 +132,7 @@ impl Range {
             Wholes(most, min, max) => format!("use up to {most} values, each from {min} to {max}"),
             Real(min, BELOW_ONE) => format!("use {min} or more, and less than 1"),
             Real(min, max) => format!("use {min} to {max}"),
+            ShareOrFile(max) => format!("use a share from 0 to {max}, or the name of a file"),
             Positive(max) => format!("use a number above 0, up to {max}"),
             Factors(most) => format!("use up to {most} factors from 1 to 1000, or an empty list"),
             Shares(most) => format!("use up to {most} values between 0 and 1, or an empty list"),

@@ -1,14 +1,15 @@
 //! A training run, from wherever its folder has come to.
 
 mod on_threads;
+mod record;
+mod validation;
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use gim_core::activations::Layout;
-use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::link::Packet;
-use gim_core::module::{Mode, Module};
+use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Group, iterative_modes, step_in_turn};
 use gim_core::stack::Stack;
@@ -20,11 +21,14 @@ use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::final_rows::total_steps;
 use crate::experiment::interrupt::{self, NothingToSave};
-use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::{Mode as Show, Progress};
-use crate::experiment::run_dir::{Curves, Keep, RunDir, TrainLog};
+use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
+
+pub(crate) use record::Stamp;
+use record::{Record, name_last_checkpoint};
+use validation::Validation;
 
 /// Characters of a note that are printed.
 const MOST_SHOWN: usize = 600;
@@ -128,6 +132,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
             run.write_dataset(&record)?;
         }
         // What the finished run was made with stays on record.
+        run.open_validation(&curves)?;
         run.open_log(curves)?;
         return Ok(training.total);
     }
@@ -147,7 +152,8 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         print_notes(&notes, run);
     }
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
-    let record = Record { log: run.open_log(curves)?, averages, lock };
+    let validation = run.open_validation(&curves)?;
+    let record = Record { log: run.open_log(curves)?, validation, averages, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(record, progress, &|| before + started.elapsed().as_secs_f64())?;
@@ -189,6 +195,7 @@ struct Training<'a> {
     source: Box<dyn BatchSource>,
     stack: Stack<f32>,
     layouts: Vec<Layout>,
+    validation: Option<Validation>,
     /// Steps done before, steps of each module, and steps of the whole run.
     first: u64,
     each: u64,
@@ -232,6 +239,7 @@ impl<'a> Training<'a> {
         let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
         // Those of the whole network, also for its first modules alone: margins decide last bits.
         let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
+        let validation = Validation::plan(config, &*source, &stack)?;
         config.truncate(&mut stack)?;
         if let Some(last) = last {
             last.load(&mut stack, &fingerprint)?;
@@ -250,6 +258,7 @@ impl<'a> Training<'a> {
             source,
             stack,
             layouts,
+            validation,
             first,
             each,
             total,
@@ -283,6 +292,7 @@ impl<'a> Training<'a> {
                 let epoch = step / self.source.epoch_len();
                 record.log.append(&record.averages.take(done, epoch, seconds()))?;
             }
+            self.validate(done, &mut record)?;
             if self.keep.due(done) {
                 self.save(done, &record)?;
             }
@@ -301,13 +311,30 @@ impl<'a> Training<'a> {
                 return Err(e);
             }
         };
-        let modules = self.stack.modules().len();
-        let train = &self.config.train;
-        let modes =
-            if train.iterative() { iterative_modes(step, self.each, modules) } else { vec![Mode::Train; modules] };
+        let (seed, modes) = (self.config.train.seed, self.modes(step));
         let packet = Packet { x: x.detach(), step, labels };
-        step_in_turn(&mut self.stack, &self.layouts, packet, train.seed, &modes, &mut |r| record.averages.add(&r))
+        step_in_turn(&mut self.stack, &self.layouts, packet, seed, &modes, &mut |r| record.averages.add(&r))
             .map_err(|e| name_last_checkpoint(e, self.run))
+    }
+
+    /// What each module does at a step.
+    fn modes(&self, step: u64) -> Vec<Mode> {
+        let modules = self.stack.modules().len();
+        match self.config.train.iterative() {
+            true => iterative_modes(step, self.each, modules),
+            false => vec![Mode::Train; modules],
+        }
+    }
+
+    /// Measures the modules that learn on held-out items, if that is due after `done` steps; also at the
+    /// end of a module's training.
+    fn validate(&mut self, done: u64, record: &mut Record) -> Result<()> {
+        let due = done.is_multiple_of(self.config.train.validate_every) || done.is_multiple_of(self.each);
+        let modes = self.modes(done - 1);
+        let Some(validation) = self.validation.as_ref().filter(|_| due) else { return Ok(()) };
+        let at = (done, (done - 1) / self.source.epoch_len());
+        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.pool)?;
+        record.validation.append_losses(&rows)
     }
 
     /// Saves and stops before step `step` when that is asked for.
@@ -334,63 +361,5 @@ impl<'a> Training<'a> {
         let stamp = Stamp { step, fingerprint: &self.fingerprint, dataset: &self.dataset };
         let modules = self.stack.modules_mut().iter_mut().enumerate();
         record.save(self.run, modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &self.keep)
-    }
-}
-
-/// What a run writes down while it trains.
-struct Record {
-    log: TrainLog,
-    averages: Averages,
-    lock: FolderLock,
-}
-
-impl Record {
-    /// Writes a checkpoint of `modules` after `step` steps.
-    fn save(
-        &self,
-        run: &RunDir,
-        modules: impl IntoIterator<Item = Result<Vec<u8>>>,
-        step: u64,
-        keep: &Keep,
-    ) -> Result<()> {
-        // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
-        self.lock.check()?;
-        run.save(modules, step, &self.log.curves(self.averages.unfinished()), keep)
-    }
-}
-
-/// What the checkpoint of every module says besides its weights.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamp<'a> {
-    /// Steps done.
-    pub step: u64,
-    /// [`Config::fingerprint`].
-    pub fingerprint: &'a str,
-    /// What the run keeps of its dataset, as JSON.
-    pub dataset: &'a str,
-}
-
-impl Stamp<'_> {
-    /// The checkpoint of module `index` (0-based).
-    ///
-    /// # Errors
-    /// When a value is not finite.
-    pub(crate) fn bytes(self, module: &mut dyn Module<f32>, index: usize) -> Result<Vec<u8>> {
-        let (configuration, dataset) = (self.fingerprint.to_owned(), self.dataset.to_owned());
-        let meta =
-            CheckpointMeta { module: index + 1, step: self.step, configuration, dataset, ..CheckpointMeta::default() };
-        checkpoint::to_bytes(module, &meta)
-    }
-}
-
-fn name_last_checkpoint(e: Error, run: &RunDir) -> Error {
-    match e {
-        Error::Diverged { module, step, what, remedy } => {
-            let last = run.newest_checkpoint().map_or("there is no checkpoint yet".to_owned(), |c| {
-                format!("the last good checkpoint is {}", c.folder.display())
-            });
-            Error::Diverged { module, step, what, remedy: format!("{remedy}; {last}") }
-        }
-        other => other,
     }
 }

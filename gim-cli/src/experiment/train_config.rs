@@ -80,6 +80,8 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
+    /// Steps between measurements on the items that `data.validate` holds out.
+    pub validate_every: u64,
     /// Shares of all steps after which the weights are kept, for figures of training progress. Each
     /// is rounded to a row of train.csv.
     pub snapshots: Vec<f64>,
@@ -93,6 +95,11 @@ impl TrainConfig {
     /// Whether modules train one after the other.
     pub fn iterative(&self) -> bool {
         self.schedule == Schedule::Iterative
+    }
+
+    /// Whether all modules compute on one thread, one after the other.
+    pub(crate) fn takes_turns(&self) -> bool {
+        matches!(self.schedule, Schedule::Simultaneous | Schedule::Iterative)
     }
 
     /// Steps and epochs: how long each module trains.
@@ -143,6 +150,7 @@ impl Default for TrainConfig {
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,
+            validate_every: 200,
             snapshots: vec![0.03, 0.2],
             low_memory: false,
         }

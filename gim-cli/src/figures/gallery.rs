@@ -38,7 +38,11 @@ fn losses() -> Vec<Named> {
             negatives: Some(10),
         })
     };
-    let run = |label: &str, m, n, seed| LossRun { label: label.into(), rows: train_rows(m, n, seed) };
+    let run = |label: &str, m, n, seed| LossRun {
+        label: label.into(),
+        rows: train_rows(m, n, seed),
+        held_out: train_rows(m, n / 150, seed),
+    };
     let mut broken = run("simultaneous", 4, 300, 1);
     broken.rows.iter_mut().filter(|r| r.module == 2 && r.step > 900).for_each(|r| r.loss = f64::NAN);
     broken.rows.iter_mut().filter(|r| r.module == 4).for_each(|r| r.loss = f64::NAN);

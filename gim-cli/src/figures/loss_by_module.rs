@@ -31,6 +31,8 @@ pub(crate) struct LossRun {
     pub label: String,
     /// Rows of its `train.csv`; losses in nats.
     pub rows: Vec<TrainRow>,
+    /// Rows of its `validation.csv`: losses on held-out items, in nats; may be empty.
+    pub held_out: Vec<TrainRow>,
 }
 
 /// A module's finite losses as (training step, nats) in step order, and the smooth curve over them.
@@ -45,7 +47,8 @@ const BINS: usize = 220;
 /// Fewest rows on either side that a running line is fitted to.
 const LEAST_HALF: usize = 3;
 
-/// Draws the loss of every module: raw values faintly, a running line fit over them, chance dashed.
+/// Draws the loss of every module: raw values faintly, a running line fit over them, held-out items
+/// and chance dashed.
 ///
 /// # Errors
 /// When there are no rows.
@@ -61,13 +64,19 @@ pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
     }
     let curves: Vec<Vec<Curve>> =
         modules.iter().map(|&m| spec.runs.iter().map(|run| curve(&run.rows, m)).collect()).collect();
+    let held_out: Vec<Vec<Curve>> =
+        modules.iter().map(|&m| spec.runs.iter().map(|run| measured(&run.held_out, m)).collect()).collect();
     let chance = spec.negatives.map(|n| ((n + 1) as f64).ln());
     let name = if spec.negatives.is_some() { "InfoNCE loss" } else { "Cross-entropy" };
-    let (x_scale, y_scale) = scales(curves.iter().flatten(), chance);
+    let (x_scale, y_scale) = scales(curves.iter().chain(&held_out).flatten(), chance);
 
     let mut legend = Vec::new();
     for (i, run) in spec.runs.iter().enumerate() {
         legend.push((Sample::Line(color(i)), run.label.clone()));
+    }
+    let validated = spec.runs.iter().position(|run| !run.held_out.is_empty());
+    if let Some(run) = validated {
+        legend.push((Sample::Dashed(color(run)), "held-out items".into()));
     }
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
         legend.push((Sample::Dashed(MUTED), format!("chance: ln {} = {chance:.2} nats", n + 1)));
@@ -89,8 +98,12 @@ pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
         numbers: true,
     };
     let (mut canvas, panels) = sheet.lay_out(|_| (x_scale.clone(), y_scale.clone()))?;
-    for (panel, runs) in panels.iter().zip(&curves) {
+    for ((panel, runs), held_out) in panels.iter().zip(&curves).zip(&held_out) {
         draw_panel(&mut canvas, panel, runs, chance);
+        for (i, curve) in held_out.iter().enumerate() {
+            let points: Vec<_> = curve.raw.iter().map(|&(x, y)| panel.at(x, y)).collect();
+            canvas.dashed_line(&points, color(i), 1.8, 6.0, 4.0);
+        }
     }
 
     let seen = spec.runs.iter().map(|r| r.label.as_str()).collect::<Vec<_>>().join(", ");
@@ -99,8 +112,11 @@ pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
          twentieth of the run, at least {} rows.",
         2 * LEAST_HALF + 1
     );
+    if validated.is_some() {
+        caption.push_str(" Dashed, in a run's color: loss on items held out of training.");
+    }
     if let (Some(n), Some(chance)) = (spec.negatives, chance) {
-        caption.push_str(&format!(" Dashed: chance level, ln(N+1) = {chance:.2} nats for N = {n} negatives."));
+        caption.push_str(&format!(" Dashed and gray: chance level, ln(N+1) = {chance:.2} nats for N = {n} negatives."));
     }
     Ok(Figure { canvas, caption })
 }
@@ -142,6 +158,12 @@ fn curve(rows: &[TrainRow], module: usize) -> Curve {
     raw.sort_by(|a, b| a.0.total_cmp(&b.0));
     let smooth = smoothed(&raw, (raw.len() / 40).max(LEAST_HALF).min(raw.len() / 4));
     Curve { raw, smooth }
+}
+
+/// Losses on held-out items, which are few and drawn as they are.
+fn measured(rows: &[TrainRow], module: usize) -> Curve {
+    let curve = curve(rows, module);
+    Curve { smooth: curve.raw.clone(), ..curve }
 }
 
 /// A note on the rows of a run that have no finite loss; none if all have one.
@@ -238,7 +260,7 @@ mod tests {
     }
 
     fn run(label: &str, n_modules: usize, n_steps: usize, seed: u64) -> LossRun {
-        LossRun { label: label.into(), rows: train_rows(n_modules, n_steps, seed) }
+        LossRun { label: label.into(), rows: train_rows(n_modules, n_steps, seed), held_out: Vec::new() }
     }
 
     #[test]
@@ -246,6 +268,18 @@ mod tests {
         let figure = loss_by_module(&spec(vec![run("seed 1", 6, 500, 1), run("seed 2", 6, 500, 2)])).unwrap();
         check_figure(&figure, &["Module 1", "Module 6", "seed 2", "chance: ln 11 = 2.40 nats", "InfoNCE loss (nats)"]);
         assert!(figure.caption.contains("N = 10"));
+    }
+
+    #[test]
+    fn held_out_items_are_drawn_and_explained() {
+        let marks = |figure: &Figure| figure.canvas.svg().unwrap().matches("<polyline").count();
+        let plain = loss_by_module(&spec(vec![run("a", 2, 50, 1)])).unwrap();
+        assert!(!plain.caption.contains("held out"));
+        let with = LossRun { held_out: train_rows(2, 5, 3), ..run("a", 2, 50, 1) };
+        let figure = loss_by_module(&spec(vec![with])).unwrap();
+        check_figure(&figure, &["held-out items", "chance: ln 11 = 2.40 nats"]);
+        assert!(figure.caption.contains("held out of training"));
+        assert!(marks(&figure) > marks(&plain) + 10, "many dashes");
     }
 
     #[test]
@@ -274,7 +308,7 @@ mod tests {
 
     #[test]
     fn nothing_to_draw_is_an_error() {
-        for runs in [vec![], vec![LossRun { label: "a".into(), rows: vec![] }]] {
+        for runs in [vec![], vec![LossRun { label: "a".into(), rows: vec![], held_out: vec![] }]] {
             let error = loss_by_module(&spec(runs)).unwrap_err().to_string();
             assert!(error.contains("no training rows"), "{error}");
         }

@@ -161,15 +161,15 @@ fn schedules(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
         }
         let mut losses = Vec::new();
         for seed in &full.seeds {
-            let LossRun { label, rows } = losses_of(seed)?;
-            losses.push(LossRun { label: format!("all at once, {label}"), rows });
+            let run = losses_of(seed)?;
+            losses.push(LossRun { label: format!("all at once, {}", run.label), ..run });
         }
         for seed in &run.seeds {
-            let LossRun { label, mut rows } = losses_of(seed)?;
+            let LossRun { label, mut rows, mut held_out } = losses_of(seed)?;
             let last = |of: fn(&TrainRow) -> u64| rows.iter().map(of).max().unwrap_or(0);
             let each = last(|r| r.step) / last(|r| r.module as u64).max(1);
-            rows.iter_mut().for_each(|r| r.step -= each * (r.module as u64 - 1));
-            losses.push(LossRun { label: format!("one after the other, {label}"), rows });
+            rows.iter_mut().chain(&mut held_out).for_each(|r| r.step -= each * (r.module as u64 - 1));
+            losses.push(LossRun { label: format!("one after the other, {label}"), rows, held_out });
         }
         let config = &run.config;
         let figure = loss_by_module(&LossByModule {

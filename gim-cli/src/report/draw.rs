@@ -184,7 +184,8 @@ fn of_features(run: &RunDir, config: &Config, subtitle: String) -> Result<Named>
 
 /// The losses of a run, named by its seed.
 pub(crate) fn losses_of(run: &RunDir) -> Result<LossRun> {
-    Ok(LossRun { label: format!("seed {}", run.config()?.train.seed), rows: run.train_rows()? })
+    let label = format!("seed {}", run.config()?.train.seed);
+    Ok(LossRun { label, rows: run.train_rows()?, held_out: run.validation_rows()? })
 }
 
 /// Rows that similarities are computed on. With few rows per dimension, CKA of unrelated features is

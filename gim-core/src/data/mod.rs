@@ -16,7 +16,7 @@ pub use bad::{SKIP_BAD, all_bad, because, left_out, or_skip};
 pub use cache::Cache;
 pub use lines::{Lines, normalized};
 pub use loader::{Loader, LoaderStats};
-pub use split::{EpochOrder, Split, SplitFolder, below, draw_fifth, shuffle};
+pub use split::{EpochOrder, Split, SplitFolder, below, draw_fifth, draw_share, shuffle};
 
 use crate::{Error, Result};
 

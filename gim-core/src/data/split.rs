@@ -58,6 +58,14 @@ pub fn draw_fifth<T>(items: &mut [T], seed: u64, group: usize) -> usize {
     if items.len() < 2 { 0 } else { ((items.len() + 2) / 5).max(1) }
 }
 
+/// Draws a share of the items, rounded, to validate on: at least one, and never all. Moves them to the
+/// front and returns their number.
+pub fn draw_share<T>(items: &mut [T], share: f64, seed: u64) -> usize {
+    shuffle(items, Key::new(seed, Purpose::Validate));
+    let n = (share * items.len() as f64).round() as usize;
+    n.max(1).min(items.len().saturating_sub(1))
+}
+
 /// A number in 0..n from 64 random bits. The bias is at most n/2⁶⁴.
 pub fn below(bits: u64, n: usize) -> usize {
     ((u128::from(bits) * n as u128) >> 64) as usize
@@ -119,6 +127,20 @@ mod tests {
         assert_eq!(fifth(100, 3, 1), fifth(100, 3, 1));
         assert_ne!(fifth(100, 3, 1), fifth(100, 3, 2));
         assert_ne!(fifth(100, 3, 1), fifth(100, 4, 1));
+    }
+
+    #[test]
+    fn a_share_is_drawn_but_never_all() {
+        let share = |n: usize, share, seed| {
+            let mut items: Vec<usize> = (0..n).collect();
+            let drawn = draw_share(&mut items, share, seed);
+            items.truncate(drawn);
+            items
+        };
+        assert_eq!([0, 1, 2, 3, 10, 100].map(|n| share(n, 0.2, 0).len()), [0, 0, 1, 1, 2, 20]);
+        assert_eq!(share(3, 0.999, 0).len(), 2);
+        assert_eq!(share(100, 0.2, 3), share(100, 0.2, 3));
+        assert_ne!(share(100, 0.2, 3), share(100, 0.2, 4));
     }
 
     #[test]

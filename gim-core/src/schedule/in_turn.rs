@@ -12,7 +12,8 @@ use crate::{Result, Scalar};
 /// of `modes` do not run.
 ///
 /// With [`Mode::Train`] for all, this is a step of *simultaneous* training. With [`Mode::Train`] for the
-/// last and [`Mode::Eval`] for those below, it is a step of *iterative* training.
+/// last and [`Mode::Eval`] for those below, it is a step of *iterative* training. With
+/// [`Mode::Validate`], it is a batch of validation; `seed` and the packet's step then name its draws.
 ///
 /// # Errors
 /// When a module diverges.

@@ -67,9 +67,13 @@ pub fn run_module<F: Scalar>(
     while let Some(Packet { x, step, labels }) = source.recv() {
         module.forward(&x, work.output, work.mode);
         sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels) });
-        if work.mode == Mode::Train {
-            let info = StepInfo { seed: work.seed, step, module: work.module as u32, labels: &labels };
-            let loss = module.train(&x, info)?;
+        let info = StepInfo { seed: work.seed, step, module: work.module as u32, labels: &labels };
+        let loss = match work.mode {
+            Mode::Train => Some(module.train(&x, info)?),
+            Mode::Validate => Some(module.validate(info)),
+            Mode::Eval | Mode::Inspect => None,
+        };
+        if let Some(loss) = loss {
             observe(ModuleReport { module: work.module, step, loss });
         }
         module.release();

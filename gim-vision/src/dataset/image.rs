@@ -182,7 +182,7 @@ impl Image {
 }
 
 /// (height, width) of an image resized so that its shorter side is `to`; unchanged if `to` is 0.
-pub(crate) fn short_side((height, width): (usize, usize), to: usize) -> (usize, usize) {
+pub fn short_side((height, width): (usize, usize), to: usize) -> (usize, usize) {
     let short = height.min(width);
     if to == 0 || short == 0 || short == to {
         return (height, width);

@@ -4,6 +4,7 @@
 //! It does not depend on the number of loader threads, the cache, or the step at which the loader
 //! was started. The threads are those of [`gim_core::data::loader`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, SKIP_BAD, below};
@@ -34,6 +35,8 @@ pub struct ViewConfig {
     pub short_side: usize,
     /// Leave images smaller than a crop out, and note how many; otherwise they are an error.
     pub skip_bad: bool,
+    /// Images of the split that are not trained on.
+    pub held_out: BTreeSet<usize>,
     /// The run's seed.
     pub seed: u64,
     /// Decoded images kept in memory, in MB (10⁶ bytes). Beyond that, images are decoded every
@@ -55,6 +58,7 @@ impl Default for ViewConfig {
             pad: 0,
             short_side: 0,
             skip_bad: false,
+            held_out: BTreeSet::new(),
             seed: 0,
             cache_mb: 512,
             threads: 1,
@@ -171,7 +175,8 @@ impl ImageLoader {
             let what = format!("is {:?}, but the standardization is for {:?}", config.color, standardize.color());
             return Err(Error::config("color", what, "measure the images in the color they are used in"));
         }
-        let all = dataset.split(split);
+        let all = dataset.split(split).iter().copied();
+        let all: Vec<usize> = all.filter(|i| !config.held_out.contains(i)).collect();
         let padded = |i: usize| {
             let (height, width) = short_side(dataset.size(i), config.short_side);
             (i, height + 2 * config.pad, width + 2 * config.pad)

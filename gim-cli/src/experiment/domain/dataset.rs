@@ -1,5 +1,6 @@
 //! The dataset of a domain: folder, training batches, features and labels.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use ndarray::Array2;
 
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::TrainedOn;
+use crate::experiment::held_out::HeldOut;
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset of a configuration.
@@ -21,6 +23,9 @@ pub trait DatasetSpec {
     /// # Errors
     /// When no folder is given and the embedded dataset is not there.
     fn folder(&self) -> Result<PathBuf>;
+
+    /// What is held out of training.
+    fn held_out(&self) -> &HeldOut;
 
     /// Names of the tasks that probes can be trained for.
     fn tasks(&self) -> &'static [Task];
@@ -77,6 +82,21 @@ pub trait BatchSource: Send {
     /// # Errors
     /// When a file cannot be read.
     fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)>;
+
+    /// Items that are held out of training.
+    fn held_out(&self) -> usize;
+
+    /// Input and labels of some of them, as [`Self::next`] gives those of training. Always the same
+    /// for the same items.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    fn held_out_batch(
+        &self,
+        items: Range<usize>,
+        layout: Layout,
+        pool: &Pool<f32>,
+    ) -> Result<(Activations<f32>, Arc<[i32]>)>;
 
     /// Waits and memory so far.
     fn stats(&self) -> LoaderStats;

@@ -26,6 +26,9 @@ pub(crate) struct Curves {
     rows: Vec<String>,
     /// Sums of the row that is not finished.
     pub unfinished: Vec<Sums>,
+    /// Rows of `validation.csv`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation: Vec<String>,
 }
 
 /// What the file holds.
@@ -124,7 +127,7 @@ pub(crate) struct TrainLog {
 impl TrainLog {
     /// What a checkpoint carries: the rows so far, and the sums of the row that is not finished.
     pub(crate) fn curves(&self, unfinished: Vec<Sums>) -> Curves {
-        Curves { rows: self.rows.clone(), unfinished }
+        Curves { rows: self.rows.clone(), unfinished, ..Curves::default() }
     }
 
     /// Seconds of training that were logged when the log was opened.
@@ -148,7 +151,7 @@ impl TrainLog {
 }
 
 /// A row without its time.
-fn values(r: &TrainRow) -> String {
+pub(super) fn values(r: &TrainRow) -> String {
     format!("{},{},{},{:.6},{:.6}", r.step, r.epoch, r.module, r.loss, r.accuracy.unwrap_or(f64::NAN))
 }
 
@@ -194,7 +197,11 @@ mod tests {
     #[test]
     fn curves_are_sealed() {
         let folder = tempfile::tempdir().unwrap();
-        let curves = Curves { rows: vec!["2,0,1,2.000000,0.500000".into()], unfinished: vec![[u64::MAX, 2, 3]] };
+        let curves = Curves {
+            rows: vec!["2,0,1,2.000000,0.500000".into()],
+            unfinished: vec![[u64::MAX, 2, 3]],
+            ..Curves::default()
+        };
         curves.write(folder.path()).unwrap();
         assert_eq!(Curves::read(folder.path()).unwrap(), curves);
         let file = folder.path().join(FILE);

@@ -3,6 +3,7 @@
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
 //! dataset.json                                         what it keeps of its dataset
+//! validation.csv                                      losses on items held out of training
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! schedule.csv  timeline.csv                          where the time of each module went
 //! order.csv                                           which batches each module has taken
@@ -16,6 +17,7 @@
 mod checkpoints;
 mod curves;
 mod order;
+mod side_log;
 mod timeline;
 
 use std::fs;
@@ -34,6 +36,7 @@ use crate::experiment::lock::FolderLock;
 pub(crate) use checkpoints::{Keep, Weights};
 pub(crate) use curves::{Curves, TrainLog};
 pub(crate) use order::{OrderLog, recorded_order};
+pub(crate) use side_log::SideLog;
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +91,7 @@ impl RunDir {
     pub(crate) fn lock(&self) -> Result<FolderLock> {
         let lock = FolderLock::take(&self.path)?;
         let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
-        let results = [self.probe_file(), self.features_file(), self.snapshots_file()];
+        let results = [self.validation_file(), self.probe_file(), self.features_file(), self.snapshots_file()];
         own.iter().chain(&results).try_for_each(|file| remove_unfinished(file))?;
         self.sweep_checkpoints()?;
         Ok(lock)

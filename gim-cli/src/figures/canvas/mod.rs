@@ -137,6 +137,33 @@ impl Canvas {
         }
     }
 
+    /// A dashed line through points, its strokes and gaps running on around corners; a disc for one
+    /// point.
+    pub(super) fn dashed_line(&mut self, points: &[Point], color: Color, width: f64, on: f64, off: f64) {
+        if let [at] = *points {
+            self.disc(at, 1.5 * width, color);
+        }
+        let mut passed = 0.0;
+        for pair in points.windows(2) {
+            let (from, to) = (pair[0], pair[1]);
+            let (dx, dy) = (to.0 - from.0, to.1 - from.1);
+            let length = dx.hypot(dy);
+            let at = |d: f64| (from.0 + dx * d / length, from.1 + dy * d / length);
+            let mut start = 0.0;
+            while start < length {
+                let phase = passed % (on + off);
+                let left = if phase < on { on - phase } else { on + off - phase };
+                // However small what is left of a stroke, the line goes on.
+                let end = (start + left.max(0.01)).min(length);
+                if phase < on {
+                    self.line(vec![at(start), at(end)], color, width);
+                }
+                passed += end - start;
+                start = end;
+            }
+        }
+    }
+
     /// A filled disc.
     pub(super) fn disc(&mut self, at: Point, radius: f64, color: Color) {
         self.marks.push(Mark::Disc { at, radius, color });
@@ -198,4 +225,24 @@ trait BackEnd: DrawingBackend + Sized {
 /// An error of drawing in memory: no input can cause it.
 fn defect(cause: impl std::fmt::Display) -> Error {
     Error::internal("figure", cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Strokes and gaps go on around a corner, and points that lie close get no stroke each.
+    #[test]
+    fn dashes_follow_a_line() {
+        let strokes = |points: &[Point]| {
+            let mut canvas = Canvas::new(100.0, 100.0);
+            canvas.dashed_line(points, Color::BLACK, 1.0, 6.0, 4.0);
+            canvas.marks.len()
+        };
+        assert_eq!(strokes(&[(0.0, 0.0), (50.0, 0.0)]), 5);
+        assert_eq!(strokes(&[(0.0, 0.0), (8.0, 0.0), (8.0, 42.0)]), 5);
+        let close: Vec<Point> = (0..=200).map(|i| (0.25 * f64::from(i), 0.0)).collect();
+        assert_eq!(strokes(&close), 5 * 24);
+        assert_eq!((strokes(&[]), strokes(&[(1.0, 1.0)])), (0, 1));
+    }
 }

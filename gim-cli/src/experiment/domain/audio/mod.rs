@@ -1,8 +1,9 @@
 //! Speech: configuration of corpus, network and loss.
 
+mod batches;
 mod extractor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,15 +15,15 @@ use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
 use gim_audio::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
-use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::LoaderStats;
+use gim_core::activations::Shape;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
-use gim_core::{Error, Pool, Result};
+use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::{Split, Task};
 use serde::{Deserialize, Serialize};
 
+use self::batches::SpeechBatches;
 use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
@@ -30,6 +31,7 @@ use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
+use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
@@ -47,6 +49,9 @@ pub struct AudioData {
     pub missing: MissingPolicy,
     /// Leave out audio files that cannot be read, and list them.
     pub skip_bad: bool,
+    /// Training utterances held out to validate on: a share such as 0.2, or a file that lists them;
+    /// 0 for none.
+    pub validate: HeldOut,
     /// Decoded audio kept in memory, in MB.
     pub cache_mb: usize,
 }
@@ -59,6 +64,7 @@ impl Default for AudioData {
             short: ShortPolicy::Skip,
             missing: MissingPolicy::Error,
             skip_bad: false,
+            validate: HeldOut::default(),
             cache_mb: 512,
         }
     }
@@ -98,11 +104,18 @@ impl AudioConfig {
     }
 
     /// What a run keeps of the corpus.
-    fn record(&self, corpus: &Corpus, standardize: &Standardize, epoch_steps: u64) -> Result<DatasetRecord> {
+    fn record(
+        &self,
+        corpus: &Corpus,
+        standardize: &Standardize,
+        held_out: &BTreeSet<usize>,
+        epoch_steps: u64,
+    ) -> Result<DatasetRecord> {
         let parts = [("train", corpus::Split::Train), ("test", corpus::Split::Test)];
         let ids = parts.into_iter().flat_map(|(part, split)| {
             corpus.split(split).iter().map(move |u| (part, corpus.utterances()[*u].id.clone()))
         });
+        let ids = ids.chain(held_out.iter().map(|u| ("held out", corpus.utterances()[*u].id.clone())));
         let fields = FeatureExtractor::new(&self.network)?;
         let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
         Ok(DatasetRecord {
@@ -159,61 +172,14 @@ fn check_labels(corpus: &Corpus, labels: &PhoneLabels) -> Result<()> {
     Err(Error::file(labels.path(), what, "name the utterances as their audio files, without extension"))
 }
 
-struct SpeechBatches {
-    corpus: Arc<Corpus>,
-    loader: CropLoader,
-    target: Target,
-    /// Label of each slot of a crop, from the one at the crop's first sample.
-    slots: Vec<isize>,
-    record: DatasetRecord,
-}
-
-impl SpeechBatches {
-    /// Labels of the crops of the batch at hand.
-    fn labels(&self) -> Arc<[i32]> {
-        let crops = self.loader.crops().iter();
-        match self.target {
-            Target::Future => Arc::from([]),
-            Target::Phones => crops.flat_map(|c| self.phones(c)).collect(),
-            Target::Speakers => crops.map(|c| self.corpus.utterances()[c.utterance].speaker as i32).collect(),
-        }
-    }
-
-    fn phones(&self, crop: &Crop) -> Vec<i32> {
-        let first = (crop.start / LABEL_HOP) as isize;
-        self.corpus.phones_of(crop.utterance, self.slots.iter().map(|n| first + n))
-    }
-}
-
-impl BatchSource for SpeechBatches {
-    fn notes(&self) -> Vec<String> {
-        let mut notes = self.corpus.summary();
-        notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
-        notes
-    }
-
-    fn record(&self) -> &DatasetRecord {
-        &self.record
-    }
-
-    fn epoch_len(&self) -> u64 {
-        self.loader.epoch_len()
-    }
-
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
-        let batch = self.loader.next_batch()?;
-        Ok((Activations::from_slice(layout, &batch.data, pool), self.labels()))
-    }
-
-    fn stats(&self) -> LoaderStats {
-        self.loader.stats()
-    }
-}
-
 impl DatasetSpec for AudioConfig {
     fn folder(&self) -> Result<PathBuf> {
         let what = "a folder of speech in LibriSpeech's layout";
         folder(&self.data.path, "speech", Embedded::SpeechMini, what)
+    }
+
+    fn held_out(&self) -> &HeldOut {
+        &self.data.validate
     }
 
     fn tasks(&self) -> &'static [Task] {
@@ -237,21 +203,32 @@ impl DatasetSpec for AudioConfig {
         }
         let measured = corpus.check_and_measure()?;
         let standardize = record.map_or(Ok(measured), standardize_of)?;
+        let id = |u: usize| corpus.utterances()[u].id.clone();
+        let held_out = self.data.validate.of(corpus.split(corpus::Split::Train), id, train.seed)?;
         let crops = CropConfig {
             batch: train.batch,
             len: self.data.crop,
             seed: train.seed,
             short: self.data.short,
+            held_out: held_out.clone(),
             cache_mb: self.data.cache_mb,
             ..CropConfig::default()
         };
         let loader = CropLoader::start(Arc::clone(&corpus), standardize, &crops, first)?;
-        let record = self.record(&corpus, &standardize, loader.epoch_len())?;
+        let before = record;
+        let record = self.record(&corpus, &standardize, &held_out, loader.epoch_len())?;
+        self.data.validate.check(before, &record)?;
         let slots = match self.loss.target {
             Target::Phones => label_slots(&self.network.convs()?, self.data.crop),
             Target::Future | Target::Speakers => Vec::new(),
         };
-        Ok(Box::new(SpeechBatches { corpus, loader, target: self.loss.target, slots, record }))
+        let key = Key::new(held_out::draw_seed(train.seed), Purpose::Crop);
+        let long_enough =
+            |u: &usize| self.data.short == ShortPolicy::Pad || corpus.utterances()[*u].len >= self.data.crop;
+        let crop = |u| Crop::draw(u, corpus.utterances()[u].len, self.data.crop, key.with_item(u as u32));
+        let held_out = held_out.into_iter().filter(long_enough).map(crop).collect();
+        let (target, crop) = (self.loss.target, self.data.crop);
+        Ok(Box::new(SpeechBatches { corpus, standardize, loader, target, slots, record, held_out, crop }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {

@@ -1,27 +1,27 @@
 //! Images: configuration of dataset, network and loss.
 
+mod batches;
 mod extractor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::data::LoaderStats;
+use gim_core::activations::Shape;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{Split, Task};
-use gim_vision::dataset::image::Color;
+use gim_vision::dataset::image::{Color, short_side};
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
 use gim_vision::features::{CenterCrop, CenterCrops};
-use gim_vision::layers::patches::Patches;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use serde::{Deserialize, Serialize};
 
+use self::batches::{HeldOutImages, ImageBatches};
 use self::extractor::ImageExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
@@ -29,6 +29,7 @@ use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
+use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
@@ -51,6 +52,9 @@ pub struct VisionData {
     pub color: Color,
     /// Leave out images that cannot be read or whose label is out of range, and list them.
     pub skip_bad: bool,
+    /// Training images held out to validate on: a share such as 0.2, or a file that lists them; 0
+    /// for none.
+    pub validate: HeldOut,
     /// Decoded images kept in memory, in MB.
     pub cache_mb: usize,
 }
@@ -65,6 +69,7 @@ impl Default for VisionData {
             flip: true,
             color: Color::Grayscale,
             skip_bad: false,
+            validate: HeldOut::default(),
             cache_mb: 1024,
         }
     }
@@ -99,7 +104,12 @@ impl VisionConfig {
     }
 
     /// What a run keeps of the dataset.
-    fn record(corpus: &dyn ImageDataset, standardize: &Standardize, epoch_steps: u64) -> DatasetRecord {
+    fn record(
+        corpus: &dyn ImageDataset,
+        standardize: &Standardize,
+        held_out: &BTreeSet<usize>,
+        epoch_steps: u64,
+    ) -> DatasetRecord {
         let parts = [
             ("unlabeled", dataset::Split::Unlabeled),
             ("train", dataset::Split::Train),
@@ -107,6 +117,7 @@ impl VisionConfig {
         ];
         let ids =
             parts.into_iter().flat_map(|(part, split)| corpus.split(split).iter().map(move |i| (part, corpus.id(*i))));
+        let ids = ids.chain(held_out.iter().map(|i| ("held out", corpus.id(*i))));
         let classes = match corpus.classes() {
             [] => BTreeMap::new(),
             names => BTreeMap::from([(Task::Classes.label().to_owned(), names.to_vec())]),
@@ -130,42 +141,12 @@ impl VisionConfig {
 
     /// The dataset's images as features see them.
     fn crops(&self, record: &DatasetRecord) -> Result<CenterCrops> {
-        let (dataset, standardize) = (self.open()?, self.standardize_of(record)?);
+        self.crops_of(self.open()?, self.standardize_of(record)?)
+    }
+
+    fn crops_of(&self, dataset: Arc<dyn ImageDataset>, standardize: Standardize) -> Result<CenterCrops> {
         let VisionData { crop, short_side, color, .. } = self.data;
         CenterCrops::new(dataset, standardize, CenterCrop { side: crop, short_side, color }, &self.network)
-    }
-}
-
-struct ImageBatches {
-    corpus: Arc<dyn ImageDataset>,
-    loader: ImageLoader,
-    patches: Patches,
-    images: Shape,
-    record: DatasetRecord,
-}
-
-impl BatchSource for ImageBatches {
-    fn notes(&self) -> Vec<String> {
-        let mut notes = vec![self.corpus.summary()];
-        notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
-        notes
-    }
-
-    fn record(&self) -> &DatasetRecord {
-        &self.record
-    }
-
-    fn epoch_len(&self) -> u64 {
-        self.loader.epoch_len()
-    }
-
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
-        let batch = self.loader.next_batch()?;
-        Ok((self.patches.cut(&batch.data, self.images, layout, pool), batch.labels.into()))
-    }
-
-    fn stats(&self) -> LoaderStats {
-        self.loader.stats()
     }
 }
 
@@ -173,6 +154,10 @@ impl DatasetSpec for VisionConfig {
     fn folder(&self) -> Result<PathBuf> {
         let what = "a folder of images: STL-10, CIFAR, IDX files or class folders";
         folder(&self.data.path, "imagenette96", Embedded::FashionMini, what)
+    }
+
+    fn held_out(&self) -> &HeldOut {
+        &self.data.validate
     }
 
     fn tasks(&self) -> &'static [Task] {
@@ -198,6 +183,11 @@ impl DatasetSpec for VisionConfig {
             None => Standardize::measure(&*corpus, self.data.color)?,
         };
         let d = &self.data;
+        let split = match self.loss.target {
+            Target::Future => dataset::Split::Unlabeled,
+            Target::Classes => dataset::Split::Train,
+        };
+        let held_out = d.validate.of(corpus.split(split), |i| corpus.id(i), train.seed)?;
         let views = ViewConfig {
             batch: train.batch,
             crop: d.crop,
@@ -206,20 +196,31 @@ impl DatasetSpec for VisionConfig {
             pad: d.pad,
             short_side: d.short_side,
             skip_bad: d.skip_bad,
+            held_out: held_out.clone(),
             seed: train.seed,
             cache_mb: d.cache_mb,
             // Decoding a batch of large images takes longer than training on it.
             threads: rayon::current_num_threads(),
             ..ViewConfig::default()
         };
-        let split = match self.loss.target {
-            Target::Future => dataset::Split::Unlabeled,
-            Target::Classes => dataset::Split::Train,
-        };
         let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
         let (patches, images) = (self.network.patches()?, self.images(train.batch));
-        let record = Self::record(&*corpus, &standardize, loader.epoch_len());
-        Ok(Box::new(ImageBatches { corpus, loader, patches, images, record }))
+        let before = record;
+        let record = Self::record(&*corpus, &standardize, &held_out, loader.epoch_len());
+        d.validate.check(before, &record)?;
+        let large_enough = |i: &usize| {
+            let (height, width) = short_side(corpus.size(*i), d.short_side);
+            height.min(width) + 2 * d.pad >= d.crop
+        };
+        let held_out = HeldOutImages {
+            items: held_out.into_iter().filter(large_enough).collect(),
+            crops: self.crops_of(Arc::clone(&corpus), standardize)?,
+            standardize,
+            data: d.clone(),
+            seed: held_out::draw_seed(train.seed),
+            labeled: self.loss.target == Target::Classes,
+        };
+        Ok(Box::new(ImageBatches { corpus, loader, patches, images, record, held_out }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {

@@ -1,0 +1,96 @@
+//! Training batches of views, and the images that are held out of training.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::data::LoaderStats;
+use gim_core::{Key, Pool, Purpose, Result};
+use gim_vision::dataset::ImageDataset;
+use gim_vision::dataset::loader::{ImageLoader, UNKNOWN, center_view};
+use gim_vision::dataset::standardize::Standardize;
+use gim_vision::features::CenterCrops;
+use gim_vision::layers::patches::Patches;
+use rayon::prelude::*;
+
+use super::VisionData;
+use crate::experiment::dataset_record::DatasetRecord;
+use crate::experiment::domain::BatchSource;
+
+pub(super) struct ImageBatches {
+    pub(super) corpus: Arc<dyn ImageDataset>,
+    pub(super) loader: ImageLoader,
+    pub(super) patches: Patches,
+    /// Shape of a training batch of images.
+    pub(super) images: Shape,
+    pub(super) record: DatasetRecord,
+    pub(super) held_out: HeldOutImages,
+}
+
+/// Images that are held out of training, each in one view, cut and mirrored as in training.
+pub(super) struct HeldOutImages {
+    pub(super) items: Vec<usize>,
+    pub(super) crops: CenterCrops,
+    pub(super) standardize: Standardize,
+    pub(super) data: VisionData,
+    /// Of the views.
+    pub(super) seed: u64,
+    /// Whether the loss has labels.
+    pub(super) labeled: bool,
+}
+
+impl HeldOutImages {
+    /// The view of an image, standardized.
+    fn view(&self, i: usize) -> Result<Vec<f32>> {
+        let VisionData { crop, flip, pad, color, .. } = self.data;
+        let view = self.crops.random_view(i, flip, pad, Key::new(self.seed, Purpose::View))?;
+        center_view(&view, crop, color, &self.standardize)
+    }
+}
+
+impl BatchSource for ImageBatches {
+    fn notes(&self) -> Vec<String> {
+        let mut notes = vec![self.corpus.summary()];
+        notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
+        if !self.held_out.items.is_empty() {
+            notes.push(format!("{} training images are held out for validation", self.held_out.items.len()));
+        }
+        notes
+    }
+
+    fn record(&self) -> &DatasetRecord {
+        &self.record
+    }
+
+    fn epoch_len(&self) -> u64 {
+        self.loader.epoch_len()
+    }
+
+    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
+        let batch = self.loader.next_batch()?;
+        Ok((self.patches.cut(&batch.data, self.images, layout, pool), batch.labels.into()))
+    }
+
+    fn held_out(&self) -> usize {
+        self.held_out.items.len()
+    }
+
+    fn held_out_batch(
+        &self,
+        items: Range<usize>,
+        layout: Layout,
+        pool: &Pool<f32>,
+    ) -> Result<(Activations<f32>, Arc<[i32]>)> {
+        let held_out = &self.held_out;
+        let items = &held_out.items[items];
+        let pixels = items.par_iter().map(|i| held_out.view(*i)).collect::<Result<Vec<_>>>()?.concat();
+        let label = |i: &usize| self.corpus.label(*i).map_or(UNKNOWN, |l| l as i32);
+        let labels = if self.held_out.labeled { items.iter().map(label).collect() } else { Arc::from([]) };
+        let images = Shape { batch: items.len(), ..self.images };
+        Ok((self.patches.cut(&pixels, images, layout, pool), labels))
+    }
+
+    fn stats(&self) -> LoaderStats {
+        self.loader.stats()
+    }
+}

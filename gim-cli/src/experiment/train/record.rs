@@ -1,0 +1,72 @@
+//! What training writes down: rows and checkpoints.
+
+use gim_core::checkpoint::{self, CheckpointMeta};
+use gim_core::module::Module;
+use gim_core::{Error, Result};
+
+use crate::experiment::averages::Averages;
+use crate::experiment::lock::FolderLock;
+use crate::experiment::run_dir::{Keep, RunDir, SideLog, TrainLog};
+
+/// What a run writes down while it trains.
+pub(super) struct Record {
+    pub(super) log: TrainLog,
+    /// Losses on held-out items.
+    pub(super) validation: SideLog,
+    pub(super) averages: Averages,
+    pub(super) lock: FolderLock,
+}
+
+impl Record {
+    /// Writes a checkpoint of `modules` after `step` steps.
+    pub(super) fn save(
+        &self,
+        run: &RunDir,
+        modules: impl IntoIterator<Item = Result<Vec<u8>>>,
+        step: u64,
+        keep: &Keep,
+    ) -> Result<()> {
+        // A folder that was removed meanwhile is not made anew: it would lack all that was in it.
+        self.lock.check()?;
+        let mut curves = self.log.curves(self.averages.unfinished());
+        curves.validation = self.validation.rows();
+        run.save(modules, step, &curves, keep)
+    }
+}
+
+/// What the checkpoint of every module says besides its weights.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp<'a> {
+    /// Steps done.
+    pub step: u64,
+    /// [`Config::fingerprint`].
+    pub fingerprint: &'a str,
+    /// What the run keeps of its dataset, as JSON.
+    pub dataset: &'a str,
+}
+
+impl Stamp<'_> {
+    /// The checkpoint of module `index` (0-based).
+    ///
+    /// # Errors
+    /// When a value is not finite.
+    pub(crate) fn bytes(self, module: &mut dyn Module<f32>, index: usize) -> Result<Vec<u8>> {
+        let (configuration, dataset) = (self.fingerprint.to_owned(), self.dataset.to_owned());
+        let meta =
+            CheckpointMeta { module: index + 1, step: self.step, configuration, dataset, ..CheckpointMeta::default() };
+        checkpoint::to_bytes(module, &meta)
+    }
+}
+
+/// Adds to an error of divergence which checkpoint is good.
+pub(super) fn name_last_checkpoint(e: Error, run: &RunDir) -> Error {
+    match e {
+        Error::Diverged { module, step, what, remedy } => {
+            let last = run.newest_checkpoint().map_or("there is no checkpoint yet".to_owned(), |c| {
+                format!("the last good checkpoint is {}", c.folder.display())
+            });
+            Error::Diverged { module, step, what, remedy: format!("{remedy}; {last}") }
+        }
+        other => other,
+    }
+}
