@@ -37,6 +37,7 @@ for call in mkdir rename unlink unlinkat rmdir fsync write openat; do
     { strace -f -qq -o /dev/null -e "trace=$call" -e "inject=$call:signal=KILL:when=$when" \
       "${train[@]}" --out run || status=$?; } >/dev/null 2>&1
     [ "$status" != 0 ] || break
+    [ "$status" = 137 ] || { echo "strace ended with $status at $call number $when" >&2; exit 2; }
     kills=$((kills + 1))
     if [ -f run/config.toml ]; then
       "$gim" --quiet --threads 1 train --resume run >/dev/null
@@ -49,4 +50,5 @@ for call in mkdir rename unlink unlinkat rmdir fsync write openat; do
     fi
   done
 done
+[ "$kills" -gt 0 ] || { echo "nothing was killed" >&2; exit 1; }
 echo "$kills kills, all folders equal"

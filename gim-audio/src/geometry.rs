@@ -24,6 +24,7 @@
 //! n + 3.
 
 use gim_core::loss::bin;
+use gim_core::{Error, Result};
 
 /// Samples between labels (10 ms).
 pub const LABEL_HOP: usize = 160;
@@ -99,16 +100,22 @@ pub fn n_slots(samples: usize) -> usize {
 ///
 /// The frames are those of the whole stack. Slots of lower modules cover the same samples.
 ///
-/// # Panics
+/// # Errors
 /// When the waveform is too short for a convolution.
-pub fn label_slots(stack: &[ConvSpec], samples: usize) -> Vec<isize> {
-    let frames = stack.iter().fold(samples, |n, conv| (n + 2 * conv.padding - conv.kernel_size) / conv.stride + 1);
+pub fn label_slots(stack: &[ConvSpec], samples: usize) -> Result<Vec<isize>> {
+    let frames = stack.iter().try_fold(samples, |n, conv| {
+        (n + 2 * conv.padding).checked_sub(conv.kernel_size).map(|rest| rest / conv.stride + 1)
+    });
+    let Some(frames) = frames else {
+        let what = format!("{samples} samples are too few for the convolutions");
+        return Err(Error::config("data.crop", what, "use a longer crop"));
+    };
     let (field, slots) = (ReceptiveField::of(stack), n_slots(samples));
     let middle = |slot| {
         let (from, to) = bin(slot, slots, frames);
         (from + to - 1) as f64 / 2.0
     };
-    (0..slots).map(|slot| field.label_of(middle(slot))).collect()
+    Ok((0..slots).map(|slot| field.label_of(middle(slot))).collect())
 }
 
 #[cfg(test)]
@@ -127,11 +134,11 @@ mod tests {
     #[test]
     fn slots_have_the_label_of_their_time() {
         for samples in [20_480, 10_240, 16_000] {
-            let labels = label_slots(&PAPER_STACK, samples);
+            let labels = label_slots(&PAPER_STACK, samples).unwrap();
             assert_eq!(labels.len(), samples / 160);
             assert_eq!(labels[..3], [-1, 0, 1]);
             for depth in 1..=PAPER_STACK.len() {
-                assert_eq!(label_slots(&PAPER_STACK[..depth], samples), labels, "module {depth}");
+                assert_eq!(label_slots(&PAPER_STACK[..depth], samples).unwrap(), labels, "module {depth}");
             }
         }
     }

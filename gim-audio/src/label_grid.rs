@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn probes_and_training_pair_the_same_frames_with_labels() {
         let samples = 20_480;
-        let slots = label_slots(&PAPER_STACK, samples);
+        let slots = label_slots(&PAPER_STACK, samples).unwrap();
         let numbers: Vec<f32> = (0..slots.len()).map(|f| f as f32).collect();
         let probed = on_grid(&numbers, ReceptiveField::of(&PAPER_STACK), label_frames(samples));
         for (label, features) in probed.outer_iter().enumerate() {

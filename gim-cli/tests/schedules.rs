@@ -103,7 +103,9 @@ fn a_signal_saves_and_wrong_groups_are_named() {
     }
     let stop = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(stop.success());
-    child.wait().unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.code() == Some(2) && said.contains("interrupted after step"), "{said}");
     ok(d, &["train", "--resume", "stopped"]);
     assert!(result(&d.join("stopped")) == result(&d.join("whole")));
 

@@ -232,10 +232,11 @@ impl SeedRun<'_> {
             return Err(Error::file(run.path(), what, "choose another --out, or remove this folder"));
         }
         let (mut done, missing) = made_and_missing(self.wanted, run, self.config)?;
+        let mut lock = None;
         // A finished run may have kept its tables and curves only.
         if !missing.is_empty() || !run.has_curves() {
             self.train(show)?;
-            let _lock = run.lock()?;
+            lock = Some(run.lock()?);
             let features = extract::features_of(run, self.baselines.is_none(), false, show)?;
             if self.keep_features {
                 extract::snapshots(run, &features, &run.snapshots_file(), false, show)?;
@@ -248,6 +249,8 @@ impl SeedRun<'_> {
                 done = self.probe(&file, spec, show)?;
             }
         }
+        // Others may read what is removed here.
+        let _lock = lock.map_or_else(|| run.lock(), Ok)?;
         if !self.keep_features {
             run.remove_features()?;
         }

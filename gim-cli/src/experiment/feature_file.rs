@@ -53,7 +53,10 @@ pub(crate) fn read_all(path: &Path) -> Result<()> {
 fn try_out(path: &Path) -> Result<()> {
     let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
     let failed = |e: std::io::Error| Error::io(path, "start a process that reads", e);
-    let mut child = Command::new(env::current_exe().map_err(failed)?)
+    // By this name the program is found even when its file was replaced meanwhile.
+    let own = Path::new("/proc/self/exe");
+    let program = if own.exists() { own.to_owned() } else { env::current_exe().map_err(failed)? };
+    let mut child = Command::new(program)
         .arg(TRY)
         .arg(path)
         .stdin(Stdio::null())

@@ -49,7 +49,6 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     run.create()?;
     let _lock = run.lock()?;
     run.create_checkpoints()?;
-    run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = from.environment()?.corpus;
     run.write_environment(&environment)?;
@@ -58,7 +57,9 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     let stamp = Stamp { step: first, fingerprint: &fingerprint, dataset: &dataset };
     let modules = stack.modules_mut().iter_mut().enumerate();
     let keep = Keep { every: 1, total: first, snapshots: Vec::new() };
-    run.save(modules.map(|(i, m)| stamp.bytes(&mut **m, i)), first, &Curves::default(), &keep)
+    run.save(modules.map(|(i, m)| stamp.bytes(&mut **m, i)), first, &Curves::default(), &keep)?;
+    // Last: a folder without it is not that of a run, whose modules below would be trained anew.
+    run.write_config(config)
 }
 
 /// Checks that what the modules below see, are and have learned from is the same.

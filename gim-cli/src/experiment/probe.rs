@@ -141,7 +141,10 @@ impl Source {
                     spec.paper().fit_views(views.views(), spec.labels, key, |view| views.train(group, task, view))?;
                 let test = views.test(group, task)?;
                 let score = fitted.evaluate(&test.part(Split::Test), silence)?;
-                Ok(with_fit(row(&score, views.test_views()), &fitted))
+                let row = row(&score, views.test_views());
+                // Of the file, whatever was asked for.
+                let row = ProbeRow { views: Some(views.views()), test_views: Some(views.test_views()), ..row };
+                Ok(with_fit(row, &fitted))
             }
         }
     }

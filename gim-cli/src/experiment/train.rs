@@ -248,7 +248,7 @@ impl<'a> Training<'a> {
         let total = each * turns;
         let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
         let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
-        let order = on_threads::order(&config.train, named_groups.as_deref())?;
+        let order = on_threads::order(&config.train, named_groups.as_deref(), total)?;
         let training = Self {
             config,
             run,

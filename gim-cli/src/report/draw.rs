@@ -57,8 +57,11 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         }
         if config.train.schedule == Schedule::Async {
             let rows = first.schedule_rows()?;
-            let spec = StalenessBars { title: "Staleness by module".into(), subtitle: subtitle.clone(), rows };
-            figures.push((staleness(&spec)?, "staleness".into()));
+            // A module alone takes every batch as it is made.
+            if rows.len() > 1 {
+                let spec = StalenessBars { title: "Staleness by module".into(), subtitle: subtitle.clone(), rows };
+                figures.push((staleness(&spec)?, "staleness".into()));
+            }
         }
     }
     let mut probed: Vec<ProbeRow> = Vec::new();

@@ -14,6 +14,8 @@ use crate::items::{ItemIndex, Split};
 
 /// Bytes of data that a byte of the file can hold at most: zlib's limit.
 const MOST_COMPRESSED: u64 = 1100;
+/// Classes that labels may have: a damaged number would take all memory.
+const MOST_CLASSES: usize = 1 << 24;
 /// Bytes of the longest string of fixed length.
 const LONGEST: usize = 1024;
 
@@ -143,12 +145,18 @@ impl Content<'_> {
         };
         let largest = values.iter().max().map_or(0, |v| v + 1);
         let classes = number(data, "classes")?.map_or(largest as usize, |c| c as usize);
+        if classes > MOST_CLASSES {
+            return self.bad(format_args!("labels {task} have {classes} classes, above {MOST_CLASSES}"));
+        }
         let need = if per == Per::Frame { index.n_rows() } else { index.n_items() };
         if values.len() != need || values.iter().any(|v| *v < -1 || i64::from(*v) >= classes as i64) {
             let n = values.len();
             return self.bad(format_args!("{n} labels {task} for {need} places, all in -1..{classes}"));
         }
         let silence = number(data, "silence")?.map(|s| s as usize);
+        if silence.is_some_and(|s| s >= classes) {
+            return self.bad(format_args!("the silence of labels {task} is none of its {classes} classes"));
+        }
         Ok(Ok(Labels { per, classes, silence, values, names: Vec::new() }))
     }
 }

@@ -8,8 +8,8 @@ use gim_vision::network as vision;
 
 use crate::experiment::environment::memory;
 
-/// Bytes of a parameter while it learns: value, gradient and Adam's two moments.
-const PARAMETER_BYTES: f64 = 16.0;
+/// Bytes of a parameter at least: its value and one moment. Gradients exist for one module at a time.
+const PARAMETER_BYTES: f64 = 8.0;
 /// Bytes of a value.
 const VALUE_BYTES: f64 = 4.0;
 const GB: f64 = 1e9;

@@ -229,6 +229,11 @@ impl Checkpoint {
     /// When a file is damaged, or of another configuration.
     pub(crate) fn load(&self, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> {
         self.check_settings(fingerprint)?;
+        let (saved, modules) = (self.verify()?.len(), stack.modules().len());
+        if saved != modules {
+            let what = format!("holds {saved} modules, but the network has {modules}");
+            return Err(Error::file(&self.folder, what, "copy it again, or train another run"));
+        }
         for (i, module) in stack.modules_mut().iter_mut().enumerate() {
             let path = module_file(&self.folder, i + 1);
             let meta = checkpoint::load(&path, &mut **module)?;

@@ -92,7 +92,8 @@ impl RunDir {
         let lock = FolderLock::take(&self.path)?;
         let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
         let results = [self.validation_file(), self.probe_file(), self.features_file(), self.snapshots_file()];
-        own.iter().chain(&results).try_for_each(|file| remove_unfinished(file))?;
+        let more = [self.views_file(), self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file()];
+        own.iter().chain(&results).chain(&more).try_for_each(|file| remove_unfinished(file))?;
         self.sweep_checkpoints()?;
         Ok(lock)
     }
@@ -294,14 +295,16 @@ fn remove_used_up(file: &Path) -> Result<()> {
     fs::remove_file(file).map_err(|e| Error::io(file, "remove features that are used up", e))
 }
 
-/// Adds rows to a table, replacing those of the same group, module, task, protocol, head, share of
-/// labels and seed.
+/// Adds rows to a table, replacing those of the same group, module, task, protocol, head, views, share
+/// of labels and seed.
 ///
 /// # Errors
 /// When the table cannot be read or written.
 pub(crate) fn merge_probe_rows(path: &Path, new: &[ProbeRow]) -> Result<Vec<ProbeRow>> {
     let mut rows: Vec<ProbeRow> = if path.is_file() { table::read_rows(path)? } else { Vec::new() };
-    let id = |r: &ProbeRow| (r.group, r.module, r.task, r.protocol, r.head, r.labels.to_bits(), r.seed);
+    let id = |r: &ProbeRow| {
+        (r.group, r.module, r.task, r.protocol, (r.head, r.views, r.test_views), r.labels.to_bits(), r.seed)
+    };
     rows.retain(|old| !new.iter().any(|n| id(n) == id(old)));
     rows.extend_from_slice(new);
     table::write_rows(path, &rows)?;

@@ -9,11 +9,11 @@ use gim_eval::{ScheduleRow, TimelineRow, table};
 use super::RunDir;
 
 impl RunDir {
-    fn schedule_file(&self) -> PathBuf {
+    pub(super) fn schedule_file(&self) -> PathBuf {
         self.path.join("schedule.csv")
     }
 
-    fn timeline_file(&self) -> PathBuf {
+    pub(super) fn timeline_file(&self) -> PathBuf {
         self.path.join("timeline.csv")
     }
 

@@ -54,10 +54,10 @@ pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[L
 ///
 /// # Errors
 /// When that is not the order of such a network.
-pub(super) fn order(train: &TrainConfig, groups: Option<&[Group]>) -> Result<Option<Vec<BTreeSet<u64>>>> {
+pub(super) fn order(train: &TrainConfig, groups: Option<&[Group]>, total: u64) -> Result<Option<Vec<BTreeSet<u64>>>> {
     match (train.schedule, groups) {
         (Schedule::Async, Some(groups)) if !train.order.is_empty() => {
-            recorded_order(Path::new(&train.order), groups).map(Some)
+            recorded_order(Path::new(&train.order), groups, total).map(Some)
         }
         _ => Ok(None),
     }
@@ -150,7 +150,7 @@ impl Training<'_> {
         };
         let timelines = timelines.map_err(|e| name_last_checkpoint(e, self.run))?;
         // All modules have done the same steps, whatever has ended them.
-        if *done < end && (is_async || !self.keep.due(*done)) {
+        if first < *done && *done < end && (is_async || !self.keep.due(*done)) {
             writer.flush()?;
             self.save(*done, &writer.record)?;
         }

@@ -219,7 +219,7 @@ impl DatasetSpec for AudioConfig {
         let record = self.record(&corpus, &standardize, &held_out, loader.epoch_len())?;
         self.data.validate.check(before, &record)?;
         let slots = match self.loss.target {
-            Target::Phones => label_slots(&self.network.convs()?, self.data.crop),
+            Target::Phones => label_slots(&self.network.convs()?, self.data.crop)?,
             Target::Future | Target::Speakers => Vec::new(),
         };
         let key = Key::new(held_out::draw_seed(train.seed), Purpose::Crop);
