@@ -197,7 +197,7 @@ fn flipped_bits_are_mended_or_refused() {
             std::fs::remove_dir_all(&run).unwrap();
         }
     }
-    assert!(equal > 0 && refused > 0, "{equal} were mended, {refused} refused");
+    assert!(equal > 0 && refused > 0, "{equal} were restored, {refused} refused");
 }
 
 /// A damaged feature file is made anew, and a damaged newest checkpoint is passed over with a warning.

@@ -10,6 +10,7 @@ use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::files::hex;
 use crate::module::Module;
 use crate::{Error, Result, Scalar};
 
@@ -98,7 +99,7 @@ fn digest<'a>(
         add(format!("{shape:?}").as_bytes());
         add(bytes);
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hex(hash.finalize()))
 }
 
 fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {

@@ -98,6 +98,11 @@ fn sync_folder_of(path: &Path) {
     let _ = path;
 }
 
+/// Bytes in hexadecimal, two digits each: how digests are written.
+pub fn hex(bytes: impl AsRef<[u8]>) -> String {
+    bytes.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

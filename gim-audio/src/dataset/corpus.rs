@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
 use gim_core::data::{all_bad, because, left_out, normalized};
+use gim_core::files::hex;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -172,7 +173,7 @@ impl Corpus {
             labels = Some(read);
         }
         note_short(&utterances, [&train[..], &test[..]], &mut notes);
-        let digest = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hex(hash.finalize());
         Ok(Self { root: root.to_owned(), utterances, speakers, train, test, labels, speaker_rules, notes, digest })
     }
 

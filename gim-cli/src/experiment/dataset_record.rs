@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use gim_core::files::hex;
 use gim_core::{Error, Result};
 use gim_eval::{FrameTimes, Task};
 use serde::{Deserialize, Serialize};
@@ -84,7 +85,7 @@ pub(crate) fn splits_digest(items: impl Iterator<Item = (&'static str, String)>)
     for (part, id) in items {
         hash.update(format!("{part}\t{id}\n"));
     }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    hex(hash.finalize())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::files::create_folder;
+use gim_core::files::{create_folder, hex};
 use gim_core::{Error, Result};
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
@@ -92,7 +92,7 @@ fn all_files(dir: &'static Dir<'static>) -> Files {
 /// Of the list of checksums that each dataset carries: it stands for the data files.
 fn digest(files: &Files) -> String {
     let sums = files.iter().find(|(path, _)| path.ends_with("SHA256SUMS")).map_or(&[][..], |f| f.1);
-    Sha256::digest(sums).iter().take(8).map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(sums)[..8])
 }
 
 /// Whether all files are there at their lengths.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
 use gim_core::data::{Lines, or_skip};
+use gim_core::files::hex;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
@@ -166,7 +167,7 @@ impl Listing {
                 hash.update((i as u64).to_le_bytes());
             }
         }
-        self.digest = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        self.digest = hex(hash.finalize());
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gim_core::checkpoint::{self, CheckpointMeta};
-use gim_core::files::{create_folder, write_atomic};
+use gim_core::files::{create_folder, hex, write_atomic};
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -185,7 +185,7 @@ impl Checkpoint {
         for meta in self.verify()? {
             hash.update(format!("{} {}\n", meta.module, meta.digest));
         }
-        Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
+        Ok(hex(hash.finalize()))
     }
 
     /// Verifies the digests of all modules. Gives what they say of themselves, by module.

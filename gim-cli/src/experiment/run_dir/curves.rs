@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gim_core::files::write_atomic;
+use gim_core::files::{hex, write_atomic};
 use gim_core::{Error, Result};
 use gim_eval::TrainRow;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
 impl Curves {
     fn digest(&self, path: &Path) -> Result<String> {
         let text = serde_json::to_vec(self).map_err(|e| Error::internal(path.display(), &e).caused_by(e))?;
-        Ok(Sha256::digest(text).iter().map(|b| format!("{b:02x}")).collect())
+        Ok(hex(Sha256::digest(text)))
     }
 
     /// Writes the curves into the folder of a checkpoint.
@@ -90,7 +90,7 @@ impl RunDir {
         // A full disk cuts the last line short.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         let mut had = whole.lines().skip(1).map(|l| l.rsplit_once(',').unwrap_or((l, "")));
-        let (mut out, mut seconds, mut mended) = (HEADER.to_owned(), 0.0, 0);
+        let (mut out, mut seconds, mut restored) = (HEADER.to_owned(), 0.0, 0);
         for row in &curves.rows {
             match had.next() {
                 Some((values, time)) if values == row && time.parse::<f64>().is_ok_and(f64::is_finite) => {
@@ -98,14 +98,14 @@ impl RunDir {
                     out += &format!("{row},{time}\n");
                 }
                 _ => {
-                    mended += 1;
+                    restored += 1;
                     out += &format!("{row},\n");
                 }
             }
         }
-        if mended > 0 {
+        if restored > 0 {
             let (n, path) = (curves.rows.len(), path.display());
-            let what = format!("lacked {mended} of the {n} rows of the steps done; they are restored without times");
+            let what = format!("lacked {restored} of the {n} rows of the steps done; they are restored without times");
             let _ = writeln!(std::io::stderr(), "note: {path} {what}");
         }
         if out.as_bytes() != old {

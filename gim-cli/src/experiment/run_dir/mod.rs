@@ -92,7 +92,8 @@ impl RunDir {
         let lock = FolderLock::take(&self.path)?;
         let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
         let results = [self.validation_file(), self.probe_file(), self.features_file(), self.snapshots_file()];
-        let more = [self.views_file(), self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file()];
+        let more =
+            [self.views_file(), self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file()];
         own.iter().chain(&results).chain(&more).try_for_each(|file| remove_unfinished(file))?;
         self.sweep_checkpoints()?;
         Ok(lock)
