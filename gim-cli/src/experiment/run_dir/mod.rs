@@ -3,7 +3,7 @@
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
 //! dataset.json                                         what it keeps of its dataset
-//! validation.csv                                      losses on items held out of training
+//! validation.csv  online.csv                          losses on held-out items, probes on the way
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! schedule.csv  timeline.csv                          where the time of each module went
 //! order.csv                                           which batches each module has taken
@@ -91,8 +91,8 @@ impl RunDir {
     pub(crate) fn lock(&self) -> Result<FolderLock> {
         let lock = FolderLock::take(&self.path)?;
         let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
-        let results = [self.validation_file(), self.probe_file(), self.features_file(), self.snapshots_file()];
-        own.iter().chain(&results).try_for_each(|file| remove_unfinished(file))?;
+        let results = [self.probe_file(), self.features_file(), self.snapshots_file()];
+        own.iter().chain(&results).chain(&self.side_files()).try_for_each(|file| remove_unfinished(file))?;
         self.sweep_checkpoints()?;
         Ok(lock)
     }
