@@ -1,6 +1,8 @@
 //! Features of utterances.
 
-use crate::experiment::domain::{Extracted, Extractor};
+use std::path::Path;
+use std::sync::Arc;
+
 use gim_audio::dataset::corpus::Corpus;
 use gim_audio::dataset::loader::Crop;
 use gim_audio::dataset::standardize::Standardize;
@@ -10,8 +12,8 @@ use gim_core::{Key, Pool, Purpose, Result};
 use gim_eval::{GroupId, LabelSpec, Per, Split};
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
-use std::path::Path;
-use std::sync::Arc;
+
+use crate::experiment::domain::{Extracted, Extractor};
 
 /// Extracts features.
 pub(super) struct SpeechExtractor {

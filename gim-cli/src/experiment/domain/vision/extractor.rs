@@ -1,6 +1,7 @@
 //! Features of images.
 
-use crate::experiment::domain::{Extracted, Extractor};
+use std::path::Path;
+
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Per, Split};
@@ -8,7 +9,8 @@ use gim_vision::dataset::image::Image;
 use gim_vision::features::{CenterCrops, grid_mean};
 use ndarray::Array2;
 use rayon::prelude::*;
-use std::path::Path;
+
+use crate::experiment::domain::{Extracted, Extractor};
 
 /// Images whose features are computed together.
 const TOGETHER: usize = 16;
