@@ -107,6 +107,40 @@ fn the_iterative_schedule_validates_the_module_that_learns() {
     assert_eq!(rows(&text), [(3, 1), (4, 1), (6, 2), (8, 2), (9, 3), (12, 3)]);
 }
 
+/// Online probes give the same rows after a resume, and the weights of a run without them.
+#[test]
+fn online_probes_change_no_weight() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let probe = ["--set", "train.probe_every=5", "--set", "train.steps=12"];
+    for (preset, tasks, modules) in [(&AUDIO[..], &["phones", "speakers"][..], 6), (&VISION[..], &["classes"], 3)] {
+        let [with, without] = ["with", "without"].map(|n| format!("{}-{n}", preset[1]));
+        ok(d, &train(preset, &with, &probe));
+        ok(d, &train(preset, &without, &["--threads", "1"]));
+        let weights = |run: &str| {
+            let (mut files, log) = result(&d.join(run));
+            files.remove(0);
+            (files, log)
+        };
+        assert!(weights(&with) == weights(&without));
+        assert!(!d.join(&without).join("online.csv").exists());
+        let text = table(&d.join(&with), "online.csv");
+        for task in tasks {
+            let accuracy = |l: &str| l.rsplit_once(',').unwrap().1.parse::<f64>().unwrap();
+            let rows: Vec<f64> = text.lines().filter(|l| l.contains(task)).map(accuracy).collect();
+            assert_eq!(rows.len(), 3 * modules, "{text}");
+            assert!(rows.iter().all(|a| (0.0..=1.0).contains(a)) && rows.iter().any(|a| *a > 0.1), "{text}");
+        }
+        for step in ["step-00000008", "step-00000012"] {
+            let _ = std::fs::remove_dir_all(d.join(&with).join("checkpoints").join(step));
+        }
+        ok(d, &["train", "--resume", &with, "--threads", "1"]);
+        assert_eq!(table(&d.join(&with), "online.csv"), text);
+        ok(d, &["figures", &with]);
+        assert!(d.join(&with).join("figures/online.png").is_file());
+    }
+}
+
 #[test]
 fn a_list_that_names_no_training_item_is_refused() {
     let dir = tempfile::tempdir().unwrap();

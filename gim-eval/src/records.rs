@@ -27,6 +27,19 @@ pub struct TrainRow {
     pub seconds: Option<f64>,
 }
 
+/// A row of `online.csv`: how good a probe of a module was while training went on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OnlineRow {
+    /// Training steps done.
+    pub step: u64,
+    /// One-based module number.
+    pub module: usize,
+    /// What was predicted.
+    pub task: Task,
+    /// Share of right predictions.
+    pub accuracy: f64,
+}
+
 /// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in
 /// seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

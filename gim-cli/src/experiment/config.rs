@@ -24,13 +24,14 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 10] = [
+const MAY_CHANGE: [&str; 11] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
     "train.link_depth",
     "train.log_every",
     "train.checkpoint_every",
+    "train.probe_every",
     "train.snapshots",
     // Which batches modules have taken asynchronously is in the run's order.csv.
     "train.order",
@@ -173,9 +174,12 @@ impl Config {
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
         }
-        if !t.takes_turns() && !self.domain.dataset().held_out().is_none() {
-            let what = "is set, but modules on threads of their own do not stop to validate";
-            return Err(Error::config("data.validate", what, "use train.schedule = \"simultaneous\""));
+        let held_out = !self.domain.dataset().held_out().is_none();
+        for (key, is_set) in [("data.validate", held_out), ("train.probe_every", t.probe_every > 0)] {
+            if is_set && !t.takes_turns() {
+                let what = "is set, but modules on threads of their own do not stop for measurements";
+                return Err(Error::config(key, what, "use train.schedule = \"simultaneous\""));
+            }
         }
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
@@ -293,6 +297,7 @@ mod tests {
             "train.checkpoint_every=100",
             "train.snapshots=[]",
             "train.validate_every=7",
+            "train.probe_every=7",
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",
@@ -341,6 +346,8 @@ mod tests {
         for schedule in ["train.schedule=pipelined", "train.schedule=async"] {
             let e = held_out(&["data.validate=0.2", schedule]).unwrap_err();
             assert!(e.contains("data.validate") && e.contains("simultaneous"), "{e}");
+            let e = held_out(&["train.probe_every=5", schedule]).unwrap_err();
+            assert!(e.contains("train.probe_every") && e.contains("simultaneous"), "{e}");
         }
         assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
         assert!(Config::load("audio-quick", &["train.slow=[1.0, 0.5]".into()]).is_err());

@@ -1,6 +1,7 @@
 //! A training run, from wherever its folder has come to.
 
 mod on_threads;
+mod online;
 mod record;
 mod validation;
 
@@ -26,6 +27,7 @@ use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
 
+use online::OnlineProbes;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
 use validation::Validation;
@@ -133,6 +135,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         }
         // What the finished run was made with stays on record.
         run.open_validation(&curves)?;
+        run.open_online(&curves)?;
         run.open_log(curves)?;
         return Ok(training.total);
     }
@@ -152,8 +155,8 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         print_notes(&notes, run);
     }
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
-    let validation = run.open_validation(&curves)?;
-    let record = Record { log: run.open_log(curves)?, validation, averages, lock };
+    let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
+    let record = Record { log: run.open_log(curves)?, validation, online, averages, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(record, progress, &|| before + started.elapsed().as_secs_f64())?;
@@ -196,6 +199,7 @@ struct Training<'a> {
     stack: Stack<f32>,
     layouts: Vec<Layout>,
     validation: Option<Validation>,
+    online: Option<OnlineProbes>,
     /// Steps done before, steps of each module, and steps of the whole run.
     first: u64,
     each: u64,
@@ -239,6 +243,7 @@ impl<'a> Training<'a> {
         let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
         // Those of the whole network, also for its first modules alone: margins decide last bits.
         let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
+        let online = OnlineProbes::open(config, record)?;
         let validation = Validation::plan(config, &*source, &stack)?;
         config.truncate(&mut stack)?;
         if let Some(last) = last {
@@ -259,6 +264,7 @@ impl<'a> Training<'a> {
             stack,
             layouts,
             validation,
+            online,
             first,
             each,
             total,
@@ -293,6 +299,7 @@ impl<'a> Training<'a> {
                 record.log.append(&record.averages.take(done, epoch, seconds()))?;
             }
             self.validate(done, &mut record)?;
+            self.probe(done, &mut record)?;
             if self.keep.due(done) {
                 self.save(done, &record)?;
             }
@@ -335,6 +342,13 @@ impl<'a> Training<'a> {
         let at = (done, (done - 1) / self.source.epoch_len());
         let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.pool)?;
         record.validation.append_losses(&rows)
+    }
+
+    /// Probes the features of all modules, if that is due after `done` steps.
+    fn probe(&mut self, done: u64, record: &mut Record) -> Result<()> {
+        let due = done == self.total || done.is_multiple_of(self.config.train.probe_every.max(1));
+        let Some(online) = self.online.as_mut().filter(|_| due) else { return Ok(()) };
+        record.online.append_probes(&online.rows(&mut self.stack, done, &self.pool)?)
     }
 
     /// Saves and stops before step `step` when that is asked for.

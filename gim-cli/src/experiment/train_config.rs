@@ -82,6 +82,8 @@ pub struct TrainConfig {
     pub checkpoint_every: u64,
     /// Steps between measurements on the items that `data.validate` holds out.
     pub validate_every: u64,
+    /// Steps between linear probes of a few training items while training goes on; 0 for none.
+    pub probe_every: u64,
     /// Shares of all steps after which the weights are kept, for figures of training progress. Each
     /// is rounded to a row of train.csv.
     pub snapshots: Vec<f64>,
@@ -151,6 +153,7 @@ impl Default for TrainConfig {
             log_every: 10,
             checkpoint_every: 200,
             validate_every: 200,
+            probe_every: 0,
             snapshots: vec![0.03, 0.2],
             low_memory: false,
         }

@@ -16,9 +16,9 @@ use crate::experiment::probe::{name_of, views_note};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train_config::Schedule;
 use crate::figures::{
-    AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, PaperCurve,
-    SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module, loss_by_module,
-    similarity, staleness, timeline,
+    AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, OnlineCurves,
+    PaperCurve, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module,
+    loss_by_module, online, similarity, staleness, timeline,
 };
 use crate::report::{image_figures, latent};
 
@@ -49,6 +49,11 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         negatives: config.domain.model().negatives(),
     };
     figures.push((loss_by_module(&spec)?, "loss".into()));
+    let rows = first.online_rows()?;
+    if !rows.is_empty() {
+        let spec = OnlineCurves { title: "Probes during training".into(), subtitle: subtitle.clone(), rows };
+        figures.push((online(&spec)?, "online".into()));
+    }
     if first.has_timeline() {
         let rows = first.timeline_rows()?;
         if rows.iter().any(|r| r.step > rows[0].step) {

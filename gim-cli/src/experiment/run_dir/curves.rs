@@ -29,6 +29,9 @@ pub(crate) struct Curves {
     /// Rows of `validation.csv`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub validation: Vec<String>,
+    /// Rows of `online.csv`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub online: Vec<String>,
 }
 
 /// What the file holds.

@@ -3,7 +3,7 @@
 //! ```text
 //! config.toml  environment.json  notes.txt            how it was made
 //! dataset.json                                         what it keeps of its dataset
-//! validation.csv                                      losses on items held out of training
+//! validation.csv  online.csv                          losses on held-out items, probes on the way
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! schedule.csv  timeline.csv                          where the time of each module went
 //! order.csv                                           which batches each module has taken
@@ -91,10 +91,9 @@ impl RunDir {
     pub(crate) fn lock(&self) -> Result<FolderLock> {
         let lock = FolderLock::take(&self.path)?;
         let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
-        let results = [self.validation_file(), self.probe_file(), self.features_file(), self.snapshots_file()];
-        let more =
-            [self.views_file(), self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file()];
-        own.iter().chain(&results).chain(&more).try_for_each(|file| remove_unfinished(file))?;
+        let results = [self.probe_file(), self.features_file(), self.snapshots_file(), self.views_file()];
+        let more = [self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file()];
+        [&own[..], &results, &more, &self.side_files()].concat().iter().try_for_each(|file| remove_unfinished(file))?;
         self.sweep_checkpoints()?;
         Ok(lock)
     }
@@ -290,10 +289,8 @@ impl RunDir {
 }
 
 fn remove_used_up(file: &Path) -> Result<()> {
-    if !file.is_file() {
-        return Ok(());
-    }
-    fs::remove_file(file).map_err(|e| Error::io(file, "remove features that are used up", e))
+    let removed = if file.is_file() { fs::remove_file(file) } else { Ok(()) };
+    removed.map_err(|e| Error::io(file, "remove features that are used up", e))
 }
 
 /// Adds rows to a table, replacing those of the same group, module, task, protocol, head, views, share

@@ -6,16 +6,22 @@ use std::path::PathBuf;
 
 use gim_core::files::write_atomic;
 use gim_core::{Error, Result};
-use gim_eval::{TrainRow, table};
+use gim_eval::{OnlineRow, TrainRow, table};
 
 use super::RunDir;
 use super::curves::{Curves, values};
 
 /// Columns of `validation.csv`.
 const VALIDATION: &str = "step,epoch,module,loss,accuracy\n";
+/// Columns of `online.csv`.
+const ONLINE: &str = "step,module,task,accuracy\n";
 
 impl RunDir {
-    pub(super) fn validation_file(&self) -> PathBuf {
+    pub(super) fn side_files(&self) -> [PathBuf; 2] {
+        [self.validation_file(), self.online_file()]
+    }
+
+    fn validation_file(&self) -> PathBuf {
         self.path.join("validation.csv")
     }
 
@@ -34,6 +40,29 @@ impl RunDir {
     /// When the disk refuses.
     pub(crate) fn open_validation(&self, curves: &Curves) -> Result<SideLog> {
         SideLog::open(self.validation_file(), VALIDATION, curves.validation.clone())
+    }
+}
+
+impl RunDir {
+    fn online_file(&self) -> PathBuf {
+        self.path.join("online.csv")
+    }
+
+    /// Accuracies of online probes; empty for a run that has none.
+    ///
+    /// # Errors
+    /// When the table is damaged.
+    pub(crate) fn online_rows(&self) -> Result<Vec<OnlineRow>> {
+        let file = self.online_file();
+        if file.is_file() { table::read_rows(file) } else { Ok(Vec::new()) }
+    }
+
+    /// Opens `online.csv`, which then holds the rows of `curves`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn open_online(&self, curves: &Curves) -> Result<SideLog> {
+        SideLog::open(self.online_file(), ONLINE, curves.online.clone())
     }
 }
 
@@ -71,6 +100,14 @@ impl SideLog {
     /// When the disk refuses.
     pub(crate) fn append_losses(&mut self, rows: &[TrainRow]) -> Result<()> {
         self.append(rows.iter().map(values))
+    }
+
+    /// Appends rows of online probes.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn append_probes(&mut self, rows: &[OnlineRow]) -> Result<()> {
+        self.append(rows.iter().map(|r| format!("{},{},{},{:.6}", r.step, r.module, r.task, r.accuracy)))
     }
 
     fn append(&mut self, rows: impl Iterator<Item = String>) -> Result<()> {

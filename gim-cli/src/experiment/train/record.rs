@@ -13,6 +13,8 @@ pub(super) struct Record {
     pub(super) log: TrainLog,
     /// Losses on held-out items.
     pub(super) validation: SideLog,
+    /// Accuracies of online probes.
+    pub(super) online: SideLog,
     pub(super) averages: Averages,
     pub(super) lock: FolderLock,
 }
@@ -30,6 +32,7 @@ impl Record {
         self.lock.check()?;
         let mut curves = self.log.curves(self.averages.unfinished());
         curves.validation = self.validation.rows();
+        curves.online = self.online.rows();
         run.save(modules, step, &curves, keep)
     }
 }
