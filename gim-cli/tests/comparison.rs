@@ -76,13 +76,14 @@ fn tables_have_every_run(root: &Path) {
 fn baselines_are_shared(root: &Path) {
     let random = |run: &str| -> Vec<String> {
         let probes = read(root, &format!("vision/{run}/seed-1/probe.csv"));
+        let seconds = probes.lines().next().unwrap().split(',').position(|name| name == "seconds").unwrap();
         let mut lines: Vec<String> = probes
             .lines()
             .filter(|l| !l.starts_with("trained"))
             // All but the seconds of the fit.
             .map(|l| {
                 let mut cells: Vec<&str> = l.split(',').collect();
-                cells.remove(cells.len() - 2);
+                cells.remove(seconds);
                 cells.join(",")
             })
             .collect();

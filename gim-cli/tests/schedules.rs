@@ -4,6 +4,7 @@
 mod common;
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{fails, gim, ok, result};
@@ -95,10 +96,13 @@ fn a_signal_saves_and_wrong_groups_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1,2,3],[4,5,6]]"];
-    ok(d, &train(&AUDIO, "whole", &[]));
-    let mut child = gim(d, &train(&AUDIO, "stopped", &pipelined)).spawn().unwrap();
+    let long = ["--set", "train.steps=80"];
+    ok(d, &train(&AUDIO, "whole", &long));
+    let mut child =
+        gim(d, &train(&AUDIO, "stopped", &[&pipelined[..], &long].concat())).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
-    while !d.join("stopped/checkpoints").exists() && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+    let rows = || std::fs::read_to_string(d.join("stopped/train.csv")).unwrap_or_default().lines().count();
+    while rows() < 2 && child.try_wait().unwrap().is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }
     let stop = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();

@@ -58,7 +58,7 @@ pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>
     }
 }
 
-/// Trains asynchronously with a slow last module, which leaves batches out, and repeats the order taken with
+/// Trains asynchronously with a slow last module, and repeats the order taken with
 /// another number of threads: losses, and the checkpoints of all modules after every step, must be
 /// the same.
 ///
@@ -75,12 +75,20 @@ pub fn check_async(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
     let of = |m: usize| taken.iter().filter(|t| t.report.module == m + 1).map(|t| t.report.step).collect();
     let order: Vec<BTreeSet<u64>> = (0..n).map(of).collect();
     assert!(order[0].iter().copied().eq(0..STEPS), "the first module takes every batch: {order:?}");
-    assert!(n == 1 || order[n - 1].len() < order[0].len(), "a slow module leaves batches out: {order:?}");
     for threads in [1, n + 2] {
         let (again, _) = asynchronous(build, input, labels, &groups(threads), &[], Order::Recorded(&order));
         assert_eq!(live.reports, again.reports, "losses of {order:?}");
         assert!(live == again, "weights of {order:?}");
     }
+    // How many batches a live run leaves out depends on the machine: here the last module leaves out
+    // every other.
+    let mut sparse = order;
+    sparse[n - 1].retain(|step| n == 1 || step % 2 == 0);
+    let repeated = |threads| asynchronous(build, input, labels, &groups(threads), &[], Order::Recorded(&sparse));
+    let ((one, taken), (many, _)) = (repeated(1), repeated(n + 2));
+    let last = taken.iter().filter(|t| t.report.module == n).map(|t| t.report.step);
+    assert!(last.eq(sparse[n - 1].iter().copied()), "the last module takes what the order says");
+    assert!(one == many, "weights of {sparse:?}");
 }
 
 fn asynchronous(

@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_both_numbers() {
-        let size = StepSize { parameters: 1e9, activations: 1e9, candidates: 0.0 };
+        let size = StepSize { parameters: 2e9, activations: 1e9, candidates: 0.0 };
         size.check_against(20e9).unwrap();
         let said = size.check_against(19.9e9).unwrap_err().to_string();
         assert!(said.contains("at least 20.0 GB") && said.contains("has 19.9 GB"), "{said}");
