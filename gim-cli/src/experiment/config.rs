@@ -24,7 +24,7 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 11] = [
+pub(crate) const MAY_CHANGE: [&str; 11] = [
     "data.path",
     "data.cache_mb",
     "train.groups",

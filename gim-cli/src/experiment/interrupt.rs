@@ -1,12 +1,13 @@
 //! Ctrl-C, SIGTERM and SIGHUP: the first saves and stops, the second stops at once. Where there is
 //! nothing to save, the first stops at once.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gim_core::{Error, Result};
+
+use crate::output::note;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Whether the command saves when it is asked to.
@@ -48,7 +49,7 @@ fn on_signal() {
         std::process::exit(130);
     }
     // The terminal may be gone, which is what SIGHUP says.
-    let _ = writeln!(std::io::stderr(), "saving; press Ctrl-C again to stop at once");
+    note("saving; press Ctrl-C again to stop at once");
 }
 
 /// A file or folder that goes when a signal ends the process, as long as this lives.

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use gim_core::{Error, Result};
 
 use crate::experiment::environment::rfc3339;
+use crate::output::note;
 
 /// Name of the lock's file. It exists while the folder is in use.
 const FILE: &str = "gim.lock";
@@ -41,7 +42,7 @@ impl FolderLock {
                 Err(TryLockError::WouldBlock) => return Err(in_use(&folder, &mut file)),
                 Err(TryLockError::Error(e)) => {
                     let what = format!("cannot be locked ({e}); let no other process write into it");
-                    let _ = writeln!(io::stderr(), "note: {} {what}", folder.display());
+                    note(format_args!("note: {} {what}", folder.display()));
                     return Ok(Self { folder, file: None });
                 }
             }

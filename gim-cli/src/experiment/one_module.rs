@@ -6,13 +6,10 @@
 
 use gim_core::{Error, Pool, Result};
 
-use crate::experiment::config::Config;
+use crate::experiment::config::{Config, MAY_CHANGE};
 use crate::experiment::environment::Environment;
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
-use crate::experiment::train::Stamp;
-
-/// Settings of the dataset in which the two runs may differ.
-const FREE: [&str; 2] = ["path", "cache_mb"];
+use crate::experiment::train::{Stamp, refuse_begun};
 
 /// Begins `run`, whose last module is to be trained: those below are the trained ones of `from`.
 ///
@@ -20,10 +17,7 @@ const FREE: [&str; 2] = ["path", "cache_mb"];
 /// When `run` is begun already, `from` has not trained the modules below, or the settings of dataset,
 /// network and loss differ.
 pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> {
-    if run.is_begun() {
-        let remedy = "continue with --resume, or choose another --out";
-        return Err(Error::file(run.path(), "already holds a run", remedy));
-    }
+    refuse_begun(run)?;
     let theirs = from.config()?;
     check_settings(config, &theirs, from)?;
     let pool = Pool::new();
@@ -76,10 +70,10 @@ fn check_settings(ours: &Config, theirs: &Config, from: &RunDir) -> Result<()> {
         let parse = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
         let there = parse(&there);
         for (key, value) in parse(here) {
-            let other = there.get(&key);
-            if other != Some(&value) && !(*section == "data" && FREE.contains(&key.as_str())) {
+            let (other, name) = (there.get(&key), format!("{section}.{key}"));
+            if other != Some(&value) && !MAY_CHANGE.contains(&name.as_str()) {
                 let other = other.map_or("absent".to_owned(), ToString::to_string);
-                return differs(format!("{section}.{key}"), value.to_string(), other);
+                return differs(name, value.to_string(), other);
             }
         }
     }

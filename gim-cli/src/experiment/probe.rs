@@ -124,27 +124,24 @@ impl Source {
         if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
             return Err(one_class(file, spec.task, train.n_rows()));
         }
-        let row = |score: &Score, views: usize| row(spec, kind(group), &train, score, views, made);
+        let row = |score: &Score, views| row(spec, kind(group), &train, score, views, made);
         match self {
             Self::Whole(_) => {
                 let test = examples.part(Split::Test);
                 let Some(probe) = spec.fitted(&train) else {
                     let began = Instant::now();
                     let score = Knn::default().evaluate(&train, &test, silence)?;
-                    return Ok(ProbeRow { seconds: began.elapsed().as_secs_f64(), ..row(&score, 1) });
+                    return Ok(ProbeRow { seconds: began.elapsed().as_secs_f64(), ..row(&score, None) });
                 };
                 let fitted = probe.fit(&train, key)?;
-                Ok(with_fit(row(&fitted.evaluate(&test, silence)?, 1), &fitted))
+                Ok(with_fit(row(&fitted.evaluate(&test, silence)?, None), &fitted))
             }
             Self::Views(views) => {
                 let fitted =
                     spec.paper().fit_views(views.views(), spec.labels, key, |view| views.train(group, task, view))?;
                 let test = views.test(group, task)?;
                 let score = fitted.evaluate(&test.part(Split::Test), silence)?;
-                let row = row(&score, views.test_views());
-                // Of the file, whatever was asked for.
-                let row = ProbeRow { views: Some(views.views()), test_views: Some(views.test_views()), ..row };
-                Ok(with_fit(row, &fitted))
+                Ok(with_fit(row(&score, Some(ViewCounts::of(views))), &fitted))
             }
         }
     }
@@ -166,13 +163,13 @@ impl ProbeSpec {
     }
 }
 
-/// The row of a score over test items in `views` views each, without a fit.
+/// The row of a score over whole items, or over the views of a file, without a fit.
 fn row(
     spec: &ProbeSpec,
     (group, module): (Group, usize),
     train: &Part<'_>,
     score: &Score,
-    views: usize,
+    views: Option<ViewCounts>,
     made: &Provenance,
 ) -> ProbeRow {
     ProbeRow {
@@ -181,12 +178,12 @@ fn row(
         task: spec.task,
         protocol: spec.protocol,
         head: spec.head,
-        views: spec.views.map(|v| v.train),
-        test_views: spec.views.map(|v| v.test),
+        views: views.map(|v| v.train),
+        test_views: views.map(|v| v.test),
         labels: spec.labels,
         dims: train.dims(),
         train_rows: train.n_rows(),
-        test_rows: score.rows / views,
+        test_rows: score.rows / views.map_or(1, |v| v.test),
         accuracy: score.accuracy,
         accuracy_no_silence: score.accuracy_no_silence,
         macro_accuracy: score.macro_accuracy,

@@ -117,13 +117,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     let started = Instant::now();
     // A new folder is made only when everything else is known to be there.
     let lock = run.path().is_dir().then(|| run.lock()).transpose()?;
-    let unused = || match !resume && run.is_begun() {
-        true => {
-            let remedy = "continue with --resume, or choose another --out";
-            Err(Error::file(run.path(), "already holds a run", remedy))
-        }
-        false => Ok(()),
-    };
+    let unused = || if resume { Ok(()) } else { refuse_begun(run) };
     unused()?;
     let (mut training, curves) = Training::open(config, run, resume)?;
     let record = training.source.record().clone();
@@ -174,6 +168,18 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         training.summary.iter().for_each(output::note);
     }
     Ok(training.total)
+}
+
+/// Refuses a folder that holds a run.
+///
+/// # Errors
+/// When it does.
+pub(crate) fn refuse_begun(run: &RunDir) -> Result<()> {
+    if run.is_begun() {
+        let remedy = "continue with --resume, or choose another --out";
+        return Err(Error::file(run.path(), "already holds a run", remedy));
+    }
+    Ok(())
 }
 
 fn print_notes(notes: &[String], run: &RunDir) {

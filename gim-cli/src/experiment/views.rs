@@ -43,6 +43,13 @@ pub(crate) struct ViewCounts {
     pub test: usize,
 }
 
+impl ViewCounts {
+    /// Those of a file.
+    pub(crate) fn of(file: &ViewFile) -> Self {
+        Self { train: file.views(), test: file.test_views() }
+    }
+}
+
 impl ViewLimits {
     /// Refuses numbers of zero, by the names of their settings.
     ///
@@ -86,9 +93,7 @@ pub(crate) fn views_of(
 
 /// Whether a file holds these views.
 fn holds(path: &Path, counts: ViewCounts) -> Result<bool> {
-    let views = ViewFile::open(path)?;
-    let there = ViewCounts { train: views.views(), test: views.test_views() };
-    Ok(there == counts)
+    Ok(ViewCounts::of(&ViewFile::open(path)?) == counts)
 }
 
 /// Writes the views of a run: groups as in its feature file.

@@ -1,7 +1,6 @@
 //! The checkpoints of a run.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gim_core::checkpoint::{self, CheckpointMeta};
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Curves, RunDir};
 use crate::experiment::config::difference;
+use crate::output::note;
 
 /// Checkpoints kept besides the snapshots: the newest, and the one before in case the newest is damaged on disk.
 const KEEP: usize = 2;
@@ -67,17 +67,22 @@ impl RunDir {
     /// # Errors
     /// When there are checkpoints and all are damaged: that of the newest.
     pub(crate) fn newest_intact_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        Ok(self.newest_intact()?.map(|(checkpoint, _)| checkpoint))
+    }
+
+    /// [`RunDir::newest_intact_checkpoint`] with what its modules say of themselves.
+    fn newest_intact(&self) -> Result<Option<(Checkpoint, Vec<CheckpointMeta>)>> {
         let mut newest_damage = None;
         for checkpoint in self.checkpoints().into_iter().rev() {
-            let Err(e) = checkpoint.verify() else {
-                if let Some(damage) = newest_damage {
-                    // Nobody may be there to read it.
-                    let used = checkpoint.folder.display();
-                    let _ = writeln!(std::io::stderr(), "note: {damage}; {used} is used instead");
+            match checkpoint.verify() {
+                Ok(modules) => {
+                    if let Some(damage) = newest_damage {
+                        note(format_args!("note: {damage}; {} is used instead", checkpoint.folder.display()));
+                    }
+                    return Ok(Some((checkpoint, modules)));
                 }
-                return Ok(Some(checkpoint));
-            };
-            newest_damage.get_or_insert(e);
+                Err(e) => drop(newest_damage.get_or_insert(e)),
+            }
         }
         newest_damage.map_or(Ok(None), Err)
     }
@@ -87,7 +92,7 @@ impl RunDir {
     /// # Errors
     /// As [`RunDir::newest_intact_checkpoint`].
     pub(crate) fn weights(&self) -> Result<Option<Weights>> {
-        self.newest_intact_checkpoint()?.map(|c| Ok(Weights { step: c.step, digest: c.digest()? })).transpose()
+        Ok(self.newest_intact()?.map(|(c, modules)| Weights { step: c.step, digest: digest(&modules) }))
     }
 
     /// Removes checkpoints that were not finished, or not wholly removed, when a process ended.
@@ -179,17 +184,8 @@ impl Checkpoint {
         checkpoint::verify(&module_file(&self.folder, 1)).map(|meta| meta.dataset)
     }
 
-    /// SHA-256 (hexadecimal) of the digests of all modules.
-    fn digest(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        for meta in self.verify()? {
-            hash.update(format!("{} {}\n", meta.module, meta.digest));
-        }
-        Ok(hex(hash.finalize()))
-    }
-
-    /// Verifies the digests of all modules. Gives what they say of themselves, by module.
-    fn verify(&self) -> Result<Vec<CheckpointMeta>> {
+    /// The files of the modules.
+    fn modules(&self) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.folder).map_err(|e| Error::io(&self.folder, "read the checkpoint", e))?;
         let files = entries.flatten().map(|e| e.path());
         let mut modules: Vec<PathBuf> = files.filter(|f| f.extension().is_some_and(|e| e == "safetensors")).collect();
@@ -197,7 +193,12 @@ impl Checkpoint {
         if modules.is_empty() {
             return Err(Error::file(&self.folder, "is damaged: it holds no module", "remove it"));
         }
-        let mut all = modules.iter().map(|file| checkpoint::verify(file)).collect::<Result<Vec<_>>>()?;
+        Ok(modules)
+    }
+
+    /// Verifies the digests of all modules. Gives what they say of themselves, by module.
+    fn verify(&self) -> Result<Vec<CheckpointMeta>> {
+        let mut all = self.modules()?.iter().map(|file| checkpoint::verify(file)).collect::<Result<Vec<_>>>()?;
         all.sort_by_key(|meta| meta.module);
         self.curves()?;
         Ok(all)
@@ -229,7 +230,7 @@ impl Checkpoint {
     /// When a file is damaged, or of another configuration.
     pub(crate) fn load(&self, stack: &mut Stack<f32>, fingerprint: &str) -> Result<()> {
         self.check_settings(fingerprint)?;
-        let (saved, modules) = (self.verify()?.len(), stack.modules().len());
+        let (saved, modules) = (self.modules()?.len(), stack.modules().len());
         if saved != modules {
             let what = format!("holds {saved} modules, but the network has {modules}");
             return Err(Error::file(&self.folder, what, "copy it again, or train another run"));
@@ -244,6 +245,13 @@ impl Checkpoint {
         }
         Ok(())
     }
+}
+
+/// SHA-256 (hexadecimal) of the digests of all modules.
+fn digest(modules: &[CheckpointMeta]) -> String {
+    let mut hash = Sha256::new();
+    modules.iter().for_each(|meta| hash.update(format!("{} {}\n", meta.module, meta.digest)));
+    hex(hash.finalize())
 }
 
 /// Removes a checkpoint; it is renamed first, so that a kill in between leaves no half of one in sight.

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::RunDir;
 use crate::experiment::averages::Sums;
+use crate::output::note;
 
 /// Name of the file in a checkpoint's folder.
 const FILE: &str = "curves.json";
@@ -109,7 +110,7 @@ impl RunDir {
         if restored > 0 {
             let (n, path) = (curves.rows.len(), path.display());
             let what = format!("lacked {restored} of the {n} rows of the steps done; they are restored without times");
-            let _ = writeln!(std::io::stderr(), "note: {path} {what}");
+            note(format_args!("note: {path} {what}"));
         }
         if out.as_bytes() != old {
             write_atomic(&path, out.as_bytes())?;

@@ -9,7 +9,7 @@ use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Purpose, Result};
-use gim_eval::{GroupId, LabelSpec, Per, Split};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
@@ -62,7 +62,7 @@ impl Extractor for SpeechExtractor {
 
     fn labels(&self) -> Vec<LabelSpec> {
         let mut labels = vec![LabelSpec {
-            task: "speaker".into(),
+            task: Task::Speakers.label().into(),
             per: Per::Item,
             classes: self.corpus.speakers().len(),
             silence: None,
@@ -71,7 +71,7 @@ impl Extractor for SpeechExtractor {
         if let Some(phones) = self.corpus.labels() {
             let (classes, silence) = (phones.n_classes(), phones.silence());
             let names = phones.names().map_or_else(Vec::new, <[_]>::to_vec);
-            labels.push(LabelSpec { task: "phone".into(), per: Per::Frame, classes, silence, names });
+            labels.push(LabelSpec { task: Task::Phones.label().into(), per: Per::Frame, classes, silence, names });
         }
         labels
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Result};
-use gim_eval::{GroupId, LabelSpec, Per, Split};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use gim_vision::dataset::image::Image;
 use gim_vision::features::{CenterCrops, grid_mean};
 use ndarray::Array2;
@@ -70,7 +70,8 @@ impl Extractor for ImageExtractor {
     fn labels(&self) -> Vec<LabelSpec> {
         let names = self.crops.dataset().classes().to_vec();
         let classes = names.len();
-        let of_classes = LabelSpec { task: "class".into(), per: Per::Item, classes, silence: None, names };
+        let of_classes =
+            LabelSpec { task: Task::Classes.label().into(), per: Per::Item, classes, silence: None, names };
         if classes > 0 { vec![of_classes] } else { Vec::new() }
     }
 
