@@ -1,4 +1,4 @@
-"""Golden values of tests/mfcc.rs, computed the long way with numpy: python tests/mfcc_golden.py
+"""Golden values of tests/it/mfcc.rs, computed the long way with numpy: python tests/mfcc_golden.py
 
 The signal is in integers, so that both sides start from the same bits.
 """

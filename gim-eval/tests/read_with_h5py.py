@@ -1,4 +1,4 @@
-"""Reads the file that tests/features.rs wrote, and checks every part of its layout."""
+"""Reads the file that tests/it/features.rs wrote, and checks every part of its layout."""
 import sys
 
 import h5py

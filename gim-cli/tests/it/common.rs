@@ -1,0 +1,68 @@
+//! Runs the program and reads the results of a run.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+pub(crate) fn gim(folder: &Path, args: &[&str]) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_gim"));
+    c.current_dir(folder).arg("--quiet").args(args);
+    for name in ["GIM_DATA", "TORCH_PYTHON", "TORCH_BENCH", "SKLEARN_PYTHON"] {
+        c.env_remove(name);
+    }
+    c
+}
+
+pub(crate) fn ok(folder: &Path, args: &[&str]) -> Output {
+    let out = gim(folder, args).output().unwrap();
+    assert!(out.status.success(), "gim {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out
+}
+
+/// The error's text; it must be one line, with exit code 2.
+pub(crate) fn fails(folder: &Path, args: &[&str]) -> String {
+    let out = gim(folder, args).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(2), "gim {args:?}: {text}");
+    assert_eq!(text.trim().lines().count(), 1, "{text}");
+    assert!(text.starts_with("gim: "), "{text}");
+    text
+}
+
+/// All checkpoints of the last step, as bytes, and the log without its times.
+pub(crate) fn result(run: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
+    let mut steps: Vec<_> = std::fs::read_dir(run.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).collect();
+    steps.sort();
+    let mut files: Vec<_> = std::fs::read_dir(steps.pop().unwrap()).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let log = std::fs::read_to_string(run.join("train.csv")).unwrap();
+    let log = log.lines().map(|l| l.rsplit_once(',').unwrap().0.to_owned()).collect();
+    (files.iter().map(|f| std::fs::read(f).unwrap()).collect(), log)
+}
+
+/// A corpus of class folders, 20 images of 20 × 20 pixels in each of two classes, some of them damaged.
+pub(crate) fn folders(root: &Path, bad: bool) {
+    for (c, class) in ["bright", "dark"].iter().enumerate() {
+        for part in ["train", "val"] {
+            let folder = root.join(part).join(class);
+            std::fs::create_dir_all(&folder).unwrap();
+            for n in 0..20 {
+                let image = png(20, |x, y| ((x * 7 + y * 3 + n * 11) % 64 + 190 * (1 - c)) as u8);
+                std::fs::write(folder.join(format!("{n:02}.png")), image).unwrap();
+            }
+        }
+    }
+    if bad {
+        std::fs::write(root.join("train/dark/broken.jpg"), b"this is no image").unwrap();
+        std::fs::write(root.join("train/dark/one.png"), png(1, |_, _| 0)).unwrap();
+    }
+}
+
+pub(crate) fn png(side: u32, pixel: impl Fn(usize, usize) -> u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, side, side);
+    encoder.set_color(png::ColorType::Grayscale);
+    encoder.set_depth(png::BitDepth::Eight);
+    let pixels: Vec<u8> = (0..(side * side) as usize).map(|i| pixel(i % side as usize, i / side as usize)).collect();
+    encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
+    out
+}

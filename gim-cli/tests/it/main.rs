@@ -1,0 +1,17 @@
+//! The integration tests of `gim-cli`. One binary for all of them links once.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
+
+mod absurd;
+mod bench;
+mod carry;
+mod common;
+mod comparison;
+mod end_to_end;
+mod feature_files;
+mod images;
+mod inputs;
+mod readme;
+mod schedules;
+mod signals;
+mod state;
+mod validation;

@@ -1,0 +1,229 @@
+//! Runs that are killed, and files that are damaged: the result is that of an undisturbed run, or one
+//! clear error.
+//!
+//! `GIM_STATE_REPEATS=500` repeats each kind of fault so often; `scripts/kills.sh` kills at chosen
+//! system calls.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::common::{gim, ok};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+/// A run of some seconds that saves often.
+const SETTINGS: [&str; 18] = [
+    "train",
+    "audio-quick",
+    "--set",
+    "network.width=8",
+    "--set",
+    "network.context=8",
+    "--set",
+    "train.batch=2",
+    "--set",
+    "data.crop=5120",
+    "--set",
+    "train.log_every=4",
+    "--set",
+    "train.checkpoint_every=4",
+    "--set",
+    "train.steps=60",
+    "--threads",
+    "1",
+];
+
+fn train(out: &str) -> Vec<&str> {
+    SETTINGS.into_iter().chain(["--out", out]).collect()
+}
+
+/// How often a kind of fault is repeated.
+fn repeats() -> usize {
+    std::env::var("GIM_STATE_REPEATS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()) {
+        if entry.is_dir() { out.extend(files(&entry)) } else { out.push(entry) }
+    }
+    out.sort();
+    out
+}
+
+/// Every file of a run by name, without what differs between equal runs: times, and the environment.
+fn contents(run: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for file in files(run) {
+        let name = file.strip_prefix(run).unwrap().to_owned();
+        let mut bytes = std::fs::read(&file).unwrap();
+        if name == Path::new("train.csv") {
+            let text = String::from_utf8(bytes).unwrap();
+            bytes = text.lines().map(|l| l.rsplit_once(',').unwrap().0.to_owned() + "\n").collect::<String>().into();
+        } else if name == Path::new("environment.json") {
+            bytes = Vec::new();
+        }
+        out.insert(name, bytes);
+    }
+    out
+}
+
+fn same(whole: &Path, run: &Path, what: &str) {
+    let (whole, run) = (contents(whole), contents(run));
+    let differing: Vec<_> = whole.keys().chain(run.keys()).filter(|k| whole.get(*k) != run.get(*k)).collect();
+    assert!(differing.is_empty(), "{what}: {differing:?} differ");
+}
+
+/// Kills at random times, some while a checkpoint is saved or an old one removed.
+#[test]
+fn killed_runs_end_as_undisturbed_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let started = Instant::now();
+    ok(d, &train("whole"));
+    let longest = started.elapsed().as_secs_f64();
+    let mut rng = SmallRng::seed_from_u64(7);
+    let mut kills = 0;
+    for repeat in 0..repeats() {
+        let run = d.join("run");
+        loop {
+            let begun = run.join("config.toml").exists();
+            let args = if begun { vec!["train", "--resume", "run", "--threads", "1"] } else { train("run") };
+            let mut child = gim(d, &args).spawn().unwrap();
+            // A killed run is killed once more, sometimes.
+            let end = Duration::from_secs_f64(rng.random_range(0.05..1.3) * longest);
+            let killed_at = Instant::now() + end;
+            let status = loop {
+                if let Some(status) = child.try_wait().unwrap() {
+                    break Some(status);
+                }
+                if Instant::now() > killed_at {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    kills += 1;
+                    break None;
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            };
+            if let Some(status) = status {
+                assert!(status.success(), "repeat {repeat}");
+                break;
+            }
+        }
+        same(&d.join("whole"), &run, &format!("repeat {repeat}"));
+        std::fs::remove_dir_all(&run).unwrap();
+    }
+    assert!(kills > 0, "no run was killed");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for file in files(from) {
+        let into = to.join(file.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(into.parent().unwrap()).unwrap();
+        std::fs::copy(&file, into).unwrap();
+    }
+}
+
+/// Lines of config.toml that may change when a run is resumed: a flipped bit in them is a new wish.
+fn may_change(line: &str) -> bool {
+    ["path", "cache_mb", "log_every", "checkpoint_every", "snapshots", "steps", "epochs"]
+        .iter()
+        .any(|key| line.starts_with(&format!("{key} =")))
+}
+
+/// Positions of a file's bytes that a resumed run must prove or not need.
+fn proven(name: &Path, bytes: &[u8]) -> Vec<usize> {
+    if name != Path::new("config.toml") {
+        return (0..bytes.len()).collect();
+    }
+    let (mut at, mut out) = (0, Vec::new());
+    for line in String::from_utf8_lossy(bytes).split_inclusive('\n') {
+        if !may_change(line) {
+            out.extend(at..at + line.len());
+        }
+        at += line.len();
+    }
+    out
+}
+
+/// A flipped bit in any file of a run that is resumed, or whose features are probed.
+#[test]
+fn flipped_bits_are_mended_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("whole"));
+    // The same run as it was after 40 steps.
+    ok(d, &[&train("half")[..], &["--set", "train.steps=40"]].concat());
+    let config = std::fs::read_to_string(d.join("half/config.toml")).unwrap();
+    std::fs::write(d.join("half/config.toml"), config.replace("steps = 40", "steps = 60")).unwrap();
+    let half = d.join("half");
+    let names: Vec<PathBuf> = files(&half).iter().map(|f| f.strip_prefix(&half).unwrap().into()).collect();
+    assert!(names.len() > 10, "{names:?}");
+
+    let mut rng = SmallRng::seed_from_u64(8);
+    let (mut equal, mut refused) = (0, 0);
+    for name in &names {
+        for _ in 0..repeats().div_ceil(6) {
+            let run = d.join("run");
+            copy(&half, &run);
+            let mut bytes = std::fs::read(run.join(name)).unwrap();
+            let places = proven(name, &bytes);
+            if places.is_empty() {
+                continue;
+            }
+            let (at, bit) = (places[rng.random_range(0..places.len())], rng.random_range(0..8));
+            bytes[at] ^= 1 << bit;
+            std::fs::write(run.join(name), bytes).unwrap();
+            let out = gim(d, &["train", "--resume", "run", "--threads", "1"]).output().unwrap();
+            let said = String::from_utf8_lossy(&out.stderr).into_owned();
+            let what = format!("{}, bit {bit} of byte {at}: {said}", name.display());
+            if out.status.success() {
+                let weights = |run: &Path| {
+                    let mut all = contents(run);
+                    all.retain(|name, _| name.starts_with("checkpoints/step-00000060") || name.ends_with("train.csv"));
+                    all
+                };
+                assert!(weights(&d.join("whole")) == weights(&run), "other results: {what}");
+                equal += 1;
+            } else {
+                assert_eq!((out.status.code(), said.trim().lines().count()), (Some(2), 1), "{what}");
+                assert!(said.starts_with("gim: "), "{what}");
+                refused += 1;
+            }
+            std::fs::remove_dir_all(&run).unwrap();
+        }
+    }
+    assert!(equal > 0 && refused > 0, "{equal} were restored, {refused} refused");
+}
+
+/// A damaged feature file is made anew, and a damaged newest checkpoint is passed over with a warning.
+#[test]
+fn damaged_features_and_weights_are_never_probed_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    ok(d, &train("run"));
+    let probe = ["probe", "run", "--task", "speakers", "--protocol", "knn", "--module", "1"];
+    ok(d, &probe);
+    let features = d.join("run/features.h5");
+    let whole = std::fs::read(&features).unwrap();
+    let mut rng = SmallRng::seed_from_u64(9);
+    for _ in 0..repeats() {
+        let mut bytes = whole.clone();
+        let at = rng.random_range(0..bytes.len());
+        bytes[at] ^= 1 << rng.random_range(0..8);
+        std::fs::write(&features, bytes).unwrap();
+        let out = gim(d, &probe).output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success() && said.contains("features.h5 was changed"), "byte {at}: {said}");
+        assert!(said.contains("made anew"), "byte {at}: {said}");
+    }
+    std::fs::remove_file(&features).unwrap();
+    let weights = d.join("run/checkpoints/step-00000060/module_1.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let said = String::from_utf8(ok(d, &["extract", "run", "--out", "features.h5"]).stderr).unwrap();
+    assert!(said.contains("step-00000060") && said.contains("step-00000056 is used instead"), "{said}");
+}

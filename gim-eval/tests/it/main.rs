@@ -1,0 +1,9 @@
+//! The integration tests of `gim-eval`. One binary for all of them links once.
+#![allow(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
+
+mod examples;
+mod features;
+mod knn;
+mod probe;
+mod similarity;
+mod views;
