@@ -147,7 +147,15 @@ pub fn verify(path: &Path) -> Result<CheckpointMeta> {
 /// When the file cannot be read, is damaged, or belongs to a module of another shape.
 pub fn load<F: Scalar>(path: &Path, module: &mut dyn Module<F>) -> Result<CheckpointMeta> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))?;
-    let (file, meta) = parse(path, &bytes)?;
+    from_bytes(path, &bytes, module)
+}
+
+/// As [`load`], from the contents of a file. Errors name `path`.
+///
+/// # Errors
+/// When the contents are damaged, or belong to a module of another shape.
+pub fn from_bytes<F: Scalar>(path: &Path, bytes: &[u8], module: &mut dyn Module<F>) -> Result<CheckpointMeta> {
+    let (file, meta) = parse(path, bytes)?;
     let other = |what: String| Error::file(path, what, "use the configuration that this checkpoint was made with");
     let (params, optimizer) = module.state();
     let moments = optimizer.moments();

@@ -1,5 +1,7 @@
 //! Modules on top of each other.
 
+use std::ops::Range;
+
 use crate::activations::{Activations, Detached, Layout, Shape};
 use crate::kernels::on_pool_thread;
 use crate::module::{Mode, Module, ModuleShapes};
@@ -30,6 +32,15 @@ impl<F: Scalar> Stack<F> {
     /// Removes the modules above the first `n`.
     pub fn truncate(&mut self, n: usize) {
         self.modules.truncate(n);
+    }
+
+    /// Removes all modules but these.
+    ///
+    /// # Panics
+    /// When there are no such modules.
+    pub fn keep(&mut self, modules: Range<usize>) {
+        self.modules.truncate(modules.end);
+        self.modules.drain(..modules.start);
     }
 
     /// The modules.

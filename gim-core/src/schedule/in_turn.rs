@@ -28,7 +28,7 @@ pub fn step_in_turn<F: Scalar>(
     let modules = stack.modules_mut();
     let running = modules.len().min(modes.len());
     on_pool_thread(|| {
-        let steps = StackSteps { seed, layouts, modes };
+        let steps = StackSteps { seed, below: 0, layouts, modes };
         let mut observe = |_, report: Option<ModuleReport>, _| report.into_iter().for_each(&mut *observe);
         steps.take_turns(0, &mut modules[..running], packet, &mut Slot::default(), &mut observe)
     })

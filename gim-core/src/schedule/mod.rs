@@ -18,8 +18,8 @@ pub use gather::{FinishedStep, Taken};
 pub use groups::{Group, balance, group_by};
 pub use in_turn::{iterative_modes, step_in_turn};
 pub use newest::{Order, run_async};
-pub use on_threads::{Feed, OnThreads, SaveState};
-pub use pipelined::run_pipelined;
+pub use on_threads::{Feed, OnThreads, Part, SaveState};
+pub use pipelined::{run_pipelined, run_pipelined_part};
 pub use timeline::{ModuleTimeline, Span};
 
 use crate::activations::Layout;
@@ -85,6 +85,8 @@ pub fn run_module<F: Scalar>(
 #[derive(Debug, Clone, Copy)]
 struct StackSteps<'a> {
     seed: u64,
+    /// Modules of the network below the first one.
+    below: usize,
     /// Layouts of the input and of every module's output.
     layouts: &'a [Layout],
     /// What each module is to do. Modules beyond these do not run.
@@ -111,7 +113,7 @@ impl StackSteps<'_> {
             let index = first + i;
             let work = ModuleStep {
                 seed: self.seed,
-                module: index + 1,
+                module: self.below + index + 1,
                 mode: self.modes[index],
                 output: self.layouts[index + 1],
             };

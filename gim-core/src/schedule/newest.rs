@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::on_threads::{Feed, Incoming, Link, OnThreads, Outgoing, SaveState, Stamped, run_on_threads};
+use super::on_threads::{Feed, Incoming, Link, OnThreads, Outgoing, Part, SaveState, Stamped, run_on_threads};
 use super::{FinishedStep, ModuleTimeline};
 use crate::stack::Stack;
 use crate::{Result, Scalar};
@@ -51,7 +51,7 @@ pub fn run_async<F: Scalar, T: Send>(
             steps[1..].iter().map(recorded).collect()
         }
     };
-    run_on_threads(stack, on, links, feed, save, finished)
+    run_on_threads(stack, on, Part::whole(), links, feed, save, finished)
 }
 
 /// A link that keeps the newest batch.

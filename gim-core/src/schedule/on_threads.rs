@@ -78,6 +78,21 @@ impl<F: Scalar> Outgoing<F> for SyncSender<Stamped<F>> {
     }
 }
 
+/// Where the modules that run are part of a network whose others run elsewhere.
+pub struct Part<'a, F: Scalar> {
+    /// Modules of the network below them.
+    pub below: usize,
+    /// Takes the output of their last module. Dropped when no more will come.
+    pub above: Box<dyn Sink<F> + Send + 'a>,
+}
+
+impl<F: Scalar> Part<'_, F> {
+    /// All modules of a network.
+    pub(super) fn whole() -> Self {
+        Self { below: 0, above: Box::new(Nowhere) }
+    }
+}
+
 /// Both ends of a link between two groups.
 pub(super) struct Link<'a, F: Scalar> {
     pub(super) sink: Box<dyn Outgoing<F> + 'a>,
@@ -106,6 +121,7 @@ struct Shared {
 pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
     stack: &mut Stack<F>,
     on: OnThreads<'a>,
+    part: Part<'a, F>,
     links: Vec<Link<'a, F>>,
     feed: &mut Feed<'_, F>,
     save: &SaveState<'_, F, T>,
@@ -120,7 +136,8 @@ pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
         end: AtomicU64::new(u64::MAX),
         updates: on.modes.iter().map(|_| AtomicU64::new(0)).collect(),
     };
-    let steps = StackSteps { seed: on.seed, layouts: on.layouts, modes: on.modes };
+    let steps = StackSteps { seed: on.seed, below: part.below, layouts: on.layouts, modes: on.modes };
+    let mut top = Some(part.above);
     scope(|scope| {
         // Bounded, so that a slow disk slows training instead of filling memory.
         let (events, received) = sync_channel(2 * on.modes.len());
@@ -133,7 +150,7 @@ pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
             rest = above;
             let (sink, next): (Box<dyn Outgoing<F> + '_>, Box<dyn Incoming<F> + '_>) = match links.next() {
                 Some(link) => (link.sink, link.source),
-                None => (Box::new(Nowhere), Box::new(Nowhere)),
+                None => (Box::new(Above(top.take())), Box::new(Nowhere)),
             };
             let source = std::mem::replace(&mut from, next);
             let (events, shared) = (events.clone(), &shared);
@@ -227,11 +244,22 @@ impl<F: Scalar> Incoming<F> for FeedSource<'_, '_, F> {
     }
 }
 
-/// Above the last module.
+/// The link to what is above the last group.
+struct Above<'a, F: Scalar>(Option<Box<dyn Sink<F> + Send + 'a>>);
+
+impl<F: Scalar> Outgoing<F> for Above<'_, F> {
+    fn put(&mut self, batch: Stamped<F>) {
+        if let Some(sink) = &mut self.0 {
+            sink.send(batch.packet);
+        }
+    }
+}
+
+/// Above the last module of a network.
 struct Nowhere;
 
-impl<F: Scalar> Outgoing<F> for Nowhere {
-    fn put(&mut self, _: Stamped<F>) {}
+impl<F: Scalar> Sink<F> for Nowhere {
+    fn send(&mut self, _: Packet<F>) {}
 }
 
 impl<F: Scalar> Incoming<F> for Nowhere {
@@ -274,7 +302,7 @@ impl<F: Scalar, T> GroupThread<'_, F, T> {
         // Also when a module panics.
         let stop = StopUnlessWell(Some(self.shared));
         let started = Instant::now();
-        let timeline = |m| ModuleTimeline::new(m + 1, self.number + 1, self.group.threads);
+        let timeline = |m| ModuleTimeline::new(self.steps.below + m + 1, self.number + 1, self.group.threads);
         let mut timelines: Vec<ModuleTimeline> = self.group.modules.clone().map(timeline).collect();
         loop {
             let begin = Instant::now();

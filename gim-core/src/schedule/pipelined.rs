@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use super::on_threads::{Feed, Link, OnThreads, SaveState, run_on_threads};
+use super::on_threads::{Feed, Link, OnThreads, Part, SaveState, run_on_threads};
 use super::{FinishedStep, ModuleTimeline};
 use crate::stack::Stack;
 use crate::{Result, Scalar};
@@ -34,10 +34,31 @@ pub fn run_pipelined<F: Scalar, T: Send>(
     save: &SaveState<'_, F, T>,
     finished: &mut dyn FnMut(FinishedStep<T>) -> Result<()>,
 ) -> Result<Vec<ModuleTimeline>> {
+    run_pipelined_part(stack, on, Part::whole(), link_depth, feed, save, finished)
+}
+
+/// As [`run_pipelined`], for modules that are part of a network: `stack` holds these alone, and the
+/// groups, modes and layouts count from its first module. What `finished` and the timelines say
+/// names modules by their numbers in the network; `save` is given their numbers in the stack.
+///
+/// # Errors
+/// As [`run_pipelined`].
+///
+/// # Panics
+/// As [`run_pipelined`].
+pub fn run_pipelined_part<'a, F: Scalar, T: Send>(
+    stack: &mut Stack<F>,
+    on: OnThreads<'a>,
+    part: Part<'a, F>,
+    link_depth: usize,
+    feed: &mut Feed<'_, F>,
+    save: &SaveState<'_, F, T>,
+    finished: &mut dyn FnMut(FinishedStep<T>) -> Result<()>,
+) -> Result<Vec<ModuleTimeline>> {
     let link = |_| {
         let (sink, source) = sync_channel(link_depth.max(1));
         Link { sink: Box::new(sink), source: Box::new(source) }
     };
     let links = (1..on.groups.len()).map(link).collect();
-    run_on_threads(stack, on, links, feed, save, finished)
+    run_on_threads(stack, on, part, links, feed, save, finished)
 }

@@ -2,16 +2,18 @@
 //! the same bits.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
 use super::uniform;
 use crate::activations::{Activations, Layout, Shape};
 use crate::checkpoint::{CheckpointMeta, to_bytes};
-use crate::link::Packet;
+use crate::link::{Packet, Sink};
 use crate::module::{Mode, Module};
 use crate::schedule::{
-    FinishedStep, Group, ModuleReport, OnThreads, Order, Taken, balance, group_by, run_async, run_pipelined,
-    step_in_turn,
+    Feed, FinishedStep, Group, ModuleReport, OnThreads, Order, Part, Taken, balance, group_by, run_async,
+    run_pipelined, run_pipelined_part, step_in_turn,
 };
 use crate::stack::Stack;
 use crate::{Pool, Result};
@@ -33,8 +35,8 @@ struct Trained {
 }
 
 /// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all
-/// modules after every step. Groups, link depths, threads and a stop in between must not change a
-/// bit. `labels` are those of every batch.
+/// modules after every step. Groups, link depths, threads, a stop in between, and a cut into two parts
+/// that run on their own must not change a bit. `labels` are those of every batch.
 ///
 /// # Panics
 /// When they differ.
@@ -55,6 +57,10 @@ pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>
             assert_eq!(want.reports, got.reports, "losses of {groups:?}, links of {depth}");
             assert!(want == got, "weights of {groups:?}, links of {depth}");
         }
+    }
+    for cut in 1..n {
+        let got = in_parts(build, input, labels, cut);
+        assert!(want == got, "losses or weights of two parts, cut above module {cut}");
     }
 }
 
@@ -147,6 +153,65 @@ fn in_turn(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) -> Trained
         trained.checkpoints.push(bytes.collect());
     }
     trained
+}
+
+/// The modules below `cut` and those above as two stacks, linked by a channel.
+fn in_parts(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>, cut: usize) -> Trained {
+    let pool = Pool::new();
+    let (mut lower, mut upper) = (build(&pool), build(&pool));
+    let (layouts, n) = (layouts(&lower, input), lower.modules().len());
+    lower.keep(0..cut);
+    upper.keep(cut..n);
+    let (sink, source) = sync_channel(1);
+    let mut steps = 0..STEPS;
+    let mut batches = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
+    let mut received = move || source.recv().ok();
+    let layouts = &layouts;
+    let (below, above) = std::thread::scope(|scope| {
+        let below = scope.spawn(|| part(&mut lower, 0..cut, layouts, &mut batches, Box::new(sink)));
+        let mut top = Vec::new();
+        let above = part(&mut upper, cut..n, layouts, &mut received, Box::new(Noting(&mut top)));
+        assert!(top.into_iter().eq(0..STEPS), "the last module's outputs");
+        (below.join().unwrap_or_else(|e| std::panic::resume_unwind(e)), above)
+    });
+    let mut trained = Trained::default();
+    for (low, high) in below.into_iter().zip(above) {
+        trained.reports.extend(low.taken.iter().chain(&high.taken).map(|t| t.report));
+        trained.checkpoints.push([low.saved, high.saved].concat());
+    }
+    trained
+}
+
+/// Notes the steps of what it is given.
+struct Noting<'a>(&'a mut Vec<u64>);
+
+impl Sink<f32> for Noting<'_> {
+    fn send(&mut self, packet: Packet<f32>) {
+        self.0.push(packet.step);
+    }
+}
+
+fn part(
+    stack: &mut Stack<f32>,
+    modules: Range<usize>,
+    layouts: &[Layout],
+    feed: &mut Feed<'_, f32>,
+    above: Box<dyn Sink<f32> + Send + '_>,
+) -> Vec<FinishedStep<Vec<u8>>> {
+    let (below, n) = (modules.start, modules.len());
+    let modes = vec![Mode::Train; n];
+    let (groups, layouts) = ([Group { modules: 0..n, threads: 1 }], &layouts[below..=modules.end]);
+    let on = OnThreads { seed: SEED, layouts, modes: &modes, groups: &groups, first: 0, slow: &[] };
+    let save = |module: &mut dyn Module<f32>, index: usize, step| checkpoint(module, below + index, step).map(Some);
+    let mut all = Vec::new();
+    let mut finished = |step| {
+        all.push(step);
+        Ok(())
+    };
+    let timelines = run_pipelined_part(stack, on, Part { below, above }, 1, feed, &save, &mut finished);
+    let timelines = timelines.unwrap_or_else(|e| panic!("{e}"));
+    assert!(timelines.iter().map(|t| t.module).eq(below + 1..=modules.end));
+    all
 }
 
 fn pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>, groups: &[Group], depth: usize) -> Trained {
