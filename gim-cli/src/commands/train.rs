@@ -6,6 +6,7 @@ use gim_core::{Error, Result};
 
 use crate::experiment::config::Config;
 use crate::experiment::interrupt::save_on_interrupt;
+use crate::experiment::launched::{Joined, Leader, join};
 use crate::experiment::one_module::begin;
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
@@ -17,6 +18,8 @@ use crate::output::{note, print_line};
 ///
 /// Saves the configuration, losses and checkpoints in the run's folder. After Ctrl-C, --resume
 /// continues from the last step.
+///
+/// Started by mpirun, each process trains some of the modules; see docs/distributed.md.
 ///
 /// With --modules K --from RUN, module K alone is trained, above the modules of RUN, which stay as
 /// they are. The result is that of the same turn of the iterative schedule.
@@ -59,6 +62,14 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
+        match join()? {
+            Joined::Follows(follower) => follower.serve().map(|()| ExitCode::SUCCESS),
+            Joined::Leads(leader) => self.train(show, Some(&leader)),
+            Joined::Alone => self.train(show, None),
+        }
+    }
+
+    fn train(self, show: Mode, leader: Option<&Leader>) -> Result<ExitCode> {
         let from = self.from.clone().map(RunDir::new);
         let resume = self.resume.is_some() || from.is_some();
         let policy = if self.any_corpus { CorpusPolicy::Any } else { CorpusPolicy::Begun };
@@ -69,7 +80,7 @@ impl Args {
         }
         let begun = from.map_or(Ok(()), |from| begin(&config, &run, &from));
         let trained =
-            begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, resume, policy, show));
+            begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, resume, policy, show, leader));
         if is_new {
             // A run that could not start leaves nothing.
             run.remove_if_empty();

@@ -264,7 +264,7 @@ impl SeedRun<'_> {
         let begun = self.run.is_begun();
         if !begun || !train::is_complete(self.run, self.config)? {
             let policy = self.trained_on.map_or(CorpusPolicy::Begun, CorpusPolicy::Only);
-            train::train(self.config, self.run, begun, policy, show)?;
+            train::train(self.config, self.run, begun, policy, show, None)?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-pub(crate) const MAY_CHANGE: [&str; 11] = [
+pub(crate) const MAY_CHANGE: [&str; 12] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
@@ -33,6 +33,7 @@ pub(crate) const MAY_CHANGE: [&str; 11] = [
     "train.checkpoint_every",
     "train.probe_every",
     "train.snapshots",
+    "train.stall_seconds",
     // Which batches modules have taken asynchronously is in the run's order.csv.
     "train.order",
     "train.slow",
@@ -70,12 +71,20 @@ impl Config {
                 .caused_by(e)
             })?,
         };
+        Self::parse(source, &source_text, overrides)
+    }
+
+    /// The configuration that `text` is, with overrides. Errors name `source`.
+    ///
+    /// # Errors
+    /// When a key or value is wrong.
+    pub(crate) fn parse(source: &str, text: &str, overrides: &[String]) -> Result<Self> {
         let wrong = |e: toml::de::Error| {
             // The parser's message shows the place, over several lines.
             let what = e.to_string().trim_end().replace('\n', " ");
             Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file").caused_by(e)
         };
-        let mut table: toml::Table = source_text.parse().map_err(wrong)?;
+        let mut table: toml::Table = text.parse().map_err(wrong)?;
         for o in overrides {
             set(&mut table, o)?;
         }

@@ -12,6 +12,9 @@ use crate::output::note;
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// Whether the command saves when it is asked to.
 static SAVES: AtomicBool = AtomicBool::new(false);
+/// Whether another process decides when to stop, and says so.
+#[cfg(feature = "mpi")]
+static FOLLOWS: AtomicBool = AtomicBool::new(false);
 /// How much work is under way that has nothing to save.
 static NOTHING_TO_SAVE: AtomicUsize = AtomicUsize::new(0);
 /// Whether signals are handled yet.
@@ -26,6 +29,22 @@ static SCRATCH: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub(crate) fn save_on_interrupt() -> Result<()> {
     SAVES.store(true, Ordering::SeqCst);
     handle()
+}
+
+/// As [`save_on_interrupt`], for a process that saves with others: the first of them says so.
+///
+/// # Errors
+/// When the system refuses.
+#[cfg(feature = "mpi")]
+pub(crate) fn pass_on_to_rank_0() -> Result<()> {
+    FOLLOWS.store(true, Ordering::SeqCst);
+    save_on_interrupt()
+}
+
+/// Asks the work to save and stop.
+#[cfg(feature = "mpi")]
+pub(crate) fn request() {
+    REQUESTED.store(true, Ordering::Relaxed);
 }
 
 fn handle() -> Result<()> {
@@ -47,6 +66,10 @@ fn on_signal() {
         }
         // Nothing is lost but the steps since the last checkpoint.
         std::process::exit(130);
+    }
+    #[cfg(feature = "mpi")]
+    if FOLLOWS.load(Ordering::SeqCst) {
+        return;
     }
     // The terminal may be gone, which is what SIGHUP says.
     note("saving; press Ctrl-C again to stop at once");

@@ -12,11 +12,14 @@ pub(crate) mod final_rows;
 pub(crate) mod held_out;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
+pub(crate) mod launched;
 pub(crate) mod lock;
 pub(crate) mod one_module;
 pub(crate) mod probe;
 pub(crate) mod progress;
 mod ranges;
+#[cfg(feature = "mpi")]
+pub(crate) mod ranks;
 pub(crate) mod run_dir;
 pub(crate) mod train;
 pub(crate) mod train_config;

@@ -31,7 +31,7 @@ const BELOW_ONE: f64 = 1.0 - 1e-9;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 23] = [
+const COMMON: [(&str, Range); 24] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.epsilon", Real(0.0, 1.0)),
@@ -52,6 +52,7 @@ const COMMON: [(&str, Range); 23] = [
     ("train.seed", Whole(0, 1 << 62)),
     ("train.slow", Factors(16_000)),
     ("train.snapshots", Shares(1_000)),
+    ("train.stall_seconds", Whole(1, 86_400)),
     ("train.steps", Whole(0, MOST_STEPS)),
     ("train.validate_every", Whole(1, MOST_STEPS)),
     ("network.context_layers", Whole(0, 1_000)),

@@ -1,7 +1,13 @@
 //! A training run, from wherever its folder has come to.
 
+mod network;
+#[cfg(not(feature = "mpi"))]
+mod no_ranks;
+#[cfg(feature = "mpi")]
+mod on_ranks;
 mod on_threads;
 mod online;
+mod policy;
 mod record;
 mod validation;
 
@@ -11,7 +17,6 @@ use std::time::Instant;
 use gim_core::activations::Layout;
 use gim_core::link::Packet;
 use gim_core::module::Mode;
-use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Group, iterative_modes, step_in_turn};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -19,15 +24,18 @@ use gim_core::{Error, Pool, Result};
 use crate::experiment::averages::Averages;
 use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
-use crate::experiment::environment::{Environment, TrainedOn};
+use crate::experiment::environment::Environment;
 use crate::experiment::final_rows::total_steps;
 use crate::experiment::interrupt::{self, NothingToSave};
+use crate::experiment::launched::Leader;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
 
+pub(crate) use network::whole_network;
 use online::OnlineProbes;
+pub(crate) use policy::CorpusPolicy;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
 use validation::Validation;
@@ -78,42 +86,19 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
     Ok(out)
 }
 
-/// What a run may be trained on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum CorpusPolicy<'a> {
-    /// The corpus it was begun on, or any at its beginning.
-    Begun,
-    /// This one.
-    Only(&'a TrainedOn),
-    /// Whatever there is.
-    Any,
-}
-
-impl CorpusPolicy<'_> {
-    /// Whether a run that has done `first` steps may resume with `corpus`.
-    fn check(self, run: &RunDir, first: u64, corpus: &TrainedOn) -> Result<()> {
-        let before = match self {
-            Self::Any => None,
-            _ if first > 0 => run.environment()?.corpus,
-            Self::Only(corpus) => Some(corpus.clone()),
-            Self::Begun => None,
-        };
-        match before {
-            Some(before) if before.digest != corpus.digest => {
-                let what = format!("belongs to what was begun on {before}, not on {corpus}");
-                let remedy = "name that corpus by GIM_DATA, or resume with --any-corpus, or train elsewhere";
-                Err(Error::file(run.path(), what, remedy))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Trains, or goes on with, the run in `run`. Gives the steps done.
+/// Trains, or goes on with, the run in `run`: with the processes that `leader` leads, or alone. Gives
+/// the steps done.
 ///
 /// # Errors
 /// [`Error::Interrupted`] after Ctrl-C, with everything saved; [`Error::Diverged`]; or what keeps the run from going on.
-pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusPolicy<'_>, show: Show) -> Result<u64> {
+pub(crate) fn train(
+    config: &Config,
+    run: &RunDir,
+    resume: bool,
+    policy: CorpusPolicy<'_>,
+    show: Show,
+    leader: Option<&Leader>,
+) -> Result<u64> {
     let started = Instant::now();
     // A new folder is made only when everything else is known to be there.
     let lock = run.path().is_dir().then(|| run.lock()).transpose()?;
@@ -122,6 +107,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     let (mut training, curves) = Training::open(config, run, resume)?;
     let record = training.source.record().clone();
     policy.check(run, training.first, &record.corpus)?;
+    leader.map_or(Ok(()), |leader| training.check_ranks(leader))?;
     if training.first > 0 && training.first >= training.total {
         // A run of an older version lacks it.
         if !matches!(policy, CorpusPolicy::Any) && run.dataset()?.is_none() {
@@ -153,7 +139,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     let record = Record { log: run.open_log(curves)?, validation, online, averages, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
-    let progress = training.steps(record, progress, &|| before + started.elapsed().as_secs_f64())?;
+    let progress = training.steps(leader, record, progress, &|| before + started.elapsed().as_secs_f64())?;
     environment.note_peak_memory();
     run.write_environment(&environment)?;
     let waited = training.source.stats();
@@ -245,10 +231,7 @@ impl<'a> Training<'a> {
         let record = source.record();
         let dataset = record.to_json()?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
-        let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
-        let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
-        // Those of the whole network, also for its first modules alone: margins decide last bits.
-        let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
+        let (mut stack, layouts) = whole_network(config, record, each, &pool)?;
         let online = OnlineProbes::open(config, record)?;
         let validation = Validation::plan(config, &*source, &stack)?;
         config.truncate(&mut stack)?;
@@ -257,7 +240,7 @@ impl<'a> Training<'a> {
         }
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
-        let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
+        let keep = Keep::new(&config.train, total);
         let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
         let order = on_threads::order(&config.train, named_groups.as_deref(), total)?;
         let training = Self {
@@ -283,7 +266,16 @@ impl<'a> Training<'a> {
     }
 
     /// Takes the steps that are left; `seconds` are those of the run so far.
-    fn steps(&mut self, record: Record, progress: Progress, seconds: &dyn Fn() -> f64) -> Result<Progress> {
+    fn steps(
+        &mut self,
+        leader: Option<&Leader>,
+        record: Record,
+        progress: Progress,
+        seconds: &dyn Fn() -> f64,
+    ) -> Result<Progress> {
+        if let Some(leader) = leader {
+            return self.steps_on_ranks(leader, record, progress, seconds);
+        }
         match self.config.train.schedule {
             Schedule::Simultaneous | Schedule::Iterative => self.steps_in_turn(record, progress, seconds),
             Schedule::Pipelined | Schedule::Async => self.steps_on_threads(record, progress, seconds),

@@ -74,6 +74,8 @@ pub struct TrainConfig {
     pub slow: Vec<f64>,
     /// File `order.csv` of a run, whose order `async` repeats bit for bit; empty for a new order.
     pub order: String,
+    /// Seconds of silence after which a rank is given up and the run ends (`mpirun`).
+    pub stall_seconds: u64,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -149,6 +151,7 @@ impl Default for TrainConfig {
             modules: 0,
             slow: Vec::new(),
             order: String::new(),
+            stall_seconds: 60,
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

@@ -10,6 +10,8 @@ mod end_to_end;
 mod feature_files;
 mod images;
 mod inputs;
+#[cfg(feature = "mpi")]
+mod ranks;
 mod readme;
 mod schedules;
 mod signals;

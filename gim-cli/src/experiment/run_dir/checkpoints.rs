@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Curves, RunDir};
 use crate::experiment::config::difference;
+use crate::experiment::train_config::TrainConfig;
 use crate::output::note;
 
 /// Checkpoints kept besides the snapshots: the newest, and the one before in case the newest is damaged on disk.
@@ -156,6 +157,11 @@ pub(crate) struct Keep {
 }
 
 impl Keep {
+    /// What the configuration says for a run of `total` steps.
+    pub(crate) fn new(train: &TrainConfig, total: u64) -> Self {
+        Self { every: train.checkpoint_every, total, snapshots: train.snapshots(total) }
+    }
+
     /// Whether an uninterrupted run has a checkpoint of this step.
     pub(crate) fn due(&self, step: u64) -> bool {
         step.is_multiple_of(self.every) || step == self.total || self.snapshots.contains(&step)

@@ -38,15 +38,27 @@ impl RunDir {
         table::read_rows(self.schedule_file())
     }
 
+    /// Sums of each module; `link_bytes` may wait below each.
+    pub(crate) fn rows_of(timelines: &[ModuleTimeline], link_bytes: &[u64]) -> Vec<ScheduleRow> {
+        timelines.iter().zip(link_bytes).map(|(t, bytes)| schedule_row(t, *bytes)).collect()
+    }
+
+    /// Writes the sums of each module.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn write_schedule(&self, rows: &[ScheduleRow]) -> Result<()> {
+        table::write_rows(self.schedule_file(), rows)
+    }
+
     /// Writes both tables of one process. `link_bytes` may wait below each module. Gives the rows
     /// of `schedule.csv`.
     ///
     /// # Errors
     /// When the disk refuses.
     pub(crate) fn write_timelines(&self, timelines: &[ModuleTimeline], link_bytes: &[u64]) -> Result<Vec<ScheduleRow>> {
-        let schedule: Vec<ScheduleRow> =
-            timelines.iter().zip(link_bytes).map(|(t, bytes)| schedule_row(t, *bytes)).collect();
-        table::write_rows(self.schedule_file(), &schedule)?;
+        let schedule = Self::rows_of(timelines, link_bytes);
+        self.write_schedule(&schedule)?;
         table::write_rows(self.timeline_file(), &timeline_rows(timelines))?;
         Ok(schedule)
     }

@@ -43,10 +43,14 @@ pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[L
         (Schedule::Async, Groups::Auto(_)) => alone(),
         (Schedule::Pipelined, Groups::Auto(_)) | (Schedule::Simultaneous | Schedule::Iterative, _) => return Ok(None),
     };
+    group_by(&lists, &module_costs(stack, layouts), rayon::current_num_threads()).map(Some)
+}
+
+/// The arithmetic of each module.
+pub(super) fn module_costs(stack: &Stack<f32>, layouts: &[Layout]) -> Vec<f64> {
     let modules = stack.modules().iter().zip(layouts);
     let multiply_adds = modules.map(|(module, x)| module.multiply_adds(x.shape));
-    let costs: Vec<f64> = multiply_adds.map(|(forward, backward)| (forward + backward) as f64).collect();
-    group_by(&lists, &costs, rayon::current_num_threads()).map(Some)
+    multiply_adds.map(|(forward, backward)| (forward + backward) as f64).collect()
 }
 
 /// The steps that each group of asynchronous training is to take, where the configuration names a
@@ -183,7 +187,7 @@ fn costs(timelines: &[ModuleTimeline]) -> Vec<f64> {
 }
 
 /// Where a module's time went, for people.
-fn shares(row: &ScheduleRow) -> String {
+pub(super) fn shares(row: &ScheduleRow) -> String {
     let percent = |seconds: f64| 100.0 * seconds / row.wall.max(f64::MIN_POSITIVE);
     let threads = if row.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", row.threads) };
     format!(
@@ -202,24 +206,24 @@ fn shares(row: &ScheduleRow) -> String {
 }
 
 /// Writes what modules have done, step by step.
-struct Writer<'a> {
-    record: Record,
-    progress: Progress,
+pub(super) struct Writer<'a> {
+    pub(super) record: Record,
+    pub(super) progress: Progress,
     /// Seconds of the run so far.
-    seconds: &'a dyn Fn() -> f64,
-    epoch_len: u64,
-    run: &'a RunDir,
-    train: &'a TrainConfig,
-    total: u64,
-    keep: Keep,
+    pub(super) seconds: &'a dyn Fn() -> f64,
+    pub(super) epoch_len: u64,
+    pub(super) run: &'a RunDir,
+    pub(super) train: &'a TrainConfig,
+    pub(super) total: u64,
+    pub(super) keep: Keep,
     /// Who has taken which batch, in asynchronous training.
-    order: Option<OrderLog>,
-    wanted: Arc<Wanted>,
+    pub(super) order: Option<OrderLog>,
+    pub(super) wanted: Arc<Wanted>,
 }
 
 /// Checkpoints of asynchronous training that have been begun and are not written yet.
 #[derive(Default)]
-struct Wanted(Mutex<BTreeSet<u64>>);
+pub(super) struct Wanted(Mutex<BTreeSet<u64>>);
 
 /// Checkpoints that wait for slow modules; further ones are left out, so that memory stays bounded.
 const BEGUN: usize = 2;
@@ -246,7 +250,7 @@ impl Writer<'_> {
         self.order.as_mut().map_or(Ok(()), OrderLog::flush)
     }
 
-    fn finished(&mut self, step: FinishedStep<Vec<u8>>) -> Result<()> {
+    pub(super) fn finished(&mut self, step: FinishedStep<Vec<u8>>) -> Result<()> {
         step.taken.iter().for_each(|t| self.record.averages.add(&t.report));
         if let Some(order) = &mut self.order {
             order.add(&step.taken);

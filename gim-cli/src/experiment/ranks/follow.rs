@@ -1,0 +1,159 @@
+//! A rank above 0: trains what rank 0 has planned for it.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use gim_core::activations::Layout;
+use gim_core::module::{Mode, Module};
+use gim_core::schedule::{Group, ModuleTimeline, OnThreads, Part, run_pipelined_part};
+use gim_core::stack::Stack;
+use gim_core::{Error, Pool, Result, checkpoint};
+use gim_eval::ScheduleRow;
+
+use super::message::{Arrived, Failure, Head, Input, Message, Plan};
+use super::saves::Saves;
+use super::{TalkerThread, Up};
+use crate::experiment::config::Config;
+use crate::experiment::interrupt;
+use crate::experiment::run_dir::{Keep, RunDir};
+use crate::experiment::train::whole_network;
+use crate::experiment::train_config::TrainConfig;
+
+/// A rank above 0.
+pub(crate) struct Follower {
+    pub(super) rank: usize,
+    pub(super) talker: TalkerThread,
+    /// Messages for the next rank, if there is one, and from the one before.
+    pub(super) up: Option<SyncSender<Message>>,
+    pub(super) down: Receiver<Arrived>,
+    /// Reports for rank 0, and what it asks for.
+    pub(super) report: SyncSender<Message>,
+    pub(super) control: Receiver<Arrived>,
+}
+
+/// The modules of a rank, ready to train.
+struct Modules {
+    config: Config,
+    pool: Pool<f32>,
+    stack: Stack<f32>,
+    /// Of their input and outputs.
+    layouts: Vec<Layout>,
+}
+
+impl Follower {
+    /// Trains what rank 0 plans, until it says that all is done. What fails here is reported to it.
+    ///
+    /// # Errors
+    /// When signals cannot be handled.
+    pub(crate) fn serve(self) -> Result<()> {
+        interrupt::pass_on_to_rank_0()?;
+        let Self { rank, talker, up, down, report, control } = self;
+        // Rank 0 may find nothing to do.
+        let Ok(Arrived { head: Head::Plan(plan), bodies }) = control.recv() else { return Ok(()) };
+        let built = Modules::build(&plan, rank, Arrived::bytes(bodies));
+        let (train, input) = match &built {
+            Ok(m) => (m.config.train.clone(), Some(Input { layout: m.layouts[0], pool: m.pool.clone() })),
+            Err(_) => (TrainConfig::default(), None),
+        };
+        // Also when nothing was built: batches must go on coming in until rank 0 stops.
+        talker.begin(&train, &plan.places, input, &plan.run);
+        let mut below = Below { down, is_over: false };
+        let mut end = None;
+        let trained = built.and_then(|modules| modules.train(&plan, rank, &mut below, up.clone(), &report, &mut end));
+        if trained.is_err() {
+            end = None;
+        }
+        let _ = report.send(Message::bare(Head::Ended(trained.map_err(|e| Failure::of(rank, &e)))));
+        if let Some(up) = up {
+            let _ = up.send(Message::bare(Head::End { done: end }));
+        }
+        below.drain();
+        Ok(())
+    }
+}
+
+impl Modules {
+    /// Builds the whole network, whose layouts and draws do not depend on ranks, and keeps the modules
+    /// of this one.
+    fn build(plan: &Plan, rank: usize, states: Vec<Vec<u8>>) -> Result<Self> {
+        let config = Config::parse("the configuration of rank 0", &plan.config, &[])?;
+        let pool = config.train.pool();
+        let (mut stack, mut layouts) = whole_network(&config, &plan.record, plan.each, &pool)?;
+        let places = plan.places[rank].clone();
+        layouts.truncate(places.end + 1);
+        layouts.drain(..places.start);
+        stack.keep(places);
+        for (module, bytes) in stack.modules_mut().iter_mut().zip(states) {
+            checkpoint::from_bytes(Path::new("the checkpoint of rank 0"), &bytes, &mut **module)?;
+        }
+        Ok(Self { config, pool, stack, layouts })
+    }
+
+    /// Trains on the batches from below. `end` becomes the number of steps after which all ranks end.
+    fn train(
+        mut self,
+        plan: &Plan,
+        rank: usize,
+        below: &mut Below,
+        up: Option<SyncSender<Message>>,
+        report: &SyncSender<Message>,
+        end: &mut Option<u64>,
+    ) -> Result<Vec<ScheduleRow>> {
+        let (train, n, first) = (&self.config.train, self.stack.modules().len(), plan.first);
+        let start = plan.places[rank].start;
+        let saves = Saves::new(&self.config, &plan.record, Keep::new(train, plan.total), (first, start))?;
+        let mut feed = || match below.next() {
+            Some(Arrived { head: Head::End { done }, .. }) => {
+                *end = done;
+                done.into_iter().for_each(|steps| saves.end_after(steps));
+                None
+            }
+            other => other.and_then(Arrived::packet),
+        };
+        let save = |module: &mut dyn Module<f32>, index: usize, step| saves.state(module, index, step);
+        let mut finished = |step| report.send(Message::step(step)).map_err(|_| no_talker());
+        let groups = [Group { modules: 0..n, threads: rayon::current_num_threads() }];
+        let modes = vec![Mode::Train; n];
+        let slow = train.slow.get(start..).unwrap_or_default();
+        let on = OnThreads { seed: train.seed, layouts: &self.layouts, modes: &modes, groups: &groups, first, slow };
+        let part = Part { below: start, above: Box::new(Up(up)) };
+        let timelines =
+            run_pipelined_part(&mut self.stack, on, part, train.link_depth, &mut feed, &save, &mut finished)?;
+        let link = 2 * train.link_depth * self.layouts[0].len() * size_of::<f32>();
+        Ok(rows_of_rank(&timelines, rank, link))
+    }
+}
+
+/// Where the time of a rank's modules went; `link` are the bytes that may be below the first one.
+pub(crate) fn rows_of_rank(timelines: &[ModuleTimeline], rank: usize, link: usize) -> Vec<ScheduleRow> {
+    let mut bytes = vec![0; timelines.len()];
+    bytes[0] = link as u64;
+    let mut rows = RunDir::rows_of(timelines, &bytes);
+    rows.iter_mut().for_each(|row| row.group = rank + 1);
+    rows
+}
+
+/// What comes from the rank before.
+struct Below {
+    down: Receiver<Arrived>,
+    /// The last message has come.
+    is_over: bool,
+}
+
+impl Below {
+    /// The next message; none after the last one.
+    fn next(&mut self) -> Option<Arrived> {
+        let message = if self.is_over { None } else { self.down.recv().ok() };
+        self.is_over |= message.as_ref().is_none_or(|m| matches!(m.head, Head::End { .. }));
+        message
+    }
+
+    /// Drops what comes until there is no more.
+    fn drain(&mut self) {
+        while self.next().is_some() {}
+    }
+}
+
+pub(crate) fn no_talker() -> Error {
+    Error::internal("MPI", "the thread that talks has ended")
+}

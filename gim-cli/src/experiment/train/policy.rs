@@ -1,0 +1,37 @@
+//! Which dataset a run may go on with.
+
+use gim_core::{Error, Result};
+
+use crate::experiment::environment::TrainedOn;
+use crate::experiment::run_dir::RunDir;
+
+/// What a run may be trained on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CorpusPolicy<'a> {
+    /// The corpus it was begun on, or any at its beginning.
+    Begun,
+    /// This one.
+    Only(&'a TrainedOn),
+    /// Whatever there is.
+    Any,
+}
+
+impl CorpusPolicy<'_> {
+    /// Whether a run that has done `first` steps may resume with `corpus`.
+    pub(super) fn check(self, run: &RunDir, first: u64, corpus: &TrainedOn) -> Result<()> {
+        let before = match self {
+            Self::Any => None,
+            _ if first > 0 => run.environment()?.corpus,
+            Self::Only(corpus) => Some(corpus.clone()),
+            Self::Begun => None,
+        };
+        match before {
+            Some(before) if before.digest != corpus.digest => {
+                let what = format!("belongs to what was begun on {before}, not on {corpus}");
+                let remedy = "name that corpus by GIM_DATA, or resume with --any-corpus, or train elsewhere";
+                Err(Error::file(run.path(), what, remedy))
+            }
+            _ => Ok(()),
+        }
+    }
+}
