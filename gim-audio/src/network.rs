@@ -1,5 +1,6 @@
 //! The paper's networks for speech, from configuration.
 
+use documented::DocumentedFields;
 use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
 use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, Supervision};
@@ -37,7 +38,7 @@ pub enum NetworkKind {
 }
 
 /// Shape of the network; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// How it is cut into modules.
@@ -88,7 +89,7 @@ pub enum Target {
 }
 
 /// The loss of every module; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
     /// What every module learns from: `future` (InfoNCE), or labels: `phones` or `speakers`.

@@ -27,4 +27,4 @@ mod template;
 
 pub use experiment::config::Config;
 pub use experiment::progress::Mode;
-pub use output::note;
+pub use output::note_error;

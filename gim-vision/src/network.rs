@@ -1,5 +1,6 @@
 //! The paper's networks for images, from configuration.
 
+use documented::DocumentedFields;
 use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
 use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
@@ -54,7 +55,7 @@ pub enum Init {
 
 /// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2
 /// without normalization.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// How it is cut into modules.
@@ -108,7 +109,7 @@ pub enum Target {
 }
 
 /// The loss of every module; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
     /// What every module learns from: `future` (InfoNCE), or labels: `classes`.

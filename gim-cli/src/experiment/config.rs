@@ -9,7 +9,9 @@ use gim_core::{Error, Pool, Result};
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::held_out::HeldOut;
+use crate::experiment::place::{Place, locate};
 use crate::experiment::ranges;
+use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
@@ -24,7 +26,7 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-pub(crate) const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 11] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
@@ -40,6 +42,11 @@ pub(crate) const MAY_CHANGE: [&str; 11] = [
 ];
 /// The length of training may change, too, unless step sizes or turns of modules follow from it.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
+
+/// Whether a setting, given as `section.key`, may change when a run is resumed.
+pub(crate) fn may_change(key: &str) -> bool {
+    MAY_CHANGE.contains(&key)
+}
 
 /// A run's whole configuration. Defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -58,22 +65,34 @@ impl Config {
     /// # Errors
     /// When neither exists, or a key or value is wrong.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
-        let source_text = match PRESETS.iter().find(|p| p.0 == source) {
-            Some(preset) => preset.1.to_owned(),
-            None => std::fs::read_to_string(source).map_err(|e| {
-                let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
-                Error::file(
-                    source,
-                    format_args!("is neither a preset nor a readable file: {e}"),
-                    format_args!("presets are {}", names.join(", ")),
-                )
-                .caused_by(e)
-            })?,
-        };
+        if let Some((name, text)) = PRESETS.iter().find(|p| p.0 == source) {
+            return Self::parse(name, text, overrides);
+        }
+        let text = std::fs::read_to_string(source).map_err(|e| {
+            let names = PRESETS.map(|p| p.0);
+            let near = nearest(source, names).map_or(String::new(), |n| format!("did you mean `{n}`? "));
+            Error::file(
+                source,
+                format_args!("is neither a preset nor a readable file: {e}"),
+                format_args!("{near}presets are {}", names.join(", ")),
+            )
+            .caused_by(e)
+        })?;
+        Self::parse(source, &text, overrides).map_err(|e| {
+            // What an override sets, the file does not say.
+            let of_file = |key: &str| !overrides.iter().any(|o| o.split('=').next().is_some_and(|k| k.trim() == key));
+            locate(e, source, &text, of_file)
+        })
+    }
+
+    fn parse(source: &str, source_text: &str, overrides: &[String]) -> Result<Self> {
         let wrong = |e: toml::de::Error| {
-            // The parser's message shows the place, over several lines.
-            let what = e.to_string().trim_end().replace('\n', " ");
-            Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file").caused_by(e)
+            let what = format_args!("is no valid configuration: {}", e.message());
+            let error = Error::file(source, what, "fix the file");
+            match e.span() {
+                Some(span) => error.caused_by(Place::new(source, source_text, span)),
+                None => error.caused_by(e),
+            }
         };
         let mut table: toml::Table = source_text.parse().map_err(wrong)?;
         for o in overrides {
@@ -244,9 +263,11 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
             }
             (Some(_), _) => {}
             (None, _) => {
-                let near =
-                    known.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-                let near = near.map_or(String::new(), |n| format!("did you mean `{prefix}{n}`?"));
+                let near = nearest(key, known.keys().map(String::as_str));
+                let near = near
+                    .map_or(format!("known are {}", known.keys().cloned().collect::<Vec<_>>().join(", ")), |n| {
+                        format!("did you mean `{prefix}{n}`?")
+                    });
                 return Err(Error::config(format_args!("{prefix}{key}"), "unknown key", near));
             }
         }

@@ -6,7 +6,7 @@
 
 use gim_core::{Error, Pool, Result};
 
-use crate::experiment::config::{Config, MAY_CHANGE};
+use crate::experiment::config::{Config, may_change};
 use crate::experiment::environment::Environment;
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train::{Stamp, refuse_begun};
@@ -71,7 +71,7 @@ fn check_settings(ours: &Config, theirs: &Config, from: &RunDir) -> Result<()> {
         let there = parse(&there);
         for (key, value) in parse(here) {
             let (other, name) = (there.get(&key), format!("{section}.{key}"));
-            if other != Some(&value) && !MAY_CHANGE.contains(&name.as_str()) {
+            if other != Some(&value) && !may_change(&name) {
                 let other = other.map_or("absent".to_owned(), ToString::to_string);
                 return differs(name, value.to_string(), other);
             }

@@ -89,6 +89,11 @@ fn range(domain: DomainKind, key: &str) -> Option<Range> {
     own.iter().chain(&COMMON).find(|r| r.0 == key).map(|r| r.1)
 }
 
+/// The range of `section.key` in words, for a setting that has one.
+pub(crate) fn in_words(domain: DomainKind, key: &str) -> Option<String> {
+    range(domain, key).map(Range::words)
+}
+
 /// Checks every number of a configuration, given as TOML.
 ///
 /// # Errors
@@ -101,7 +106,11 @@ pub(crate) fn check(domain: DomainKind, settings: &toml::Table) -> Result<()> {
                 && !range.holds(value)
             {
                 let value: String = value.to_string().chars().take(60).collect();
-                return Err(Error::config(name, format_args!("{value} is out of range"), range.remedy()));
+                return Err(Error::config(
+                    name,
+                    format_args!("{value} is out of range"),
+                    format_args!("use {}", range.words()),
+                ));
             }
         }
     }
@@ -127,16 +136,16 @@ impl Range {
         }
     }
 
-    fn remedy(self) -> String {
+    fn words(self) -> String {
         match self {
-            Whole(min, max) => format!("use {min} to {max}"),
-            Wholes(most, min, max) => format!("use up to {most} values, each from {min} to {max}"),
-            Real(min, BELOW_ONE) => format!("use {min} or more, and less than 1"),
-            Real(min, max) => format!("use {min} to {max}"),
-            ShareOrFile(max) => format!("use a share from 0 to {max}, or the name of a file"),
-            Positive(max) => format!("use a number above 0, up to {max}"),
-            Factors(most) => format!("use up to {most} factors from 1 to 1000, or an empty list"),
-            Shares(most) => format!("use up to {most} values between 0 and 1, or an empty list"),
+            Whole(min, max) => format!("{min} to {max}"),
+            Wholes(most, min, max) => format!("up to {most} values, each from {min} to {max}"),
+            Real(min, BELOW_ONE) => format!("{min} or more, and less than 1"),
+            Real(min, max) => format!("{min} to {max}"),
+            ShareOrFile(max) => format!("a share from 0 to {max}, or the name of a file"),
+            Positive(max) => format!("a number above 0, up to {max}"),
+            Factors(most) => format!("up to {most} factors from 1 to 1000, or an empty list"),
+            Shares(most) => format!("up to {most} values between 0 and 1, or an empty list"),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Settings of training: length, schedule, checkpoints and memory.
 
+use documented::DocumentedFields;
 use gim_core::kernels::memory::give_large_buffers_back;
 use gim_core::{Pool, Result};
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ pub enum Auto {
 }
 
 /// Settings of training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Crops in a batch.
@@ -60,7 +61,7 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Epochs, when `steps` is 0.
     pub epochs: u64,
-    /// How modules take turns.
+    /// How modules take turns: `simultaneous`, `iterative`, `pipelined` or `async`.
     pub schedule: Schedule,
     /// Modules that share a thread (`pipelined`, `async`): lists such as [[1, 2], [3]], or "auto":
     /// `pipelined` balances them by measured cost, `async` gives each its own thread.

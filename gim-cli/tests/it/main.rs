@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 mod absurd;
+mod at_the_prompt;
 mod bench;
 mod carry;
 mod common;

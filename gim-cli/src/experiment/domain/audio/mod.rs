@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
 use gim_audio::dataset::decode::RATE;
 use gim_audio::dataset::loader::{Crop, CropConfig, CropLoader, ShortPolicy};
@@ -35,7 +36,7 @@ use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioData {
     /// Folder of the corpus. Empty: `GIM_DATA`.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use gim_core::activations::Shape;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
@@ -33,7 +34,7 @@ use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
     /// Folder of the dataset. Empty: `GIM_DATA`.
