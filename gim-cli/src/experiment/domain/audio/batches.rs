@@ -8,8 +8,9 @@ use gim_audio::dataset::loader::{Crop, CropLoader};
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::geometry::LABEL_HOP;
 use gim_audio::network::Target;
-use gim_core::activations::{Activations, Layout};
+use gim_core::activations::{Activations, Shape};
 use gim_core::data::LoaderStats;
+use gim_core::stack::LayoutPlans;
 use gim_core::{Pool, Result};
 use rayon::prelude::*;
 
@@ -24,8 +25,10 @@ pub(super) struct SpeechBatches {
     /// Label of each slot of a crop, from the one at the crop's first sample.
     pub(super) slots: Vec<isize>,
     pub(super) record: DatasetRecord,
-    /// One crop of every utterance that is held out, and the samples of a crop.
+    /// One crop of every utterance that is held out.
     pub(super) held_out: Vec<Crop>,
+    /// Crops in a batch, and samples of a crop.
+    pub(super) batch: usize,
     pub(super) crop: usize,
 }
 
@@ -43,6 +46,12 @@ impl SpeechBatches {
         let first = (crop.start / LABEL_HOP) as isize;
         self.corpus.phones_of(crop.utterance, self.slots.iter().map(|n| first + n))
     }
+}
+
+/// waveforms (B, T), B = `n` → the network's input (B, T, 1).
+fn input(waveforms: &[f32], n: usize, plans: &LayoutPlans, pool: &Pool<f32>) -> Activations<f32> {
+    let layouts = plans.of(Shape::sequence(n, waveforms.len() / n, 1));
+    Activations::from_slice(layouts[0], waveforms, pool)
 }
 
 impl BatchSource for SpeechBatches {
@@ -63,9 +72,16 @@ impl BatchSource for SpeechBatches {
         self.loader.epoch_len()
     }
 
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
+    fn shapes(&self) -> Vec<Shape> {
+        let held_out = self.held_out.len() % self.batch;
+        let sizes = [self.batch].into_iter().chain((held_out > 0).then_some(held_out));
+        sizes.map(|n| Shape::sequence(n, self.crop, 1)).collect()
+    }
+
+    fn next(&mut self, plans: &LayoutPlans, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        Ok((Activations::from_slice(layout, &batch.data, pool), self.labels(self.loader.crops())))
+        let crops = self.loader.crops();
+        Ok((input(&batch.data, crops.len(), plans, pool), self.labels(crops)))
     }
 
     fn held_out(&self) -> usize {
@@ -75,7 +91,7 @@ impl BatchSource for SpeechBatches {
     fn held_out_batch(
         &self,
         items: Range<usize>,
-        layout: Layout,
+        plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let crops = &self.held_out[items];
@@ -86,7 +102,7 @@ impl BatchSource for SpeechBatches {
             Ok(x)
         };
         let read = crops.par_iter().map(read).collect::<Result<Vec<_>>>()?;
-        Ok((Activations::from_slice(layout, &read.concat(), pool), self.labels(crops)))
+        Ok((input(&read.concat(), crops.len(), plans, pool), self.labels(crops)))
     }
 
     fn stats(&self) -> LoaderStats {

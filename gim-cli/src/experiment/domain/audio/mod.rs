@@ -84,8 +84,8 @@ impl AudioConfig {
     fn supervision(&self, record: Option<&DatasetRecord>) -> Result<Option<Supervision>> {
         let (task, bins) = match self.loss.target {
             Target::Future => return Ok(None),
-            Target::Phones => (Task::Phones, n_slots(self.data.crop)),
-            Target::Speakers => (Task::Speakers, 1),
+            Target::Phones => (Task::Phones, Some(n_slots(self.data.crop))),
+            Target::Speakers => (Task::Speakers, Some(1)),
         };
         let classes = match record {
             Some(record) => record.n_classes(task),
@@ -227,8 +227,8 @@ impl DatasetSpec for AudioConfig {
             |u: &usize| self.data.short == ShortPolicy::Pad || corpus.utterances()[*u].len >= self.data.crop;
         let crop = |u| Crop::draw(u, corpus.utterances()[u].len, self.data.crop, key.with_item(u as u32));
         let held_out = held_out.into_iter().filter(long_enough).map(crop).collect();
-        let (target, crop) = (self.loss.target, self.data.crop);
-        Ok(Box::new(SpeechBatches { corpus, standardize, loader, target, slots, record, held_out, crop }))
+        let (target, batch, crop) = (self.loss.target, train.batch, self.data.crop);
+        Ok(Box::new(SpeechBatches { corpus, standardize, loader, target, slots, record, held_out, batch, crop }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
@@ -257,8 +257,8 @@ impl ModelSpec for AudioConfig {
         Ok(Shape::sequence(batch, self.data.crop, 1))
     }
 
-    fn size(&self, batch: usize) -> Result<StepSize> {
-        size::of_speech(&self.network, &self.loss, self.input(batch)?)
+    fn size_of(&self, x: Shape) -> Result<StepSize> {
+        size::of_speech(&self.network, &self.loss, x)
     }
 
     fn build(
@@ -337,10 +337,11 @@ mod tests {
         let record = source.record().clone();
         let mut stack = audio.build(Some(&record), &config.optimizer, 1, &pool).unwrap();
 
-        let layouts = stack.layouts(audio.input(4).unwrap()).unwrap();
-        let (x, labels) = source.next(layouts[0], &pool).unwrap();
+        let plans = stack.plan(source.shapes()).unwrap();
+        let (x, labels) = source.next(&plans, &pool).unwrap();
+        let layouts = plans.largest();
         let mut trained = Vec::new();
-        stack.visit_features(x.detach(), &layouts, Mode::Eval, |view| trained = view.features.to_vec());
+        stack.visit_features(x.detach(), layouts, Mode::Eval, |view| trained = view.features.to_vec());
 
         let mut extractor = audio.extractor(&record).unwrap();
         let all: Vec<usize> = extractor.items().iter().map(|i| i.0).collect();
