@@ -158,7 +158,7 @@ fn bad_input_is_one_clear_error() {
 }
 
 /// 40 labeled images in batches of 16: with labels an epoch has a third, short batch, without them it
-/// has not. Validation has a short batch, too.
+/// has not.
 #[test]
 fn supervised_epochs_end_with_a_short_batch() {
     let dir = tempfile::tempdir().unwrap();
