@@ -14,7 +14,7 @@ use ndarray::{ArrayView4, ShapeBuilder};
 use crate::{Buffer, Pool, Scalar};
 
 /// Logical shape (N, H, W, C) of activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shape {
     /// N: number of items (utterances, images or patches).
     pub batch: usize,

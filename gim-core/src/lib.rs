@@ -63,8 +63,8 @@
 //! let layouts = stack.layouts(shape)?;
 //! for step in 0..5 {
 //!     let x = Activations::from_slice(layouts[0], &uniform(shape.len(), step), &pool).detach();
-//!     let batch = Packet { x, step, labels: Arc::default() };
-//!     step_in_turn(&mut stack, &layouts, batch, SEED, &[Mode::Train; 2], &mut |report| {
+//!     let batch = Packet { x, step, labels: Arc::default(), layouts: layouts.clone() };
+//!     step_in_turn(&mut stack, batch, SEED, &[Mode::Train; 2], &mut |report| {
 //!         println!("step {step}, module {}: {:.3} nats", report.module, report.loss.loss);
 //!         assert!(report.loss.loss.is_finite());
 //!     })?;

@@ -170,6 +170,10 @@ impl Config {
             }
         }
         if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
+            if data.get("whole") == Some(&false.into()) {
+                // As in runs of versions that only had crops.
+                data.remove("whole");
+            }
             match self.domain.dataset().held_out() {
                 // As in runs of versions that held nothing out.
                 none if none.is_none() => drop(data.remove("validate")),

@@ -7,6 +7,7 @@
 use gim_core::{Error, Pool, Result};
 
 use crate::experiment::config::{Config, may_change};
+use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::Environment;
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train::{Stamp, refuse_begun};
@@ -24,12 +25,14 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     let record = from.need_dataset()?;
     let mut stack = config.build(Some(&record), &pool)?;
     let below = stack.modules().len() - 1;
-    let steps = |c: &Config| {
-        c.train.steps_each(|| Ok(c.domain.dataset().batch_source(&c.train, 0, Some(&record))?.epoch_len()))
-    };
+    // The dataset is opened only to count batches of another size.
+    let same = config.train.batch == theirs.train.batch;
+    let source = |c: &Config| c.domain.dataset().batch_source(&c.train, 0, Some(&record));
+    let epoch_steps = if same { record.epoch_steps } else { source(config)?.epoch_len() };
     if below > 0 {
         let mut lower = theirs.build(Some(&record), &pool)?;
-        let needed = steps(&theirs)? * if theirs.train.iterative() { below as u64 } else { 1 };
+        let needed = theirs.train.steps_each(|| Ok(record.epoch_steps))?
+            * if theirs.train.iterative() { below as u64 } else { 1 };
         let newest = from.newest_intact_checkpoint()?.filter(|c| c.step >= needed);
         let Some(newest) = newest.filter(|_| lower.modules().len() >= below) else {
             let what = format!("has not finished the {below} modules below");
@@ -39,7 +42,8 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
         let pairs = stack.modules_mut().iter_mut().zip(lower.modules_mut());
         pairs.take(below).for_each(|(ours, trained)| std::mem::swap(ours, trained));
     }
-    let first = steps(config)? * below as u64;
+    let first = config.train.steps_each(|| Ok(epoch_steps))? * below as u64;
+    let record = DatasetRecord { epoch_steps, ..record };
     run.create()?;
     let _lock = run.lock()?;
     run.create_checkpoints()?;

@@ -8,12 +8,10 @@ mod validation;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use gim_core::activations::Layout;
-use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Group, iterative_modes, step_in_turn};
-use gim_core::stack::Stack;
+use gim_core::stack::{LayoutPlans, Stack};
 use gim_core::{Error, Pool, Result};
 
 use crate::experiment::averages::Averages;
@@ -133,6 +131,11 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         run.open_log(curves)?;
         return Ok(training.total);
     }
+    if training.first > 0
+        && let Some(begun) = run.dataset()?
+    {
+        begun.check_batches(&record)?;
+    }
     run.create()?;
     // Another process may have taken the new folder meanwhile.
     let lock = lock.map_or_else(|| run.lock(), Ok)?;
@@ -203,7 +206,8 @@ struct Training<'a> {
     pool: Pool<f32>,
     source: Box<dyn BatchSource>,
     stack: Stack<f32>,
-    layouts: Vec<Layout>,
+    /// Of all batches that there may be.
+    plans: LayoutPlans,
     validation: Option<Validation>,
     online: Option<OnlineProbes>,
     /// Steps done before, steps of each module, and steps of the whole run.
@@ -248,9 +252,10 @@ impl<'a> Training<'a> {
         let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
         let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
         // Those of the whole network, also for its first modules alone: margins decide last bits.
-        let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
+        let plans = stack.plan(source.shapes())?;
+        config.domain.model().size_of(plans.largest()[0].shape)?.check()?;
         let online = OnlineProbes::open(config, record)?;
-        let validation = Validation::plan(config, &*source, &stack)?;
+        let validation = Validation::plan(config, &*source);
         config.truncate(&mut stack)?;
         if let Some(last) = last {
             last.load(&mut stack, &fingerprint)?;
@@ -258,7 +263,7 @@ impl<'a> Training<'a> {
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
         let keep = Keep { every: config.train.checkpoint_every, total, snapshots: config.train.snapshots(total) };
-        let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
+        let named_groups = on_threads::named_groups(&config.train, &stack, plans.largest())?;
         let order = on_threads::order(&config.train, named_groups.as_deref(), total)?;
         let training = Self {
             config,
@@ -268,7 +273,7 @@ impl<'a> Training<'a> {
             pool,
             source,
             stack,
-            layouts,
+            plans,
             validation,
             online,
             first,
@@ -316,7 +321,7 @@ impl<'a> Training<'a> {
 
     /// One step of all modules whose turn it is.
     fn step(&mut self, step: u64, record: &mut Record) -> Result<()> {
-        let (x, labels) = match self.source.next(self.layouts[0], &self.pool) {
+        let (x, labels) = match self.source.next(&self.plans, &self.pool) {
             Ok(batch) => batch,
             Err(e) => {
                 // A file that cannot be read says nothing against what has been learned.
@@ -325,8 +330,8 @@ impl<'a> Training<'a> {
             }
         };
         let (seed, modes) = (self.config.train.seed, self.modes(step));
-        let packet = Packet { x: x.detach(), step, labels };
-        step_in_turn(&mut self.stack, &self.layouts, packet, seed, &modes, &mut |r| record.averages.add(&r))
+        let packet = self.plans.packet(x, step, labels);
+        step_in_turn(&mut self.stack, packet, seed, &modes, &mut |r| record.averages.add(&r))
             .map_err(|e| name_last_checkpoint(e, self.run))
     }
 
@@ -346,7 +351,7 @@ impl<'a> Training<'a> {
         let modes = self.modes(done - 1);
         let Some(validation) = self.validation.as_ref().filter(|_| due) else { return Ok(()) };
         let at = (done, (done - 1) / self.source.epoch_len());
-        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.pool)?;
+        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.plans, &self.pool)?;
         record.validation.append_losses(&rows)
     }
 

@@ -17,8 +17,8 @@ use crate::{Error, Key, Pool, Result, Scalar};
 pub struct Supervision {
     /// Number of classes.
     pub classes: usize,
-    /// Labels per item.
-    pub bins: usize,
+    /// Labels per item; `None` for as many as come with a batch.
+    pub bins: Option<usize>,
 }
 
 impl Supervision {
@@ -44,8 +44,9 @@ pub struct CrossEntropyConfig {
     pub channels: usize,
     /// Number of classes.
     pub classes: usize,
-    /// Labels per item S: 1 for a speaker or an image, 128 for the phones of a crop.
-    pub bins: usize,
+    /// Labels per item S: 1 for a speaker or an image, 128 for the phones of a crop; `None` for as many
+    /// as come with a batch: the phones of an utterance of any length.
+    pub bins: Option<usize>,
 }
 
 /// Contexts (N, H, W, C) are averaged to S bins along the height. A linear map gives logits (N·S,
@@ -63,10 +64,10 @@ impl<F: Scalar> CrossEntropy<F> {
     /// # Errors
     /// [`Error::Config`] when there are fewer than two classes, no bins, or no channels.
     pub fn new(config: CrossEntropyConfig, key: Key) -> Result<Self> {
-        if config.classes < 2 || config.bins == 0 || config.channels == 0 {
+        if config.classes < 2 || config.bins == Some(0) || config.channels == 0 {
             return Err(Error::config(
                 "loss",
-                format_args!("{} classes in {} bins of {} channels", config.classes, config.bins, config.channels),
+                format_args!("{} classes in {:?} bins of {} channels", config.classes, config.bins, config.channels),
                 "use two classes or more, and at least one bin and channel",
             ));
         }
@@ -76,19 +77,18 @@ impl<F: Scalar> CrossEntropy<F> {
         Ok(Self { config, weight, bias })
     }
 
-    /// Logits (N·S, classes) of contexts `c` (N, H, W, C).
-    pub fn logits(&self, c: &Activations<F>, pool: &Pool<F>) -> Vec<F> {
-        let pooled = self.pooled(c, pool);
-        let rows = c.shape().batch * self.config.bins;
+    /// Logits (N·S, classes) of contexts `c` (N, H, W, C), S = `bins`.
+    pub fn logits(&self, c: &Activations<F>, bins: usize, pool: &Pool<F>) -> Vec<F> {
+        let pooled = self.pooled(c, bins, pool);
+        let rows = c.shape().batch * bins;
         let mut logits = vec![F::zero(); rows * self.config.classes];
         self.logits_into(&pooled, rows, &mut logits, pool);
         logits
     }
 
     /// Means of the bins (N·S, C).
-    fn pooled(&self, c: &Activations<F>, pool: &Pool<F>) -> crate::Buffer<F> {
-        let shape = c.shape();
-        let (bins, stride) = (self.config.bins, c.layout().height_stride());
+    fn pooled(&self, c: &Activations<F>, bins: usize, pool: &Pool<F>) -> crate::Buffer<F> {
+        let (shape, stride) = (c.shape(), c.layout().height_stride());
         let mut pooled = pool.zeros(shape.batch * bins * shape.channels);
         for (row, to) in pooled.chunks_exact_mut(shape.channels).enumerate() {
             let (from, until) = bin(row % bins, bins, shape.height);
@@ -116,7 +116,11 @@ impl<F: Scalar> Params<F> for CrossEntropy<F> {
 
 impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     fn describe(&self) -> String {
-        format!("cross-entropy, {} classes, {} label(s) an item", self.config.classes, self.config.bins)
+        let classes = self.config.classes;
+        match self.config.bins {
+            Some(bins) => format!("cross-entropy, {classes} classes, {bins} label(s) an item"),
+            None => format!("cross-entropy, {classes} classes, labels of whole items"),
+        }
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
@@ -138,9 +142,11 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     ) -> LossReport {
         let CrossEntropyConfig { channels, classes, bins } = self.config;
         let contexts = c.unwrap_or(z);
-        let rows = contexts.shape().batch * bins;
-        assert_eq!(step.labels.len(), rows, "{rows} labels are needed");
-        let pooled = self.pooled(contexts, pool);
+        let items = contexts.shape().batch;
+        let bins = bins.unwrap_or(step.labels.len() / items);
+        let rows = items * bins;
+        assert!(rows > 0 && step.labels.len() == rows, "{} labels of {items} items", step.labels.len());
+        let pooled = self.pooled(contexts, bins, pool);
         let mut d = pool.take(rows * classes);
         self.logits_into(&pooled, rows, &mut d, pool);
 
@@ -193,6 +199,6 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {
-        (3 * z.batch * self.config.bins * self.config.channels * self.config.classes) as u64
+        (3 * z.batch * self.config.bins.unwrap_or(z.height) * self.config.channels * self.config.classes) as u64
     }
 }

@@ -22,7 +22,6 @@ pub use on_threads::{Feed, OnThreads, SaveState};
 pub use pipelined::run_pipelined;
 pub use timeline::{ModuleTimeline, Span};
 
-use crate::activations::Layout;
 use crate::link::{Packet, Sink, Slot, Source};
 use crate::loss::{LossReport, StepInfo};
 use crate::module::{Mode, Module};
@@ -49,8 +48,6 @@ pub struct ModuleStep {
     pub module: usize,
     /// What it is to do.
     pub mode: Mode,
-    /// How its output is stored.
-    pub output: Layout,
 }
 
 /// Runs a module on all batches of `source`: the one loop behind every schedule.
@@ -64,9 +61,9 @@ pub fn run_module<F: Scalar>(
     work: ModuleStep,
     observe: &mut dyn FnMut(ModuleReport),
 ) -> Result<()> {
-    while let Some(Packet { x, step, labels }) = source.recv() {
-        module.forward(&x, work.output, work.mode);
-        sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels) });
+    while let Some(Packet { x, step, labels, layouts }) = source.recv() {
+        module.forward(&x, layouts[work.module], work.mode);
+        sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels), layouts });
         let info = StepInfo { seed: work.seed, step, module: work.module as u32, labels: &labels };
         let loss = match work.mode {
             Mode::Train => Some(module.train(&x, info)?),
@@ -85,8 +82,6 @@ pub fn run_module<F: Scalar>(
 #[derive(Debug, Clone, Copy)]
 struct StackSteps<'a> {
     seed: u64,
-    /// Layouts of the input and of every module's output.
-    layouts: &'a [Layout],
     /// What each module is to do. Modules beyond these do not run.
     modes: &'a [Mode],
 }
@@ -109,12 +104,7 @@ impl StackSteps<'_> {
         for (i, module) in modules.iter_mut().enumerate() {
             let mut next = Slot::default();
             let index = first + i;
-            let work = ModuleStep {
-                seed: self.seed,
-                module: index + 1,
-                mode: self.modes[index],
-                output: self.layouts[index + 1],
-            };
+            let work = ModuleStep { seed: self.seed, module: index + 1, mode: self.modes[index] };
             let watch = Watch::start();
             let mut report = None;
             let to: &mut dyn Sink<F> = if i == last { &mut *sink } else { &mut next };

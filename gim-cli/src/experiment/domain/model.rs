@@ -20,7 +20,15 @@ pub trait ModelSpec {
     ///
     /// # Errors
     /// As [`Self::input`].
-    fn size(&self, batch: usize) -> Result<StepSize>;
+    fn size(&self, batch: usize) -> Result<StepSize> {
+        self.size_of(self.input(batch)?)
+    }
+
+    /// What a training step on an input of shape `x` takes at least.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    fn size_of(&self, x: Shape) -> Result<StepSize>;
 
     /// The stack at its initial weights. A supervised one has the classes of `record`, which a run
     /// keeps of its dataset; without it, the dataset's.

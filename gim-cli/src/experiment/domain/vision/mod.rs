@@ -197,6 +197,7 @@ impl DatasetSpec for VisionConfig {
             pad: d.pad,
             short_side: d.short_side,
             skip_bad: d.skip_bad,
+            keep_last: self.loss.target == Target::Classes,
             held_out: held_out.clone(),
             seed: train.seed,
             cache_mb: d.cache_mb,
@@ -245,8 +246,8 @@ impl ModelSpec for VisionConfig {
         Ok(patches.shape(self.images(batch)))
     }
 
-    fn size(&self, batch: usize) -> Result<StepSize> {
-        Ok(size::of_images(&self.network, &self.loss, self.input(batch)?))
+    fn size_of(&self, x: Shape) -> Result<StepSize> {
+        Ok(size::of_images(&self.network, &self.loss, x))
     }
 
     fn build(
@@ -268,7 +269,7 @@ impl ModelSpec for VisionConfig {
                     let what = format!("has {classes} classes: there is nothing to learn from labels");
                     return Err(Error::file(self.folder()?, what, "use loss.target = \"future\""));
                 }
-                Some(Supervision { classes, bins: 1 })
+                Some(Supervision { classes, bins: Some(1) })
             }
         };
         self.network.build(self.data.crop, channels, &self.loss, supervision, optimizer, seed, pool)
