@@ -32,6 +32,12 @@ impl<F: Scalar> Stack<F> {
         self.modules.truncate(n);
     }
 
+    /// Removes the first `n` modules. What remains is no network: its first module wants the output of
+    /// the last one removed.
+    pub fn remove_first(&mut self, n: usize) {
+        self.modules.drain(..n);
+    }
+
     /// The modules.
     pub fn modules(&self) -> &[Box<dyn Module<F>>] {
         &self.modules

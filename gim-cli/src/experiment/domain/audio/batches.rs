@@ -68,6 +68,10 @@ impl BatchSource for SpeechBatches {
         Ok((Activations::from_slice(layout, &batch.data, pool), self.labels(self.loader.crops())))
     }
 
+    fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
+    }
+
     fn held_out(&self) -> usize {
         self.held_out.len()
     }
