@@ -1,5 +1,6 @@
 //! A training run, from wherever its folder has come to.
 
+mod from_record;
 mod on_threads;
 mod online;
 mod record;
@@ -11,7 +12,6 @@ use std::time::Instant;
 use gim_core::activations::Layout;
 use gim_core::link::Packet;
 use gim_core::module::Mode;
-use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Group, iterative_modes, step_in_turn};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -27,6 +27,7 @@ use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
 
+use from_record::{Stage, initial_stack};
 use online::OnlineProbes;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
@@ -131,6 +132,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         run.open_validation(&curves)?;
         run.open_online(&curves)?;
         run.open_log(curves)?;
+        run.sweep_records(&config.train, true)?;
         return Ok(training.total);
     }
     run.create()?;
@@ -138,6 +140,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     let lock = lock.map_or_else(|| run.lock(), Ok)?;
     unused()?;
     run.create_checkpoints()?;
+    run.sweep_records(&config.train, false)?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = Some(record.corpus.clone());
@@ -203,6 +206,9 @@ struct Training<'a> {
     pool: Pool<f32>,
     source: Box<dyn BatchSource>,
     stack: Stack<f32>,
+    /// Modules that are not in the stack: those below one that trains from a record.
+    below: usize,
+    stage: Option<Stage>,
     layouts: Vec<Layout>,
     validation: Option<Validation>,
     online: Option<OnlineProbes>,
@@ -245,8 +251,7 @@ impl<'a> Training<'a> {
         let record = source.record();
         let dataset = record.to_json()?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
-        let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
-        let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
+        let mut stack = initial_stack(config, record, each, &pool)?;
         // Those of the whole network, also for its first modules alone: margins decide last bits.
         let layouts = stack.layouts(config.domain.model().input(config.train.batch)?)?;
         let online = OnlineProbes::open(config, record)?;
@@ -268,6 +273,8 @@ impl<'a> Training<'a> {
             pool,
             source,
             stack,
+            below: 0,
+            stage: None,
             layouts,
             validation,
             online,
@@ -279,6 +286,7 @@ impl<'a> Training<'a> {
             order,
             summary: Vec::new(),
         };
+        training.check_record_space()?;
         Ok((training, curves))
     }
 
@@ -298,7 +306,7 @@ impl<'a> Training<'a> {
     ) -> Result<Progress> {
         for step in self.first..self.total {
             self.stop_if_asked(step, &record)?;
-            self.step(step, &mut record)?;
+            self.step(step, &mut record, &mut progress)?;
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
@@ -311,11 +319,15 @@ impl<'a> Training<'a> {
             }
             progress.tick(done, || record.averages.shown());
         }
+        self.end_last_stage(&mut progress)?;
         Ok(progress)
     }
 
     /// One step of all modules whose turn it is.
-    fn step(&mut self, step: u64, record: &mut Record) -> Result<()> {
+    fn step(&mut self, step: u64, record: &mut Record, progress: &mut Progress) -> Result<()> {
+        if self.is_from_record(step) {
+            return self.step_from_record(step, record, progress);
+        }
         let (x, labels) = match self.source.next(self.layouts[0], &self.pool) {
             Ok(batch) => batch,
             Err(e) => {
@@ -379,7 +391,8 @@ impl<'a> Training<'a> {
 
     fn save(&mut self, step: u64, record: &Record) -> Result<()> {
         let stamp = Stamp { step, fingerprint: &self.fingerprint, dataset: &self.dataset };
-        let modules = self.stack.modules_mut().iter_mut().enumerate();
-        record.save(self.run, modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &self.keep)
+        let below = self.frozen(step)?;
+        let modules = (self.below..).zip(self.stack.modules_mut()).map(|(i, m)| stamp.bytes(&mut **m, i));
+        record.save(self.run, below.chain(modules), step, &self.keep)
     }
 }
