@@ -17,9 +17,9 @@ const QUEUE: usize = 2;
 /// What a writer has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Written {
-    /// Batches and chunks written by this writer.
+    /// Batches on disk that this writer was given.
     pub batches: u64,
-    /// Chunks of them.
+    /// Chunks that hold them.
     pub chunks: u64,
     /// Bytes of these chunks.
     pub bytes: u64,
