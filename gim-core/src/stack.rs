@@ -45,6 +45,20 @@ impl LayoutPlans {
         Packet { x: x.detach(), step, labels, layouts }
     }
 
+    /// Those of a batch that is of shape `x` where module number `module` (0-based) gets it.
+    ///
+    /// # Panics
+    /// When no such batch was planned.
+    pub fn at(&self, module: usize, x: Shape) -> &Arc<[Layout]> {
+        let plan = self.0.values().find(|layouts| layouts[module].shape == x);
+        plan.unwrap_or_else(|| panic!("no layouts were planned for {x:?} at module {module}"))
+    }
+
+    /// How batches may be stored where module number `module` (0-based) gets them.
+    pub fn inputs_of(&self, module: usize) -> Vec<Layout> {
+        self.0.values().map(|layouts| layouts[module]).collect()
+    }
+
     /// Those of the largest input.
     ///
     /// # Panics
@@ -69,6 +83,12 @@ impl<F: Scalar> Stack<F> {
     /// Removes the modules above the first `n`.
     pub fn truncate(&mut self, n: usize) {
         self.modules.truncate(n);
+    }
+
+    /// Removes the first `n` modules. What remains is no network: its first module wants the output of
+    /// the last one removed.
+    pub fn remove_first(&mut self, n: usize) {
+        self.modules.drain(..n);
     }
 
     /// The modules.

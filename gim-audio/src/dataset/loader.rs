@@ -246,8 +246,9 @@ impl CropLoader {
             standardize,
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), || {
-            let (shared, mut plan, mut crops) = (Arc::clone(&shared), plan.clone(), Vec::with_capacity(config.batch));
+        let of_threads = (Arc::clone(&shared), plan.clone());
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), move || {
+            let ((shared, mut plan), mut crops) = (of_threads.clone(), Vec::new());
             move |step| shared.make(&mut plan, step, &mut crops)
         })?;
         Ok(Self { loader, shared, plan, crops: Vec::with_capacity(config.batch), notes })
@@ -262,6 +263,14 @@ impl CropLoader {
         let batch = self.loader.next_batch();
         self.plan.fill(step, &mut self.crops);
         batch
+    }
+
+    /// Continues with the batches of steps `step`, `step + 1`, …
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
     }
 
     /// The crops of the last batch returned, row by row. Labels are looked up by them.

@@ -26,14 +26,18 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 11] = [
+const MAY_CHANGE: [&str; 14] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
     "train.link_depth",
     "train.log_every",
     "train.checkpoint_every",
+    "train.keep_record",
     "train.probe_every",
+    // What a record holds decides; that there is one does not.
+    "train.record",
+    "train.record_zstd",
     "train.snapshots",
     // Which batches modules have taken asynchronously is in the run's order.csv.
     "train.order",
@@ -156,8 +160,7 @@ impl Config {
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
-        let train = TrainConfig { schedule: self.train.schedule.in_turn(), ..self.train.clone() };
-        let same = Self { train, ..self.clone() };
+        let same = Self { train: self.train.deciding(), ..self.clone() };
         let mut table: toml::Table =
             same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
         let counts = self.train.iterative() || self.optimizer.decay != Decay::None;
@@ -167,6 +170,16 @@ impl Config {
                 && let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut)
             {
                 section.remove(key);
+            }
+        }
+        // As in runs of versions that recorded nothing.
+        if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+            let default = TrainConfig::default();
+            if same.train.record_epochs == default.record_epochs {
+                train.remove("record_epochs");
+            }
+            if same.train.record_type == default.record_type {
+                train.remove("record_type");
             }
         }
         if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
@@ -197,13 +210,7 @@ impl Config {
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
         }
-        let held_out = !self.domain.dataset().held_out().is_none();
-        for (key, is_set) in [("data.validate", held_out), ("train.probe_every", t.probe_every > 0)] {
-            if is_set && !t.takes_turns() {
-                let what = "is set, but modules on threads of their own do not stop for measurements";
-                return Err(Error::config(key, what, "use train.schedule = \"simultaneous\""));
-            }
-        }
+        t.check_schedule(!self.domain.dataset().held_out().is_none())?;
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
         }
@@ -326,6 +333,8 @@ mod tests {
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",
+            "train.record_epochs=3",
+            "train.record_type=float16",
         ] {
             assert_eq!(difference(&as_it_was, &of(&[set])), None, "{set}");
         }
@@ -343,6 +352,15 @@ mod tests {
             ("optimizer.decay=cosine", "optimizer.decay"),
         ] {
             let what = difference(&as_it_was, &of(&[set])).unwrap();
+            assert!(what.contains(key), "{set}: {what}");
+        }
+        let iterative = "train.schedule=iterative";
+        let unrecorded = of(&[iterative]);
+        for same in ["train.record_zstd=3", "train.keep_record=true", "train.record_type=float32"] {
+            assert_eq!(of(&[iterative, "train.record=true", same]), unrecorded, "{same}");
+        }
+        for (set, key) in [("train.record_epochs=2", "train.record_epochs"), ("train.record_type=float16", "float16")] {
+            let what = difference(&unrecorded, &of(&[iterative, "train.record=true", set])).unwrap();
             assert!(what.contains(key), "{set}: {what}");
         }
         for counts in ["train.schedule=iterative", "optimizer.decay=cosine"] {
@@ -373,6 +391,12 @@ mod tests {
             assert!(e.contains("data.validate") && e.contains("simultaneous"), "{e}");
             let e = held_out(&["train.probe_every=5", schedule]).unwrap_err();
             assert!(e.contains("train.probe_every") && e.contains("simultaneous"), "{e}");
+        }
+        let recorded = ["train.record=true", "train.schedule=iterative"];
+        assert_eq!(held_out(&recorded), Ok(()));
+        assert!(held_out(&recorded[..1]).unwrap_err().contains("train.record"));
+        for measured in ["data.validate=0.2", "train.probe_every=5"] {
+            assert!(held_out(&[&recorded[..], &[measured]].concat()).unwrap_err().contains("not in memory"));
         }
         assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
         assert!(Config::load("audio-quick", &["train.slow=[1.0, 0.5]".into()]).is_err());

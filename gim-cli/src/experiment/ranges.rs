@@ -31,7 +31,7 @@ const BELOW_ONE: f64 = 1.0 - 1e-9;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 23] = [
+const COMMON: [(&str, Range); 25] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.epsilon", Real(0.0, 1.0)),
@@ -49,6 +49,8 @@ const COMMON: [(&str, Range); 23] = [
     ("train.log_every", Whole(1, MOST_STEPS)),
     ("train.modules", Whole(0, 16_000)),
     ("train.probe_every", Whole(0, MOST_STEPS)),
+    ("train.record_epochs", Whole(0, 10_000_000)),
+    ("train.record_zstd", Whole(0, 22)),
     ("train.seed", Whole(0, 1 << 62)),
     ("train.slow", Factors(16_000)),
     ("train.snapshots", Shares(1_000)),

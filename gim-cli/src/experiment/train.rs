@@ -1,5 +1,6 @@
 //! A training run, from wherever its folder has come to.
 
+mod from_record;
 mod on_threads;
 mod online;
 mod record;
@@ -9,7 +10,6 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use gim_core::module::Mode;
-use gim_core::optim::OptimizerConfig;
 use gim_core::schedule::{Group, iterative_modes, step_in_turn};
 use gim_core::stack::{LayoutPlans, Stack};
 use gim_core::{Error, Pool, Result};
@@ -25,6 +25,7 @@ use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
 
+use from_record::{Stage, initial_stack};
 use online::OnlineProbes;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
@@ -129,6 +130,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         run.open_validation(&curves)?;
         run.open_online(&curves)?;
         run.open_log(curves)?;
+        run.sweep_records(&config.train, true)?;
         return Ok(training.total);
     }
     if training.first > 0
@@ -141,6 +143,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     let lock = lock.map_or_else(|| run.lock(), Ok)?;
     unused()?;
     run.create_checkpoints()?;
+    run.sweep_records(&config.train, false)?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = Some(record.corpus.clone());
@@ -208,6 +211,9 @@ struct Training<'a> {
     stack: Stack<f32>,
     /// Of all batches that there may be.
     plans: LayoutPlans,
+    /// Modules that are not in the stack: those below one that trains from a record.
+    below: usize,
+    stage: Option<Stage>,
     validation: Option<Validation>,
     online: Option<OnlineProbes>,
     /// Steps done before, steps of each module, and steps of the whole run.
@@ -249,8 +255,7 @@ impl<'a> Training<'a> {
         let record = source.record();
         let dataset = record.to_json()?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
-        let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
-        let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, &pool)?;
+        let mut stack = initial_stack(config, record, each, &pool)?;
         // Those of the whole network, also for its first modules alone: margins decide last bits.
         let plans = stack.plan(source.shapes())?;
         config.domain.model().size_of(plans.largest()[0].shape)?.check()?;
@@ -274,6 +279,8 @@ impl<'a> Training<'a> {
             source,
             stack,
             plans,
+            below: 0,
+            stage: None,
             validation,
             online,
             first,
@@ -284,6 +291,7 @@ impl<'a> Training<'a> {
             order,
             summary: Vec::new(),
         };
+        training.check_record_space()?;
         Ok((training, curves))
     }
 
@@ -303,7 +311,7 @@ impl<'a> Training<'a> {
     ) -> Result<Progress> {
         for step in self.first..self.total {
             self.stop_if_asked(step, &record)?;
-            self.step(step, &mut record)?;
+            self.step(step, &mut record, &mut progress)?;
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
@@ -316,11 +324,15 @@ impl<'a> Training<'a> {
             }
             progress.tick(done, || record.averages.shown());
         }
+        self.end_last_stage(&mut progress)?;
         Ok(progress)
     }
 
     /// One step of all modules whose turn it is.
-    fn step(&mut self, step: u64, record: &mut Record) -> Result<()> {
+    fn step(&mut self, step: u64, record: &mut Record, progress: &mut Progress) -> Result<()> {
+        if self.is_from_record(step) {
+            return self.step_from_record(step, record, progress);
+        }
         let (x, labels) = match self.source.next(&self.plans, &self.pool) {
             Ok(batch) => batch,
             Err(e) => {
@@ -384,7 +396,8 @@ impl<'a> Training<'a> {
 
     fn save(&mut self, step: u64, record: &Record) -> Result<()> {
         let stamp = Stamp { step, fingerprint: &self.fingerprint, dataset: &self.dataset };
-        let modules = self.stack.modules_mut().iter_mut().enumerate();
-        record.save(self.run, modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &self.keep)
+        let below = self.frozen(step)?;
+        let modules = (self.below..).zip(self.stack.modules_mut()).map(|(i, m)| stamp.bytes(&mut **m, i));
+        record.save(self.run, below.chain(modules), step, &self.keep)
     }
 }

@@ -12,6 +12,7 @@ mod feature_files;
 mod images;
 mod inputs;
 mod readme;
+mod recorded;
 mod schedules;
 mod signals;
 mod state;

@@ -10,6 +10,7 @@ mod in_turn;
 mod newest;
 mod on_threads;
 mod pipelined;
+mod recorded;
 mod timeline;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use in_turn::{iterative_modes, step_in_turn};
 pub use newest::{Order, run_async};
 pub use on_threads::{Feed, OnThreads, SaveState};
 pub use pipelined::run_pipelined;
+pub use recorded::{record_batch, step_from_record};
 pub use timeline::{ModuleTimeline, Span};
 
 use crate::link::{Packet, Sink, Slot, Source};

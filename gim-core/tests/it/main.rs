@@ -5,3 +5,4 @@ mod losses;
 mod on_threads;
 mod optim;
 mod stack;
+mod store;

@@ -218,8 +218,9 @@ impl ImageLoader {
             config: config.clone(),
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.dataset.root(), || {
-            let (shared, mut plan) = (Arc::clone(&shared), plan.clone());
+        let of_threads = (Arc::clone(&shared), plan.clone());
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.dataset.root(), move || {
+            let (shared, mut plan) = of_threads.clone();
             let (mut views, mut pixels) = (Vec::new(), Vec::new());
             move |step| shared.make(&mut plan, step, &mut views, &mut pixels)
         })?;
@@ -235,6 +236,14 @@ impl ImageLoader {
         let batch = self.loader.next_batch();
         self.plan.fill(step, &mut self.views);
         batch
+    }
+
+    /// Continues with the batches of steps `step`, `step + 1`, …
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
     }
 
     /// The views of the last batch returned, in its order.

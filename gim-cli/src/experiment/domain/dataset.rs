@@ -86,6 +86,12 @@ pub trait BatchSource: Send {
     /// When a file cannot be read.
     fn next(&mut self, plans: &LayoutPlans, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)>;
 
+    /// Goes to the batch of step `step`: [`Self::next`] gives it, and then those after it.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    fn seek(&mut self, step: u64) -> Result<()>;
+
     /// Items that are held out of training.
     fn held_out(&self) -> usize;
 

@@ -100,6 +100,10 @@ impl BatchSource for SpeechBatches {
         Ok((input(&batch.data, crops.len(), plans, pool), labels))
     }
 
+    fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
+    }
+
     fn held_out(&self) -> usize {
         self.held_out.len()
     }

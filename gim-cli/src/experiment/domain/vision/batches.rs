@@ -80,6 +80,10 @@ impl BatchSource for ImageBatches {
         Ok((self.patches.cut(&batch.data, images, layout, pool), batch.labels.into()))
     }
 
+    fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
+    }
+
     fn held_out(&self) -> usize {
         self.held_out.items.len()
     }
