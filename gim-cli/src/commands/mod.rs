@@ -6,8 +6,10 @@ mod check;
 mod comparison;
 mod config;
 mod estimate;
+mod export;
 mod extract;
 mod figures;
+mod import;
 mod probe;
 mod reproduce;
 mod train;
@@ -27,6 +29,8 @@ use crate::experiment::progress::Mode;
 pub enum Command {
     Train(train::Args),
     Extract(extract::Args),
+    Import(import::Args),
+    Export(export::Args),
     Probe(probe::Args),
     Figures(figures::Args),
     #[command(visible_alias = "sweep")]
@@ -50,6 +54,8 @@ impl Command {
         match self {
             Self::Train(args) => args.run(show),
             Self::Extract(args) => args.run(show),
+            Self::Import(args) => args.run(show),
+            Self::Export(args) => args.run(show),
             Self::Probe(args) => args.run(show),
             Self::Figures(args) => args.run(),
             Self::Reproduce(args) => args.run(show),

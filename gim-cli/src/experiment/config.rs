@@ -70,12 +70,20 @@ impl Config {
                 .caused_by(e)
             })?,
         };
+        Self::parse(source, &source_text, overrides)
+    }
+
+    /// The configuration that a text holds, with overrides; messages call it `source`.
+    ///
+    /// # Errors
+    /// When a key or value is wrong.
+    pub(crate) fn parse(source: &str, text: &str, overrides: &[String]) -> Result<Self> {
         let wrong = |e: toml::de::Error| {
             // The parser's message shows the place, over several lines.
             let what = e.to_string().trim_end().replace('\n', " ");
             Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file").caused_by(e)
         };
-        let mut table: toml::Table = source_text.parse().map_err(wrong)?;
+        let mut table: toml::Table = text.parse().map_err(wrong)?;
         for o in overrides {
             set(&mut table, o)?;
         }

@@ -15,3 +15,4 @@ mod schedules;
 mod signals;
 mod state;
 mod validation;
+mod weights;
