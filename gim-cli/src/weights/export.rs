@@ -136,3 +136,42 @@ fn to_safetensors(tensors: &Tensors, facts: String) -> Result<Vec<u8>> {
         .map_err(|e| broken(&e))?;
     safetensors::serialize(views, Some(HashMap::from([(FACTS.to_owned(), facts)]))).map_err(|e| broken(&e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names in a state dictionary of a network of these settings.
+    fn names(preset: &str, set: &[&str]) -> Vec<String> {
+        let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+        let config = Config::load(preset, &set).unwrap();
+        let mut stack = config.build(None, &Pool::new()).unwrap();
+        let tensors = collect(&mut stack, &config.domain).unwrap();
+        as_published(&config.domain, tensors).into_iter().flat_map(|(names, _)| names).collect()
+    }
+
+    #[test]
+    fn names_are_those_of_the_published_models() {
+        let small = ["network.width=4", "network.context=3", "network.bptt=false"];
+        let cell = names("audio-paper", &small);
+        assert!(cell.iter().all(|n| n.starts_with("module.fullmodel.") && !n.ends_with("_l0")), "{cell:?}");
+        assert!(names("audio-paper", &small[..2]).contains(&"module.fullmodel.5.autoregressor.gru.bias_hh_l0".into()));
+        let cpc = names("vision-paper", &["network.kind=cpc", "network.widths=[2,4,8]", "network.blocks=[1,1,1]"]);
+        for name in ["model.1.", "autoregressor."].map(|part| format!("module.{part}stack.layers.3.vertical_conv.mask"))
+        {
+            assert!(cpc.contains(&name), "{name}: {cpc:?}");
+        }
+        for name in ["module.model.0.0.model.Conv1.bias", "module.encoder.0.loss.W_k.4.weight"] {
+            assert!(cpc.iter().any(|n| n == name), "{name}: {cpc:?}");
+        }
+        assert!(!cpc.iter().any(|n| n.contains("v_to_h_conv.mask")), "{cpc:?}");
+    }
+
+    #[test]
+    fn masks_hide_the_last_row() {
+        let weight = Tensor { shape: vec![1, 1, 3, 3], values: vec![5.0; 9] };
+        let name = "autoregressor.stack.layers.0.vertical_conv.weight".to_owned();
+        let mask = unused_by_cpc(&Tensors::from([(name, weight)])).into_values().next().unwrap();
+        assert_eq!(mask.values, [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    }
+}

@@ -113,8 +113,7 @@ mod tests {
         let of =
             |value| Tensors::from([("model.Conv1.bias".to_owned(), Tensor { shape: vec![1], values: vec![value] })]);
         let both = |value| {
-            let mut second = of(value);
-            second = second.into_iter().map(|(_, t)| ("encoder.0.model.Conv1.bias".to_owned(), t)).collect();
+            let second = of(value).into_values().map(|t| ("encoder.0.model.Conv1.bias".to_owned(), t)).collect();
             whole_model(DomainKind::Vision, vec![("a".into(), of(1.0)), ("b".into(), second)])
         };
         assert_eq!(both(1.0).unwrap().tensors.len(), 1);

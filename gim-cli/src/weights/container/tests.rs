@@ -112,7 +112,6 @@ fn mutations_end_in_a_value_or_an_error() {
 /// `cargo test --release -p gim-cli a_million_mutations -- --ignored --nocapture`
 #[test]
 #[ignore = "takes minutes"]
-#[expect(clippy::print_stdout, reason = "the figure is what it is run for")]
 fn a_million_mutations() {
     let accepted = fuzz(1_200_000, 2);
     println!("1200000 inputs, {accepted} read without an error");
