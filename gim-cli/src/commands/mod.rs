@@ -8,8 +8,10 @@ mod completions;
 mod config;
 mod doctor;
 mod estimate;
+mod export;
 mod extract;
 mod figures;
+mod import;
 mod probe;
 mod reproduce;
 mod train;
@@ -49,6 +51,8 @@ pub struct Program {
 pub enum Command {
     Train(train::Args),
     Extract(extract::Args),
+    Import(import::Args),
+    Export(export::Args),
     Probe(probe::Args),
     Figures(figures::Args),
     #[command(visible_alias = "sweep")]
@@ -74,6 +78,8 @@ impl Command {
         match self {
             Self::Train(args) => args.run(show),
             Self::Extract(args) => args.run(show),
+            Self::Import(args) => args.run(show),
+            Self::Export(args) => args.run(show),
             Self::Probe(args) => args.run(show),
             Self::Figures(args) => args.run(),
             Self::Reproduce(args) => args.run(show),

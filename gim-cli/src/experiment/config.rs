@@ -89,16 +89,20 @@ impl Config {
         })
     }
 
-    fn parse(source: &str, source_text: &str, overrides: &[String]) -> Result<Self> {
+    /// The configuration that a text holds, with overrides; messages call it `source`.
+    ///
+    /// # Errors
+    /// When a key or value is wrong.
+    pub(crate) fn parse(source: &str, text: &str, overrides: &[String]) -> Result<Self> {
         let wrong = |e: toml::de::Error| {
             let what = format_args!("is no valid configuration: {}", e.message());
             let error = Error::file(source, what, "fix the file");
             match e.span() {
-                Some(span) => error.caused_by(Place::new(source, source_text, span)),
+                Some(span) => error.caused_by(Place::new(source, text, span)),
                 None => error.caused_by(e),
             }
         };
-        let mut table: toml::Table = source_text.parse().map_err(wrong)?;
+        let mut table: toml::Table = text.parse().map_err(wrong)?;
         for o in overrides {
             set(&mut table, o)?;
         }

@@ -4,11 +4,12 @@
 //! is resumed from there. So it takes the same batches and draws as that turn, and gives the same
 //! bits.
 
+use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 
 use crate::experiment::config::{Config, may_change};
 use crate::experiment::dataset_record::DatasetRecord;
-use crate::experiment::environment::Environment;
+use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train::{Stamp, refuse_begun};
 
@@ -44,18 +45,34 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     }
     let first = config.train.steps_each(|| Ok(epoch_steps))? * below as u64;
     let record = DatasetRecord { epoch_steps, ..record };
+    write_begun(config, run, &mut stack, &record, from.environment()?.corpus, first)
+}
+
+/// Writes a run that begins with the weights of `stack`, at `step`. `corpus` is what they were
+/// trained on, where that is known.
+///
+/// # Errors
+/// When a value is not finite, or the disk refuses.
+pub(crate) fn write_begun(
+    config: &Config,
+    run: &RunDir,
+    stack: &mut Stack<f32>,
+    record: &DatasetRecord,
+    corpus: Option<TrainedOn>,
+    step: u64,
+) -> Result<()> {
     run.create()?;
     let _lock = run.lock()?;
     run.create_checkpoints()?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
-    environment.corpus = from.environment()?.corpus;
+    environment.corpus = corpus;
     run.write_environment(&environment)?;
-    run.write_dataset(&record)?;
+    run.write_dataset(record)?;
     let (fingerprint, dataset) = (config.fingerprint(), record.to_json()?);
-    let stamp = Stamp { step: first, fingerprint: &fingerprint, dataset: &dataset };
+    let stamp = Stamp { step, fingerprint: &fingerprint, dataset: &dataset };
     let modules = stack.modules_mut().iter_mut().enumerate();
-    let keep = Keep { every: 1, total: first, snapshots: Vec::new() };
-    run.save(modules.map(|(i, m)| stamp.bytes(&mut **m, i)), first, &Curves::default(), &keep)?;
+    let keep = Keep { every: 1, total: step, snapshots: Vec::new() };
+    run.save(modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &Curves::default(), &keep)?;
     // Last: a folder without it is not that of a run, whose modules below would be trained anew.
     run.write_config(config)
 }

@@ -17,3 +17,4 @@ mod schedules;
 mod signals;
 mod state;
 mod validation;
+mod weights;

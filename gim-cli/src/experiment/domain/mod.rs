@@ -25,7 +25,7 @@ pub(crate) use model::ModelSpec;
 pub(crate) use vision::VisionConfig;
 
 /// Which domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainKind {
     /// Speech.

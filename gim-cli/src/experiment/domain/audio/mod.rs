@@ -143,8 +143,6 @@ impl AudioConfig {
             set.iter().map(move |u| (part, corpus.utterances()[*u].id.clone()))
         });
         let ids = ids.chain(held_out.iter().map(|u| ("held out", corpus.utterances()[*u].id.clone())));
-        let fields = FeatureExtractor::new(&self.network)?;
-        let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
         Ok(DatasetRecord {
             corpus: TrainedOn::new(corpus.root(), corpus.digest()),
             splits_digest: splits_digest(ids),
@@ -153,12 +151,22 @@ impl AudioConfig {
             epoch_steps,
             classes: names(corpus),
             silence: corpus.labels().and_then(PhoneLabels::silence),
-            time: Some(TimeAxis {
-                rate: RATE,
-                hop: LABEL_HOP,
-                first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
-                fields: fields.fields().iter().map(field).collect(),
-            }),
+            time: Some(self.time_axis()?),
+        })
+    }
+
+    /// Times of features and frames.
+    ///
+    /// # Errors
+    /// When the convolutions cannot be used.
+    pub(crate) fn time_axis(&self) -> Result<TimeAxis> {
+        let fields = FeatureExtractor::new(&self.network)?;
+        let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
+        Ok(TimeAxis {
+            rate: RATE,
+            hop: LABEL_HOP,
+            first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
+            fields: fields.fields().iter().map(field).collect(),
         })
     }
 }
