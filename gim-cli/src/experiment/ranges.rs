@@ -3,6 +3,7 @@
 use gim_core::{Error, Result};
 use toml::Value;
 
+use crate::experiment::config::flat;
 use crate::experiment::domain::DomainKind;
 
 /// Values that a setting may have.
@@ -94,15 +95,12 @@ fn range(domain: DomainKind, key: &str) -> Option<Range> {
 /// # Errors
 /// Names the first setting that is out of its range, its value and the range.
 pub(crate) fn check(domain: DomainKind, settings: &toml::Table) -> Result<()> {
-    for (section, keys) in settings {
-        for (key, value) in keys.as_table().into_iter().flatten() {
-            let name = format!("{section}.{key}");
-            if let Some(range) = range(domain, &name)
-                && !range.holds(value)
-            {
-                let value: String = value.to_string().chars().take(60).collect();
-                return Err(Error::config(name, format_args!("{value} is out of range"), range.remedy()));
-            }
+    for (name, value) in flat(settings) {
+        if let Some(range) = range(domain, &name)
+            && !range.holds(&value)
+        {
+            let value: String = value.to_string().chars().take(60).collect();
+            return Err(Error::config(name, format_args!("{value} is out of range"), range.remedy()));
         }
     }
     Ok(())
@@ -152,15 +150,12 @@ mod tests {
     fn every_number_has_a_range() {
         for domain in DomainKind::ALL {
             let config = Config { domain: Domain::from(domain), ..Config::default() };
-            let settings: toml::Table = config.to_toml().parse().unwrap();
+            let settings = config.every_setting();
             check(domain, &settings).unwrap();
-            for (section, keys) in settings {
-                for (key, value) in keys.as_table().into_iter().flatten() {
-                    let number = |v: &Value| v.is_integer() || v.is_float();
-                    let is_number = number(value) || value.as_array().is_some_and(|list| list.iter().all(number));
-                    let name = format!("{section}.{key}");
-                    assert_eq!(is_number, range(domain, &name).is_some(), "{domain}: {name}");
-                }
+            for (name, value) in flat(&settings) {
+                let number = |v: &Value| v.is_integer() || v.is_float();
+                let is_number = number(&value) || value.as_array().is_some_and(|list| list.iter().all(number));
+                assert_eq!(is_number, range(domain, &name).is_some(), "{domain}: {name}");
             }
         }
     }

@@ -2,8 +2,9 @@
 //! end-to-end supervision.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::{LocalLoss, LossReport, StepInfo};
+use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::profile::Tasks;
@@ -28,6 +29,24 @@ impl Supervision {
     /// As [`CrossEntropy::new`].
     pub fn loss<F: Scalar>(self, channels: usize, key: Key) -> Result<CrossEntropy<F>> {
         CrossEntropy::new(CrossEntropyConfig { channels, classes: self.classes, bins: self.bins }, key)
+    }
+}
+
+/// [`CrossEntropy`] by configuration: classes and labels follow from the dataset, and nothing is left to
+/// set.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossEntropyRule {}
+
+impl LossRule for CrossEntropyRule {
+    const LABELS: bool = true;
+
+    fn need(&self, _: &Prediction) -> usize {
+        1
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        Ok(Box::new(place.supervision().loss(place.context, key)?))
     }
 }
 

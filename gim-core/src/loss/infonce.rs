@@ -2,8 +2,9 @@
 
 use rand::RngExt;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::{LocalLoss, LossReport, StepInfo};
+use super::{Directions, LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul, prefetch};
 use crate::kernels::profile::Tasks;
@@ -73,6 +74,35 @@ pub struct InfoNce<F: Scalar> {
     negatives: Vec<u32>,
     /// (rows, distances) of a [`Group`]: loss, and whether the positive has the highest score.
     losses: Vec<(f64, bool)>,
+}
+
+/// [`InfoNce`] by configuration. What it predicts is set for all losses that predict ([`Prediction`]).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InfoNceRule {}
+
+impl LossRule for InfoNceRule {
+    fn need(&self, prediction: &Prediction) -> usize {
+        prediction.need()
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        let p = &place.prediction;
+        let config = InfoNceConfig {
+            channels: place.channels,
+            context: place.context,
+            prediction_steps: p.prediction_steps,
+            negatives: p.negatives,
+            skip: p.skip,
+            window: p.window,
+            epsilon: p.epsilon,
+            ..InfoNceConfig::default()
+        };
+        Ok(match p.directions {
+            None => Box::new(InfoNce::new(config, p.sampler.build(), key)?),
+            Some(_) => Box::new(Directions::new(&config, p.distinct_directions()?, || p.sampler.build(), key)?),
+        })
+    }
 }
 
 /// Scored rows of a task, and rows of a task that adds up gradients. They are constants, so that

@@ -3,10 +3,12 @@
 mod cross_entropy;
 mod directions;
 mod infonce;
+mod registry;
 
-pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, Supervision, bin};
+pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, CrossEntropyRule, Supervision, bin};
 pub use directions::Directions;
-pub use infonce::{InfoNce, InfoNceConfig};
+pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
+pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
 
 use crate::activations::{Activations, Shape};
 use crate::param::Params;

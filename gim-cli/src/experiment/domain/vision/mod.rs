@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gim_core::activations::Shape;
-use gim_core::loss::Supervision;
+use gim_core::loss::{LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -240,12 +240,12 @@ impl DatasetSpec for VisionConfig {
 impl ModelSpec for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         let patches = self.network.patches()?;
-        patches.check(self.data.crop, self.data.crop, self.loss.need())?;
+        patches.check(self.data.crop, self.data.crop, self.loss.need()?)?;
         Ok(patches.shape(self.images(batch)))
     }
 
     fn size(&self, batch: usize) -> Result<StepSize> {
-        Ok(size::of_images(&self.network, &self.loss, self.input(batch)?))
+        size::of_images(&self.network, &self.loss, self.input(batch)?)
     }
 
     fn build(
@@ -274,7 +274,11 @@ impl ModelSpec for VisionConfig {
     }
 
     fn negatives(&self) -> Option<usize> {
-        (self.loss.target == Target::Future).then_some(self.loss.negatives)
+        matches!(self.loss_kind(), Ok(LossKind::InfoNce)).then_some(self.loss.negatives)
+    }
+
+    fn loss_kind(&self) -> Result<LossKind> {
+        self.loss.kind()
     }
 }
 
