@@ -29,13 +29,38 @@ use Range::{Factors, Positive, Real, ShareOrFile, Shares, Whole, Wholes};
 
 /// Largest β and momentum: below 1 by more than rounding.
 const BELOW_ONE: f64 = 1.0 - 1e-9;
+/// Layers of a projector, and their channels.
+const PROJECTOR: Range = Wholes(8, 1, 16_384);
+const MOST_PAIRS: i64 = 65_536;
+const MOST_POSITIONS: i64 = 1 << 24;
+const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 23] = [
+const COMMON: [(&str, Range); 42] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
+    ("loss.barlow-twins.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.barlow-twins.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.barlow-twins.projector", PROJECTOR),
+    ("loss.barlow-twins.redundancy", Real(0.0, MOST_WEIGHT)),
+    ("loss.clapp.margin", Positive(MOST_WEIGHT)),
     ("loss.epsilon", Real(0.0, 1.0)),
+    ("loss.nt-xent.distance", Whole(1, MOST_POSITIONS)),
+    // Similarities of all pairs with all pairs.
+    ("loss.nt-xent.pairs", Whole(2, 4_096)),
+    ("loss.nt-xent.projector", PROJECTOR),
+    ("loss.nt-xent.temperature", Positive(1_000.0)),
+    ("loss.slow-features.decorrelation", Real(0.0, MOST_WEIGHT)),
+    ("loss.slow-features.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.slow-features.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.slow-features.projector", PROJECTOR),
+    ("loss.vicreg.covariance", Real(0.0, MOST_WEIGHT)),
+    ("loss.vicreg.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.vicreg.invariance", Real(0.0, MOST_WEIGHT)),
+    ("loss.vicreg.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.vicreg.projector", PROJECTOR),
+    ("loss.vicreg.variance", Real(0.0, MOST_WEIGHT)),
     ("loss.negatives", Whole(1, 10_000)),
     ("loss.prediction_steps", Whole(1, 1_000)),
     ("optimizer.beta1", Real(0.0, BELOW_ONE)),

@@ -1,14 +1,29 @@
 //! Local losses: what a module trains on, without anything from the modules above.
 
+mod barlow_twins;
+mod clapp;
 mod cross_entropy;
 mod directions;
+mod estimator;
 mod infonce;
+mod mlp;
+mod nt_xent;
+mod pairs;
 mod registry;
+mod slow_features;
+mod vicreg;
 
+pub use barlow_twins::{BarlowTwins, BarlowTwinsRule};
+pub use clapp::{Clapp, ClappRule};
 pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, CrossEntropyRule, Supervision, bin};
 pub use directions::Directions;
+pub use estimator::Estimator;
 pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
+pub use nt_xent::{NtXent, NtXentRule};
+pub use pairs::{Neighbors, TwoViewLoss};
 pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
+pub use slow_features::{SlowFeatures, SlowFeaturesRule};
+pub use vicreg::{VicReg, VicRegRule};
 
 use crate::activations::{Activations, Shape};
 use crate::param::Params;
@@ -40,7 +55,8 @@ impl StepInfo<'_> {
 pub struct LossReport {
     /// Mean loss in nats.
     pub loss: f64,
-    /// Share of rows in which the right candidate scores above all others. A tie is lost.
+    /// Share of rows in which the right candidate scores above all others. A tie is lost. NaN
+    /// for a loss without candidates.
     pub accuracy: f64,
 }
 

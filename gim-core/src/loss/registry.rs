@@ -8,7 +8,10 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{CrossEntropyRule, InfoNceRule, LocalLoss, Supervision};
+use super::{
+    BarlowTwinsRule, ClappRule, CrossEntropyRule, InfoNceRule, LocalLoss, NtXentRule, SlowFeaturesRule, Supervision,
+    VicRegRule,
+};
 use crate::sampler::{Direction, SamplerKind};
 use crate::{Error, Key, Result, Scalar};
 
@@ -143,6 +146,16 @@ registry! {
     InfoNce = "infonce", infonce: InfoNceRule;
     /// [`CrossEntropy`](super::CrossEntropy) of a linear classifier.
     CrossEntropy = "cross-entropy", cross_entropy: CrossEntropyRule;
+    /// [`Clapp`](super::Clapp): a hinge on predictions.
+    Clapp = "clapp", clapp: ClappRule;
+    /// [`VicReg`](super::VicReg) on neighbors.
+    VicReg = "vicreg", vicreg: VicRegRule;
+    /// [`BarlowTwins`](super::BarlowTwins) on neighbors.
+    BarlowTwins = "barlow-twins", barlow_twins: BarlowTwinsRule;
+    /// [`NtXent`](super::NtXent), SimCLR's loss, on neighbors.
+    NtXent = "nt-xent", nt_xent: NtXentRule;
+    /// [`SlowFeatures`](super::SlowFeatures) of neighbors.
+    SlowFeatures = "slow-features", slow_features: SlowFeaturesRule;
 }
 
 impl fmt::Display for LossKind {

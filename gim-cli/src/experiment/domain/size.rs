@@ -79,7 +79,7 @@ pub(super) fn of_speech(network: &audio::NetworkConfig, loss: &audio::LossConfig
         // Three gates and the state of every step.
         size.add_module(3.0 * context * (width + context + 2.0), batch * length * (width + 4.0 * context));
     }
-    if loss.kind()? == LossKind::InfoNce {
+    if matches!(loss.kind()?, LossKind::InfoNce | LossKind::Clapp) {
         size.parameters += loss.prediction_steps as f64 * width * top;
         let scored = if loss.window > 0 { length.min(loss.window as f64) } else { length };
         size.candidates = batch * scored * (loss.negatives as f64 + 1.0);
@@ -114,7 +114,7 @@ pub(super) fn of_images(network: &vision::NetworkConfig, loss: &vision::LossConf
         size.add_module(parameters, input + patches * side * side * out);
         channels = out;
     }
-    if loss.kind()? == LossKind::InfoNce {
+    if matches!(loss.kind()?, LossKind::InfoNce | LossKind::Clapp) {
         size.parameters += loss.prediction_steps as f64 * channels * channels;
         size.candidates = patches * (loss.negatives as f64 + 1.0);
     }

@@ -16,7 +16,7 @@ use gim_audio::features::FeatureExtractor;
 use gim_audio::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::Shape;
-use gim_core::loss::{LossKind, Supervision};
+use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result};
@@ -273,7 +273,8 @@ impl ModelSpec for AudioConfig {
     }
 
     fn negatives(&self) -> Option<usize> {
-        matches!(self.loss_kind(), Ok(LossKind::InfoNce)).then_some(self.loss.negatives)
+        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
     }
 
     fn loss_kind(&self) -> Result<LossKind> {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gim_core::activations::Shape;
-use gim_core::loss::{LossKind, Supervision};
+use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -274,7 +274,8 @@ impl ModelSpec for VisionConfig {
     }
 
     fn negatives(&self) -> Option<usize> {
-        matches!(self.loss_kind(), Ok(LossKind::InfoNce)).then_some(self.loss.negatives)
+        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
     }
 
     fn loss_kind(&self) -> Result<LossKind> {
