@@ -10,6 +10,7 @@ mod end_to_end;
 mod feature_files;
 mod images;
 mod inputs;
+mod losses;
 mod readme;
 mod schedules;
 mod signals;

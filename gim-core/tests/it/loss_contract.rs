@@ -3,6 +3,7 @@
 
 use gim_core::activations::{Activations, Detached, Layout, Shape};
 use gim_core::checkpoint::{self, CheckpointMeta};
+use gim_core::collapse::LEAST_SPREAD;
 use gim_core::layers::{Layer, Sequential};
 use gim_core::loss::{Estimator, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
@@ -157,4 +158,49 @@ fn threads_and_resuming_change_no_bit_and_a_warm_step_allocates_nothing() {
             assert!(one == run(2, true), "{kind}: resumed");
         }
     }
+}
+
+/// A loss tells nothing apart in features that are the same everywhere: the module says so. Ordinary
+/// features are not taken for collapsed.
+#[test]
+fn collapse_is_noticed() {
+    for kind in LossKind::ALL {
+        for settings in variants() {
+            let spread = |weights: f32| {
+                let pool = Pool::new();
+                let mut one = module(*kind, &settings, 1, weights, &pool);
+                assert_eq!(one.spread(), None);
+                let (loss, _) = train(&mut one, &input(0, &pool), info(*kind, 0, 1));
+                assert!(f64::from_bits(loss).is_finite(), "{kind}");
+                one.spread().unwrap()
+            };
+            assert!(spread(0.0) < LEAST_SPREAD, "{kind}: collapsed");
+            assert!(spread(1.0) > 0.1, "{kind}");
+        }
+    }
+}
+
+/// A rule that rewards sameness alone collapses, and is found out while it trains.
+#[test]
+fn a_rule_that_collapses_is_found_out() {
+    let mut settings = LossSettings::default();
+    (settings.vicreg.variance, settings.vicreg.covariance) = (0.0, 0.0);
+    let run = |settings: &LossSettings| {
+        let pool = Pool::new();
+        let key = Key::new(4, Purpose::Init);
+        let encoder = Sequential::new([Box::new(Linear::new(6, 6, key)) as Box<dyn Layer<f32>>]);
+        let optimizer = OptimizerConfig { lr: 0.05, ..OptimizerConfig::default() }.build().unwrap();
+        let loss = build(LossKind::VicReg, settings, 6);
+        let parts = Parts { encoder, readout: None, context: None, loss, optimizer };
+        let mut one = LocalModule::new(1, parts, pool.clone());
+        // A constant channel, which all positions share, is what remains.
+        let values: Vec<f32> =
+            uniform(GRID.len(), 1).iter().enumerate().map(|(i, x)| if i % 6 == 0 { 1.0 } else { *x as f32 }).collect();
+        let x = Activations::from_slice(Layout::dense(GRID), &values, &pool).detach();
+        (0..600).for_each(|step| drop(train(&mut one, &x, info(LossKind::VicReg, step, 1))));
+        one.spread().unwrap()
+    };
+    assert!(run(&settings) < LEAST_SPREAD, "invariance alone: {}", run(&settings));
+    let kept = run(&LossSettings::default());
+    assert!(kept > 100.0 * LEAST_SPREAD, "{kept}");
 }
