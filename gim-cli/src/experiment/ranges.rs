@@ -37,9 +37,11 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 42] = [
+const COMMON: [(&str, Range); 46] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
+    ("loss.auxiliary.hidden", Whole(0, 100)),
+    ("loss.auxiliary.pointwise", Whole(0, 100)),
     ("loss.barlow-twins.distance", Whole(1, MOST_POSITIONS)),
     ("loss.barlow-twins.pairs", Whole(2, MOST_PAIRS)),
     ("loss.barlow-twins.projector", PROJECTOR),
@@ -51,6 +53,7 @@ const COMMON: [(&str, Range); 42] = [
     ("loss.nt-xent.pairs", Whole(2, 4_096)),
     ("loss.nt-xent.projector", PROJECTOR),
     ("loss.nt-xent.temperature", Positive(1_000.0)),
+    ("loss.predsim.similarity", Real(0.0, 1.0)),
     ("loss.slow-features.decorrelation", Real(0.0, MOST_WEIGHT)),
     ("loss.slow-features.distance", Whole(1, MOST_POSITIONS)),
     ("loss.slow-features.pairs", Whole(2, MOST_PAIRS)),
@@ -61,6 +64,7 @@ const COMMON: [(&str, Range); 42] = [
     ("loss.vicreg.pairs", Whole(2, MOST_PAIRS)),
     ("loss.vicreg.projector", PROJECTOR),
     ("loss.vicreg.variance", Real(0.0, MOST_WEIGHT)),
+    ("loss.forward-forward.threshold", Real(0.0, MOST_WEIGHT)),
     ("loss.negatives", Whole(1, 10_000)),
     ("loss.prediction_steps", Whole(1, 1_000)),
     ("optimizer.beta1", Real(0.0, BELOW_ONE)),

@@ -39,6 +39,11 @@ impl<F: Scalar> Mlp<F> {
         Self { in_channels, layers }
     }
 
+    /// Whether it has no layers.
+    pub(super) fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+
     /// Channels of the output.
     pub(super) fn out_channels(&self) -> usize {
         self.layers.last().map_or(self.in_channels, |[_, bias]| bias.value.len())

@@ -1,26 +1,33 @@
 //! Local losses: what a module trains on, without anything from the modules above.
 
+mod auxiliary;
 mod barlow_twins;
 mod clapp;
 mod cross_entropy;
 mod directions;
 mod estimator;
+mod forward_forward;
 mod infonce;
+mod labels;
 mod mlp;
 mod nt_xent;
 mod pairs;
+mod predsim;
 mod registry;
 mod slow_features;
 mod vicreg;
 
+pub use auxiliary::{Auxiliary, AuxiliaryRule};
 pub use barlow_twins::{BarlowTwins, BarlowTwinsRule};
 pub use clapp::{Clapp, ClappRule};
 pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, CrossEntropyRule, Supervision, bin};
 pub use directions::Directions;
 pub use estimator::Estimator;
+pub use forward_forward::{ForwardForward, ForwardForwardRule};
 pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
 pub use nt_xent::{NtXent, NtXentRule};
 pub use pairs::{Neighbors, TwoViewLoss};
+pub use predsim::{Predsim, PredsimRule};
 pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
 pub use slow_features::{SlowFeatures, SlowFeaturesRule};
 pub use vicreg::{VicReg, VicRegRule};

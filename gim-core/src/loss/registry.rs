@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BarlowTwinsRule, ClappRule, CrossEntropyRule, InfoNceRule, LocalLoss, NtXentRule, SlowFeaturesRule, Supervision,
-    VicRegRule,
+    AuxiliaryRule, BarlowTwinsRule, ClappRule, CrossEntropyRule, ForwardForwardRule, InfoNceRule, LocalLoss,
+    NtXentRule, PredsimRule, SlowFeaturesRule, Supervision, VicRegRule,
 };
 use crate::sampler::{Direction, SamplerKind};
 use crate::{Error, Key, Result, Scalar};
@@ -156,6 +156,12 @@ registry! {
     NtXent = "nt-xent", nt_xent: NtXentRule;
     /// [`SlowFeatures`](super::SlowFeatures) of neighbors.
     SlowFeatures = "slow-features", slow_features: SlowFeaturesRule;
+    /// [`Auxiliary`](super::Auxiliary): cross-entropy through a head of several layers.
+    Auxiliary = "auxiliary", auxiliary: AuxiliaryRule;
+    /// [`Predsim`](super::Predsim): cross-entropy and similarity matching.
+    Predsim = "predsim", predsim: PredsimRule;
+    /// [`ForwardForward`](super::ForwardForward): goodness of each class's channels.
+    ForwardForward = "forward-forward", forward_forward: ForwardForwardRule;
 }
 
 impl fmt::Display for LossKind {

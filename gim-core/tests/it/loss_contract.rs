@@ -40,6 +40,7 @@ fn variants() -> [LossSettings; 4] {
         let mut s = LossSettings::default();
         s.infonce.estimator = estimator;
         if estimator != Estimator::InfoNce {
+            s.auxiliary.pointwise = 2;
             for (projector, pairs) in [
                 (&mut s.vicreg.projector, &mut s.vicreg.pairs),
                 (&mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
