@@ -33,7 +33,9 @@ pub fn spread<F: Scalar>(features: &Activations<F>, pool: &Pool<F>) -> f64 {
         apart_squares += dot(&apart, &apart).f64();
     }
     let variance = apart_squares / n.max(1) as f64 - dot(&mean, &mean).f64();
-    if squares == 0.0 { 0.0 } else { variance.max(0.0) / (squares / n as f64) + 0.0 * variance }
+    // Rounding may leave it below 0; not `max`, which would hide NaN.
+    let variance = if variance < 0.0 { 0.0 } else { variance };
+    if squares == 0.0 { 0.0 } else { variance / (squares / n as f64) }
 }
 
 #[cfg(test)]

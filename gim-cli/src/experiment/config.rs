@@ -255,7 +255,7 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
     for (key, value) in got {
         match (known.get(key), value) {
             (Some(toml::Value::Table(known)), toml::Value::Table(inner)) => {
-                check_keys(inner, known, &format!("{key}."))?
+                check_keys(inner, known, &format!("{prefix}{key}."))?
             }
             (Some(_), _) => {}
             (None, _) => {
