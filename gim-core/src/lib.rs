@@ -80,7 +80,8 @@
 //! | [`activations`] | channels-last activations; [`Detached`](activations::Detached), the gradient block as a type |
 //! | [`layers`] | the layer trait; chains of layers; layers computed in chunks of items; readouts |
 //! | [`module`], [`stack`] | [`Module`](module::Module), which takes and gives no gradient; modules on top of each other |
-//! | [`loss`], [`sampler`] | InfoNCE, cross-entropy; negative samplers |
+//! | [`loss`], [`sampler`] | local losses and their registry; negative samplers |
+//! | [`collapse`] | whether features are the same everywhere |
 //! | [`optim`], [`param`] | Adam, SGD; parameters |
 //! | [`schedule`], [`link`] | the one loop of all schedules; where its batches come from and go to |
 //! | [`checkpoint`], [`files`] | one file per module; files that are written whole or not at all |
@@ -92,6 +93,7 @@
 
 pub mod activations;
 pub mod checkpoint;
+pub mod collapse;
 pub mod data;
 mod error;
 pub mod files;

@@ -9,6 +9,7 @@ use gim_core::{Error, Pool, Result};
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::held_out::HeldOut;
+use crate::experiment::loss_text;
 use crate::experiment::place::{Place, locate};
 use crate::experiment::ranges;
 use crate::experiment::settings::nearest;
@@ -114,7 +115,7 @@ impl Config {
             })?,
         };
         let defaults = Self { domain: kind.into(), ..Self::default() };
-        let known = defaults.to_toml().parse().map_err(wrong)?;
+        let known = defaults.every_setting();
         check_keys(&table, &known, "")?;
         let config = Self {
             domain: Domain::take(kind, &mut table)?,
@@ -125,13 +126,23 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration as TOML, every key written out.
+    /// The configuration as TOML, every key written out. Of the losses' own settings there are those of
+    /// the loss that is used.
     pub fn to_toml(&self) -> String {
         let [data, network, loss] = self.domain.sections();
+        let loss = loss_text::with_own_settings(loss, self.domain.model().loss_kind().ok());
         let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
         let sections = [data, network, loss].into_iter().chain(rest);
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
+    }
+
+    /// Every setting there is, with its value.
+    pub(crate) fn every_setting(&self) -> toml::Table {
+        let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
+        let value = |text: String| text.parse().unwrap_or_else(|e| unreachable!("this is TOML: {e}"));
+        let sections = self.domain.sections().into_iter().chain(rest);
+        sections.map(|(name, text)| (name.to_owned(), toml::Value::Table(value(text)))).collect()
     }
 
     /// The run's stack at its initial weights: the first `train.modules` modules of the network. `record` is
@@ -186,6 +197,7 @@ impl Config {
                 train.remove("record_type");
             }
         }
+        loss_text::without_defaults(&mut table, &self.domain);
         if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
             if data.get("whole") == Some(&false.into()) {
                 // As in runs of versions that only had crops.
@@ -203,8 +215,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        let settings = self.to_toml().parse();
-        ranges::check(self.domain.kind(), &settings.unwrap_or_else(|e| unreachable!("this is TOML: {e}")))?;
+        ranges::check(self.domain.kind(), &self.every_setting())?;
+        self.domain.model().loss_kind()?;
         let t = &self.train;
         if !t.checkpoint_every.is_multiple_of(t.log_every) {
             let what = format!("{} is not a multiple of log_every, {}", t.checkpoint_every, t.log_every);
@@ -242,31 +254,34 @@ pub(crate) fn difference(saved: &str, now: &str) -> Option<String> {
 }
 
 /// The settings of a configuration by `section.key`.
-fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+pub(crate) fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     let mut out = BTreeMap::new();
     for (section, value) in table {
         match value {
-            toml::Value::Table(keys) => out.extend(keys.iter().map(|(k, v)| (format!("{section}.{k}"), v.clone()))),
+            toml::Value::Table(keys) => out.extend(flat(keys).into_iter().map(|(k, v)| (format!("{section}.{k}"), v))),
             other => drop(out.insert(section.clone(), other.clone())),
         }
     }
     out
 }
 
-/// Sets `section.key=value`; the value is TOML, or a bare word.
+/// Sets `section.key=value`, or `section.table.key=value`; the value is TOML, or a bare word.
 fn set(table: &mut toml::Table, text: &str) -> Result<()> {
     let bad = || {
         Error::config(format_args!("--set {text}"), "is not section.key=value", "for instance --set optimizer.lr=1e-3")
     };
     let (path, value) = text.split_once('=').ok_or_else(bad)?;
-    let (section, key) = path.trim().split_once('.').ok_or_else(bad)?;
+    let (sections, key) = path.trim().rsplit_once('.').ok_or_else(bad)?;
     let value = format!("v = {}", value.trim())
         .parse::<toml::Table>()
         .ok()
         .and_then(|mut t| t.remove("v"))
         .unwrap_or_else(|| toml::Value::String(value.trim().to_owned()));
-    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
-    section.as_table_mut().ok_or_else(bad)?.insert(key.to_owned(), value);
+    let mut at = table;
+    for section in sections.split('.') {
+        at = at.entry(section).or_insert_with(|| toml::Table::new().into()).as_table_mut().ok_or_else(bad)?;
+    }
+    at.insert(key.to_owned(), value);
     Ok(())
 }
 
@@ -274,7 +289,7 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
     for (key, value) in got {
         match (known.get(key), value) {
             (Some(toml::Value::Table(known)), toml::Value::Table(inner)) => {
-                check_keys(inner, known, &format!("{key}."))?
+                check_keys(inner, known, &format!("{prefix}{key}."))?
             }
             (Some(_), _) => {}
             (None, _) => {

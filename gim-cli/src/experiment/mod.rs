@@ -13,6 +13,7 @@ pub(crate) mod held_out;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
 pub(crate) mod lock;
+mod loss_text;
 pub(crate) mod one_module;
 pub(crate) mod place;
 pub(crate) mod probe;

@@ -1,5 +1,6 @@
 //! A training run, from wherever its folder has come to.
 
+mod collapse;
 mod from_record;
 mod on_threads;
 mod online;
@@ -25,6 +26,7 @@ use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
 
+use collapse::Collapsed;
 use from_record::{Stage, initial_stack};
 use online::OnlineProbes;
 pub(crate) use record::Stamp;
@@ -149,7 +151,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     environment.corpus = Some(record.corpus.clone());
     run.write_environment(&environment)?;
     run.write_dataset(&record)?;
-    let notes = training.source.notes();
+    let mut notes = training.source.notes();
     run.write_notes(&notes)?;
     if show != Show::Quiet {
         print_notes(&notes, run);
@@ -160,6 +162,9 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(record, progress, &|| before + started.elapsed().as_secs_f64())?;
+    training.collapsed.look(&training.stack, training.total);
+    notes.extend(training.collapsed.notes().map(|n| n.to_owned()));
+    run.write_notes(&notes)?;
     environment.note_peak_memory();
     run.write_environment(&environment)?;
     let waited = training.source.stats();
@@ -171,6 +176,7 @@ pub(crate) fn train(config: &Config, run: &RunDir, resume: bool, policy: CorpusP
         waited.first_wait_seconds
     ));
     if show != Show::Quiet {
+        training.collapsed.notes().for_each(|n| output::note(format_args!("note: {n}")));
         training.summary.iter().for_each(output::note);
     }
     Ok(training.total)
@@ -228,6 +234,7 @@ struct Training<'a> {
     order: Option<Vec<BTreeSet<u64>>>,
     /// Where the time of modules went, for people; empty where modules take turns.
     summary: Vec<String>,
+    collapsed: Collapsed,
 }
 
 impl<'a> Training<'a> {
@@ -290,6 +297,7 @@ impl<'a> Training<'a> {
             named_groups,
             order,
             summary: Vec::new(),
+            collapsed: Collapsed::default(),
         };
         training.check_record_space()?;
         Ok((training, curves))
@@ -316,6 +324,7 @@ impl<'a> Training<'a> {
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
                 record.log.append(&record.averages.take(done, epoch, seconds()))?;
+                self.collapsed.look(&self.stack, done);
             }
             self.validate(done, &mut record)?;
             self.probe(done, &mut record)?;

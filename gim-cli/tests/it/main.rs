@@ -11,6 +11,7 @@ mod end_to_end;
 mod feature_files;
 mod images;
 mod inputs;
+mod losses;
 mod readme;
 mod recorded;
 mod schedules;

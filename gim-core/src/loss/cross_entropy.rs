@@ -1,13 +1,15 @@
 //! Cross-entropy on a linear classifier: the local loss of greedy supervised training, and the loss of
 //! end-to-end supervision.
 
-use rayon::prelude::*;
+use std::fmt::{self, Display};
 
-use super::{LocalLoss, LossReport, StepInfo};
+use serde::{Deserialize, Serialize};
+
+use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
+use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
-use crate::kernels::profile::Tasks;
-use crate::kernels::vector::{add_column_sums, add_scaled, log_softmax};
+use crate::kernels::vector::add_column_sums;
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
 
@@ -21,13 +23,46 @@ pub struct Supervision {
     pub bins: Option<usize>,
 }
 
+impl Display for Supervision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bins {
+            Some(bins) => write!(f, "{} classes, {bins} label(s) an item", self.classes),
+            None => write!(f, "{} classes, labels of whole items", self.classes),
+        }
+    }
+}
+
 impl Supervision {
+    /// Rows of logits for a batch of shape `z`; at most one a position where batches bring as many
+    /// labels as they have.
+    pub(super) fn rows(self, z: Shape) -> usize {
+        z.batch * self.bins.unwrap_or(z.height)
+    }
+
     /// The loss on contexts of `channels` channels.
     ///
     /// # Errors
     /// As [`CrossEntropy::new`].
     pub fn loss<F: Scalar>(self, channels: usize, key: Key) -> Result<CrossEntropy<F>> {
         CrossEntropy::new(CrossEntropyConfig { channels, classes: self.classes, bins: self.bins }, key)
+    }
+}
+
+/// [`CrossEntropy`] by configuration: classes and labels follow from the dataset, and nothing is left to
+/// set.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossEntropyRule {}
+
+impl LossRule for CrossEntropyRule {
+    const LABELS: bool = true;
+
+    fn need(&self, _: &Prediction) -> usize {
+        1
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        Ok(Box::new(place.supervision().loss(place.context, key)?))
     }
 }
 
@@ -79,24 +114,11 @@ impl<F: Scalar> CrossEntropy<F> {
 
     /// Logits (N·S, classes) of contexts `c` (N, H, W, C), S = `bins`.
     pub fn logits(&self, c: &Activations<F>, bins: usize, pool: &Pool<F>) -> Vec<F> {
-        let pooled = self.pooled(c, bins, pool);
+        let pooled = pool_bins(c, bins, pool);
         let rows = c.shape().batch * bins;
         let mut logits = vec![F::zero(); rows * self.config.classes];
         self.logits_into(&pooled, rows, &mut logits, pool);
         logits
-    }
-
-    /// Means of the bins (N·S, C).
-    fn pooled(&self, c: &Activations<F>, bins: usize, pool: &Pool<F>) -> crate::Buffer<F> {
-        let (shape, stride) = (c.shape(), c.layout().height_stride());
-        let mut pooled = pool.zeros(shape.batch * bins * shape.channels);
-        for (row, to) in pooled.chunks_exact_mut(shape.channels).enumerate() {
-            let (from, until) = bin(row % bins, bins, shape.height);
-            let rows = &c.item(row / bins)[from * stride..until * stride];
-            let share = F::of(1.0 / ((until - from) * shape.width) as f64);
-            rows.chunks_exact(shape.channels).for_each(|r| add_scaled(to, share, r));
-        }
-        pooled
     }
 
     fn logits_into(&self, pooled: &[F], rows: usize, logits: &mut [F], pool: &Pool<F>) {
@@ -116,11 +138,8 @@ impl<F: Scalar> Params<F> for CrossEntropy<F> {
 
 impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     fn describe(&self) -> String {
-        let classes = self.config.classes;
-        match self.config.bins {
-            Some(bins) => format!("cross-entropy, {classes} classes, {bins} label(s) an item"),
-            None => format!("cross-entropy, {classes} classes, labels of whole items"),
-        }
+        let CrossEntropyConfig { classes, bins, .. } = self.config;
+        format!("cross-entropy, {}", Supervision { classes, bins })
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
@@ -143,32 +162,13 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
         let CrossEntropyConfig { channels, classes, bins } = self.config;
         let contexts = c.unwrap_or(z);
         let items = contexts.shape().batch;
-        let bins = bins.unwrap_or(step.labels.len() / items);
+        let bins = labels_per_item(bins, step.labels, items);
         let rows = items * bins;
-        assert!(rows > 0 && step.labels.len() == rows, "{} labels of {items} items", step.labels.len());
-        let pooled = self.pooled(contexts, bins, pool);
+        let pooled = pool_bins(contexts, bins, pool);
         let mut d = pool.take(rows * classes);
         self.logits_into(&pooled, rows, &mut d, pool);
 
-        let labeled = step.labels.iter().filter(|l| **l >= 0).count().max(1);
-        let scale = F::of(1.0 / labeled as f64);
-        let mut losses = vec![(0.0, false); rows];
-        (d.par_chunks_mut(classes), losses.par_iter_mut(), step.labels.par_iter())
-            .into_par_iter()
-            .with_min_len(32)
-            .for_each_task("cross-entropy", |(d, loss, label)| {
-                let Ok(label) = usize::try_from(*label) else {
-                    d.fill(F::zero());
-                    return;
-                };
-                assert!(label < classes, "label {label} of {classes} classes");
-                let won = d.iter().enumerate().all(|(j, s)| j == label || *s < d[label]);
-                log_softmax(d);
-                *loss = (-d[label].f64(), won);
-                d.iter_mut().for_each(|x| *x = x.exp() * scale);
-                d[label] -= scale;
-            });
-
+        let report = cross_entropy_rows(&mut d, classes, step.labels);
         let dlogits = Mat::new(&d, rows, classes);
         let dweight = MatMut::new(self.weight.grad_mut(), classes, channels);
         matmul(dlogits.t(), Mat::new(&pooled, rows, channels), dweight, Store::Add, pool);
@@ -182,20 +182,9 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
             let mut dpooled = pool.take(rows * channels);
             let weight = Mat::new(&self.weight.value, classes, channels);
             matmul(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);
-            into.memory_mut().fill(F::zero());
-            let (shape, stride) = (into.shape(), into.layout().height_stride());
-            for (row, from) in dpooled.chunks_exact(channels).enumerate() {
-                let (first, until) = bin(row % bins, bins, shape.height);
-                let share = F::of(1.0 / ((until - first) * shape.width) as f64);
-                let rows = &mut into.item_mut(row / bins)[first * stride..until * stride];
-                rows.chunks_exact_mut(channels).for_each(|to| add_scaled(to, share, from));
-            }
+            pool_bins_backward(&dpooled, bins, into);
         }
-        let n = labeled as f64;
-        LossReport {
-            loss: losses.iter().map(|l| l.0).sum::<f64>() / n,
-            accuracy: losses.iter().filter(|l| l.1).count() as f64 / n,
-        }
+        report
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {

@@ -1,6 +1,7 @@
 //! The model of a domain: the network and the loss of every module.
 
 use gim_core::activations::Shape;
+use gim_core::loss::LossKind;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
@@ -43,6 +44,12 @@ pub trait ModelSpec {
         pool: &Pool<f32>,
     ) -> Result<Stack<f32>>;
 
-    /// Negatives of a contrastive loss; `None` for a loss that has labels.
+    /// Negatives of a contrastive loss in nats; `None` for any other.
     fn negatives(&self) -> Option<usize>;
+
+    /// The kind of loss.
+    ///
+    /// # Errors
+    /// When it does not fit the target.
+    fn loss_kind(&self) -> Result<LossKind>;
 }

@@ -17,7 +17,7 @@ use gim_audio::features::FeatureExtractor;
 use gim_audio::geometry::{ConvSpec, LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::Shape;
-use gim_core::loss::Supervision;
+use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result};
@@ -326,7 +326,12 @@ impl ModelSpec for AudioConfig {
     }
 
     fn negatives(&self) -> Option<usize> {
-        (self.loss.target == Target::Future).then_some(self.loss.negatives)
+        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
+    }
+
+    fn loss_kind(&self) -> Result<LossKind> {
+        self.loss.kind()
     }
 }
 

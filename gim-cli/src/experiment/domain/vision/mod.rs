@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use documented::DocumentedFields;
 use gim_core::activations::Shape;
-use gim_core::loss::Supervision;
+use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -242,12 +242,12 @@ impl DatasetSpec for VisionConfig {
 impl ModelSpec for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         let patches = self.network.patches()?;
-        patches.check(self.data.crop, self.data.crop, self.loss.need())?;
+        patches.check(self.data.crop, self.data.crop, self.loss.need()?)?;
         Ok(patches.shape(self.images(batch)))
     }
 
     fn size_of(&self, x: Shape) -> Result<StepSize> {
-        Ok(size::of_images(&self.network, &self.loss, x))
+        size::of_images(&self.network, &self.loss, x)
     }
 
     fn build(
@@ -276,7 +276,12 @@ impl ModelSpec for VisionConfig {
     }
 
     fn negatives(&self) -> Option<usize> {
-        (self.loss.target == Target::Future).then_some(self.loss.negatives)
+        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
+    }
+
+    fn loss_kind(&self) -> Result<LossKind> {
+        self.loss.kind()
     }
 }
 
