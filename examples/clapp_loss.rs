@@ -177,8 +177,8 @@ pub fn train(modes: &[Mode], steps: u64) -> Result<Vec<Vec<f64>>> {
     let mut losses = vec![Vec::new(); CONVS.len()];
     for step in 0..steps {
         let x = Activations::from_slice(layouts[0], &loader.next_batch()?.data, &pool).detach();
-        let packet = Packet { x, step, labels: Arc::from([]) };
-        step_in_turn(&mut stack, &layouts, packet, 0, modes, &mut |report| {
+        let packet = Packet { x, step, labels: Arc::from([]), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, 0, modes, &mut |report| {
             losses[report.module - 1].push(report.loss.loss);
         })?;
     }

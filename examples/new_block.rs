@@ -184,8 +184,8 @@ pub fn run() -> Result<Vec<[f64; 2]>> {
     let mut losses = [const { Vec::new() }; MODULES];
     for step in 0..100 {
         let x = patches.cut(&loader.next_batch()?.data, images, layouts[0], &pool).detach();
-        let packet = Packet { x, step, labels: Arc::from([]) };
-        step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Train; MODULES], &mut |report| {
+        let packet = Packet { x, step, labels: Arc::from([]), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, 0, &[Mode::Train; MODULES], &mut |report| {
             losses[report.module - 1].push(report.loss.loss);
         })?;
     }

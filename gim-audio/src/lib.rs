@@ -24,9 +24,9 @@
 //! let waveforms: Vec<f32> = (0..2 * 4_000).map(|i| (i as f32 * 0.1).sin()).collect();
 //! let layouts = stack.layouts(Shape::sequence(2, 4_000, 1))?;
 //! let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
-//! let packet = Packet { x, step: 0, labels: [].into() };
+//! let packet = Packet { x, step: 0, labels: [].into(), layouts: layouts.clone() };
 //! let mut losses = Vec::new();
-//! step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |report| losses.push(report.loss.loss))?;
+//! step_in_turn(&mut stack, packet, 1, &[Mode::Train; 6], &mut |report| losses.push(report.loss.loss))?;
 //! assert_eq!(losses.len(), 6);
 //!
 //! // Features of one waveform in the last module: a row of 4 values for each of its 23 labels.

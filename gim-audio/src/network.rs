@@ -1,8 +1,9 @@
 //! The paper's networks for speech, from configuration.
 
+use documented::DocumentedFields;
 use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
-use gim_core::loss::{InfoNce, InfoNceConfig, LocalLoss, Supervision};
+use gim_core::loss::{LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::SamplerKind;
@@ -37,7 +38,7 @@ pub enum NetworkKind {
 }
 
 /// Shape of the network; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// How it is cut into modules.
@@ -88,10 +89,12 @@ pub enum Target {
 }
 
 /// The loss of every module; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
+#[serde(default)]
 pub struct LossConfig {
-    /// What every module learns from: `future` (InfoNCE), or labels: `phones` or `speakers`.
+    /// The loss; `auto` is InfoNCE, or cross-entropy where the target has labels.
+    pub kind: LossChoice,
+    /// What every module learns from: `future`, without labels, or labels: `phones` or `speakers`.
     pub target: Target,
     /// Number of steps K that are predicted: distances 1 to K.
     pub prediction_steps: usize,
@@ -103,17 +106,44 @@ pub struct LossConfig {
     pub window: usize,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
     pub epsilon: f64,
+    /// Settings of each kind of loss.
+    #[serde(flatten)]
+    pub settings: LossSettings,
 }
 
 impl Default for LossConfig {
     fn default() -> Self {
         Self {
+            kind: LossChoice::default(),
             target: Target::Future,
             prediction_steps: 12,
             negatives: 10,
             sampler: SamplerKind::Permuted,
             window: 128,
             epsilon: 0.0,
+            settings: LossSettings::default(),
+        }
+    }
+}
+
+impl LossConfig {
+    /// The kind of loss.
+    ///
+    /// # Errors
+    /// When it does not fit the target.
+    pub fn kind(&self) -> Result<LossKind> {
+        self.kind.kind(self.target != Target::Future)
+    }
+
+    fn prediction(&self) -> Prediction {
+        Prediction {
+            prediction_steps: self.prediction_steps,
+            negatives: self.negatives,
+            sampler: self.sampler,
+            skip: 0,
+            window: (self.window > 0).then_some(self.window),
+            epsilon: (self.epsilon > 0.0).then_some(self.epsilon),
+            directions: None,
         }
     }
 }
@@ -178,6 +208,7 @@ impl NetworkConfig {
         seed: u64,
         pool: &Pool<F>,
     ) -> Result<Stack<F>> {
+        let kind = loss.kind.kind(supervision.is_some())?;
         let convs = self.convs()?;
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
         let cuts = self.cuts()?;
@@ -199,21 +230,13 @@ impl NetworkConfig {
                 let config = GruConfig { in_channels: self.width, hidden: self.context, bptt: self.bptt };
                 context = Some(Box::new(Gru::new(config, key.with_item(CONTEXT_ITEM))?));
             }
-            let channels = if gru { self.context } else { self.width };
-            let config = InfoNceConfig {
+            let place = Place {
                 channels: self.width,
-                context: channels,
-                prediction_steps: loss.prediction_steps,
-                negatives: loss.negatives,
-                window: (loss.window > 0).then_some(loss.window),
-                epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
-                ..InfoNceConfig::default()
+                context: if gru { self.context } else { self.width },
+                prediction: loss.prediction(),
+                supervision,
             };
-            let key = own.with_item(LOSS_ITEM);
-            let loss: Box<dyn LocalLoss<F>> = match supervision {
-                None => Box::new(InfoNce::new(config, loss.sampler.build(), key)?),
-                Some(labels) => Box::new(labels.loss(channels, key)?),
-            };
+            let loss = loss.settings.build(kind, &place, own.with_item(LOSS_ITEM))?;
             let parts = Parts {
                 encoder: Sequential::new(encoder),
                 readout: None,

@@ -1,7 +1,7 @@
 //! The program `gim`, as a library: commands, and the configuration of a run.
 //!
 //! Imports point down: `commands` → `report` → `comparison` (beside it `bench`) → `figures`,
-//! `experiment`, `template`, `output` → the domain crates and `gim-eval` → `gim-core`.
+//! `weights` → `experiment`, `template`, `output` → the domain crates and `gim-eval` → `gim-core`.
 //!
 //! ```
 //! use gim_cli::Config;
@@ -24,7 +24,8 @@ mod figures;
 mod output;
 mod report;
 mod template;
+mod weights;
 
 pub use experiment::config::Config;
 pub use experiment::progress::Mode;
-pub use output::note;
+pub use output::note_error;

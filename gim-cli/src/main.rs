@@ -4,32 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gim_cli::Mode;
-use gim_cli::commands::Command;
+use gim_cli::commands::Program;
 use gim_core::{Error, Result};
 
-/// Greedy InfoMax: gradient-isolated self-supervised learning.
-#[derive(Parser)]
-#[command(
-    version,
-    after_help = "Example: gim reproduce quick\n\nRun `gim COMMAND --help` for the options of a command and an example."
-)]
-struct Args {
-    /// Print nothing but results and errors.
-    #[arg(long, global = true)]
-    quiet: bool,
-    /// Number of threads [default: all cores]. Results do not depend on it.
-    #[arg(long, global = true)]
-    threads: Option<usize>,
-    #[command(subcommand)]
-    command: Command,
-}
-
 fn main() -> ExitCode {
-    let Args { quiet, threads, command } = Args::parse();
+    let Program { quiet, threads, command } = Program::parse();
     match use_threads(threads).and_then(|()| command.run(Mode::detect(quiet))) {
         Ok(code) => code,
         Err(e) => {
-            gim_cli::note(format_args!("gim: {e}"));
+            gim_cli::note_error(&e);
             ExitCode::from(2)
         }
     }

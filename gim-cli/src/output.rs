@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Write};
 
 use gim_core::{Error, Result};
 
+use crate::experiment::place::Place;
+
 /// Writes `text` to standard output.
 ///
 /// # Errors
@@ -22,9 +24,17 @@ pub(crate) fn print_line(text: impl Display) -> Result<()> {
 }
 
 /// Writes `text` to standard error as a line. Notes that nobody can read are dropped.
-pub fn note(text: impl Display) {
+pub(crate) fn note(text: impl Display) {
     // One write: lines of several processes in one log stay whole.
     let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+}
+
+/// Writes an error to standard error: one line, and below it the place in the file where there is one.
+pub fn note_error(error: &Error) {
+    match Place::of(error) {
+        Some(place) => note(format_args!("gim: {error}\n{place}")),
+        None => note(format_args!("gim: {error}")),
+    }
 }
 
 fn write(out: &mut impl Write, text: Arguments) -> Result<()> {

@@ -11,10 +11,12 @@ use std::sync::Arc;
 
 use ndarray::{ArrayView4, ShapeBuilder};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Buffer, Pool, Scalar};
 
 /// Logical shape (N, H, W, C) of activations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Shape {
     /// N: number of items (utterances, images or patches).
     pub batch: usize,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::tensor::TensorView;
-use safetensors::{SafeTensors, serialize};
+use safetensors::{Dtype, SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -68,26 +68,64 @@ pub fn to_bytes<F: Scalar>(module: &mut dyn Module<F>, meta: &CheckpointMeta) ->
         });
     }
 
+    tensors.sort();
+    let meta = CheckpointMeta { format: FORMAT, optimizer_steps: optimizer.steps(), ..meta.clone() };
+    let parts = tensors.iter().map(|(name, shape, bytes)| (name.as_str(), shape.as_slice(), bytes.as_slice()));
+    seal(meta, F::DTYPE, &parts.collect::<Vec<_>>())
+}
+
+/// Name, shape and values of a tensor.
+type Tensor<'a> = (&'a str, &'a [usize], &'a [u8]);
+
+/// The bytes of a file. Its digest is filled in. `tensors` are sorted by name.
+fn seal(mut meta: CheckpointMeta, dtype: Dtype, tensors: &[Tensor<'_>]) -> Result<Vec<u8>> {
     let broken =
         |e: &dyn std::fmt::Display| Error::config("checkpoint", e, "this is a defect of the program; report it");
-    let mut meta = CheckpointMeta { format: FORMAT, optimizer_steps: optimizer.steps(), ..meta.clone() };
-    tensors.sort();
-    let parts = tensors.iter().map(|(name, shape, bytes)| (name.as_str(), shape.as_slice(), bytes.as_slice()));
-    meta.digest = digest(&meta, parts).map_err(|e| broken(&e))?;
+    meta.digest = digest(&meta, tensors.iter().copied()).map_err(|e| broken(&e))?;
     let text = serde_json::to_string(&meta).map_err(|e| broken(&e))?;
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| TensorView::new(F::DTYPE, shape.clone(), bytes).map(|v| (name.as_str(), v)))
+        .map(|(name, shape, bytes)| TensorView::new(dtype, shape.to_vec(), bytes).map(|v| (*name, v)))
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(|e| broken(&e))?;
     serialize(views, Some(HashMap::from([("gim".to_owned(), text)]))).map_err(|e| broken(&e))
 }
 
+/// The bytes of a checkpoint of another `step`: that of a module that was frozen in between.
+///
+/// # Errors
+/// When the file cannot be read, is damaged, or is of another format.
+pub fn restamp(path: &Path, step: u64) -> Result<Vec<u8>> {
+    let bytes = read(path)?;
+    let (file, meta) = parse(path, &bytes)?;
+    let mut tensors = file.tensors();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    let dtype = tensors.first().map_or(Dtype::F32, |t| t.1.dtype());
+    let parts = tensors.iter().map(|(name, t)| (name.as_str(), t.shape(), t.data()));
+    seal(CheckpointMeta { step, ..meta }, dtype, &parts.collect::<Vec<_>>())
+}
+
+/// SHA-256 (hexadecimal) of the parameters of modules, whatever their optimizers hold: what their
+/// outputs depend on.
+pub fn digest_of_parameters<F: Scalar>(modules: &mut [Box<dyn Module<F>>]) -> String {
+    let (mut hash, mut bytes) = (Sha256::new(), Vec::new());
+    for (i, module) in modules.iter_mut().enumerate() {
+        module.params().visit(&mut |p| {
+            hash.update(format!("{i} {} {:?}\n", p.name, p.shape));
+            bytes.clear();
+            p.value.iter().for_each(|v| v.write_le(&mut bytes));
+            hash.update(&bytes);
+        });
+    }
+    hex(hash.finalize())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))
+}
+
 /// Digest of what a checkpoint says of itself and of its tensors, given by name in order.
-fn digest<'a>(
-    meta: &CheckpointMeta,
-    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
-) -> serde_json::Result<String> {
+fn digest<'a>(meta: &CheckpointMeta, tensors: impl Iterator<Item = Tensor<'a>>) -> serde_json::Result<String> {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
@@ -137,7 +175,7 @@ fn parse<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, Checkpoin
 /// # Errors
 /// When the file cannot be read, is damaged, or is of another format.
 pub fn verify(path: &Path) -> Result<CheckpointMeta> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))?;
+    let bytes = read(path)?;
     Ok(parse(path, &bytes)?.1)
 }
 
@@ -146,7 +184,7 @@ pub fn verify(path: &Path) -> Result<CheckpointMeta> {
 /// # Errors
 /// When the file cannot be read, is damaged, or belongs to a module of another shape.
 pub fn load<F: Scalar>(path: &Path, module: &mut dyn Module<F>) -> Result<CheckpointMeta> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read the checkpoint", e))?;
+    let bytes = read(path)?;
     from_bytes(path, &bytes, module)
 }
 

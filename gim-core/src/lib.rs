@@ -63,8 +63,8 @@
 //! let layouts = stack.layouts(shape)?;
 //! for step in 0..5 {
 //!     let x = Activations::from_slice(layouts[0], &uniform(shape.len(), step), &pool).detach();
-//!     let batch = Packet { x, step, labels: Arc::default() };
-//!     step_in_turn(&mut stack, &layouts, batch, SEED, &[Mode::Train; 2], &mut |report| {
+//!     let batch = Packet { x, step, labels: Arc::default(), layouts: layouts.clone() };
+//!     step_in_turn(&mut stack, batch, SEED, &[Mode::Train; 2], &mut |report| {
 //!         println!("step {step}, module {}: {:.3} nats", report.module, report.loss.loss);
 //!         assert!(report.loss.loss.is_finite());
 //!     })?;
@@ -80,7 +80,8 @@
 //! | [`activations`] | channels-last activations; [`Detached`](activations::Detached), the gradient block as a type |
 //! | [`layers`] | the layer trait; chains of layers; layers computed in chunks of items; readouts |
 //! | [`module`], [`stack`] | [`Module`](module::Module), which takes and gives no gradient; modules on top of each other |
-//! | [`loss`], [`sampler`] | InfoNCE, cross-entropy; negative samplers |
+//! | [`loss`], [`sampler`] | local losses and their registry; negative samplers |
+//! | [`collapse`] | whether features are the same everywhere |
 //! | [`optim`], [`param`] | Adam, SGD; parameters |
 //! | [`schedule`], [`link`] | the one loop of all schedules; where its batches come from and go to |
 //! | [`checkpoint`], [`files`] | one file per module; files that are written whole or not at all |
@@ -92,6 +93,7 @@
 
 pub mod activations;
 pub mod checkpoint;
+pub mod collapse;
 pub mod data;
 mod error;
 pub mod files;

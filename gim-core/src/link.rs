@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use crate::Scalar;
-use crate::activations::Detached;
+use crate::activations::{Detached, Layout};
 
 /// A batch on its way up through the modules.
 #[derive(Debug)]
@@ -15,6 +15,9 @@ pub struct Packet<F: Scalar> {
     pub step: u64,
     /// Labels for supervised losses; empty otherwise.
     pub labels: Arc<[i32]>,
+    /// [`Stack::layouts`](crate::stack::Stack::layouts) of the batch: of the input and of every
+    /// module's output. Batches of a run may differ in shape.
+    pub layouts: Arc<[Layout]>,
 }
 
 /// Where a module's batches come from.

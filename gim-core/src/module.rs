@@ -1,6 +1,7 @@
 //! Gradient-isolated modules.
 
 use crate::activations::{Activations, Detached, Layout, Shape};
+use crate::collapse::spread;
 use crate::layers::{InputGrad, Keep, Layer, LayerInfo, Part, Readout, ReadoutGrad, Sequential};
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
@@ -72,6 +73,9 @@ pub trait Module<F: Scalar>: Send {
     /// The loss on the batch of the last [`Self::forward`], which may have kept nothing for a backward
     /// pass. Parameters and optimizer stay as they are; the loss may be anything, NaN included.
     fn validate(&mut self, step: StepInfo<'_>) -> LossReport;
+
+    /// [`spread`] of the features of the last training step; `None` before it.
+    fn spread(&self) -> Option<f64>;
 
     /// Releases the batch: output, features and the activations between layers. What a layer keeps for a
     /// backward pass that never comes returns to the pool at its next forward pass.
@@ -161,6 +165,7 @@ pub struct LocalModule<F: Scalar> {
     z: Option<Detached<F>>,
     read: Option<Activations<F>>,
     c: Option<Activations<F>>,
+    spread: Option<f64>,
 }
 
 impl<F: Scalar> LocalModule<F> {
@@ -172,7 +177,7 @@ impl<F: Scalar> LocalModule<F> {
         }
         let Parts { encoder, readout, context, loss, optimizer } = parts;
         let learnable = Learnable { encoder, readout, context, loss };
-        Self { number, learnable, optimizer, pool, z: None, read: None, c: None }
+        Self { number, learnable, optimizer, pool, z: None, read: None, c: None, spread: None }
     }
 
     /// One-based number in its stack.
@@ -271,6 +276,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
         // Without trainable layers below the loss, the features' gradient has no use.
         let mut dread = (!encoder.is_empty()).then(|| Activations::new(read.layout(), &pool));
+        self.spread = Some(spread(self.c.as_ref().unwrap_or(read), &pool));
         let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
         let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
         if !report.loss.is_finite() || report.loss > LARGEST_LOSS {
@@ -313,6 +319,10 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         self.learnable.visit(&mut |p| p.release_grad());
         self.release();
         report
+    }
+
+    fn spread(&self) -> Option<f64> {
+        self.spread
     }
 
     fn release(&mut self) {

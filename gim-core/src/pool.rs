@@ -6,7 +6,8 @@
 //!
 //! Modules with buffers of different sizes share few of them, so a pool holds more than is ever in use at
 //! once. A low-memory pool frees idle buffers before it allocates another. That costs some percent of a
-//! training step.
+//! training step. Where batches differ in length, buffers do, too. So any pool frees idle buffers before
+//! it would hold more than four times what was ever in use at once.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,9 @@ use crate::Scalar;
 /// A low-memory pool may hold a sixteenth more than was ever in use at once, for buffers that come and
 /// go within a training step.
 const SLACK: usize = 16;
+
+/// Other pools may hold so many times what was ever in use at once.
+const MOST: usize = 4;
 
 #[derive(Debug, Default)]
 struct FreeList<F> {
@@ -45,7 +49,7 @@ impl<F> FreeList<F> {
     /// Removes idle vectors until `len` more values may be allocated: the smallest that makes enough
     /// room, or else the largest and then others.
     fn make_room(&mut self, len: usize) -> Vec<Vec<F>> {
-        let limit = if self.low_memory { self.peak + self.peak / SLACK } else { usize::MAX };
+        let limit = if self.low_memory { self.peak + self.peak / SLACK } else { MOST * self.peak };
         let mut dropped = Vec::new();
         while self.held + len > limit && !self.idle.is_empty() {
             let excess = self.held + len - limit;
@@ -223,6 +227,19 @@ mod tests {
         assert_eq!(pool.peak_bytes(), 4000);
         drop((pool.take(600), pool.take(600)));
         assert_eq!(pool.peak_bytes(), 4800);
+    }
+
+    /// Each batch a little longer than the one before, whose buffers are then too small.
+    #[test]
+    fn what_a_pool_holds_is_bounded_when_lengths_vary() {
+        let pool = Pool::<f32>::new();
+        for len in 1000..2000 {
+            drop((pool.take(len), pool.take(len / 2)));
+            assert!(pool.bytes() <= MOST * pool.peak_bytes(), "{len}: {}", pool.bytes());
+        }
+        let before = pool.allocated();
+        drop((pool.take(1999), pool.take(999)));
+        assert_eq!(pool.allocated(), before, "the same length again");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Modules on top of each other.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::activations::{Activations, Detached, Layout, Shape};
 use crate::kernels::on_pool_thread;
+use crate::link::Packet;
 use crate::module::{Mode, Module, ModuleShapes};
 use crate::{Result, Scalar};
 
@@ -16,6 +19,55 @@ pub struct FeatureView<'a, F: Scalar> {
     pub layer: Option<(usize, String)>,
     /// The values.
     pub features: &'a Activations<F>,
+}
+
+/// Layouts for batches of several shapes: full and short batches, utterances of any length.
+///
+/// They are made before training, because a stack whose modules are on threads cannot be asked, and
+/// so that an input that does not suit the network is found before any work is done.
+#[derive(Debug, Clone)]
+pub struct LayoutPlans(BTreeMap<Shape, Arc<[Layout]>>);
+
+impl LayoutPlans {
+    /// Those of inputs of shape `x`.
+    ///
+    /// # Panics
+    /// When that shape was not planned.
+    pub fn of(&self, x: Shape) -> &Arc<[Layout]> {
+        self.0.get(&x).unwrap_or_else(|| panic!("no layouts were planned for {x:?}"))
+    }
+
+    /// A batch `x` of a training step, with its layouts.
+    ///
+    /// # Panics
+    /// As [`Self::of`].
+    pub fn packet<F: Scalar>(&self, x: Activations<F>, step: u64, labels: Arc<[i32]>) -> Packet<F> {
+        let layouts = Arc::clone(self.of(x.shape()));
+        Packet { x: x.detach(), step, labels, layouts }
+    }
+
+    /// Those of a batch that is of shape `x` where module number `module` (0-based) gets it.
+    ///
+    /// # Panics
+    /// When no such batch was planned.
+    pub fn at(&self, module: usize, x: Shape) -> &Arc<[Layout]> {
+        let plan = self.0.values().find(|layouts| layouts[module].shape == x);
+        plan.unwrap_or_else(|| panic!("no layouts were planned for {x:?} at module {module}"))
+    }
+
+    /// How batches may be stored where module number `module` (0-based) gets them.
+    pub fn inputs_of(&self, module: usize) -> Vec<Layout> {
+        self.0.values().map(|layouts| layouts[module]).collect()
+    }
+
+    /// Those of the largest input.
+    ///
+    /// # Panics
+    /// When nothing was planned.
+    pub fn largest(&self) -> &Arc<[Layout]> {
+        let largest = self.0.iter().max_by_key(|(x, _)| x.len());
+        largest.unwrap_or_else(|| panic!("no layouts were planned")).1
+    }
 }
 
 /// Modules, each on the output of the one below.
@@ -43,6 +95,12 @@ impl<F: Scalar> Stack<F> {
         self.modules.drain(..modules.start);
     }
 
+    /// Removes the first `n` modules. What remains is no network: its first module wants the output of
+    /// the last one removed.
+    pub fn remove_first(&mut self, n: usize) {
+        self.modules.drain(..n);
+    }
+
     /// The modules.
     pub fn modules(&self) -> &[Box<dyn Module<F>>] {
         &self.modules
@@ -58,8 +116,16 @@ impl<F: Scalar> Stack<F> {
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) when an input is too small for its module or the loss.
-    pub fn layouts(&self, x: Shape) -> Result<Vec<Layout>> {
-        self.layouts_by(x, |m, x| m.shapes(x))
+    pub fn layouts(&self, x: Shape) -> Result<Arc<[Layout]>> {
+        Ok(self.layouts_by(x, |m, x| m.shapes(x))?.into())
+    }
+
+    /// [`Stack::layouts`] of inputs of all these shapes.
+    ///
+    /// # Errors
+    /// As [`Stack::layouts`] of one of them.
+    pub fn plan(&self, shapes: impl IntoIterator<Item = Shape>) -> Result<LayoutPlans> {
+        shapes.into_iter().map(|x| Ok((x, self.layouts(x)?))).collect::<Result<_>>().map(LayoutPlans)
     }
 
     /// [`Stack::layouts`] to compute features by, which ask nothing of the losses.

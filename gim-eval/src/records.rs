@@ -73,6 +73,32 @@ pub struct ScheduleRow {
     pub link_bytes: u64,
 }
 
+/// A row of `record.csv`: what it took to train a module from a record. Times are in seconds, of the
+/// process that ended the module's training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordRow {
+    /// One-based number of the module that trained from the record.
+    pub module: usize,
+    /// How values were stored.
+    pub value_type: String,
+    /// Batches of the record.
+    pub batches: u64,
+    /// Size of the record in MB.
+    pub megabytes: f64,
+    /// Of the batches, those that this process wrote.
+    pub written: u64,
+    /// Running the modules below on them, and writing.
+    pub write_seconds: f64,
+    /// Training steps of the module in this process.
+    pub steps: u64,
+    /// These steps, with logs and checkpoints.
+    pub train_seconds: f64,
+    /// Of that, waiting for the disk.
+    pub wait_seconds: f64,
+    /// MB of activations, gradients and scratch that training from the record held.
+    pub buffers_mb: f64,
+}
+
 /// A row of `order.csv`: a batch that a module of asynchronous training has taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderRow {

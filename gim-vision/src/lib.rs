@@ -34,9 +34,9 @@
 //! let patches = network.patches()?;
 //! let layouts = stack.layouts(patches.shape(images))?;
 //! let x = patches.cut(&pixels, images, layouts[0], &pool).detach();
-//! let packet = Packet { x: x.clone(), step: 0, labels: [].into() };
+//! let packet = Packet { x: x.clone(), step: 0, labels: [].into(), layouts: layouts.clone() };
 //! let mut losses = Vec::new();
-//! step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 2], &mut |report| losses.push(report.loss.loss))?;
+//! step_in_turn(&mut stack, packet, 1, &[Mode::Train; 2], &mut |report| losses.push(report.loss.loss))?;
 //! assert_eq!(losses.len(), 2);
 //!
 //! // Features: 4, then 8 values for each of the 5 × 5 patches of both images.

@@ -1,10 +1,10 @@
 //! The paper's networks for images, from configuration.
 
+use documented::DocumentedFields;
 use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
-use gim_core::loss::{Directions, InfoNceConfig, LocalLoss, Supervision};
+use gim_core::loss::{LocalLoss, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
-use gim_core::param::Params;
 use gim_core::sampler::{Direction, SamplerKind};
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
@@ -54,7 +54,7 @@ pub enum Init {
 
 /// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2
 /// without normalization.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// How it is cut into modules.
@@ -108,10 +108,12 @@ pub enum Target {
 }
 
 /// The loss of every module; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
+#[serde(default)]
 pub struct LossConfig {
-    /// What every module learns from: `future` (InfoNCE), or labels: `classes`.
+    /// The loss; `auto` is InfoNCE, or cross-entropy where the target has labels.
+    pub kind: LossChoice,
+    /// What every module learns from: `future`, without labels, or labels: `classes`.
     pub target: Target,
     /// Number of steps K along the grid that are predicted: distances 1 to K, after `skip`.
     pub prediction_steps: usize,
@@ -125,11 +127,15 @@ pub struct LossConfig {
     pub directions: Vec<Direction>,
     /// ε inside the published logarithm; 0 for the exact log-softmax.
     pub epsilon: f64,
+    /// Settings of each kind of loss.
+    #[serde(flatten)]
+    pub settings: LossSettings,
 }
 
 impl Default for LossConfig {
     fn default() -> Self {
         Self {
+            kind: LossChoice::default(),
             target: Target::Future,
             prediction_steps: 5,
             negatives: 16,
@@ -137,29 +143,38 @@ impl Default for LossConfig {
             skip: 1,
             directions: vec![Direction::Down],
             epsilon: 0.0,
+            settings: LossSettings::default(),
         }
     }
 }
 
 impl LossConfig {
-    /// Smallest number of rows and columns of patches that the loss can be computed on.
-    pub fn need(&self) -> usize {
-        match self.target {
-            Target::Future => self.prediction_steps + self.skip + 1,
-            Target::Classes => 1,
-        }
+    /// The kind of loss.
+    ///
+    /// # Errors
+    /// When it does not fit the target.
+    pub fn kind(&self) -> Result<LossKind> {
+        self.kind.kind(self.target != Target::Future)
     }
 
-    /// The directions, each of which may be named once.
-    fn distinct_directions(&self) -> Result<&[Direction]> {
-        let ways = &self.directions;
-        if ways.is_empty() || (1..ways.len()).any(|i| ways[..i].contains(&ways[i])) {
-            let what =
-                format!("[{}] names none, or one twice", ways.iter().map(|d| d.name()).collect::<Vec<_>>().join(", "));
-            let names = Direction::ALL.map(Direction::name).join(", ");
-            return Err(Error::config("loss.directions", what, format_args!("use some of {names}")));
+    /// Smallest number of rows and columns of patches that the loss can be computed on.
+    ///
+    /// # Errors
+    /// As [`Self::kind`].
+    pub fn need(&self) -> Result<usize> {
+        Ok(self.settings.need(self.kind()?, &self.prediction()))
+    }
+
+    fn prediction(&self) -> Prediction {
+        Prediction {
+            prediction_steps: self.prediction_steps,
+            negatives: self.negatives,
+            sampler: self.sampler,
+            skip: self.skip,
+            window: None,
+            epsilon: (self.epsilon > 0.0).then_some(self.epsilon),
+            directions: Some(self.directions.clone()),
         }
-        Ok(ways)
     }
 }
 
@@ -274,42 +289,29 @@ impl NetworkConfig {
         pool: &Pool<F>,
     ) -> Result<Stack<F>> {
         let patches = self.patches()?;
-        patches.check(side, side, loss.need())?;
+        let kind = loss.kind.kind(supervision.is_some())?;
+        let prediction = loss.prediction();
+        patches.check(side, side, loss.settings.need(kind, &prediction))?;
         let grid = [patches.along(side); 2];
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
         for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if self.kind == NetworkKind::Cpc && supervision.is_none() {
-                if loss.distinct_directions()? != [Direction::Down] {
+                if prediction.distinct_directions()? != [Direction::Down] {
                     let what = "a PixelCNN's contexts have seen the rows above and beside them: only those below are left to predict";
                     return Err(Error::config("loss.directions", what, "use ['down'], or network.kind = \"gim\""));
                 }
                 let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(CONTEXT_ITEM))?;
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }
-            let config = InfoNceConfig {
-                channels: cut.channels,
-                context: cut.channels,
-                prediction_steps: loss.prediction_steps,
-                negatives: loss.negatives,
-                skip: loss.skip,
-                window: None,
-                epsilon: (loss.epsilon > 0.0).then_some(loss.epsilon),
-                ..InfoNceConfig::default()
-            };
-            let sampler = || loss.sampler.build();
+            let place =
+                Place { channels: cut.channels, context: cut.channels, prediction: prediction.clone(), supervision };
             let key = key.with_item(LOSS_ITEM);
-            let loss: Box<dyn LocalLoss<F>> = match supervision {
-                None => {
-                    let mut loss = Directions::new(&config, loss.distinct_directions()?, sampler, key)?;
-                    if self.init == Init::DeltaOrthogonal {
-                        orthogonal_predictors(&mut loss, cut.channels, key.with_item(key.item + ORTHOGONAL_ITEMS))?;
-                    }
-                    Box::new(loss)
-                }
-                Some(labels) => Box::new(labels.loss(cut.channels, key)?),
-            };
+            let mut loss = loss.settings.build(kind, &place, key)?;
+            if kind == LossKind::InfoNce && self.init == Init::DeltaOrthogonal {
+                orthogonal_predictors(&mut *loss, cut.channels, key.with_item(key.item + ORTHOGONAL_ITEMS))?;
+            }
             let parts = Parts {
                 encoder: Sequential::new(cut.stages.into_iter().map(Itemwise::new)),
                 readout: Some(Box::new(PatchMean { grid })),
@@ -324,7 +326,7 @@ impl NetworkConfig {
 }
 
 /// Makes every W_k (C, C) of `loss` an orthonormal matrix times [`ORTHOGONAL_GAIN`].
-fn orthogonal_predictors<F: Scalar>(loss: &mut Directions<F>, channels: usize, key: Key) -> Result<()> {
+fn orthogonal_predictors<F: Scalar>(loss: &mut dyn LocalLoss<F>, channels: usize, key: Key) -> Result<()> {
     let (mut item, mut done) = (key.item, Ok(()));
     loss.visit(&mut |p| {
         for w in p.value.chunks_exact_mut(channels * channels) {

@@ -92,6 +92,8 @@ pub struct Corpus {
     speakers: Vec<String>,
     train: Vec<usize>,
     test: Vec<usize>,
+    /// Both sets in the order of their files.
+    listed: [Vec<usize>; 2],
     labels: Option<PhoneLabels>,
     speaker_rules: Vec<speakers::From>,
     notes: Vec<String>,
@@ -148,7 +150,12 @@ impl Corpus {
             hash.update(format!("{} {} {} {}\n", u.id, speakers[u.speaker], u.len, u.bytes));
         }
         let listed = Listed { utterances: &utterances, skipped: &skipped };
-        let (train, test) = splits(root, options, &listed, &folders, speakers.len(), &mut notes)?;
+        let (train_listed, test_listed) = splits(root, options, &listed, &folders, speakers.len(), &mut notes)?;
+        let [train, test] = [&train_listed, &test_listed].map(|set| {
+            let mut set = set.clone();
+            set.sort_unstable();
+            set
+        });
         for (name, set) in [("train", &train), ("test", &test)] {
             hash.update(format!("{name} {}\n", set.len()));
             for &u in set {
@@ -174,7 +181,9 @@ impl Corpus {
         }
         note_short(&utterances, [&train[..], &test[..]], &mut notes);
         let digest = hex(hash.finalize());
-        Ok(Self { root: root.to_owned(), utterances, speakers, train, test, labels, speaker_rules, notes, digest })
+        let listed = [train_listed, test_listed];
+        let root = root.to_owned();
+        Ok(Self { root, utterances, speakers, train, test, listed, labels, speaker_rules, notes, digest })
     }
 
     /// The folder that the corpus was opened from.
@@ -192,6 +201,15 @@ impl Corpus {
         match split {
             Split::Train | Split::Unlabeled => &self.train,
             Split::Test => &self.test,
+        }
+    }
+
+    /// Utterances of a split in the order of its file; ascending where no file lists them.
+    pub fn listed(&self, split: Split) -> &[usize] {
+        let [train, test] = &self.listed;
+        match split {
+            Split::Train | Split::Unlabeled => train,
+            Split::Test => test,
         }
     }
 

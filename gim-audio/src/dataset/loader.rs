@@ -1,4 +1,4 @@
-//! Batches of crops, made on threads of their own while training goes on.
+//! Batches of crops, or whole utterances, made on threads of their own while training goes on.
 //!
 //! The content of a batch depends only on seed, epoch, step and place in the batch ([`CropPlan`]).
 //! It does not depend on the number of loader threads, the cache, or the step at which the loader
@@ -40,6 +40,9 @@ pub struct CropConfig {
     pub len: usize,
     /// The run's seed.
     pub seed: u64,
+    /// Whole utterances instead of crops, one a step, in the order of the split file. `batch`, `len` and
+    /// `short` then say nothing.
+    pub whole: bool,
     /// Utterances shorter than a crop.
     pub short: ShortPolicy,
     /// Utterances of the training split that are not trained on.
@@ -59,6 +62,7 @@ impl Default for CropConfig {
             batch: 8,
             len: 20_480,
             seed: 0,
+            whole: false,
             short: ShortPolicy::Skip,
             held_out: BTreeSet::new(),
             cache_mb: 512,
@@ -87,6 +91,12 @@ impl Crop {
         let start = CROP_GRID * below(key.rng().random(), starts);
         Self { utterance, start, len: len.min(total - start) }
     }
+
+    /// An utterance of `total` samples without what is left of them after the last 10 ms, as
+    /// published.
+    pub fn whole(utterance: usize, total: usize) -> Self {
+        Self { utterance, start: 0, len: total / CROP_GRID * CROP_GRID }
+    }
 }
 
 /// Decides which crops are in which batch.
@@ -94,9 +104,16 @@ impl Crop {
 pub struct CropPlan {
     /// Utterance and length of each item.
     items: Arc<[(usize, usize)]>,
-    len: usize,
-    seed: u64,
-    order: EpochOrder,
+    cut: Cut,
+}
+
+/// What a batch takes of the items.
+#[derive(Debug, Clone)]
+enum Cut {
+    /// Crops of some items in random order.
+    Crops { len: usize, seed: u64, order: EpochOrder },
+    /// One item after the other.
+    Whole,
 }
 
 impl CropPlan {
@@ -106,22 +123,54 @@ impl CropPlan {
         let items = items.into();
         assert!(len > 0, "crops of no samples");
         let order = EpochOrder::new(items.len(), batch, seed);
-        Self { items, len, seed, order }
+        Self { items, cut: Cut::Crops { len, seed, order } }
+    }
+
+    /// A plan that takes `items`, of which there is one at least, one after the other.
+    pub fn whole(items: impl Into<Arc<[(usize, usize)]>>) -> Self {
+        Self { items: items.into(), cut: Cut::Whole }
     }
 
     /// Steps in an epoch; an incomplete last batch is left out.
     pub fn epoch_len(&self) -> u64 {
-        self.order.epoch_len()
+        match &self.cut {
+            Cut::Crops { order, .. } => order.epoch_len(),
+            Cut::Whole => self.items.len() as u64,
+        }
     }
 
     /// Overwrites `crops` with the crops of a step (counted from 0 over the whole run).
     pub fn fill(&mut self, step: u64, crops: &mut Vec<Crop>) {
-        let (epoch, items) = self.order.batch(step);
         crops.clear();
-        let place = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
-        for (i, &item) in items.iter().enumerate() {
-            let (utterance, total) = self.items[item as usize];
-            crops.push(Crop::draw(utterance, total, self.len, place.with_item(i as u32)));
+        match &mut self.cut {
+            Cut::Crops { len, seed, order } => {
+                let (epoch, items) = order.batch(step);
+                let place = Key::new(*seed, Purpose::Crop).with_epoch(epoch).with_step(step);
+                for (i, &item) in items.iter().enumerate() {
+                    let (utterance, total) = self.items[item as usize];
+                    crops.push(Crop::draw(utterance, total, *len, place.with_item(i as u32)));
+                }
+            }
+            Cut::Whole => {
+                let (utterance, total) = self.items[(step % self.items.len() as u64) as usize];
+                crops.push(Crop::whole(utterance, total));
+            }
+        }
+    }
+
+    /// Samples of an item's row in a batch of `crops`.
+    fn row(&self, crops: &[Crop]) -> usize {
+        match self.cut {
+            Cut::Crops { len, .. } => len,
+            Cut::Whole => crops.iter().map(|c| c.len).sum(),
+        }
+    }
+
+    /// Numbers of samples that rows may have, each once.
+    fn rows(&self) -> BTreeSet<usize> {
+        match self.cut {
+            Cut::Crops { len, .. } => BTreeSet::from([len]),
+            Cut::Whole => self.items.iter().map(|(u, total)| Crop::whole(*u, *total).len).collect(),
         }
     }
 }
@@ -157,42 +206,49 @@ impl CropLoader {
                 return Err(Error::config(key, "is 0", "give a positive number"));
             }
         }
-        let train = corpus.split(Split::Train).iter().copied();
+        let set = if config.whole { corpus.listed(Split::Train) } else { corpus.split(Split::Train) };
+        let train = set.iter().copied();
         let train: Vec<usize> = train.filter(|u| !config.held_out.contains(u)).collect();
         let length = |u: usize| corpus.utterances()[u].len;
-        let short = train.iter().filter(|&&u| length(u) < config.len).count();
+        let least = if config.whole { CROP_GRID } else { config.len };
+        let short = train.iter().filter(|&&u| length(u) < least).count();
         let mut notes = Vec::new();
         if short > 0 {
-            let done = if config.short == ShortPolicy::Skip { "left out" } else { "padded with zeros" };
+            let done = if config.short == ShortPolicy::Skip || config.whole { "left out" } else { "padded with zeros" };
             notes.push(format!(
-                "{short} of {} training utterances are shorter than a crop of {} samples: {done}",
+                "{short} of {} training utterances are shorter than {} of {least} samples: {done}",
                 train.len(),
-                config.len
+                if config.whole { "a step" } else { "a crop" }
             ));
         }
         let items: Vec<(usize, usize)> = train
             .iter()
             .map(|&u| (u, length(u)))
-            .filter(|&(_, len)| config.short == ShortPolicy::Pad || len >= config.len)
+            .filter(|&(_, len)| (config.short == ShortPolicy::Pad && !config.whole) || len >= least)
             .collect();
-        if items.len() < config.batch {
+        let batch = if config.whole { 1 } else { config.batch };
+        if items.len() < batch {
             let what = format!(
                 "{} training utterances ({short} of {} are shorter than a crop), but a batch takes {}",
                 items.len(),
                 train.len(),
-                config.batch
+                batch
             );
             return Err(Error::file(corpus.root(), what, "use a smaller batch, shorter crops or more audio"));
         }
-        let plan = CropPlan::new(items, config.batch, config.len, config.seed);
+        let plan = match config.whole {
+            true => CropPlan::whole(items),
+            false => CropPlan::new(items, batch, config.len, config.seed),
+        };
         let shared = Arc::new(Shared {
             clips: Cache::new(corpus.utterances().len(), config.cache_mb.saturating_mul(1_000_000)),
             corpus,
             standardize,
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), || {
-            let (shared, mut plan, mut crops) = (Arc::clone(&shared), plan.clone(), Vec::with_capacity(config.batch));
+        let of_threads = (Arc::clone(&shared), plan.clone());
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), move || {
+            let ((shared, mut plan), mut crops) = (of_threads.clone(), Vec::new());
             move |step| shared.make(&mut plan, step, &mut crops)
         })?;
         Ok(Self { loader, shared, plan, crops: Vec::with_capacity(config.batch), notes })
@@ -209,6 +265,14 @@ impl CropLoader {
         batch
     }
 
+    /// Continues with the batches of steps `step`, `step + 1`, …
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
+    }
+
     /// The crops of the last batch returned, row by row. Labels are looked up by them.
     pub fn crops(&self) -> &[Crop] {
         &self.crops
@@ -222,6 +286,11 @@ impl CropLoader {
     /// Steps in an epoch.
     pub fn epoch_len(&self) -> u64 {
         self.plan.epoch_len()
+    }
+
+    /// Numbers of samples that a row of a batch may have, each once.
+    pub fn lengths(&self) -> BTreeSet<usize> {
+        self.plan.rows()
     }
 
     /// What the user should know: utterances left out or padded.
@@ -287,8 +356,9 @@ struct Shared {
 impl Shared {
     fn make(&self, plan: &mut CropPlan, step: u64, crops: &mut Vec<Crop>) -> Result<Batch> {
         plan.fill(step, crops);
-        let mut data = self.pool.take(crops.len() * plan.len);
-        for (crop, row) in crops.iter().zip(data.chunks_exact_mut(plan.len)) {
+        let len = plan.row(crops);
+        let mut data = self.pool.take(crops.len() * len);
+        for (crop, row) in crops.iter().zip(data.chunks_exact_mut(len)) {
             let (audio, padding) = row.split_at_mut(crop.len);
             self.fetch(crop, audio)?;
             self.standardize.apply(audio);

@@ -77,7 +77,8 @@ fn folder_in<'a>(root: &Path, path: &'a Path) -> Option<&'a str> {
     inside.next().and(folder)
 }
 
-/// Train and test sets, from split files, from folders or drawn.
+/// Train and test sets, from split files, from folders or drawn; in the order of the file, else
+/// ascending.
 ///
 /// Without split files and `folders` that hold both sets, a fifth of each of the `n_speakers` speakers' utterances is the test set.
 pub(super) fn splits(
@@ -99,7 +100,8 @@ pub(super) fn splits(
         (Some(train_file), Some(test_file)) => {
             let train = read_split(&train_file, listed, options.missing, notes)?;
             let test = read_split(&test_file, listed, options.missing, notes)?;
-            let both = train.iter().find(|u| test.binary_search(u).is_ok());
+            let tested: HashSet<usize> = test.iter().copied().collect();
+            let both = train.iter().find(|u| tested.contains(u));
             if let Some(&u) = both {
                 let what = format!("utterance {} is also in {}", utterances[u].id, train_file.display());
                 return Err(Error::file(&test_file, what, "an utterance is for training or for testing, not both"));
@@ -153,7 +155,7 @@ pub(super) fn splits(
     }
 }
 
-/// Utterances that a split file names, ascending. `listed` holds all utterances.
+/// Utterances that a split file names, in its order. `listed` holds all utterances.
 fn read_split(path: &Path, listed: &Listed<'_>, missing: MissingPolicy, notes: &mut Vec<String>) -> Result<Vec<usize>> {
     let lines = Lines::read(path)?;
     let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -184,6 +186,5 @@ fn read_split(path: &Path, listed: &Listed<'_>, missing: MissingPolicy, notes: &
     if seen.is_empty() {
         return Err(Error::file(lines.path(), "it names no utterance", "write one utterance a line"));
     }
-    split.sort_unstable();
     Ok(split)
 }

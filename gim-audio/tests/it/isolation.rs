@@ -39,8 +39,8 @@ fn last_convolution(kind: NetworkKind, scale: f32) -> Vec<f32> {
     for step in 0..3 {
         let waveforms: Vec<f32> = uniform(4 * SAMPLES, step).iter().map(|x| *x as f32).collect();
         let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
-        let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &vec![Mode::Train; modules], &mut |_| {}).unwrap();
+        let packet = Packet { x, step, labels: [].into(), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, 1, &vec![Mode::Train; modules], &mut |_| {}).unwrap();
     }
     let mut found = Vec::new();
     stack.modules_mut()[4].params().visit(&mut |p| {
@@ -75,8 +75,8 @@ fn after_three_steps(scaled: usize) -> Vec<Vec<Vec<f32>>> {
     for step in 0..3 {
         let waveforms: Vec<f32> = uniform(4 * SAMPLES, step).iter().map(|x| *x as f32).collect();
         let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
-        let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
+        let packet = Packet { x, step, labels: [].into(), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
     }
     weights(&mut stack)
 }
@@ -126,8 +126,8 @@ fn steps_with(pool: Pool<f32>) -> Vec<(usize, usize, usize)> {
     for step in 0..5 {
         let waveforms = vec![0.1f32; 4 * SAMPLES];
         let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
-        let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
+        let packet = Packet { x, step, labels: [].into(), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
         after.push((pool.allocated(), pool.bytes(), pool.peak_bytes()));
     }
     after

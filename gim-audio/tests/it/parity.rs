@@ -338,9 +338,9 @@ fn run_chain<F: Scalar>(case: &Vectors, scale_last: f64) -> (Vec<LossReport>, Ve
     let shape = Shape::sequence(batch, raw.len() / batch, 1);
     let layouts = stack.layouts(shape).unwrap();
     let x = Activations::from_slice(layouts[0], &of(&raw), &pool).detach();
-    let packet = Packet { x, step: 0, labels: Arc::from([]) };
+    let packet = Packet { x, step: 0, labels: Arc::from([]), layouts: layouts.clone() };
     let mut reports = Vec::new();
-    step_in_turn(&mut stack, &layouts, packet, 0, &[Mode::Train; 6], &mut |r| reports.push(r.loss)).unwrap();
+    step_in_turn(&mut stack, packet, 0, &[Mode::Train; 6], &mut |r| reports.push(r.loss)).unwrap();
     (reports, kept.iter().map(|k| k.lock().unwrap().clone()).collect())
 }
 
@@ -384,14 +384,15 @@ fn supervised_heads() {
 fn supervised_case<F: Scalar>(name: &str) {
     let case = open(name);
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
-    let config = CrossEntropyConfig { channels: case.n("C"), classes: case.n("classes"), bins: case.n("label_num") };
+    let config =
+        CrossEntropyConfig { channels: case.n("C"), classes: case.n("classes"), bins: Some(case.n("label_num")) };
     let mut loss = CrossEntropy::<F>::new(config, key()).unwrap();
     set(&case, "param.", &mut loss);
     let pool = Pool::new();
     loss.visit(&mut |p| p.attach_grad(&pool));
     let layout = Layout::dense(Shape::sequence(case.n("B"), case.n("L"), case.n("C")));
     let c = Activations::from_slice(layout, &of(&case.floats("in.c")), &pool);
-    close("logits", &loss.logits(&c, &pool), &case.floats("out.logits"), loss_tolerance);
+    close("logits", &loss.logits(&c, case.n("label_num"), &pool), &case.floats("out.logits"), loss_tolerance);
     let labels: Vec<i32> = case.ints("in.target").iter().map(|l| *l as i32).collect();
     let mut dc = Activations::new(layout, &pool);
     let info = StepInfo { seed: 0, step: 0, module: 1, labels: &labels };

@@ -136,10 +136,10 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         if features {
             stack.visit_features(x, &layouts, Mode::Eval, |view| module_done(view.module - 1));
         } else {
-            let packet =
-                Packet { x, step: step as u64, labels: config.domain.dataset().synthetic_labels(config.train.batch) };
+            let labels = config.domain.dataset().synthetic_labels(config.train.batch);
+            let packet = Packet { x, step: step as u64, labels, layouts: layouts.clone() };
             let modes = vec![Mode::Train; n];
-            step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |r| module_done(r.module - 1))?;
+            step_in_turn(&mut stack, packet, 1, &modes, &mut |r| module_done(r.module - 1))?;
         }
         if step >= 2 {
             times.push(started.elapsed().as_secs_f64());

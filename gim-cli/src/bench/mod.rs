@@ -245,7 +245,7 @@ impl Bench {
                 run(Command::new(python).arg(script).args(args)).and_then(|said| Ok((torch(&said)?, command)))
             }
             Other::ScikitLearn => {
-                const SCRIPT: &str = include_str!("../../../parity/probe_sklearn.py");
+                const SCRIPT: &str = include_str!("../../assets/probe_sklearn.py");
                 let python = options.sklearn_python.as_ref()?;
                 let command = format!("$SKLEARN_PYTHON parity/probe_sklearn.py FOLDER {}", args.join(" "));
                 let mut call = Command::new(python);

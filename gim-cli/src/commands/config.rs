@@ -5,11 +5,12 @@ use gim_core::{Error, Result};
 
 use crate::comparison::sweep::SWEEPS;
 use crate::experiment::config::{Config, PRESETS};
+use crate::experiment::settings;
 use crate::output::{print, print_line};
 
-/// List presets and show their settings.
+/// List presets, show their settings, and explain any setting.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: gim config show audio-small > mine.toml")]
+#[command(after_help = "Example: gim config show audio-small > mine.toml\n         gim config explain train.schedule")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -25,11 +26,20 @@ enum What {
         /// Comparison: quick, small or paper.
         name: String,
     },
-    /// Show all settings of a preset or file, as TOML.
+    /// Show all settings of a preset or file, as TOML with comments.
     #[command(after_help = "Example: gim config show vision-paper")]
     Show {
         /// Preset or TOML file.
         name: String,
+        /// Settings without comments.
+        #[arg(long)]
+        plain: bool,
+    },
+    /// Explain a setting, or all settings of a section: default, meaning, range.
+    #[command(after_help = "Example: gim config explain loss.negatives\n         gim config explain train")]
+    Explain {
+        /// Setting or section, such as optimizer.lr or optimizer.
+        key: String,
     },
 }
 
@@ -44,7 +54,11 @@ impl Args {
                     return Err(Error::config("sweep", what, "use quick, small or paper"));
                 }
             },
-            What::Show { name } => print(Config::load(&name, &[])?.to_toml())?,
+            What::Show { name, plain } => {
+                let config = Config::load(&name, &[])?;
+                print(if plain { config.to_toml() } else { settings::commented(&config) })?;
+            }
+            What::Explain { key } => print(settings::explain(&key)?)?,
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -4,10 +4,14 @@ mod bench;
 mod bench_probe;
 mod check;
 mod comparison;
+mod completions;
 mod config;
+mod doctor;
 mod estimate;
+mod export;
 mod extract;
 mod figures;
+mod import;
 mod probe;
 mod reproduce;
 mod train;
@@ -15,11 +19,31 @@ mod try_features;
 
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
 use gim_core::{Error, Result};
 use serde::Serialize;
 
 use crate::experiment::progress::Mode;
+
+/// Greedy InfoMax: gradient-isolated self-supervised learning.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gim",
+    version,
+    after_help = "Example: gim reproduce quick\n\nRun `gim COMMAND --help` for the options of a command and an example.\n\n\
+                  Exit codes: 0 success; 1 a check found something (check, doctor); 2 an error, or wrong arguments."
+)]
+pub struct Program {
+    /// Print nothing but results and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Number of threads [default: all cores]. Results do not depend on it.
+    #[arg(short, long, global = true)]
+    pub threads: Option<usize>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// A command.
 #[derive(Debug, Subcommand)]
@@ -27,6 +51,8 @@ use crate::experiment::progress::Mode;
 pub enum Command {
     Train(train::Args),
     Extract(extract::Args),
+    Import(import::Args),
+    Export(export::Args),
     Probe(probe::Args),
     Figures(figures::Args),
     #[command(visible_alias = "sweep")]
@@ -37,6 +63,8 @@ pub enum Command {
     #[command(hide = true)]
     BenchProbe(bench_probe::Args),
     Config(config::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     TryFeatures(try_features::Args),
 }
@@ -50,6 +78,8 @@ impl Command {
         match self {
             Self::Train(args) => args.run(show),
             Self::Extract(args) => args.run(show),
+            Self::Import(args) => args.run(show),
+            Self::Export(args) => args.run(show),
             Self::Probe(args) => args.run(show),
             Self::Figures(args) => args.run(),
             Self::Reproduce(args) => args.run(show),
@@ -58,6 +88,8 @@ impl Command {
             Self::Bench(args) => args.run(show),
             Self::BenchProbe(args) => args.run(),
             Self::Config(args) => args.run(),
+            Self::Doctor(args) => args.run(),
+            Self::Completions(args) => args.run(),
             Self::TryFeatures(args) => args.run(),
         }
     }
@@ -71,15 +103,9 @@ fn json(value: &impl Serialize, pretty: bool) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, Parser};
+    use clap::CommandFactory;
 
     use super::*;
-
-    #[derive(Parser)]
-    struct Program {
-        #[command(subcommand)]
-        command: Command,
-    }
 
     #[test]
     fn every_command_has_a_purpose_and_an_example() {

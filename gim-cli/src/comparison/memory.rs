@@ -169,8 +169,8 @@ fn measure(config: &Config, modes: &[Mode]) -> Result<(f64, f64)> {
     let labels = config.domain.dataset().synthetic_labels(config.train.batch);
     for step in 0..2 {
         let x = Activations::from_slice(layouts[0], &values, &pool).detach();
-        let packet = Packet { x, step, labels: labels.clone() };
-        step_in_turn(&mut stack, &layouts, packet, config.train.seed, modes, &mut |_| {})?;
+        let packet = Packet { x, step, labels: labels.clone(), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, config.train.seed, modes, &mut |_| {})?;
     }
     let taking_part = stack.modules_mut().iter_mut().take(modes.len());
     let n_values: usize = taking_part

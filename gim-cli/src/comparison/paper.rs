@@ -111,7 +111,7 @@ pub(crate) struct PaperValue {
 
 /// All values of the paper.
 pub(crate) fn values() -> Vec<PaperValue> {
-    let text = include_str!("../../../results/paper.csv");
+    let text = include_str!("../../assets/paper.csv");
     let rows = csv::Reader::from_reader(text.as_bytes()).into_deserialize().collect::<Result<_, _>>();
     rows.unwrap_or_else(|e| unreachable!("the table is part of the program: {e}"))
 }

@@ -2,7 +2,6 @@
 //! work is not repeated.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use gim_core::{Error, Pool, Result};
 use gim_eval::{Group, ProbeRow, Protocol, Task};
@@ -13,12 +12,13 @@ use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::environment::TrainedOn;
-use crate::experiment::probe::ProbeSpec;
+use crate::experiment::probe::{Opened, ProbeSpec};
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::CorpusPolicy;
 use crate::experiment::train_config::TrainConfig;
-use crate::experiment::{extract, final_rows, interrupt, probe, train, views};
+use crate::experiment::views::{ViewCounts, views_of};
+use crate::experiment::{extract, final_rows, interrupt, train};
 use crate::output::note;
 
 /// A comparison to run.
@@ -241,12 +241,17 @@ impl SeedRun<'_> {
             if self.keep_features {
                 extract::snapshots(run, &features, &run.snapshots_file(), false, show)?;
             }
+            // Opening a file reads all of it.
+            let (mut whole, mut viewed) = (None, None);
             for spec in &missing {
-                let file = match spec.views {
-                    Some(counts) => views::views_of(run, counts, self.baselines.is_none(), false, show)?,
-                    None => features.clone(),
+                let source = match spec.views {
+                    None => match &mut whole {
+                        Some(opened) => &*opened,
+                        empty => &*empty.insert(Opened::new(features.clone(), None)?),
+                    },
+                    Some(counts) => self.views(&mut viewed, counts, show)?,
                 };
-                done = self.probe(&file, spec, show)?;
+                done = self.probe(source, spec, show)?;
             }
         }
         // Others may read what is removed here.
@@ -269,14 +274,25 @@ impl SeedRun<'_> {
         Ok(())
     }
 
+    /// The file of so many views, from `open` if it is the one.
+    fn views<'o>(&self, open: &'o mut Option<Opened>, counts: ViewCounts, show: Show) -> Result<&'o Opened> {
+        if open.as_ref().is_none_or(|o| !o.holds(counts)) {
+            // Closed before it is made anew.
+            *open = None;
+            let file = views_of(self.run, counts, self.baselines.is_none(), false, show)?;
+            *open = Some(Opened::new(file, Some(counts))?);
+        }
+        open.as_ref().ok_or_else(|| Error::internal("views", "were not opened"))
+    }
+
     /// Runs a probe of a file. Returns the rows of all probes so far.
-    fn probe(&self, file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
+    fn probe(&self, opened: &Opened, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
         if interrupt::requested() {
             let (.., step) = train::open(self.run, &Pool::new())?;
             let remedy = "finished work is saved; the same command resumes".into();
             return Err(Error::Interrupted { step, remedy });
         }
-        let mut rows = probe::probe(file, spec, show)?;
+        let mut rows = opened.probe(spec, show)?;
         if let Some(baselines) = &self.baselines {
             let shared = baselines.probe_rows()?;
             rows.extend(beside(&rows, shared.iter().filter(|r| spec.made(r)), self.run)?);

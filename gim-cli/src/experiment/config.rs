@@ -9,7 +9,10 @@ use gim_core::{Error, Pool, Result};
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::held_out::HeldOut;
+use crate::experiment::loss_text;
+use crate::experiment::place::{Place, locate};
 use crate::experiment::ranges;
+use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
@@ -24,14 +27,18 @@ pub(crate) const PRESETS: [(&str, &str); 6] = [
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-pub(crate) const MAY_CHANGE: [&str; 12] = [
+const MAY_CHANGE: [&str; 15] = [
     "data.path",
     "data.cache_mb",
     "train.groups",
     "train.link_depth",
     "train.log_every",
     "train.checkpoint_every",
+    "train.keep_record",
     "train.probe_every",
+    // What a record holds decides; that there is one does not.
+    "train.record",
+    "train.record_zstd",
     "train.snapshots",
     "train.stall_seconds",
     // Which batches modules have taken asynchronously is in the run's order.csv.
@@ -41,6 +48,11 @@ pub(crate) const MAY_CHANGE: [&str; 12] = [
 ];
 /// The length of training may change, too, unless step sizes or turns of modules follow from it.
 const LENGTH: [&str; 2] = ["train.steps", "train.epochs"];
+
+/// Whether a setting, given as `section.key`, may change when a run is resumed.
+pub(crate) fn may_change(key: &str) -> bool {
+    MAY_CHANGE.contains(&key)
+}
 
 /// A run's whole configuration. Defaults are the paper's.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -59,30 +71,38 @@ impl Config {
     /// # Errors
     /// When neither exists, or a key or value is wrong.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
-        let source_text = match PRESETS.iter().find(|p| p.0 == source) {
-            Some(preset) => preset.1.to_owned(),
-            None => std::fs::read_to_string(source).map_err(|e| {
-                let names: Vec<_> = PRESETS.iter().map(|p| p.0).collect();
-                Error::file(
-                    source,
-                    format_args!("is neither a preset nor a readable file: {e}"),
-                    format_args!("presets are {}", names.join(", ")),
-                )
-                .caused_by(e)
-            })?,
-        };
-        Self::parse(source, &source_text, overrides)
+        if let Some((name, text)) = PRESETS.iter().find(|p| p.0 == source) {
+            return Self::parse(name, text, overrides);
+        }
+        let text = std::fs::read_to_string(source).map_err(|e| {
+            let names = PRESETS.map(|p| p.0);
+            let near = nearest(source, names).map_or(String::new(), |n| format!("did you mean `{n}`? "));
+            Error::file(
+                source,
+                format_args!("is neither a preset nor a readable file: {e}"),
+                format_args!("{near}presets are {}", names.join(", ")),
+            )
+            .caused_by(e)
+        })?;
+        Self::parse(source, &text, overrides).map_err(|e| {
+            // What an override sets, the file does not say.
+            let of_file = |key: &str| !overrides.iter().any(|o| o.split('=').next().is_some_and(|k| k.trim() == key));
+            locate(e, source, &text, of_file)
+        })
     }
 
-    /// The configuration that `text` is, with overrides. Errors name `source`.
+    /// The configuration that a text holds, with overrides; messages call it `source`.
     ///
     /// # Errors
     /// When a key or value is wrong.
     pub(crate) fn parse(source: &str, text: &str, overrides: &[String]) -> Result<Self> {
         let wrong = |e: toml::de::Error| {
-            // The parser's message shows the place, over several lines.
-            let what = e.to_string().trim_end().replace('\n', " ");
-            Error::file(source, format_args!("is no valid configuration: {what}"), "fix the file").caused_by(e)
+            let what = format_args!("is no valid configuration: {}", e.message());
+            let error = Error::file(source, what, "fix the file");
+            match e.span() {
+                Some(span) => error.caused_by(Place::new(source, text, span)),
+                None => error.caused_by(e),
+            }
         };
         let mut table: toml::Table = text.parse().map_err(wrong)?;
         for o in overrides {
@@ -96,7 +116,7 @@ impl Config {
             })?,
         };
         let defaults = Self { domain: kind.into(), ..Self::default() };
-        let known = defaults.to_toml().parse().map_err(wrong)?;
+        let known = defaults.every_setting();
         check_keys(&table, &known, "")?;
         let config = Self {
             domain: Domain::take(kind, &mut table)?,
@@ -107,13 +127,23 @@ impl Config {
         Ok(config)
     }
 
-    /// The configuration as TOML, every key written out.
+    /// The configuration as TOML, every key written out. Of the losses' own settings there are those of
+    /// the loss that is used.
     pub fn to_toml(&self) -> String {
         let [data, network, loss] = self.domain.sections();
+        let loss = loss_text::with_own_settings(loss, self.domain.model().loss_kind().ok());
         let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
         let sections = [data, network, loss].into_iter().chain(rest);
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
+    }
+
+    /// Every setting there is, with its value.
+    pub(crate) fn every_setting(&self) -> toml::Table {
+        let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
+        let value = |text: String| text.parse().unwrap_or_else(|e| unreachable!("this is TOML: {e}"));
+        let sections = self.domain.sections().into_iter().chain(rest);
+        sections.map(|(name, text)| (name.to_owned(), toml::Value::Table(value(text)))).collect()
     }
 
     /// The run's stack at its initial weights: the first `train.modules` modules of the network. `record` is
@@ -146,8 +176,7 @@ impl Config {
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
-        let train = TrainConfig { schedule: self.train.schedule.in_turn(), ..self.train.clone() };
-        let same = Self { train, ..self.clone() };
+        let same = Self { train: self.train.deciding(), ..self.clone() };
         let mut table: toml::Table =
             same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
         let counts = self.train.iterative() || self.optimizer.decay != Decay::None;
@@ -159,7 +188,22 @@ impl Config {
                 section.remove(key);
             }
         }
+        // As in runs of versions that recorded nothing.
+        if let Some(train) = table.get_mut("train").and_then(toml::Value::as_table_mut) {
+            let default = TrainConfig::default();
+            if same.train.record_epochs == default.record_epochs {
+                train.remove("record_epochs");
+            }
+            if same.train.record_type == default.record_type {
+                train.remove("record_type");
+            }
+        }
+        loss_text::without_defaults(&mut table, &self.domain);
         if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
+            if data.get("whole") == Some(&false.into()) {
+                // As in runs of versions that only had crops.
+                data.remove("whole");
+            }
             match self.domain.dataset().held_out() {
                 // As in runs of versions that held nothing out.
                 none if none.is_none() => drop(data.remove("validate")),
@@ -172,8 +216,8 @@ impl Config {
     }
 
     fn check(&self) -> Result<()> {
-        let settings = self.to_toml().parse();
-        ranges::check(self.domain.kind(), &settings.unwrap_or_else(|e| unreachable!("this is TOML: {e}")))?;
+        ranges::check(self.domain.kind(), &self.every_setting())?;
+        self.domain.model().loss_kind()?;
         let t = &self.train;
         if !t.checkpoint_every.is_multiple_of(t.log_every) {
             let what = format!("{} is not a multiple of log_every, {}", t.checkpoint_every, t.log_every);
@@ -183,13 +227,7 @@ impl Config {
                 "for instance log_every = 10, checkpoint_every = 200",
             ));
         }
-        let held_out = !self.domain.dataset().held_out().is_none();
-        for (key, is_set) in [("data.validate", held_out), ("train.probe_every", t.probe_every > 0)] {
-            if is_set && !t.takes_turns() {
-                let what = "is set, but modules on threads of their own do not stop for measurements";
-                return Err(Error::config(key, what, "use train.schedule = \"simultaneous\""));
-            }
-        }
+        t.check_schedule(!self.domain.dataset().held_out().is_none())?;
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
         }
@@ -217,31 +255,34 @@ pub(crate) fn difference(saved: &str, now: &str) -> Option<String> {
 }
 
 /// The settings of a configuration by `section.key`.
-fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
+pub(crate) fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
     let mut out = BTreeMap::new();
     for (section, value) in table {
         match value {
-            toml::Value::Table(keys) => out.extend(keys.iter().map(|(k, v)| (format!("{section}.{k}"), v.clone()))),
+            toml::Value::Table(keys) => out.extend(flat(keys).into_iter().map(|(k, v)| (format!("{section}.{k}"), v))),
             other => drop(out.insert(section.clone(), other.clone())),
         }
     }
     out
 }
 
-/// Sets `section.key=value`; the value is TOML, or a bare word.
+/// Sets `section.key=value`, or `section.table.key=value`; the value is TOML, or a bare word.
 fn set(table: &mut toml::Table, text: &str) -> Result<()> {
     let bad = || {
         Error::config(format_args!("--set {text}"), "is not section.key=value", "for instance --set optimizer.lr=1e-3")
     };
     let (path, value) = text.split_once('=').ok_or_else(bad)?;
-    let (section, key) = path.trim().split_once('.').ok_or_else(bad)?;
+    let (sections, key) = path.trim().rsplit_once('.').ok_or_else(bad)?;
     let value = format!("v = {}", value.trim())
         .parse::<toml::Table>()
         .ok()
         .and_then(|mut t| t.remove("v"))
         .unwrap_or_else(|| toml::Value::String(value.trim().to_owned()));
-    let section = table.entry(section).or_insert_with(|| toml::Table::new().into());
-    section.as_table_mut().ok_or_else(bad)?.insert(key.to_owned(), value);
+    let mut at = table;
+    for section in sections.split('.') {
+        at = at.entry(section).or_insert_with(|| toml::Table::new().into()).as_table_mut().ok_or_else(bad)?;
+    }
+    at.insert(key.to_owned(), value);
     Ok(())
 }
 
@@ -249,13 +290,15 @@ fn check_keys(got: &toml::Table, known: &toml::Table, prefix: &str) -> Result<()
     for (key, value) in got {
         match (known.get(key), value) {
             (Some(toml::Value::Table(known)), toml::Value::Table(inner)) => {
-                check_keys(inner, known, &format!("{key}."))?
+                check_keys(inner, known, &format!("{prefix}{key}."))?
             }
             (Some(_), _) => {}
             (None, _) => {
-                let near =
-                    known.keys().max_by(|a, b| strsim::jaro_winkler(a, key).total_cmp(&strsim::jaro_winkler(b, key)));
-                let near = near.map_or(String::new(), |n| format!("did you mean `{prefix}{n}`?"));
+                let near = nearest(key, known.keys().map(String::as_str));
+                let near = near
+                    .map_or(format!("known are {}", known.keys().cloned().collect::<Vec<_>>().join(", ")), |n| {
+                        format!("did you mean `{prefix}{n}`?")
+                    });
                 return Err(Error::config(format_args!("{prefix}{key}"), "unknown key", near));
             }
         }
@@ -310,6 +353,8 @@ mod tests {
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",
+            "train.record_epochs=3",
+            "train.record_type=float16",
         ] {
             assert_eq!(difference(&as_it_was, &of(&[set])), None, "{set}");
         }
@@ -327,6 +372,15 @@ mod tests {
             ("optimizer.decay=cosine", "optimizer.decay"),
         ] {
             let what = difference(&as_it_was, &of(&[set])).unwrap();
+            assert!(what.contains(key), "{set}: {what}");
+        }
+        let iterative = "train.schedule=iterative";
+        let unrecorded = of(&[iterative]);
+        for same in ["train.record_zstd=3", "train.keep_record=true", "train.record_type=float32"] {
+            assert_eq!(of(&[iterative, "train.record=true", same]), unrecorded, "{same}");
+        }
+        for (set, key) in [("train.record_epochs=2", "train.record_epochs"), ("train.record_type=float16", "float16")] {
+            let what = difference(&unrecorded, &of(&[iterative, "train.record=true", set])).unwrap();
             assert!(what.contains(key), "{set}: {what}");
         }
         for counts in ["train.schedule=iterative", "optimizer.decay=cosine"] {
@@ -357,6 +411,12 @@ mod tests {
             assert!(e.contains("data.validate") && e.contains("simultaneous"), "{e}");
             let e = held_out(&["train.probe_every=5", schedule]).unwrap_err();
             assert!(e.contains("train.probe_every") && e.contains("simultaneous"), "{e}");
+        }
+        let recorded = ["train.record=true", "train.schedule=iterative"];
+        assert_eq!(held_out(&recorded), Ok(()));
+        assert!(held_out(&recorded[..1]).unwrap_err().contains("train.record"));
+        for measured in ["data.validate=0.2", "train.probe_every=5"] {
+            assert!(held_out(&[&recorded[..], &[measured]].concat()).unwrap_err().contains("not in memory"));
         }
         assert!(Config::load("audio-quick", &["train.link_depth=0".into()]).is_err());
         assert!(Config::load("audio-quick", &["train.slow=[1.0, 0.5]".into()]).is_err());

@@ -70,6 +70,20 @@ impl DatasetRecord {
         Some(FrameTimes { first: time.first_center / rate, hop: time.hop as f64 / rate })
     }
 
+    /// Refuses to resume a run whose epochs have other batches than those of `now`, on the same dataset.
+    ///
+    /// # Errors
+    /// Then.
+    pub(crate) fn check_batches(&self, now: &Self) -> Result<()> {
+        let batches = |r: &Self| (r.epoch_steps, r.splits_digest.clone());
+        if self.corpus.digest != now.corpus.digest || batches(self) == batches(now) {
+            return Ok(());
+        }
+        let what =
+            format!("was begun with epochs of other batches ({} steps, not {})", self.epoch_steps, now.epoch_steps);
+        Err(Error::config("the run", what, "resume it with the version it was begun with, or train another run"))
+    }
+
     /// As JSON on one line.
     ///
     /// # Errors

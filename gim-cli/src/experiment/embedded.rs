@@ -10,8 +10,8 @@ use gim_core::{Error, Result};
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
-static SPEECH_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../data/speech-mini");
-static FASHION_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../data/fashion-mini");
+static SPEECH_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/speech-mini");
+static FASHION_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/fashion-mini");
 
 /// A dataset within the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

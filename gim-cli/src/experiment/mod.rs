@@ -14,13 +14,16 @@ pub(crate) mod interrupt;
 pub(crate) mod latent;
 pub(crate) mod launched;
 pub(crate) mod lock;
+mod loss_text;
 pub(crate) mod one_module;
+pub(crate) mod place;
 pub(crate) mod probe;
 pub(crate) mod progress;
 mod ranges;
 #[cfg(feature = "mpi")]
 pub(crate) mod ranks;
 pub(crate) mod run_dir;
+pub(crate) mod settings;
 pub(crate) mod train;
 pub(crate) mod train_config;
 pub(crate) mod views;

@@ -4,10 +4,12 @@
 //! is resumed from there. So it takes the same batches and draws as that turn, and gives the same
 //! bits.
 
+use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 
-use crate::experiment::config::{Config, MAY_CHANGE};
-use crate::experiment::environment::Environment;
+use crate::experiment::config::{Config, may_change};
+use crate::experiment::dataset_record::DatasetRecord;
+use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train::{Stamp, refuse_begun};
 
@@ -24,12 +26,14 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     let record = from.need_dataset()?;
     let mut stack = config.build(Some(&record), &pool)?;
     let below = stack.modules().len() - 1;
-    let steps = |c: &Config| {
-        c.train.steps_each(|| Ok(c.domain.dataset().batch_source(&c.train, 0, Some(&record))?.epoch_len()))
-    };
+    // The dataset is opened only to count batches of another size.
+    let same = config.train.batch == theirs.train.batch;
+    let source = |c: &Config| c.domain.dataset().batch_source(&c.train, 0, Some(&record));
+    let epoch_steps = if same { record.epoch_steps } else { source(config)?.epoch_len() };
     if below > 0 {
         let mut lower = theirs.build(Some(&record), &pool)?;
-        let needed = steps(&theirs)? * if theirs.train.iterative() { below as u64 } else { 1 };
+        let needed = theirs.train.steps_each(|| Ok(record.epoch_steps))?
+            * if theirs.train.iterative() { below as u64 } else { 1 };
         let newest = from.newest_intact_checkpoint()?.filter(|c| c.step >= needed);
         let Some(newest) = newest.filter(|_| lower.modules().len() >= below) else {
             let what = format!("has not finished the {below} modules below");
@@ -39,19 +43,36 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
         let pairs = stack.modules_mut().iter_mut().zip(lower.modules_mut());
         pairs.take(below).for_each(|(ours, trained)| std::mem::swap(ours, trained));
     }
-    let first = steps(config)? * below as u64;
+    let first = config.train.steps_each(|| Ok(epoch_steps))? * below as u64;
+    let record = DatasetRecord { epoch_steps, ..record };
+    write_begun(config, run, &mut stack, &record, from.environment()?.corpus, first)
+}
+
+/// Writes a run that begins with the weights of `stack`, at `step`. `corpus` is what they were
+/// trained on, where that is known.
+///
+/// # Errors
+/// When a value is not finite, or the disk refuses.
+pub(crate) fn write_begun(
+    config: &Config,
+    run: &RunDir,
+    stack: &mut Stack<f32>,
+    record: &DatasetRecord,
+    corpus: Option<TrainedOn>,
+    step: u64,
+) -> Result<()> {
     run.create()?;
     let _lock = run.lock()?;
     run.create_checkpoints()?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
-    environment.corpus = from.environment()?.corpus;
+    environment.corpus = corpus;
     run.write_environment(&environment)?;
-    run.write_dataset(&record)?;
+    run.write_dataset(record)?;
     let (fingerprint, dataset) = (config.fingerprint(), record.to_json()?);
-    let stamp = Stamp { step: first, fingerprint: &fingerprint, dataset: &dataset };
+    let stamp = Stamp { step, fingerprint: &fingerprint, dataset: &dataset };
     let modules = stack.modules_mut().iter_mut().enumerate();
-    let keep = Keep { every: 1, total: first, snapshots: Vec::new() };
-    run.save(modules.map(|(i, m)| stamp.bytes(&mut **m, i)), first, &Curves::default(), &keep)?;
+    let keep = Keep { every: 1, total: step, snapshots: Vec::new() };
+    run.save(modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &Curves::default(), &keep)?;
     // Last: a folder without it is not that of a run, whose modules below would be trained anew.
     run.write_config(config)
 }
@@ -71,7 +92,7 @@ fn check_settings(ours: &Config, theirs: &Config, from: &RunDir) -> Result<()> {
         let there = parse(&there);
         for (key, value) in parse(here) {
             let (other, name) = (there.get(&key), format!("{section}.{key}"));
-            if other != Some(&value) && !MAY_CHANGE.contains(&name.as_str()) {
+            if other != Some(&value) && !may_change(&name) {
                 let other = other.map_or("absent".to_owned(), ToString::to_string);
                 return differs(name, value.to_string(), other);
             }

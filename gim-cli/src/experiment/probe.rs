@@ -1,6 +1,6 @@
 //! Linear probes of a feature file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gim_core::{Error, Key, Purpose, Result};
@@ -59,11 +59,46 @@ fn kind(group: &str) -> (Group, usize) {
 /// # Errors
 /// When the file has no such labels, or cannot be read.
 pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
-    let whole = feature_file::open(file)?;
-    let source = match spec.views {
-        Some(_) => Source::Views(ViewFile::new(file, whole)?),
-        None => Source::Whole(whole),
-    };
+    Opened::new(file.to_owned(), spec.views)?.probe(spec, show)
+}
+
+/// A file that several probes read. Opening it reads all of it.
+pub(crate) struct Opened {
+    file: PathBuf,
+    /// Those in it, if it is one of views.
+    views: Option<ViewCounts>,
+    source: Source,
+}
+
+impl Opened {
+    /// Opens a feature file of whole items, or of `views`.
+    ///
+    /// # Errors
+    /// As [`feature_file::open`], or when it holds the other of the two.
+    pub(crate) fn new(file: PathBuf, views: Option<ViewCounts>) -> Result<Self> {
+        let whole = feature_file::open(&file)?;
+        let source = match views {
+            Some(_) => Source::Views(ViewFile::new(&file, whole)?),
+            None => Source::Whole(whole),
+        };
+        Ok(Self { file, views, source })
+    }
+
+    /// Whether these are the views in it.
+    pub(crate) fn holds(&self, views: ViewCounts) -> bool {
+        self.views == Some(views)
+    }
+
+    /// As [`probe`] of its file.
+    ///
+    /// # Errors
+    /// As [`probe`].
+    pub(crate) fn probe(&self, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
+        probe_opened(&self.source, &self.file, spec, show)
+    }
+}
+
+fn probe_opened(source: &Source, file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
     let features = source.file();
     let wanted = |g: &&String| {
         let (_, n) = kind(g);

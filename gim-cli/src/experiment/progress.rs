@@ -98,6 +98,15 @@ impl Progress {
         self.report(done, &[message.as_str(), pace.as_str()]);
     }
 
+    /// Shows a line between the reports, unless quiet.
+    pub(crate) fn note(&mut self, line: &str) {
+        match &mut self.out {
+            Out::Bar(bar) => bar.suspend(|| note(line)),
+            Out::Lines(out) => drop(writeln!(out, "{line}")),
+            Out::Quiet => {}
+        }
+    }
+
     /// Ends the progress with a last message, shown unless quiet.
     pub(crate) fn finish(mut self, message: &str) {
         let took = duration(self.started.elapsed());

@@ -3,6 +3,7 @@
 use gim_core::{Error, Result};
 use toml::Value;
 
+use crate::experiment::config::flat;
 use crate::experiment::domain::DomainKind;
 
 /// Values that a setting may have.
@@ -28,13 +29,42 @@ use Range::{Factors, Positive, Real, ShareOrFile, Shares, Whole, Wholes};
 
 /// Largest β and momentum: below 1 by more than rounding.
 const BELOW_ONE: f64 = 1.0 - 1e-9;
+/// Layers of a projector, and their channels.
+const PROJECTOR: Range = Wholes(8, 1, 16_384);
+const MOST_PAIRS: i64 = 65_536;
+const MOST_POSITIONS: i64 = 1 << 24;
+const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 24] = [
+const COMMON: [(&str, Range); 49] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
+    ("loss.auxiliary.hidden", Whole(0, 100)),
+    ("loss.auxiliary.pointwise", Whole(0, 100)),
+    ("loss.barlow-twins.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.barlow-twins.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.barlow-twins.projector", PROJECTOR),
+    ("loss.barlow-twins.redundancy", Real(0.0, MOST_WEIGHT)),
+    ("loss.clapp.margin", Positive(MOST_WEIGHT)),
     ("loss.epsilon", Real(0.0, 1.0)),
+    ("loss.nt-xent.distance", Whole(1, MOST_POSITIONS)),
+    // Similarities of all pairs with all pairs.
+    ("loss.nt-xent.pairs", Whole(2, 4_096)),
+    ("loss.nt-xent.projector", PROJECTOR),
+    ("loss.nt-xent.temperature", Positive(1_000.0)),
+    ("loss.predsim.similarity", Real(0.0, 1.0)),
+    ("loss.slow-features.decorrelation", Real(0.0, MOST_WEIGHT)),
+    ("loss.slow-features.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.slow-features.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.slow-features.projector", PROJECTOR),
+    ("loss.vicreg.covariance", Real(0.0, MOST_WEIGHT)),
+    ("loss.vicreg.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.vicreg.invariance", Real(0.0, MOST_WEIGHT)),
+    ("loss.vicreg.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.vicreg.projector", PROJECTOR),
+    ("loss.vicreg.variance", Real(0.0, MOST_WEIGHT)),
+    ("loss.forward-forward.threshold", Real(0.0, MOST_WEIGHT)),
     ("loss.negatives", Whole(1, 10_000)),
     ("loss.prediction_steps", Whole(1, 1_000)),
     ("optimizer.beta1", Real(0.0, BELOW_ONE)),
@@ -49,6 +79,8 @@ const COMMON: [(&str, Range); 24] = [
     ("train.log_every", Whole(1, MOST_STEPS)),
     ("train.modules", Whole(0, 16_000)),
     ("train.probe_every", Whole(0, MOST_STEPS)),
+    ("train.record_epochs", Whole(0, 10_000_000)),
+    ("train.record_zstd", Whole(0, 22)),
     ("train.seed", Whole(0, 1 << 62)),
     ("train.slow", Factors(16_000)),
     ("train.snapshots", Shares(1_000)),
@@ -90,20 +122,26 @@ fn range(domain: DomainKind, key: &str) -> Option<Range> {
     own.iter().chain(&COMMON).find(|r| r.0 == key).map(|r| r.1)
 }
 
+/// The range of `section.key` in words, for a setting that has one.
+pub(crate) fn in_words(domain: DomainKind, key: &str) -> Option<String> {
+    range(domain, key).map(Range::words)
+}
+
 /// Checks every number of a configuration, given as TOML.
 ///
 /// # Errors
 /// Names the first setting that is out of its range, its value and the range.
 pub(crate) fn check(domain: DomainKind, settings: &toml::Table) -> Result<()> {
-    for (section, keys) in settings {
-        for (key, value) in keys.as_table().into_iter().flatten() {
-            let name = format!("{section}.{key}");
-            if let Some(range) = range(domain, &name)
-                && !range.holds(value)
-            {
-                let value: String = value.to_string().chars().take(60).collect();
-                return Err(Error::config(name, format_args!("{value} is out of range"), range.remedy()));
-            }
+    for (name, value) in flat(settings) {
+        if let Some(range) = range(domain, &name)
+            && !range.holds(&value)
+        {
+            let value: String = value.to_string().chars().take(60).collect();
+            return Err(Error::config(
+                name,
+                format_args!("{value} is out of range"),
+                format_args!("use {}", range.words()),
+            ));
         }
     }
     Ok(())
@@ -128,16 +166,16 @@ impl Range {
         }
     }
 
-    fn remedy(self) -> String {
+    fn words(self) -> String {
         match self {
-            Whole(min, max) => format!("use {min} to {max}"),
-            Wholes(most, min, max) => format!("use up to {most} values, each from {min} to {max}"),
-            Real(min, BELOW_ONE) => format!("use {min} or more, and less than 1"),
-            Real(min, max) => format!("use {min} to {max}"),
-            ShareOrFile(max) => format!("use a share from 0 to {max}, or the name of a file"),
-            Positive(max) => format!("use a number above 0, up to {max}"),
-            Factors(most) => format!("use up to {most} factors from 1 to 1000, or an empty list"),
-            Shares(most) => format!("use up to {most} values between 0 and 1, or an empty list"),
+            Whole(min, max) => format!("{min} to {max}"),
+            Wholes(most, min, max) => format!("up to {most} values, each from {min} to {max}"),
+            Real(min, BELOW_ONE) => format!("{min} or more, and less than 1"),
+            Real(min, max) => format!("{min} to {max}"),
+            ShareOrFile(max) => format!("a share from 0 to {max}, or the name of a file"),
+            Positive(max) => format!("a number above 0, up to {max}"),
+            Factors(most) => format!("up to {most} factors from 1 to 1000, or an empty list"),
+            Shares(most) => format!("up to {most} values between 0 and 1, or an empty list"),
         }
     }
 }
@@ -153,15 +191,12 @@ mod tests {
     fn every_number_has_a_range() {
         for domain in DomainKind::ALL {
             let config = Config { domain: Domain::from(domain), ..Config::default() };
-            let settings: toml::Table = config.to_toml().parse().unwrap();
+            let settings = config.every_setting();
             check(domain, &settings).unwrap();
-            for (section, keys) in settings {
-                for (key, value) in keys.as_table().into_iter().flatten() {
-                    let number = |v: &Value| v.is_integer() || v.is_float();
-                    let is_number = number(value) || value.as_array().is_some_and(|list| list.iter().all(number));
-                    let name = format!("{section}.{key}");
-                    assert_eq!(is_number, range(domain, &name).is_some(), "{domain}: {name}");
-                }
+            for (name, value) in flat(&settings) {
+                let number = |v: &Value| v.is_integer() || v.is_float();
+                let is_number = number(&value) || value.as_array().is_some_and(|list| list.iter().all(number));
+                assert_eq!(is_number, range(domain, &name).is_some(), "{domain}: {name}");
             }
         }
     }

@@ -1,5 +1,7 @@
 //! A training run, from wherever its folder has come to.
 
+mod collapse;
+mod from_record;
 mod network;
 #[cfg(not(feature = "mpi"))]
 mod no_ranks;
@@ -14,11 +16,9 @@ mod validation;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use gim_core::activations::Layout;
-use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::schedule::{Group, iterative_modes, step_in_turn};
-use gim_core::stack::Stack;
+use gim_core::stack::{LayoutPlans, Stack};
 use gim_core::{Error, Pool, Result};
 
 use crate::experiment::averages::Averages;
@@ -33,6 +33,8 @@ use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
 use crate::output;
 
+use collapse::Collapsed;
+use from_record::Stage;
 pub(crate) use network::whole_network;
 use online::OnlineProbes;
 pub(crate) use policy::CorpusPolicy;
@@ -117,19 +119,26 @@ pub(crate) fn train(
         run.open_validation(&curves)?;
         run.open_online(&curves)?;
         run.open_log(curves)?;
+        run.sweep_records(&config.train, true)?;
         return Ok(training.total);
+    }
+    if training.first > 0
+        && let Some(begun) = run.dataset()?
+    {
+        begun.check_batches(&record)?;
     }
     run.create()?;
     // Another process may have taken the new folder meanwhile.
     let lock = lock.map_or_else(|| run.lock(), Ok)?;
     unused()?;
     run.create_checkpoints()?;
+    run.sweep_records(&config.train, false)?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
     environment.corpus = Some(record.corpus.clone());
     run.write_environment(&environment)?;
     run.write_dataset(&record)?;
-    let notes = training.source.notes();
+    let mut notes = training.source.notes();
     run.write_notes(&notes)?;
     if show != Show::Quiet {
         print_notes(&notes, run);
@@ -140,6 +149,9 @@ pub(crate) fn train(
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(leader, record, progress, &|| before + started.elapsed().as_secs_f64())?;
+    training.collapsed.look(&training.stack, training.total);
+    notes.extend(training.collapsed.notes().map(|n| n.to_owned()));
+    run.write_notes(&notes)?;
     environment.note_peak_memory();
     run.write_environment(&environment)?;
     let waited = training.source.stats();
@@ -151,6 +163,7 @@ pub(crate) fn train(
         waited.first_wait_seconds
     ));
     if show != Show::Quiet {
+        training.collapsed.notes().for_each(|n| output::note(format_args!("note: {n}")));
         training.summary.iter().for_each(output::note);
     }
     Ok(training.total)
@@ -189,7 +202,11 @@ struct Training<'a> {
     pool: Pool<f32>,
     source: Box<dyn BatchSource>,
     stack: Stack<f32>,
-    layouts: Vec<Layout>,
+    /// Of all batches that there may be.
+    plans: LayoutPlans,
+    /// Modules that are not in the stack: those below one that trains from a record.
+    below: usize,
+    stage: Option<Stage>,
     validation: Option<Validation>,
     online: Option<OnlineProbes>,
     /// Steps done before, steps of each module, and steps of the whole run.
@@ -204,6 +221,7 @@ struct Training<'a> {
     order: Option<Vec<BTreeSet<u64>>>,
     /// Where the time of modules went, for people; empty where modules take turns.
     summary: Vec<String>,
+    collapsed: Collapsed,
 }
 
 impl<'a> Training<'a> {
@@ -231,9 +249,9 @@ impl<'a> Training<'a> {
         let record = source.record();
         let dataset = record.to_json()?;
         let each = config.train.steps_each(|| Ok(source.epoch_len()))?;
-        let (mut stack, layouts) = whole_network(config, record, each, &pool)?;
+        let (mut stack, plans) = whole_network(config, record, source.shapes(), each, &pool)?;
         let online = OnlineProbes::open(config, record)?;
-        let validation = Validation::plan(config, &*source, &stack)?;
+        let validation = Validation::plan(config, &*source);
         config.truncate(&mut stack)?;
         if let Some(last) = last {
             last.load(&mut stack, &fingerprint)?;
@@ -241,7 +259,7 @@ impl<'a> Training<'a> {
         let turns = if config.train.iterative() { stack.modules().len() as u64 } else { 1 };
         let total = each * turns;
         let keep = Keep::new(&config.train, total);
-        let named_groups = on_threads::named_groups(&config.train, &stack, &layouts)?;
+        let named_groups = on_threads::named_groups(&config.train, &stack, plans.largest())?;
         let order = on_threads::order(&config.train, named_groups.as_deref(), total)?;
         let training = Self {
             config,
@@ -251,7 +269,9 @@ impl<'a> Training<'a> {
             pool,
             source,
             stack,
-            layouts,
+            plans,
+            below: 0,
+            stage: None,
             validation,
             online,
             first,
@@ -261,7 +281,9 @@ impl<'a> Training<'a> {
             named_groups,
             order,
             summary: Vec::new(),
+            collapsed: Collapsed::default(),
         };
+        training.check_record_space()?;
         Ok((training, curves))
     }
 
@@ -290,11 +312,12 @@ impl<'a> Training<'a> {
     ) -> Result<Progress> {
         for step in self.first..self.total {
             self.stop_if_asked(step, &record)?;
-            self.step(step, &mut record)?;
+            self.step(step, &mut record, &mut progress)?;
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
                 record.log.append(&record.averages.take(done, epoch, seconds()))?;
+                self.collapsed.look(&self.stack, done);
             }
             self.validate(done, &mut record)?;
             self.probe(done, &mut record)?;
@@ -303,12 +326,16 @@ impl<'a> Training<'a> {
             }
             progress.tick(done, || record.averages.shown());
         }
+        self.end_last_stage(&mut progress)?;
         Ok(progress)
     }
 
     /// One step of all modules whose turn it is.
-    fn step(&mut self, step: u64, record: &mut Record) -> Result<()> {
-        let (x, labels) = match self.source.next(self.layouts[0], &self.pool) {
+    fn step(&mut self, step: u64, record: &mut Record, progress: &mut Progress) -> Result<()> {
+        if self.is_from_record(step) {
+            return self.step_from_record(step, record, progress);
+        }
+        let (x, labels) = match self.source.next(&self.plans, &self.pool) {
             Ok(batch) => batch,
             Err(e) => {
                 // A file that cannot be read says nothing against what has been learned.
@@ -317,8 +344,8 @@ impl<'a> Training<'a> {
             }
         };
         let (seed, modes) = (self.config.train.seed, self.modes(step));
-        let packet = Packet { x: x.detach(), step, labels };
-        step_in_turn(&mut self.stack, &self.layouts, packet, seed, &modes, &mut |r| record.averages.add(&r))
+        let packet = self.plans.packet(x, step, labels);
+        step_in_turn(&mut self.stack, packet, seed, &modes, &mut |r| record.averages.add(&r))
             .map_err(|e| name_last_checkpoint(e, self.run))
     }
 
@@ -338,7 +365,7 @@ impl<'a> Training<'a> {
         let modes = self.modes(done - 1);
         let Some(validation) = self.validation.as_ref().filter(|_| due) else { return Ok(()) };
         let at = (done, (done - 1) / self.source.epoch_len());
-        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.pool)?;
+        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.plans, &self.pool)?;
         record.validation.append_losses(&rows)
     }
 
@@ -371,7 +398,8 @@ impl<'a> Training<'a> {
 
     fn save(&mut self, step: u64, record: &Record) -> Result<()> {
         let stamp = Stamp { step, fingerprint: &self.fingerprint, dataset: &self.dataset };
-        let modules = self.stack.modules_mut().iter_mut().enumerate();
-        record.save(self.run, modules.map(|(i, m)| stamp.bytes(&mut **m, i)), step, &self.keep)
+        let below = self.frozen(step)?;
+        let modules = (self.below..).zip(self.stack.modules_mut()).map(|(i, m)| stamp.bytes(&mut **m, i));
+        record.save(self.run, below.chain(modules), step, &self.keep)
     }
 }

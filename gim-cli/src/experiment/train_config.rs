@@ -1,7 +1,9 @@
 //! Settings of training: length, schedule, checkpoints and memory.
 
+use documented::DocumentedFields;
+use gim_core::data::store::ValueType;
 use gim_core::kernels::memory::give_large_buffers_back;
-use gim_core::{Pool, Result};
+use gim_core::{Error, Pool, Result};
 use serde::{Deserialize, Serialize};
 
 /// How modules take turns in training.
@@ -51,7 +53,7 @@ pub enum Auto {
 }
 
 /// Settings of training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// Crops in a batch.
@@ -60,7 +62,7 @@ pub struct TrainConfig {
     pub steps: u64,
     /// Epochs, when `steps` is 0.
     pub epochs: u64,
-    /// How modules take turns.
+    /// How modules take turns: `simultaneous`, `iterative`, `pipelined` or `async`.
     pub schedule: Schedule,
     /// Modules that share a thread (`pipelined`, `async`): lists such as [[1, 2], [3]], or "auto":
     /// `pipelined` balances them by measured cost, `async` gives each its own thread.
@@ -76,6 +78,18 @@ pub struct TrainConfig {
     pub order: String,
     /// Seconds of silence after which a rank is given up and the run ends (`mpirun`).
     pub stall_seconds: u64,
+    /// Whether the output of the modules below is written once before a module trains, instead of
+    /// computed at every step (`iterative`). The modules below are then not in memory.
+    pub record: bool,
+    /// Epochs of views that are recorded for a module; 0 for as many as it trains, which gives the bits
+    /// of training without a record. Fewer are used again and again.
+    pub record_epochs: u64,
+    /// How recorded values are stored.
+    pub record_type: ValueType,
+    /// Level of zstd for records; 0 for no compression.
+    pub record_zstd: i32,
+    /// Whether records are kept when their module is trained.
+    pub keep_record: bool,
     /// Seed of all randomness.
     pub seed: u64,
     /// Steps averaged in a row of train.csv.
@@ -104,6 +118,37 @@ impl TrainConfig {
     /// Whether all modules compute on one thread, one after the other.
     pub(crate) fn takes_turns(&self) -> bool {
         matches!(self.schedule, Schedule::Simultaneous | Schedule::Iterative)
+    }
+
+    /// The same settings, without differences that decide no weight: of schedules with the same result,
+    /// the one in which modules take turns, and no trace of a record that changes nothing.
+    pub(crate) fn deciding(&self) -> Self {
+        let (epochs, value_type) =
+            if self.record { (self.record_epochs, self.record_type) } else { Default::default() };
+        Self { schedule: self.schedule.in_turn(), record_epochs: epochs, record_type: value_type, ..self.clone() }
+    }
+
+    /// Refuses measurements and records with schedules that cannot have them. `held_out` tells whether
+    /// items are held out of training.
+    ///
+    /// # Errors
+    /// Names the setting.
+    pub(crate) fn check_schedule(&self, held_out: bool) -> Result<()> {
+        if self.record && !self.iterative() {
+            let what = "is set, but only stages of iterative training are recorded";
+            return Err(Error::config("train.record", what, "use train.schedule = \"iterative\""));
+        }
+        for (key, is_set) in [("data.validate", held_out), ("train.probe_every", self.probe_every > 0)] {
+            if is_set && !self.takes_turns() {
+                let what = "is set, but modules on threads of their own do not stop for measurements";
+                return Err(Error::config(key, what, "use train.schedule = \"simultaneous\""));
+            }
+            if is_set && self.record {
+                let what = "is set, but the modules below one that trains from a record are not in memory";
+                return Err(Error::config(key, what, "use train.record = false, or measure the finished run"));
+            }
+        }
+        Ok(())
     }
 
     /// Steps and epochs: how long each module trains.
@@ -152,6 +197,11 @@ impl Default for TrainConfig {
             slow: Vec::new(),
             order: String::new(),
             stall_seconds: 60,
+            record: false,
+            record_epochs: 0,
+            record_type: ValueType::Float32,
+            record_zstd: 0,
+            keep_record: false,
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,

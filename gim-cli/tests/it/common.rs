@@ -18,12 +18,18 @@ pub(crate) fn ok(folder: &Path, args: &[&str]) -> Output {
     out
 }
 
-/// The error's text; it must be one line, with exit code 2.
+/// The standard output of a command that succeeds.
+pub(crate) fn printed(folder: &Path, args: &[&str]) -> String {
+    String::from_utf8_lossy(&ok(folder, args).stdout).into_owned()
+}
+
+/// The error's text, with exit code 2: one line, and below it the place in a file, if there is one.
 pub(crate) fn fails(folder: &Path, args: &[&str]) -> String {
     let out = gim(folder, args).output().unwrap();
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(2), "gim {args:?}: {text}");
-    assert_eq!(text.trim().lines().count(), 1, "{text}");
+    let is_place = |line: &str| line.trim_start().starts_with("-->") || line.contains('|');
+    assert!(text.trim().lines().skip(1).all(is_place), "{text}");
     assert!(text.starts_with("gim: "), "{text}");
     text
 }

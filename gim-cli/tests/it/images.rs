@@ -156,3 +156,45 @@ fn bad_input_is_one_clear_error() {
     std::fs::create_dir(d.join("corpus/train/empty")).unwrap();
     assert!(fails(d, &train("b", &[&more[..], &["--skip-bad"]].concat())).contains("empty"));
 }
+
+/// 40 labeled images in batches of 16: with labels an epoch has a third, short batch, without them it
+/// has not.
+#[test]
+fn supervised_epochs_end_with_a_short_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("corpus"), false);
+    let small = ["--set", "data.path=corpus", "--set", "data.crop=16", "--set", "network.patch=8"];
+    let more = ["--set", "network.overlap=4", "--set", "train.batch=16", "--set", "train.checkpoint_every=2"];
+    let epochs = ["--set", "train.steps=0", "--set", "train.epochs=2", "--set", "loss.prediction_steps=1"];
+    let more = [&small[..], &more, &epochs].concat();
+    let supervised = [&more[..], &["--set", "loss.target=classes"]].concat();
+    ok(d, &train("whole", &supervised));
+    let log = result(&d.join("whole")).1;
+    let last =
+        |log: &[String]| log.last().unwrap().split(',').take(2).map(|n| n.parse().unwrap()).collect::<Vec<u64>>();
+    assert_eq!(last(&log), [6, 1], "steps, and the last one's epoch");
+    ok(d, &train("threads", &[&supervised[..], &["--schedule", "pipelined", "--threads", "2"]].concat()));
+    assert!(result(&d.join("threads")) == result(&d.join("whole")));
+    ok(d, &train("resumed", &supervised));
+    for step in ["step-00000004", "step-00000006"] {
+        let _ = std::fs::remove_dir_all(d.join("resumed/checkpoints").join(step));
+    }
+    ok(d, &["train", "--resume", "resumed"]);
+    assert!(result(&d.join("resumed")) == result(&d.join("whole")));
+
+    // A run begun with epochs of two steps, as older versions made them.
+    std::fs::remove_dir_all(d.join("resumed/checkpoints/step-00000006")).unwrap();
+    let record = d.join("resumed/dataset.json");
+    let text = std::fs::read_to_string(&record).unwrap();
+    assert!(text.contains("\"epoch_steps\":3") || text.contains("\"epoch_steps\": 3"), "{text}");
+    std::fs::write(
+        &record,
+        text.replace("\"epoch_steps\":3", "\"epoch_steps\":2").replace("\"epoch_steps\": 3", "\"epoch_steps\": 2"),
+    )
+    .unwrap();
+    assert!(fails(d, &["train", "--resume", "resumed"]).contains("2 steps, not 3"));
+
+    ok(d, &train("unlabeled", &more));
+    assert_eq!(last(&result(&d.join("unlabeled")).1), [4, 1]);
+}

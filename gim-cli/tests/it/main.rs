@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, and so may its helpers")]
 
 mod absurd;
+mod at_the_prompt;
 mod bench;
 mod carry;
 mod common;
@@ -10,10 +11,13 @@ mod end_to_end;
 mod feature_files;
 mod images;
 mod inputs;
+mod losses;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod readme;
+mod recorded;
 mod schedules;
 mod signals;
 mod state;
 mod validation;
+mod weights;

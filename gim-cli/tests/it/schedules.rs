@@ -151,3 +151,33 @@ fn asynchronous_training_is_repeated_by_its_order() {
     assert!(fails(d, &train(&AUDIO, "wrong", &wrong)).contains("vision-live/order.csv"));
     assert!(!d.join("wrong").exists(), "a run that cannot start leaves nothing");
 }
+
+/// Utterances of many lengths, one a step: every schedule gives the same bits, also after a resume.
+#[test]
+fn whole_utterances_are_learned_from_by_every_schedule() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let whole = ["--set", "data.whole=true", "--set", "loss.target=phones", "--set", "train.batch=1"];
+    let more = [&whole[..], &["--set", "data.validate=0.1", "--set", "train.steps=12"]].concat();
+    ok(d, &train(&AUDIO, "whole", &more));
+    let want = result(&d.join("whole"));
+    assert!(std::fs::read_to_string(d.join("whole/validation.csv")).unwrap().lines().count() > 6);
+    ok(d, &train(&AUDIO, "resumed", &more));
+    for step in ["step-00000008", "step-00000012"] {
+        let _ = std::fs::remove_dir_all(d.join("resumed/checkpoints").join(step));
+    }
+    ok(d, &["train", "--resume", "resumed", "--threads", "1"]);
+    assert!(result(&d.join("resumed")) == want);
+
+    let more = [&whole[..], &["--set", "train.steps=12"]].concat();
+    ok(d, &train(&AUDIO, "simultaneous", &more));
+    let want = result(&d.join("simultaneous"));
+    let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1],[2,3],[4,5,6]]"];
+    ok(d, &train(&AUDIO, "pipelined", &[&more[..], &pipelined].concat()));
+    assert!(result(&d.join("pipelined")) == want);
+    ok(d, &train(&AUDIO, "async", &[&more[..], &["--schedule", "async"]].concat()));
+    let order = ["--schedule", "async", "--set", "train.order=async/order.csv", "--threads", "1"];
+    ok(d, &train(&AUDIO, "again", &[&more[..], &order].concat()));
+    assert!(result(&d.join("again")) == result(&d.join("async")));
+    ok(d, &train(&AUDIO, "iterative", &[&more[..], &["--schedule", "iterative", "--set", "train.steps=2"]].concat()));
+}

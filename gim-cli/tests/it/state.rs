@@ -127,8 +127,10 @@ fn copy(from: &Path, to: &Path) {
 
 /// Lines of config.toml that may change when a run is resumed: a flipped bit in them is a new wish.
 fn may_change(line: &str) -> bool {
+    let record = ["record", "record_epochs", "record_type", "record_zstd", "keep_record"];
     ["path", "cache_mb", "log_every", "checkpoint_every", "snapshots", "steps", "epochs"]
         .iter()
+        .chain(&record)
         .any(|key| line.starts_with(&format!("{key} =")))
 }
 

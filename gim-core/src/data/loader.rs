@@ -6,6 +6,7 @@
 //! A batch must be a function of the training step alone. Then it depends neither on the number of
 //! threads nor on the step at which the loader was started.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,18 +32,25 @@ pub struct LoaderStats {
     pub buffers: usize,
 }
 
+/// A thread's function from training step to batch.
+type Make<B> = Box<dyn FnMut(u64) -> Result<B> + Send>;
+
 /// Makes batches `B` on its own threads; see the [module](self).
-#[derive(Debug)]
 pub struct Loader<B> {
     queues: Vec<Receiver<Result<B>>>,
     workers: Vec<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
+    /// Gives each thread its function.
+    maker: Box<dyn FnMut() -> Make<B> + Send>,
+    threads: usize,
+    prefetch: usize,
     /// The place that an error of a thread names.
     place: PathBuf,
     next: u64,
     first: u64,
+    batches: u64,
     wait: Duration,
-    first_wait: Duration,
+    first_wait: Option<Duration>,
 }
 
 impl<B: Send + 'static> Loader<B> {
@@ -57,7 +65,7 @@ impl<B: Send + 'static> Loader<B> {
         prefetch: usize,
         first_step: u64,
         place: &Path,
-        mut maker: impl FnMut() -> M,
+        mut maker: impl FnMut() -> M + Send + 'static,
     ) -> Result<Self>
     where
         M: FnMut(u64) -> Result<B> + Send + 'static,
@@ -65,29 +73,52 @@ impl<B: Send + 'static> Loader<B> {
         if threads == 0 {
             return Err(Error::config("loader threads", "is 0", "give a positive number"));
         }
-        // Complete from the beginning: if a thread fails to start, dropping the loader ends the others.
         let mut loader = Self {
             queues: Vec::with_capacity(threads),
             workers: Vec::with_capacity(threads),
             stop: Arc::default(),
+            maker: Box::new(move || Box::new(maker())),
+            threads,
+            prefetch,
             place: place.to_owned(),
             next: first_step,
             first: first_step,
+            batches: 0,
             wait: Duration::ZERO,
-            first_wait: Duration::ZERO,
+            first_wait: None,
         };
-        for worker in 0..threads as u64 {
-            let (send, receive) = sync_channel(prefetch.max(1));
-            let (make, stop, place) = (maker(), Arc::clone(&loader.stop), loader.place.clone());
-            let steps = (first_step + worker..).step_by(threads);
+        loader.spawn()?;
+        Ok(loader)
+    }
+
+    /// Continues with the batches of steps `step`, `step + 1`, … Those that were made ahead are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the system has no more threads.
+    pub fn seek(&mut self, step: u64) -> Result<()> {
+        if step == self.next {
+            return Ok(());
+        }
+        self.end();
+        (self.next, self.first) = (step, step);
+        self.spawn()
+    }
+
+    /// Starts the threads. If one fails to start, dropping the loader ends the others.
+    fn spawn(&mut self) -> Result<()> {
+        self.stop = Arc::default();
+        for worker in 0..self.threads as u64 {
+            let (send, receive) = sync_channel(self.prefetch.max(1));
+            let (make, stop, place) = ((self.maker)(), Arc::clone(&self.stop), self.place.clone());
+            let steps = (self.first + worker..).step_by(self.threads);
             let spawned = std::thread::Builder::new()
                 .name(format!("gim-loader-{worker}"))
                 .spawn(move || work(make, steps, &send, &stop, &place))
                 .map_err(|e| Error::config("loader threads", &e, "use fewer threads").caused_by(e))?;
-            loader.queues.push(receive);
-            loader.workers.push(spawned);
+            self.queues.push(receive);
+            self.workers.push(spawned);
         }
-        Ok(loader)
+        Ok(())
     }
 
     /// Waits for the next batch.
@@ -101,15 +132,14 @@ impl<B: Send + 'static> Loader<B> {
         let batch = self.queues[queue].recv();
         let waited = began.elapsed();
         self.wait += waited;
-        if self.next == self.first {
-            self.first_wait = waited;
-        }
+        self.first_wait.get_or_insert(waited);
         let Ok(batch) = batch else {
             // Only a worker that is gone closes its queue.
             let what = format!("the loader thread has ended before step {}", self.next);
             return Err(Error::internal(self.place.display(), what));
         };
         self.next += 1;
+        self.batches += 1;
         batch
     }
 
@@ -121,17 +151,18 @@ impl<B: Send + 'static> Loader<B> {
     /// Statistics so far. The caller gives the two about memory.
     pub fn stats(&self, cached_bytes: usize, buffers: usize) -> LoaderStats {
         LoaderStats {
-            batches: self.next - self.first,
+            batches: self.batches,
             wait_seconds: self.wait.as_secs_f64(),
-            first_wait_seconds: self.first_wait.as_secs_f64(),
+            first_wait_seconds: self.first_wait.unwrap_or_default().as_secs_f64(),
             cached_bytes,
             buffers,
         }
     }
 }
 
-impl<B> Drop for Loader<B> {
-    fn drop(&mut self) {
+impl<B> Loader<B> {
+    /// Ends the threads.
+    fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // A worker that waits for room in its queue wakes up when the receiver is gone.
         self.queues.clear();
@@ -139,6 +170,18 @@ impl<B> Drop for Loader<B> {
             // A worker catches its panics and says so in its queue; there is nothing left to report here.
             let _ = worker.join();
         }
+    }
+}
+
+impl<B> Drop for Loader<B> {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<B> fmt::Debug for Loader<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loader").field("threads", &self.threads).field("next", &self.next).finish_non_exhaustive()
     }
 }
 
@@ -179,8 +222,12 @@ mod tests {
                 assert_eq!(loader.next_step(), step);
                 assert_eq!(loader.next_batch().unwrap(), step * step);
             }
+            for step in [first + 20, first + 20, 3, 70].into_iter().flat_map(|s| [s, s + 1]) {
+                loader.seek(step).unwrap();
+                assert_eq!(loader.next_batch().unwrap(), step * step);
+            }
             let stats = loader.stats(1, 2);
-            assert_eq!((stats.batches, stats.cached_bytes, stats.buffers), (50, 1, 2));
+            assert_eq!((stats.batches, stats.cached_bytes, stats.buffers), (58, 1, 2));
             assert!(stats.wait_seconds >= stats.first_wait_seconds);
         }
         assert!(Loader::start(0, 1, 0, Path::new("here"), || |_| Ok(())).is_err());
@@ -215,8 +262,9 @@ mod tests {
     fn dropping_ends_the_threads() {
         let alive = Arc::new(());
         for taken in [0, 1, 9] {
-            let maker = || {
-                let alive = Arc::clone(&alive);
+            let shared = Arc::clone(&alive);
+            let maker = move || {
+                let alive = Arc::clone(&shared);
                 move |_| Ok(Arc::strong_count(&alive))
             };
             let mut loader = Loader::start(3, 2, 0, Path::new("here"), maker).unwrap();

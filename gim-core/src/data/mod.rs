@@ -1,13 +1,14 @@
 //! Batches made in parallel with training, for every domain.
 //!
 //! Domains bring the decoding. This module brings the threads that make batches in order ([`Loader`]), the order of items
-//! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]).
+//! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]). Activations are kept on disk by a [`store`].
 
 mod bad;
 mod cache;
 mod lines;
 mod loader;
 mod split;
+pub mod store;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

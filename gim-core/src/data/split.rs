@@ -77,6 +77,7 @@ pub struct EpochOrder {
     n: usize,
     batch: usize,
     seed: u64,
+    keep_last: bool,
     /// The order of the current epoch.
     order: Vec<u32>,
     epoch: Option<u32>,
@@ -86,12 +87,24 @@ impl EpochOrder {
     /// Over items 0 .. n, at least `batch` of them, `batch` positive.
     pub fn new(n: usize, batch: usize, seed: u64) -> Self {
         assert!(batch > 0 && n >= batch && n <= u32::MAX as usize, "{n} items, batch {batch}");
-        Self { n, batch, seed, order: Vec::with_capacity(n), epoch: None }
+        Self { n, batch, seed, keep_last: false, order: Vec::with_capacity(n), epoch: None }
     }
 
-    /// Training steps in an epoch. An incomplete last batch is left out.
+    /// Whether an epoch ends with what is left of its items, in a short batch.
+    #[must_use]
+    pub fn keep_last(self, keep_last: bool) -> Self {
+        Self { keep_last, ..self }
+    }
+
+    /// Training steps in an epoch. An incomplete last batch is left out, unless it is kept.
     pub fn epoch_len(&self) -> u64 {
-        (self.n / self.batch) as u64
+        (if self.keep_last { self.n.div_ceil(self.batch) } else { self.n / self.batch }) as u64
+    }
+
+    /// Sizes of batches: of full ones and, where an incomplete last one is kept, of that.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        let last = self.n % self.batch;
+        std::iter::once(self.batch).chain((self.keep_last && last > 0).then_some(last))
     }
 
     /// Epoch of a training step (0-based, counted over the whole run), and the items of its batch.
@@ -103,7 +116,8 @@ impl EpochOrder {
             shuffle(&mut self.order, Key::new(self.seed, Purpose::Shuffle).with_epoch(epoch));
             self.epoch = Some(epoch);
         }
-        (epoch, &self.order[within * self.batch..][..self.batch])
+        let first = within * self.batch;
+        (epoch, &self.order[first..(first + self.batch).min(self.n)])
     }
 }
 
@@ -163,5 +177,22 @@ mod tests {
         }
         assert_ne!(epochs[0], epochs[1]);
         assert_eq!(EpochOrder::new(10, 3, 7).batch(4).1, &epochs[1][3..6]);
+    }
+
+    #[test]
+    fn a_short_last_batch_can_be_kept() {
+        let mut order = EpochOrder::new(10, 3, 7).keep_last(true);
+        assert_eq!(order.epoch_len(), 4);
+        assert!(order.sizes().eq([3, 1]));
+        let epoch: Vec<Vec<u32>> = (4..8).map(|step| order.batch(step).1.to_vec()).collect();
+        assert_eq!(epoch.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
+        let mut all = epoch.concat();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(0..10), "every item once an epoch");
+        // Full batches are those of an order that leaves the last one out.
+        let mut dropping = EpochOrder::new(10, 3, 7);
+        assert!((3..6).all(|step| dropping.batch(step).1 == epoch[step as usize - 3]));
+        let even = EpochOrder::new(9, 3, 7).keep_last(true);
+        assert!(even.epoch_len() == 3 && even.sizes().eq([3]));
     }
 }

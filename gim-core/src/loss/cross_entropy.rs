@@ -1,13 +1,15 @@
 //! Cross-entropy on a linear classifier: the local loss of greedy supervised training, and the loss of
 //! end-to-end supervision.
 
-use rayon::prelude::*;
+use std::fmt::{self, Display};
 
-use super::{LocalLoss, LossReport, StepInfo};
+use serde::{Deserialize, Serialize};
+
+use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
+use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
-use crate::kernels::profile::Tasks;
-use crate::kernels::vector::{add_column_sums, add_scaled, log_softmax};
+use crate::kernels::vector::add_column_sums;
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
 
@@ -17,17 +19,50 @@ use crate::{Error, Key, Pool, Result, Scalar};
 pub struct Supervision {
     /// Number of classes.
     pub classes: usize,
-    /// Labels per item.
-    pub bins: usize,
+    /// Labels per item; `None` for as many as come with a batch.
+    pub bins: Option<usize>,
+}
+
+impl Display for Supervision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bins {
+            Some(bins) => write!(f, "{} classes, {bins} label(s) an item", self.classes),
+            None => write!(f, "{} classes, labels of whole items", self.classes),
+        }
+    }
 }
 
 impl Supervision {
+    /// Rows of logits for a batch of shape `z`; at most one a position where batches bring as many
+    /// labels as they have.
+    pub(super) fn rows(self, z: Shape) -> usize {
+        z.batch * self.bins.unwrap_or(z.height)
+    }
+
     /// The loss on contexts of `channels` channels.
     ///
     /// # Errors
     /// As [`CrossEntropy::new`].
     pub fn loss<F: Scalar>(self, channels: usize, key: Key) -> Result<CrossEntropy<F>> {
         CrossEntropy::new(CrossEntropyConfig { channels, classes: self.classes, bins: self.bins }, key)
+    }
+}
+
+/// [`CrossEntropy`] by configuration: classes and labels follow from the dataset, and nothing is left to
+/// set.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CrossEntropyRule {}
+
+impl LossRule for CrossEntropyRule {
+    const LABELS: bool = true;
+
+    fn need(&self, _: &Prediction) -> usize {
+        1
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        Ok(Box::new(place.supervision().loss(place.context, key)?))
     }
 }
 
@@ -44,8 +79,9 @@ pub struct CrossEntropyConfig {
     pub channels: usize,
     /// Number of classes.
     pub classes: usize,
-    /// Labels per item S: 1 for a speaker or an image, 128 for the phones of a crop.
-    pub bins: usize,
+    /// Labels per item S: 1 for a speaker or an image, 128 for the phones of a crop; `None` for as many
+    /// as come with a batch: the phones of an utterance of any length.
+    pub bins: Option<usize>,
 }
 
 /// Contexts (N, H, W, C) are averaged to S bins along the height. A linear map gives logits (N·S,
@@ -63,10 +99,10 @@ impl<F: Scalar> CrossEntropy<F> {
     /// # Errors
     /// [`Error::Config`] when there are fewer than two classes, no bins, or no channels.
     pub fn new(config: CrossEntropyConfig, key: Key) -> Result<Self> {
-        if config.classes < 2 || config.bins == 0 || config.channels == 0 {
+        if config.classes < 2 || config.bins == Some(0) || config.channels == 0 {
             return Err(Error::config(
                 "loss",
-                format_args!("{} classes in {} bins of {} channels", config.classes, config.bins, config.channels),
+                format_args!("{} classes in {:?} bins of {} channels", config.classes, config.bins, config.channels),
                 "use two classes or more, and at least one bin and channel",
             ));
         }
@@ -76,27 +112,13 @@ impl<F: Scalar> CrossEntropy<F> {
         Ok(Self { config, weight, bias })
     }
 
-    /// Logits (N·S, classes) of contexts `c` (N, H, W, C).
-    pub fn logits(&self, c: &Activations<F>, pool: &Pool<F>) -> Vec<F> {
-        let pooled = self.pooled(c, pool);
-        let rows = c.shape().batch * self.config.bins;
+    /// Logits (N·S, classes) of contexts `c` (N, H, W, C), S = `bins`.
+    pub fn logits(&self, c: &Activations<F>, bins: usize, pool: &Pool<F>) -> Vec<F> {
+        let pooled = pool_bins(c, bins, pool);
+        let rows = c.shape().batch * bins;
         let mut logits = vec![F::zero(); rows * self.config.classes];
         self.logits_into(&pooled, rows, &mut logits, pool);
         logits
-    }
-
-    /// Means of the bins (N·S, C).
-    fn pooled(&self, c: &Activations<F>, pool: &Pool<F>) -> crate::Buffer<F> {
-        let shape = c.shape();
-        let (bins, stride) = (self.config.bins, c.layout().height_stride());
-        let mut pooled = pool.zeros(shape.batch * bins * shape.channels);
-        for (row, to) in pooled.chunks_exact_mut(shape.channels).enumerate() {
-            let (from, until) = bin(row % bins, bins, shape.height);
-            let rows = &c.item(row / bins)[from * stride..until * stride];
-            let share = F::of(1.0 / ((until - from) * shape.width) as f64);
-            rows.chunks_exact(shape.channels).for_each(|r| add_scaled(to, share, r));
-        }
-        pooled
     }
 
     fn logits_into(&self, pooled: &[F], rows: usize, logits: &mut [F], pool: &Pool<F>) {
@@ -116,7 +138,8 @@ impl<F: Scalar> Params<F> for CrossEntropy<F> {
 
 impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     fn describe(&self) -> String {
-        format!("cross-entropy, {} classes, {} label(s) an item", self.config.classes, self.config.bins)
+        let CrossEntropyConfig { classes, bins, .. } = self.config;
+        format!("cross-entropy, {}", Supervision { classes, bins })
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
@@ -138,31 +161,14 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
     ) -> LossReport {
         let CrossEntropyConfig { channels, classes, bins } = self.config;
         let contexts = c.unwrap_or(z);
-        let rows = contexts.shape().batch * bins;
-        assert_eq!(step.labels.len(), rows, "{rows} labels are needed");
-        let pooled = self.pooled(contexts, pool);
+        let items = contexts.shape().batch;
+        let bins = labels_per_item(bins, step.labels, items);
+        let rows = items * bins;
+        let pooled = pool_bins(contexts, bins, pool);
         let mut d = pool.take(rows * classes);
         self.logits_into(&pooled, rows, &mut d, pool);
 
-        let labeled = step.labels.iter().filter(|l| **l >= 0).count().max(1);
-        let scale = F::of(1.0 / labeled as f64);
-        let mut losses = vec![(0.0, false); rows];
-        (d.par_chunks_mut(classes), losses.par_iter_mut(), step.labels.par_iter())
-            .into_par_iter()
-            .with_min_len(32)
-            .for_each_task("cross-entropy", |(d, loss, label)| {
-                let Ok(label) = usize::try_from(*label) else {
-                    d.fill(F::zero());
-                    return;
-                };
-                assert!(label < classes, "label {label} of {classes} classes");
-                let won = d.iter().enumerate().all(|(j, s)| j == label || *s < d[label]);
-                log_softmax(d);
-                *loss = (-d[label].f64(), won);
-                d.iter_mut().for_each(|x| *x = x.exp() * scale);
-                d[label] -= scale;
-            });
-
+        let report = cross_entropy_rows(&mut d, classes, step.labels);
         let dlogits = Mat::new(&d, rows, classes);
         let dweight = MatMut::new(self.weight.grad_mut(), classes, channels);
         matmul(dlogits.t(), Mat::new(&pooled, rows, channels), dweight, Store::Add, pool);
@@ -176,23 +182,12 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
             let mut dpooled = pool.take(rows * channels);
             let weight = Mat::new(&self.weight.value, classes, channels);
             matmul(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);
-            into.memory_mut().fill(F::zero());
-            let (shape, stride) = (into.shape(), into.layout().height_stride());
-            for (row, from) in dpooled.chunks_exact(channels).enumerate() {
-                let (first, until) = bin(row % bins, bins, shape.height);
-                let share = F::of(1.0 / ((until - first) * shape.width) as f64);
-                let rows = &mut into.item_mut(row / bins)[first * stride..until * stride];
-                rows.chunks_exact_mut(channels).for_each(|to| add_scaled(to, share, from));
-            }
+            pool_bins_backward(&dpooled, bins, into);
         }
-        let n = labeled as f64;
-        LossReport {
-            loss: losses.iter().map(|l| l.0).sum::<f64>() / n,
-            accuracy: losses.iter().filter(|l| l.1).count() as f64 / n,
-        }
+        report
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {
-        (3 * z.batch * self.config.bins * self.config.channels * self.config.classes) as u64
+        (3 * z.batch * self.config.bins.unwrap_or(z.height) * self.config.channels * self.config.classes) as u64
     }
 }

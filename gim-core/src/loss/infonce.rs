@@ -2,8 +2,10 @@
 
 use rand::RngExt;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use super::{LocalLoss, LossReport, StepInfo};
+use super::estimator::LogMean;
+use super::{Directions, Estimator, LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul, prefetch};
 use crate::kernels::profile::Tasks;
@@ -36,6 +38,8 @@ pub struct InfoNceConfig {
     /// gradient then vanishes where the softmax saturates. `None`, the default, is the exact
     /// log-softmax.
     pub epsilon: Option<f64>,
+    /// What is made of the scores. ε belongs to InfoNCE alone.
+    pub estimator: Estimator,
 }
 
 impl Default for InfoNceConfig {
@@ -50,6 +54,7 @@ impl Default for InfoNceConfig {
             weight: 1.0,
             window: Some(128),
             epsilon: None,
+            estimator: Estimator::InfoNce,
         }
     }
 }
@@ -73,6 +78,39 @@ pub struct InfoNce<F: Scalar> {
     negatives: Vec<u32>,
     /// (rows, distances) of a [`Group`]: loss, and whether the positive has the highest score.
     losses: Vec<(f64, bool)>,
+}
+
+/// [`InfoNce`] by configuration. What it predicts is set for all losses that predict ([`Prediction`]).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InfoNceRule {
+    /// What is made of the scores: `infonce`, `jsd`, `dv` or `nwj`.
+    pub estimator: Estimator,
+}
+
+impl LossRule for InfoNceRule {
+    fn need(&self, prediction: &Prediction) -> usize {
+        prediction.need()
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        let p = &place.prediction;
+        let config = InfoNceConfig {
+            channels: place.channels,
+            context: place.context,
+            prediction_steps: p.prediction_steps,
+            negatives: p.negatives,
+            skip: p.skip,
+            window: p.window,
+            epsilon: p.epsilon,
+            estimator: self.estimator,
+            ..InfoNceConfig::default()
+        };
+        Ok(match p.directions {
+            None => Box::new(InfoNce::new(config, p.sampler.build(), key)?),
+            Some(_) => Box::new(Directions::new(&config, p.distinct_directions()?, || p.sampler.build(), key)?),
+        })
+    }
 }
 
 /// Scored rows of a task, and rows of a task that adds up gradients. They are constants, so that
@@ -208,7 +246,7 @@ impl<F: Scalar> InfoNce<F> {
     ) {
         let (channels, width) = (self.config.channels, 1 + grid.negatives);
         self.losses.resize(grid.rows(first) * count, (0.0, false));
-        let (epsilon, weight) = (self.config.epsilon, self.config.weight);
+        let InfoNceConfig { epsilon, weight, estimator, .. } = self.config;
         let parts = q.chunks_exact(channels).zip(dq.chunks_exact_mut(channels));
         let parts = parts.zip(dscores.chunks_exact_mut(width)).zip(self.candidates.chunks_exact(width));
         let mut scored: Vec<Scored<'_, F>> = parts
@@ -216,7 +254,7 @@ impl<F: Scalar> InfoNce<F> {
             .enumerate()
             .map(|(i, ((((q, dq), dscores), own), loss))| {
                 let rows = grid.rows(first + i % count) * grid.prediction_steps;
-                Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64) }
+                Scored { q, dq, dscores, own, loss, scale: F::of(weight / rows as f64), distance: i % count }
             })
             .collect();
         // Distances may share negatives, as in the published sampler. Those that share are scored one
@@ -225,10 +263,19 @@ impl<F: Scalar> InfoNce<F> {
         scored.par_chunks_mut(SCORED).for_each_task("scores", |scored| {
             let mut rest = scored;
             while let Some((row, next)) = rest.split_first_mut() {
-                row.score(z, epsilon, next.first());
+                match estimator {
+                    Estimator::InfoNce => row.score(z, epsilon, next.first()),
+                    _ => row.dots(z, next.first()),
+                }
                 rest = next;
             }
         });
+        if estimator != Estimator::InfoNce {
+            let log_means = log_means(&scored, count);
+            scored.par_chunks_mut(SCORED).for_each_task("scores", |scored| {
+                scored.iter_mut().for_each(|row| row.estimate(z, estimator, log_means[row.distance]));
+            });
+        }
     }
 
     /// Mean loss of each distance of a group; returns the sum of their accuracies.
@@ -248,15 +295,28 @@ impl<F: Scalar> InfoNce<F> {
     }
 }
 
+/// log E_Q[eˢ] of each distance of a group, over the negatives of all its rows.
+fn log_means<F: Scalar>(scored: &[Scored<'_, F>], count: usize) -> Vec<f64> {
+    let mut means = vec![LogMean::NONE; count];
+    for row in scored.iter().filter(|row| row.own[0] != NO_TARGET) {
+        row.dscores[1..].iter().for_each(|s| means[row.distance].add(s.f64()));
+    }
+    means.into_iter().map(LogMean::value).collect()
+}
+
 /// Memory row of the context of a scored row, in activations stored as `layout`.
-fn memory_row(grid: &PredictionGrid, layout: Layout, row: usize) -> usize {
+pub(super) fn memory_row(grid: &PredictionGrid, layout: Layout, row: usize) -> usize {
     let (t, item, line) = grid.place(row);
     layout.row_of(grid.position(t, item, line))
 }
 
 /// Contexts of the window as one matrix (window · items · across, D), position by position along the
 /// direction, so that distance k uses its first rows.
-fn window_contexts<F: Scalar>(grid: &PredictionGrid, contexts: &Activations<F>, pool: &Pool<F>) -> Buffer<F> {
+pub(super) fn window_contexts<F: Scalar>(
+    grid: &PredictionGrid,
+    contexts: &Activations<F>,
+    pool: &Pool<F>,
+) -> Buffer<F> {
     let channels = contexts.shape().channels;
     let mut cw = pool.take(grid.window * grid.items * grid.across * channels);
     for (row, to) in cw.chunks_exact_mut(channels).enumerate() {
@@ -274,7 +334,7 @@ impl<F: Scalar> Params<F> for InfoNce<F> {
 impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
     fn describe(&self) -> String {
         let c = &self.config;
-        format!("InfoNCE, K = {}, N = {} ({})", c.prediction_steps, c.negatives, self.sampler.name())
+        format!("{}, K = {}, N = {} ({})", c.estimator.name(), c.prediction_steps, c.negatives, self.sampler.name())
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
@@ -382,12 +442,38 @@ struct Scored<'a, F> {
     loss: &'a mut (f64, bool),
     /// Factor of the gradient.
     scale: F,
+    /// Number of its distance in the group.
+    distance: usize,
 }
 
 impl<F: Scalar> Scored<'_, F> {
-    /// Computes scores, loss and their gradients. Candidates lie anywhere in memory, so those of the
-    /// `next` row are prefetched meanwhile.
+    /// Computes scores, loss and their gradients.
     fn score(&mut self, z: &Activations<F>, epsilon: Option<f64>, next: Option<&Self>) {
+        self.dots(z, next);
+        if self.own[0] != NO_TARGET {
+            *self.loss = score_gradient(self.dscores, self.own, epsilon, self.scale);
+            self.add_query_gradient(z);
+        }
+    }
+
+    /// Turns scores into loss and gradients. `log_mean` is log E_Q[eˢ] of the row's distance.
+    fn estimate(&mut self, z: &Activations<F>, estimator: Estimator, log_mean: f64) {
+        if self.own[0] != NO_TARGET {
+            let won = wins(self.dscores, self.own);
+            *self.loss = (estimator.gradient(self.dscores, log_mean, self.scale), won);
+            self.add_query_gradient(z);
+        }
+    }
+
+    /// ∂loss/∂q from the gradients of the scores.
+    fn add_query_gradient(&mut self, z: &Activations<F>) {
+        let dscores = &*self.dscores;
+        add_all_scaled(self.dq, dscores.len(), |j| (dscores[j], z.at(self.own[j] as usize)));
+    }
+
+    /// Computes scores. Candidates lie anywhere in memory, so those of the `next` row are prefetched
+    /// meanwhile.
+    fn dots(&mut self, z: &Activations<F>, next: Option<&Self>) {
         self.dq.fill(F::zero());
         *self.loss = (0.0, false);
         if let Some(next) = next {
@@ -399,23 +485,25 @@ impl<F: Scalar> Scored<'_, F> {
         if self.own[0] == NO_TARGET {
             return;
         }
-        let candidate = |j: usize| z.at(self.own[j] as usize);
-        dots(self.q, candidate, self.dscores);
-        *self.loss = score_gradient(self.dscores, self.own, epsilon, self.scale);
-        let dscores = &*self.dscores;
-        add_all_scaled(self.dq, dscores.len(), |j| (dscores[j], candidate(j)));
+        dots(self.q, |j| z.at(self.own[j] as usize), self.dscores);
     }
+}
+
+/// Whether every other candidate has a lower score than the positive, which is the first. A negative that
+/// is the positive itself is no other candidate.
+#[inline(always)]
+fn wins<F: Scalar>(scores: &[F], candidates: &[u32]) -> bool {
+    scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s < scores[0] || *c == candidates[0])
 }
 
 /// Turns the `scores` (1 + N) of a row, the positive first, into `scale`·∂L/∂score. Returns the loss L
 /// and whether every other candidate has a lower score than the positive.
 ///
 /// L = −log p_0 with p = softmax(scores), so ∂L/∂s_j = p_j − 1[j=0] (van den Oord 2018, eq. 4). With ε,
-/// L = −log(p_0 + ε), whose gradient has the additional factor p_0/(p_0 + ε). A negative that is the
-/// positive itself is no other candidate.
+/// L = −log(p_0 + ε), whose gradient has the additional factor p_0/(p_0 + ε).
 #[inline(always)]
 fn score_gradient<F: Scalar>(scores: &mut [F], candidates: &[u32], epsilon: Option<f64>, scale: F) -> (f64, bool) {
-    let won = scores[1..].iter().zip(&candidates[1..]).all(|(s, c)| *s < scores[0] || *c == candidates[0]);
+    let won = wins(scores, candidates);
     let positive = scores[0];
     let (max, sum) = exp_shifted(scores);
     let (loss, factor) = match epsilon {

@@ -1,12 +1,36 @@
 //! Local losses: what a module trains on, without anything from the modules above.
 
+mod auxiliary;
+mod barlow_twins;
+mod clapp;
 mod cross_entropy;
 mod directions;
+mod estimator;
+mod forward_forward;
 mod infonce;
+mod labels;
+mod mlp;
+mod nt_xent;
+mod pairs;
+mod predsim;
+mod registry;
+mod slow_features;
+mod vicreg;
 
-pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, Supervision, bin};
+pub use auxiliary::{Auxiliary, AuxiliaryRule};
+pub use barlow_twins::{BarlowTwins, BarlowTwinsRule};
+pub use clapp::{Clapp, ClappRule};
+pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, CrossEntropyRule, Supervision, bin};
 pub use directions::Directions;
-pub use infonce::{InfoNce, InfoNceConfig};
+pub use estimator::Estimator;
+pub use forward_forward::{ForwardForward, ForwardForwardRule};
+pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
+pub use nt_xent::{NtXent, NtXentRule};
+pub use pairs::{Neighbors, TwoViewLoss};
+pub use predsim::{Predsim, PredsimRule};
+pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
+pub use slow_features::{SlowFeatures, SlowFeaturesRule};
+pub use vicreg::{VicReg, VicRegRule};
 
 use crate::activations::{Activations, Shape};
 use crate::param::Params;
@@ -38,7 +62,8 @@ impl StepInfo<'_> {
 pub struct LossReport {
     /// Mean loss in nats.
     pub loss: f64,
-    /// Share of rows in which the right candidate scores above all others. A tie is lost.
+    /// Share of rows in which the right candidate scores above all others. A tie is lost. NaN
+    /// for a loss without candidates.
     pub accuracy: f64,
 }
 

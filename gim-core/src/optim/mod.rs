@@ -6,6 +6,7 @@ mod sgd;
 pub use adam::{Adam, AdamConfig};
 pub use sgd::{Sgd, SgdConfig};
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use crate::param::Params;
@@ -56,7 +57,7 @@ pub enum OptimizerKind {
 }
 
 /// Which optimizer every module gets, as configuration; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
     /// `adam` or `sgd`.

@@ -224,7 +224,7 @@ impl FromStr for SamplerKind {
 /// The last `keep` entries of a random permutation of `0..n`, into `out`.
 ///
 /// Fisher–Yates from the back: only the entries that are used are drawn.
-fn permutation_tail(n: usize, out: &mut [u32], scratch: &mut Vec<u32>, rng: &mut ChaCha8Rng) {
+pub(crate) fn permutation_tail(n: usize, out: &mut [u32], scratch: &mut Vec<u32>, rng: &mut ChaCha8Rng) {
     let keep = out.len();
     scratch.clear();
     scratch.extend(0..n as u32);

@@ -1,7 +1,6 @@
 //! Modules that take turns on one thread: simultaneous and iterative training.
 
 use super::{ModuleReport, StackSteps};
-use crate::activations::Layout;
 use crate::kernels::on_pool_thread;
 use crate::link::{Packet, Slot};
 use crate::module::Mode;
@@ -19,7 +18,6 @@ use crate::{Result, Scalar};
 /// When a module diverges.
 pub fn step_in_turn<F: Scalar>(
     stack: &mut Stack<F>,
-    layouts: &[Layout],
     packet: Packet<F>,
     seed: u64,
     modes: &[Mode],
@@ -28,7 +26,7 @@ pub fn step_in_turn<F: Scalar>(
     let modules = stack.modules_mut();
     let running = modules.len().min(modes.len());
     on_pool_thread(|| {
-        let steps = StackSteps { seed, below: 0, layouts, modes };
+        let steps = StackSteps { seed, below: 0, modes };
         let mut observe = |_, report: Option<ModuleReport>, _| report.into_iter().for_each(&mut *observe);
         steps.take_turns(0, &mut modules[..running], packet, &mut Slot::default(), &mut observe)
     })

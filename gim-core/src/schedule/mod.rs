@@ -10,6 +10,7 @@ mod in_turn;
 mod newest;
 mod on_threads;
 mod pipelined;
+mod recorded;
 mod timeline;
 
 use std::sync::Arc;
@@ -20,9 +21,9 @@ pub use in_turn::{iterative_modes, step_in_turn};
 pub use newest::{Order, run_async};
 pub use on_threads::{Feed, OnThreads, Part, SaveState};
 pub use pipelined::{run_pipelined, run_pipelined_part};
+pub use recorded::{record_batch, step_from_record};
 pub use timeline::{ModuleTimeline, Span};
 
-use crate::activations::Layout;
 use crate::link::{Packet, Sink, Slot, Source};
 use crate::loss::{LossReport, StepInfo};
 use crate::module::{Mode, Module};
@@ -49,8 +50,6 @@ pub struct ModuleStep {
     pub module: usize,
     /// What it is to do.
     pub mode: Mode,
-    /// How its output is stored.
-    pub output: Layout,
 }
 
 /// Runs a module on all batches of `source`: the one loop behind every schedule.
@@ -64,9 +63,9 @@ pub fn run_module<F: Scalar>(
     work: ModuleStep,
     observe: &mut dyn FnMut(ModuleReport),
 ) -> Result<()> {
-    while let Some(Packet { x, step, labels }) = source.recv() {
-        module.forward(&x, work.output, work.mode);
-        sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels) });
+    while let Some(Packet { x, step, labels, layouts }) = source.recv() {
+        module.forward(&x, layouts[work.module], work.mode);
+        sink.send(Packet { x: module.output(), step, labels: Arc::clone(&labels), layouts });
         let info = StepInfo { seed: work.seed, step, module: work.module as u32, labels: &labels };
         let loss = match work.mode {
             Mode::Train => Some(module.train(&x, info)?),
@@ -87,8 +86,6 @@ struct StackSteps<'a> {
     seed: u64,
     /// Modules of the network below the first one.
     below: usize,
-    /// Layouts of the input and of every module's output.
-    layouts: &'a [Layout],
     /// What each module is to do. Modules beyond these do not run.
     modes: &'a [Mode],
 }
@@ -111,12 +108,7 @@ impl StackSteps<'_> {
         for (i, module) in modules.iter_mut().enumerate() {
             let mut next = Slot::default();
             let index = first + i;
-            let work = ModuleStep {
-                seed: self.seed,
-                module: self.below + index + 1,
-                mode: self.modes[index],
-                output: self.layouts[index + 1],
-            };
+            let work = ModuleStep { seed: self.seed, module: self.below + index + 1, mode: self.modes[index] };
             let watch = Watch::start();
             let mut report = None;
             let to: &mut dyn Sink<F> = if i == last { &mut *sink } else { &mut next };

@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use super::gather::{Event, Gather, Taken};
 use super::{FinishedStep, Group, ModuleTimeline, StackSteps};
-use crate::activations::Layout;
 use crate::link::{Packet, Sink};
 use crate::module::{Mode, Module};
 use crate::stack::Stack;
@@ -33,8 +32,6 @@ pub type SaveState<'a, F, T> = dyn Fn(&mut dyn Module<F>, usize, u64) -> Result<
 pub struct OnThreads<'a> {
     /// Seed of the run.
     pub seed: u64,
-    /// [`Stack::layouts`] of the input.
-    pub layouts: &'a [Layout],
     /// What each module is to do. Modules beyond these do not run.
     pub modes: &'a [Mode],
     /// The modules that run, by thread.
@@ -136,7 +133,7 @@ pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
         end: AtomicU64::new(u64::MAX),
         updates: on.modes.iter().map(|_| AtomicU64::new(0)).collect(),
     };
-    let steps = StackSteps { seed: on.seed, below: part.below, layouts: on.layouts, modes: on.modes };
+    let steps = StackSteps { seed: on.seed, below: part.below, modes: on.modes };
     let mut top = Some(part.above);
     scope(|scope| {
         // Bounded, so that a slow disk slows training instead of filling memory.

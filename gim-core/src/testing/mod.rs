@@ -7,7 +7,7 @@ mod schedules;
 pub mod vectors;
 
 pub use linear::Linear;
-pub use schedules::{check_async, check_pipelined};
+pub use schedules::{Input, check_async, check_pipelined};
 
 use crate::activations::{Activations, Layout, Shape};
 use crate::layers::{InputGrad, Keep, Layer, Readout, ReadoutGrad};

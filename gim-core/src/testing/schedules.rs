@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use super::uniform;
-use crate::activations::{Activations, Layout, Shape};
+use crate::activations::{Activations, Shape};
 use crate::checkpoint::{CheckpointMeta, to_bytes};
 use crate::link::{Packet, Sink};
 use crate::module::{Mode, Module};
@@ -15,13 +15,16 @@ use crate::schedule::{
     Feed, FinishedStep, Group, ModuleReport, OnThreads, Order, Part, Taken, balance, group_by, run_async,
     run_pipelined, run_pipelined_part, step_in_turn,
 };
-use crate::stack::Stack;
+use crate::stack::{LayoutPlans, Stack};
 use crate::{Pool, Result};
 
 /// Steps of a check, and the one after which it stops and resumes.
 const STEPS: u64 = 8;
 const STOP: u64 = 3;
 const SEED: u64 = 1;
+
+/// Shape and labels of a batch.
+pub type Input = (Shape, Arc<[i32]>);
 
 /// Builds a stack, with the buffers of the pool.
 type BuildStack<'a> = dyn Fn(&Pool<f32>) -> Stack<f32> + 'a;
@@ -36,12 +39,12 @@ struct Trained {
 
 /// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all
 /// modules after every step. Groups, link depths, threads, a stop in between, and a cut into two parts
-/// that run on their own must not change a bit. `labels` are those of every batch.
+/// that run on their own must not change a bit. Batches take `inputs` in turn: full and short ones, say.
 ///
 /// # Panics
 /// When they differ.
-pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
-    let want = in_turn(build, input, labels);
+pub fn check_pipelined(build: &BuildStack<'_>, inputs: &[Input]) {
+    let want = in_turn(build, inputs);
     let stack = build(&Pool::new());
     let n = stack.modules().len();
     let costs: Vec<f64> = (1..=n).map(|m| m as f64).collect();
@@ -53,13 +56,13 @@ pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>
     };
     for (threads, depth) in [(1, 1), (1, 8), (2, 2), (3, 4), (4, 3), (5, 5), (6, 6), (7, 7), (8, 1)] {
         for groups in [balance(&costs, threads), by(&alone, threads), by(&halves, threads)] {
-            let got = pipelined(build, input, labels, &groups, depth);
+            let got = pipelined(build, inputs, &groups, depth);
             assert_eq!(want.reports, got.reports, "losses of {groups:?}, links of {depth}");
             assert!(want == got, "weights of {groups:?}, links of {depth}");
         }
     }
     for cut in 1..n {
-        let got = in_parts(build, input, labels, cut);
+        let got = in_parts(build, inputs, cut);
         assert!(want == got, "losses or weights of two parts, cut above module {cut}");
     }
 }
@@ -70,19 +73,19 @@ pub fn check_pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>
 ///
 /// # Panics
 /// When they differ.
-pub fn check_async(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
+pub fn check_async(build: &BuildStack<'_>, inputs: &[Input]) {
     let n = build(&Pool::new()).modules().len();
     let alone: Vec<Vec<usize>> = (1..=n).map(|m| vec![m]).collect();
     let groups =
         |threads| group_by(&alone, &vec![1.0; n], threads).unwrap_or_else(|e| panic!("each is named once: {e}"));
     let mut slow = vec![1.0; n];
     slow[n - 1] = 6.0;
-    let (live, taken) = asynchronous(build, input, labels, &groups(1), &slow, Order::Newest);
+    let (live, taken) = asynchronous(build, inputs, &groups(1), &slow, Order::Newest);
     let of = |m: usize| taken.iter().filter(|t| t.report.module == m + 1).map(|t| t.report.step).collect();
     let order: Vec<BTreeSet<u64>> = (0..n).map(of).collect();
     assert!(order[0].iter().copied().eq(0..STEPS), "the first module takes every batch: {order:?}");
     for threads in [1, n + 2] {
-        let (again, _) = asynchronous(build, input, labels, &groups(threads), &[], Order::Recorded(&order));
+        let (again, _) = asynchronous(build, inputs, &groups(threads), &[], Order::Recorded(&order));
         assert_eq!(live.reports, again.reports, "losses of {order:?}");
         assert!(live == again, "weights of {order:?}");
     }
@@ -90,7 +93,7 @@ pub fn check_async(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
     // every other.
     let mut sparse = order;
     sparse[n - 1].retain(|step| n == 1 || step % 2 == 0);
-    let repeated = |threads| asynchronous(build, input, labels, &groups(threads), &[], Order::Recorded(&sparse));
+    let repeated = |threads| asynchronous(build, inputs, &groups(threads), &[], Order::Recorded(&sparse));
     let ((one, taken), (many, _)) = (repeated(1), repeated(n + 2));
     let last = taken.iter().filter(|t| t.report.module == n).map(|t| t.report.step);
     assert!(last.eq(sparse[n - 1].iter().copied()), "the last module takes what the order says");
@@ -99,19 +102,18 @@ pub fn check_async(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) {
 
 fn asynchronous(
     build: &BuildStack<'_>,
-    input: Shape,
-    labels: &Arc<[i32]>,
+    inputs: &[Input],
     groups: &[Group],
     slow: &[f64],
     order: Order<'_>,
 ) -> (Trained, Vec<Taken>) {
     let pool = Pool::new();
     let mut stack = build(&pool);
-    let layouts = layouts(&stack, input);
+    let plans = plan(&stack, inputs);
     let modes = vec![Mode::Train; stack.modules().len()];
-    let on = OnThreads { seed: SEED, layouts: &layouts, modes: &modes, groups, first: 0, slow };
+    let on = OnThreads { seed: SEED, modes: &modes, groups, first: 0, slow };
     let mut steps = 0..STEPS;
-    let mut feed = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
+    let mut feed = || steps.next().map(|step| packet(&plans, inputs, step, &pool));
     let save = |module: &mut dyn Module<f32>, index, step| checkpoint(module, index, step).map(Some);
     let (mut trained, mut taken) = (Trained::default(), Vec::new());
     let mut finished = |step: FinishedStep<Vec<u8>>| {
@@ -125,28 +127,29 @@ fn asynchronous(
     (trained, taken)
 }
 
-fn packet(layout: Layout, step: u64, labels: &Arc<[i32]>, pool: &Pool<f32>) -> Packet<f32> {
-    let values: Vec<f32> = uniform(layout.shape.len(), step).iter().map(|x| *x as f32).collect();
-    Packet { x: Activations::from_slice(layout, &values, pool).detach(), step, labels: Arc::clone(labels) }
+fn packet(plans: &LayoutPlans, inputs: &[Input], step: u64, pool: &Pool<f32>) -> Packet<f32> {
+    let (shape, labels) = &inputs[step as usize % inputs.len()];
+    let values: Vec<f32> = uniform(shape.len(), step).iter().map(|x| *x as f32).collect();
+    plans.packet(Activations::from_slice(plans.of(*shape)[0], &values, pool), step, Arc::clone(labels))
 }
 
-fn layouts(stack: &Stack<f32>, input: Shape) -> Vec<Layout> {
-    stack.layouts(input).unwrap_or_else(|e| panic!("{input:?}: {e}"))
+fn plan(stack: &Stack<f32>, inputs: &[Input]) -> LayoutPlans {
+    stack.plan(inputs.iter().map(|i| i.0)).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn checkpoint(module: &mut dyn Module<f32>, index: usize, step: u64) -> Result<Vec<u8>> {
     to_bytes(module, &CheckpointMeta { module: index + 1, step, ..CheckpointMeta::default() })
 }
 
-fn in_turn(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) -> Trained {
+fn in_turn(build: &BuildStack<'_>, inputs: &[Input]) -> Trained {
     let pool = Pool::new();
     let mut stack = build(&pool);
-    let layouts = layouts(&stack, input);
+    let plans = plan(&stack, inputs);
     let modes = vec![Mode::Train; stack.modules().len()];
     let mut trained = Trained::default();
     for step in 0..STEPS {
-        let packet = packet(layouts[0], step, labels, &pool);
-        step_in_turn(&mut stack, &layouts, packet, SEED, &modes, &mut |r| trained.reports.push(r))
+        let packet = packet(&plans, inputs, step, &pool);
+        step_in_turn(&mut stack, packet, SEED, &modes, &mut |r| trained.reports.push(r))
             .unwrap_or_else(|e| panic!("{e}"));
         let modules = stack.modules_mut().iter_mut().enumerate();
         let bytes = modules.map(|(i, m)| checkpoint(&mut **m, i, step + 1).unwrap_or_else(|e| panic!("{e}")));
@@ -156,21 +159,20 @@ fn in_turn(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>) -> Trained
 }
 
 /// The modules below `cut` and those above as two stacks, linked by a channel.
-fn in_parts(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>, cut: usize) -> Trained {
+fn in_parts(build: &BuildStack<'_>, inputs: &[Input], cut: usize) -> Trained {
     let pool = Pool::new();
     let (mut lower, mut upper) = (build(&pool), build(&pool));
-    let (layouts, n) = (layouts(&lower, input), lower.modules().len());
+    let (plans, n) = (plan(&lower, inputs), lower.modules().len());
     lower.keep(0..cut);
     upper.keep(cut..n);
     let (sink, source) = sync_channel(1);
     let mut steps = 0..STEPS;
-    let mut batches = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
+    let mut batches = || steps.next().map(|step| packet(&plans, inputs, step, &pool));
     let mut received = move || source.recv().ok();
-    let layouts = &layouts;
     let (below, above) = std::thread::scope(|scope| {
-        let below = scope.spawn(|| part(&mut lower, 0..cut, layouts, &mut batches, Box::new(sink)));
+        let below = scope.spawn(|| part(&mut lower, 0..cut, &mut batches, Box::new(sink)));
         let mut top = Vec::new();
-        let above = part(&mut upper, cut..n, layouts, &mut received, Box::new(Noting(&mut top)));
+        let above = part(&mut upper, cut..n, &mut received, Box::new(Noting(&mut top)));
         assert!(top.into_iter().eq(0..STEPS), "the last module's outputs");
         (below.join().unwrap_or_else(|e| std::panic::resume_unwind(e)), above)
     });
@@ -194,14 +196,13 @@ impl Sink<f32> for Noting<'_> {
 fn part(
     stack: &mut Stack<f32>,
     modules: Range<usize>,
-    layouts: &[Layout],
     feed: &mut Feed<'_, f32>,
     above: Box<dyn Sink<f32> + Send + '_>,
 ) -> Vec<FinishedStep<Vec<u8>>> {
     let (below, n) = (modules.start, modules.len());
     let modes = vec![Mode::Train; n];
-    let (groups, layouts) = ([Group { modules: 0..n, threads: 1 }], &layouts[below..=modules.end]);
-    let on = OnThreads { seed: SEED, layouts, modes: &modes, groups: &groups, first: 0, slow: &[] };
+    let groups = [Group { modules: 0..n, threads: 1 }];
+    let on = OnThreads { seed: SEED, modes: &modes, groups: &groups, first: 0, slow: &[] };
     let save = |module: &mut dyn Module<f32>, index: usize, step| checkpoint(module, below + index, step).map(Some);
     let mut all = Vec::new();
     let mut finished = |step| {
@@ -214,16 +215,16 @@ fn part(
     all
 }
 
-fn pipelined(build: &BuildStack<'_>, input: Shape, labels: &Arc<[i32]>, groups: &[Group], depth: usize) -> Trained {
+fn pipelined(build: &BuildStack<'_>, inputs: &[Input], groups: &[Group], depth: usize) -> Trained {
     let pool = Pool::new();
     let mut stack = build(&pool);
-    let layouts = layouts(&stack, input);
+    let plans = plan(&stack, inputs);
     let modes = vec![Mode::Train; stack.modules().len()];
     let mut trained = Trained::default();
     for (first, end) in [(0, STOP), (STOP, STEPS)] {
-        let on = OnThreads { seed: SEED, layouts: &layouts, modes: &modes, groups, first, slow: &[] };
+        let on = OnThreads { seed: SEED, modes: &modes, groups, first, slow: &[] };
         let mut steps = first..end;
-        let mut feed = || steps.next().map(|step| packet(layouts[0], step, labels, &pool));
+        let mut feed = || steps.next().map(|step| packet(&plans, inputs, step, &pool));
         let save = |module: &mut dyn Module<f32>, index, step| checkpoint(module, index, step).map(Some);
         let mut finished = |step: FinishedStep<Vec<u8>>| {
             trained.reports.extend(step.taken.iter().map(|t| t.report));

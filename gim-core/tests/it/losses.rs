@@ -166,7 +166,7 @@ fn directions_are_those_of_a_turned_grid() {
 #[test]
 fn cross_entropy() {
     for (bins, labels) in [(1, vec![2, 0]), (3, vec![1, -1, 0, 2, 2, 1])] {
-        let config = CrossEntropyConfig { channels: 4, classes: 3, bins };
+        let config = CrossEntropyConfig { channels: 4, classes: 3, bins: Some(bins) };
         let mut loss = CrossEntropy::new(config, Key::new(1, Purpose::Init)).unwrap();
         let z = Shape { batch: 2, height: 7, width: 1, channels: 4 };
         check_loss(&mut loss, z, None, step(&labels));
@@ -206,7 +206,7 @@ fn a_wrong_gradient_is_found() {
             0
         }
     }
-    let config = CrossEntropyConfig { channels: 4, classes: 3, bins: 1 };
+    let config = CrossEntropyConfig { channels: 4, classes: 3, bins: Some(1) };
     let mut loss = Wrong(CrossEntropy::new(config, Key::new(1, Purpose::Init)).unwrap());
     check_loss(&mut loss, Shape { batch: 2, height: 7, width: 1, channels: 4 }, None, step(&[2, 0]));
 }

@@ -83,14 +83,19 @@ fn train(
     let mut next = 0..steps;
     let mut feed = || {
         let step = next.next()?;
-        Some(Packet { x: Activations::zeros(layouts[0], pool).detach(), step, labels: labels(step) })
+        Some(Packet {
+            x: Activations::zeros(layouts[0], pool).detach(),
+            step,
+            labels: labels(step),
+            layouts: layouts.clone(),
+        })
     };
     let mut seen = Vec::new();
     let mut finished = |step: FinishedStep<()>| {
         seen.push(step.step);
         write(step.step)
     };
-    let on = OnThreads { seed: 1, layouts: &layouts, modes: &modes, groups: &groups, first: 0, slow: &[] };
+    let on = OnThreads { seed: 1, modes: &modes, groups: &groups, first: 0, slow: &[] };
     run_pipelined(stack, on, depth, &mut feed, &|_, _, _| Ok(None), &mut finished)?;
     Ok(seen)
 }
@@ -217,13 +222,13 @@ fn nobody_waits_for_a_slow_module_above() {
     let layouts = stack.layouts(Shape::sequence(2, 4, 3)).unwrap();
     let groups = group_by(&[vec![1], vec![2], vec![3]], &[1.0; 3], 3).unwrap();
     let modes = [Mode::Train; 3];
-    let on = OnThreads { seed: 1, layouts: &layouts, modes: &modes, groups: &groups, first: 0, slow: &[] };
+    let on = OnThreads { seed: 1, modes: &modes, groups: &groups, first: 0, slow: &[] };
     let mut next = 0..60;
     let mut feed = || {
         let step = next.next()?;
         let labels: Arc<[i32]> = [step as i32].into();
         made.lock().unwrap().push(Arc::downgrade(&labels));
-        Some(Packet { x: Activations::zeros(layouts[0], &pool).detach(), step, labels })
+        Some(Packet { x: Activations::zeros(layouts[0], &pool).detach(), step, labels, layouts: layouts.clone() })
     };
     let (mut taken, mut cuts): (Vec<Taken>, Vec<Vec<u64>>) = (Vec::new(), Vec::new());
     let mut finished = |step: FinishedStep<u64>| {

@@ -42,7 +42,7 @@ fn module(number: usize, channels: &[usize], context: Option<usize>, pool: &Pool
     Box::new(LocalModule::new(number, parts, pool.clone()))
 }
 
-fn batch(stack: &Stack<f64>, pool: &Pool<f64>) -> (Vec<Layout>, Detached<f64>) {
+fn batch(stack: &Stack<f64>, pool: &Pool<f64>) -> (Arc<[Layout]>, Detached<f64>) {
     let shape = Shape::sequence(2, 6, 3);
     let layouts = stack.layouts(shape).unwrap();
     let x = Activations::from_slice(layouts[0], &uniform(shape.len(), 1), pool).detach();
@@ -114,8 +114,9 @@ fn validation_measures_and_changes_nothing() {
     let (layouts, x) = batch(&stack, &pool);
     let mut losses = |step: u64, mode: Mode| {
         pool.poison();
-        let (mut seen, packet) = (Vec::new(), Packet { x: x.clone(), step, labels: Arc::from([]) });
-        step_in_turn(&mut stack, &layouts, packet, SEED, &[mode; 3], &mut |r| seen.push((r.module, r.loss))).unwrap();
+        let (mut seen, packet) =
+            (Vec::new(), Packet { x: x.clone(), step, labels: Arc::from([]), layouts: layouts.clone() });
+        step_in_turn(&mut stack, packet, SEED, &[mode; 3], &mut |r| seen.push((r.module, r.loss))).unwrap();
         seen
     };
     let before = losses(7, Mode::Validate);

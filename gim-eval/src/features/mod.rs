@@ -35,6 +35,12 @@ pub use reader::FeatureFile;
 pub use seal::{Seal, seal_of};
 pub use writer::FeatureWriter;
 
+/// Version of the HDF5 library in use.
+pub fn hdf5_version() -> String {
+    let (major, minor, release) = hdf5::library_version();
+    format!("{major}.{minor}.{release}")
+}
+
 /// Version of the layout above.
 const VERSION: u32 = 3;
 /// The first version. It does not say which class is silence: class 0 of `phone` was taken.

@@ -35,6 +35,10 @@ pub struct ViewConfig {
     pub short_side: usize,
     /// Leave images smaller than a crop out, and note how many; otherwise they are an error.
     pub skip_bad: bool,
+    /// An epoch ends with what is left of its images, in a short batch. Published so, by the default of
+    /// PyTorch's loader. Without labels it matters little: negatives come from the batch, and the
+    /// 100,000 images of STL-10 fill all batches.
+    pub keep_last: bool,
     /// Images of the split that are not trained on.
     pub held_out: BTreeSet<usize>,
     /// The run's seed.
@@ -58,6 +62,7 @@ impl Default for ViewConfig {
             pad: 0,
             short_side: 0,
             skip_bad: false,
+            keep_last: false,
             held_out: BTreeSet::new(),
             seed: 0,
             cache_mb: 512,
@@ -112,7 +117,13 @@ impl ViewPlan {
         Self { items, crop, flip, seed, order }
     }
 
-    /// Steps in an epoch; an incomplete last batch is left out.
+    /// Whether an incomplete last batch of an epoch is kept.
+    #[must_use]
+    pub fn keep_last(self, keep_last: bool) -> Self {
+        Self { order: self.order.keep_last(keep_last), ..self }
+    }
+
+    /// Steps in an epoch; an incomplete last batch is left out, unless it is kept.
     pub fn epoch_len(&self) -> u64 {
         self.order.epoch_len()
     }
@@ -198,7 +209,8 @@ impl ImageLoader {
             let what = format!("{} images to train on, but a batch takes {}", items.len(), config.batch);
             return Err(Error::file(dataset.root(), what, "use a smaller batch, smaller crops or more images"));
         }
-        let plan = ViewPlan::new(items, config.batch, config.crop, config.flip, config.seed);
+        let plan =
+            ViewPlan::new(items, config.batch, config.crop, config.flip, config.seed).keep_last(config.keep_last);
         let shared = Arc::new(Shared {
             images: Cache::new(dataset.len(), config.cache_mb.saturating_mul(1_000_000)),
             dataset,
@@ -206,8 +218,9 @@ impl ImageLoader {
             config: config.clone(),
             pool: Pool::new(),
         });
-        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.dataset.root(), || {
-            let (shared, mut plan) = (Arc::clone(&shared), plan.clone());
+        let of_threads = (Arc::clone(&shared), plan.clone());
+        let loader = Loader::start(config.threads, config.prefetch, first_step, shared.dataset.root(), move || {
+            let (shared, mut plan) = of_threads.clone();
             let (mut views, mut pixels) = (Vec::new(), Vec::new());
             move |step| shared.make(&mut plan, step, &mut views, &mut pixels)
         })?;
@@ -225,6 +238,14 @@ impl ImageLoader {
         batch
     }
 
+    /// Continues with the batches of steps `step`, `step + 1`, …
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    pub fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
+    }
+
     /// The views of the last batch returned, in its order.
     pub fn views(&self) -> &[View] {
         &self.views
@@ -238,6 +259,11 @@ impl ImageLoader {
     /// Steps in an epoch.
     pub fn epoch_len(&self) -> u64 {
         self.plan.epoch_len()
+    }
+
+    /// Images of a full batch and, where one is kept, of a short one.
+    pub fn batch_sizes(&self) -> impl Iterator<Item = usize> {
+        self.plan.order.sizes()
     }
 
     /// What the user should know: how many images were left out.

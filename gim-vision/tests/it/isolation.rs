@@ -38,8 +38,8 @@ fn first_stage<F: Scalar>(kind: NetworkKind, factor: f64) -> Vec<F> {
         let pixels: Vec<F> = uniform(images.len(), step).into_iter().map(F::of).collect();
         let x = patches.cut(&pixels, images, layouts[0], &pool).detach();
         let modes = vec![Mode::Train; stack.modules().len()];
-        let packet = Packet { x, step, labels: [].into() };
-        step_in_turn(&mut stack, &layouts, packet, 1, &modes, &mut |_| {}).unwrap();
+        let packet = Packet { x, step, labels: [].into(), layouts: layouts.clone() };
+        step_in_turn(&mut stack, packet, 1, &modes, &mut |_| {}).unwrap();
     }
     let mut values = Vec::new();
     stack.modules_mut()[0].params().visit(&mut |p| {

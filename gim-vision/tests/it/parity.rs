@@ -299,7 +299,7 @@ fn supervised_case<F: Scalar>() {
     let case = Case::open("supervised_vision");
     let (loss_tolerance, grad_tolerance) = tolerance::<F>();
     let pool = Pool::<F>::new();
-    let config = CrossEntropyConfig { channels: case.n("C"), classes: case.n("classes"), bins: 1 };
+    let config = CrossEntropyConfig { channels: case.n("C"), classes: case.n("classes"), bins: Some(1) };
     let mut loss = CrossEntropy::<F>::new(config, key()).unwrap();
     let name = |p: &Param<F>| {
         let last = p.name.rsplit_once('.').unwrap().1;
@@ -313,7 +313,7 @@ fn supervised_case<F: Scalar>() {
     let z = Activations::from_slice(Layout::dense(shape), &of::<F>(&case.channels_last("in.grid")), &pool);
     let labels: Vec<i32> = case.ints("in.target").iter().map(|l| *l as i32).collect();
     let mut dz = Activations::new(z.layout(), &pool);
-    close("logits", &loss.logits(&z, &pool), &case.tensor("out.logits").0, loss_tolerance);
+    close("logits", &loss.logits(&z, 1, &pool), &case.tensor("out.logits").0, loss_tolerance);
     let step = StepInfo { labels: &labels, ..info() };
     let report = loss.value_and_grad(&z, None, step, Some(&mut dz), None, &pool);
     close("loss", &[report.loss], &case.tensor("out.loss").0, loss_tolerance);

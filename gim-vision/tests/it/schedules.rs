@@ -1,9 +1,12 @@
 //! Every network for images learns the same bits by every schedule.
 
+use gim_core::Pool;
 use gim_core::activations::Shape;
 use gim_core::loss::Supervision;
-use gim_core::optim::OptimizerConfig;
-use gim_core::testing::{check_async, check_pipelined};
+use gim_core::module::Mode;
+use gim_core::optim::{OptimizerConfig, OptimizerKind};
+use gim_core::schedule::step_in_turn;
+use gim_core::testing::{check_async, check_pipelined, uniform};
 use gim_vision::layers::residual::BlockKind;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind};
 
@@ -11,13 +14,17 @@ const SIDE: usize = 16;
 const BATCH: usize = 3;
 
 fn check(network: &NetworkConfig, supervision: Option<Supervision>) {
-    let labels: Vec<i32> = supervision.map_or(Vec::new(), |s| (0..BATCH).map(|i| (i % s.classes) as i32).collect());
     let loss = LossConfig { prediction_steps: 2, negatives: 4, ..LossConfig::default() };
     let build = |pool: &_| network.build(SIDE, 1, &loss, supervision, &OptimizerConfig::default(), 1, pool).unwrap();
-    let images = Shape { batch: BATCH, height: SIDE, width: SIDE, channels: 1 };
-    let (input, labels) = (network.patches().unwrap().shape(images), labels.into());
-    check_pipelined(&build, input, &labels);
-    check_async(&build, input, &labels);
+    // Full batches and short ones.
+    let input = |n: usize| {
+        let images = Shape { batch: n, height: SIDE, width: SIDE, channels: 1 };
+        let labels = supervision.map_or(0..0, |_| 0..n as i32);
+        (network.patches().unwrap().shape(images), labels.collect())
+    };
+    let inputs = [input(BATCH), input(BATCH), input(BATCH - 1)];
+    check_pipelined(&build, &inputs);
+    check_async(&build, &inputs);
 }
 
 fn network(kind: NetworkKind) -> NetworkConfig {
@@ -47,6 +54,32 @@ fn one_module_with_a_pixelcnn() {
 #[test]
 fn supervised_modules() {
     for kind in [NetworkKind::Gim, NetworkKind::Cpc] {
-        check(&network(kind), Some(Supervision { classes: 3, bins: 1 }));
+        check(&network(kind), Some(Supervision { classes: 3, bins: Some(1) }));
     }
+}
+
+/// The weights after one step on `n` of three images, of which these have labels.
+fn after_a_step(n: usize, labels: &[i32]) -> Vec<f32> {
+    let (pool, network) = (Pool::new(), network(NetworkKind::Gim));
+    let supervision = Some(Supervision { classes: 3, bins: Some(1) });
+    let optimizer = OptimizerConfig { kind: OptimizerKind::Sgd, lr: 0.1, ..OptimizerConfig::default() };
+    let mut stack = network.build(SIDE, 1, &LossConfig::default(), supervision, &optimizer, 1, &pool).unwrap();
+    let images = Shape { batch: n, height: SIDE, width: SIDE, channels: 1 };
+    let pixels: Vec<f32> = uniform(BATCH * SIDE * SIDE, 1).iter().map(|x| *x as f32).collect();
+    let patches = network.patches().unwrap();
+    let plans = stack.plan([patches.shape(images)]).unwrap();
+    let x = patches.cut(&pixels[..images.len()], images, plans.largest()[0], &pool);
+    step_in_turn(&mut stack, plans.packet(x, 0, labels.into()), 1, &[Mode::Train; 3], &mut |_| {}).unwrap();
+    let mut weights = Vec::new();
+    stack.modules_mut().iter_mut().for_each(|m| m.params().visit(&mut |p| weights.extend_from_slice(&p.value)));
+    weights
+}
+
+/// The gradient of a short batch is that of its items alone, as if the others had no labels.
+#[test]
+fn a_short_batch_learns_from_its_items() {
+    let apart = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let short = after_a_step(2, &[2, 0]);
+    assert!(apart(&short, &after_a_step(3, &[2, 0, -1])) < 1e-6);
+    assert!(apart(&short, &after_a_step(3, &[2, 0, 1])) > 1e-4, "the third image counts where it has a label");
 }

@@ -4,9 +4,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gim_core::activations::{Activations, Layout};
+use gim_core::activations::{Activations, Shape};
 use gim_core::data::LoaderStats;
-use gim_core::stack::Stack;
+use gim_core::stack::{LayoutPlans, Stack};
 use gim_core::{Key, Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Split, Task};
 use ndarray::Array2;
@@ -76,25 +76,34 @@ pub trait BatchSource: Send {
     /// Steps of an epoch.
     fn epoch_len(&self) -> u64;
 
-    /// The input of the next step, stored as `layout`, and its labels (−1 unknown), if there are
-    /// any.
+    /// Shapes of all inputs that there may be, in training and of held-out items.
+    fn shapes(&self) -> Vec<Shape>;
+
+    /// The input of the next step, stored as `plans` say for its shape, and its labels (−1 unknown),
+    /// if there are any.
     ///
     /// # Errors
     /// When a file cannot be read.
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)>;
+    fn next(&mut self, plans: &LayoutPlans, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)>;
+
+    /// Goes to the batch of step `step`: [`Self::next`] gives it, and then those after it.
+    ///
+    /// # Errors
+    /// When the system has no more threads.
+    fn seek(&mut self, step: u64) -> Result<()>;
 
     /// Items that are held out of training.
     fn held_out(&self) -> usize;
 
-    /// Input and labels of some of them, as [`Self::next`] gives those of training. Always the same
-    /// for the same items.
+    /// Input and labels of some of them, up to a batch, as [`Self::next`] gives those of training. Always
+    /// the same for the same items.
     ///
     /// # Errors
     /// When a file cannot be read.
     fn held_out_batch(
         &self,
         items: Range<usize>,
-        layout: Layout,
+        plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<(Activations<f32>, Arc<[i32]>)>;
 

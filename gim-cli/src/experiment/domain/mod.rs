@@ -10,10 +10,13 @@ mod vision;
 use std::fmt::{self, Display};
 use std::path::PathBuf;
 
-use crate::experiment::embedded::Embedded;
+use documented::DocumentedFields;
 use gim_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::experiment::embedded::Embedded;
+use crate::experiment::settings::{SectionDocs, docs};
 
 pub(crate) use audio::AudioConfig;
 pub(crate) use dataset::{BatchSource, DatasetSpec, Extracted, Extractor};
@@ -22,7 +25,7 @@ pub(crate) use model::ModelSpec;
 pub(crate) use vision::VisionConfig;
 
 /// Which domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainKind {
     /// Speech.
@@ -59,9 +62,9 @@ pub struct Sections<D, N, L> {
 
 impl<D, N, L> Sections<D, N, L>
 where
-    D: Serialize + DeserializeOwned + Default,
-    N: Serialize + DeserializeOwned + Default,
-    L: Serialize + DeserializeOwned + Default,
+    D: Serialize + DeserializeOwned + Default + DocumentedFields,
+    N: Serialize + DeserializeOwned + Default + DocumentedFields,
+    L: Serialize + DeserializeOwned + Default + DocumentedFields,
 {
     /// The sections, taken out of a configuration's table.
     ///
@@ -75,13 +78,23 @@ where
     fn to_toml(&self) -> [(&'static str, String); 3] {
         [("data", text(&self.data)), ("network", text(&self.network)), ("loss", text(&self.loss))]
     }
+
+    fn docs(&self) -> [SectionDocs; 3] {
+        [docs::<D>("data"), docs::<N>("network"), docs::<L>("loss")]
+    }
 }
 
 /// A section, taken out of the table; its defaults when it is not there.
 pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
     let Some(value) = table.remove(name) else { return Ok(T::default()) };
-    value.try_into().map_err(|e: toml::de::Error| {
-        Error::config(name, e.to_string().replace('\n', " "), "fix the value").caused_by(e)
+    value.clone().try_into().map_err(|e: toml::de::Error| {
+        let error = |key: String, e: &toml::de::Error| Error::config(key, e.message(), "fix the value");
+        // Every setting has a default: the first that is no section by itself is the wrong one.
+        let alone = |(key, value): (&String, &toml::Value)| {
+            let section = toml::Table::from_iter([(key.clone(), value.clone())]);
+            section.try_into::<T>().err().map(|e| error(format!("{name}.{key}"), &e))
+        };
+        value.as_table().and_then(|keys| keys.iter().find_map(alone)).unwrap_or_else(|| error(name.into(), &e))
     })
 }
 
@@ -164,6 +177,14 @@ impl Domain {
         match self {
             Self::Audio(a) => a.to_toml(),
             Self::Vision(v) => v.to_toml(),
+        }
+    }
+
+    /// Documentation of the settings in the same sections.
+    pub(crate) fn docs(&self) -> [SectionDocs; 3] {
+        match self {
+            Self::Audio(a) => a.docs(),
+            Self::Vision(v) => v.docs(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The model of a domain: the network and the loss of every module.
 
 use gim_core::activations::Shape;
+use gim_core::loss::LossKind;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
@@ -20,7 +21,15 @@ pub trait ModelSpec {
     ///
     /// # Errors
     /// As [`Self::input`].
-    fn size(&self, batch: usize) -> Result<StepSize>;
+    fn size(&self, batch: usize) -> Result<StepSize> {
+        self.size_of(self.input(batch)?)
+    }
+
+    /// What a training step on an input of shape `x` takes at least.
+    ///
+    /// # Errors
+    /// When a setting cannot be used.
+    fn size_of(&self, x: Shape) -> Result<StepSize>;
 
     /// The stack at its initial weights. A supervised one has the classes of `record`, which a run
     /// keeps of its dataset; without it, the dataset's.
@@ -35,6 +44,12 @@ pub trait ModelSpec {
         pool: &Pool<f32>,
     ) -> Result<Stack<f32>>;
 
-    /// Negatives of a contrastive loss; `None` for a loss that has labels.
+    /// Negatives of a contrastive loss in nats; `None` for any other.
     fn negatives(&self) -> Option<usize>;
+
+    /// The kind of loss.
+    ///
+    /// # Errors
+    /// When it does not fit the target.
+    fn loss_kind(&self) -> Result<LossKind>;
 }

@@ -2,6 +2,7 @@
 
 use gim_audio::network as audio;
 use gim_core::activations::Shape;
+use gim_core::loss::LossKind;
 use gim_core::{Error, Result};
 use gim_vision::layers::residual::BlockKind;
 use gim_vision::network as vision;
@@ -78,7 +79,7 @@ pub(super) fn of_speech(network: &audio::NetworkConfig, loss: &audio::LossConfig
         // Three gates and the state of every step.
         size.add_module(3.0 * context * (width + context + 2.0), batch * length * (width + 4.0 * context));
     }
-    if loss.target == audio::Target::Future {
+    if matches!(loss.kind()?, LossKind::InfoNce | LossKind::Clapp) {
         size.parameters += loss.prediction_steps as f64 * width * top;
         let scored = if loss.window > 0 { length.min(loss.window as f64) } else { length };
         size.candidates = batch * scored * (loss.negatives as f64 + 1.0);
@@ -87,7 +88,7 @@ pub(super) fn of_speech(network: &audio::NetworkConfig, loss: &audio::LossConfig
 }
 
 /// Size of a step on patches of shape `x`: the patches of all images are its items.
-pub(super) fn of_images(network: &vision::NetworkConfig, loss: &vision::LossConfig, x: Shape) -> StepSize {
+pub(super) fn of_images(network: &vision::NetworkConfig, loss: &vision::LossConfig, x: Shape) -> Result<StepSize> {
     let mut size = StepSize::default();
     let (patches, mut side) = (x.batch as f64, x.height as f64);
     let mut channels = network.widths.first().map_or(0.0, |w| *w as f64);
@@ -113,11 +114,11 @@ pub(super) fn of_images(network: &vision::NetworkConfig, loss: &vision::LossConf
         size.add_module(parameters, input + patches * side * side * out);
         channels = out;
     }
-    if loss.target == vision::Target::Future {
+    if matches!(loss.kind()?, LossKind::InfoNce | LossKind::Clapp) {
         size.parameters += loss.prediction_steps as f64 * channels * channels;
         size.candidates = patches * (loss.negatives as f64 + 1.0);
     }
-    size
+    Ok(size)
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use gim_core::activations::Layout;
 use gim_core::module::{Mode, Module};
 use gim_core::schedule::{Group, ModuleTimeline, OnThreads, Part, run_pipelined_part};
-use gim_core::stack::Stack;
+use gim_core::stack::{LayoutPlans, Stack};
 use gim_core::{Error, Pool, Result, checkpoint};
 use gim_eval::ScheduleRow;
 
@@ -36,8 +35,10 @@ struct Modules {
     config: Config,
     pool: Pool<f32>,
     stack: Stack<f32>,
-    /// Of their input and outputs.
-    layouts: Vec<Layout>,
+    /// Of the whole network.
+    plans: LayoutPlans,
+    /// Number of the first module (0-based).
+    start: usize,
 }
 
 impl Follower {
@@ -52,7 +53,9 @@ impl Follower {
         let Ok(Arrived { head: Head::Plan(plan), bodies }) = control.recv() else { return Ok(()) };
         let built = Modules::build(&plan, rank, Arrived::bytes(bodies));
         let (train, input) = match &built {
-            Ok(m) => (m.config.train.clone(), Some(Input { layout: m.layouts[0], pool: m.pool.clone() })),
+            Ok(m) => {
+                (m.config.train.clone(), Some(Input { layouts: m.plans.inputs_of(m.start), pool: m.pool.clone() }))
+            }
             Err(_) => (TrainConfig::default(), None),
         };
         // Also when nothing was built: batches must go on coming in until rank 0 stops.
@@ -78,15 +81,14 @@ impl Modules {
     fn build(plan: &Plan, rank: usize, states: Vec<Vec<u8>>) -> Result<Self> {
         let config = Config::parse("the configuration of rank 0", &plan.config, &[])?;
         let pool = config.train.pool();
-        let (mut stack, mut layouts) = whole_network(&config, &plan.record, plan.each, &pool)?;
+        let (mut stack, plans) = whole_network(&config, &plan.record, plan.shapes.iter().copied(), plan.each, &pool)?;
         let places = plan.places[rank].clone();
-        layouts.truncate(places.end + 1);
-        layouts.drain(..places.start);
+        let start = places.start;
         stack.keep(places);
         for (module, bytes) in stack.modules_mut().iter_mut().zip(states) {
             checkpoint::from_bytes(Path::new("the checkpoint of rank 0"), &bytes, &mut **module)?;
         }
-        Ok(Self { config, pool, stack, layouts })
+        Ok(Self { config, pool, stack, plans, start })
     }
 
     /// Trains on the batches from below. `end` becomes the number of steps after which all ranks end.
@@ -100,7 +102,7 @@ impl Modules {
         end: &mut Option<u64>,
     ) -> Result<Vec<ScheduleRow>> {
         let (train, n, first) = (&self.config.train, self.stack.modules().len(), plan.first);
-        let start = plan.places[rank].start;
+        let (plans, start) = (&self.plans, self.start);
         let saves = Saves::new(&self.config, &plan.record, Keep::new(train, plan.total), (first, start))?;
         let mut feed = || match below.next() {
             Some(Arrived { head: Head::End { done }, .. }) => {
@@ -108,18 +110,18 @@ impl Modules {
                 done.into_iter().for_each(|steps| saves.end_after(steps));
                 None
             }
-            other => other.and_then(Arrived::packet),
+            other => other.and_then(|arrived| arrived.packet(plans, start)),
         };
         let save = |module: &mut dyn Module<f32>, index: usize, step| saves.state(module, index, step);
         let mut finished = |step| report.send(Message::step(step)).map_err(|_| no_talker());
         let groups = [Group { modules: 0..n, threads: rayon::current_num_threads() }];
         let modes = vec![Mode::Train; n];
         let slow = train.slow.get(start..).unwrap_or_default();
-        let on = OnThreads { seed: train.seed, layouts: &self.layouts, modes: &modes, groups: &groups, first, slow };
+        let on = OnThreads { seed: train.seed, modes: &modes, groups: &groups, first, slow };
         let part = Part { below: start, above: Box::new(Up(up)) };
         let timelines =
             run_pipelined_part(&mut self.stack, on, part, train.link_depth, &mut feed, &save, &mut finished)?;
-        let link = 2 * train.link_depth * self.layouts[0].len() * size_of::<f32>();
+        let link = 2 * train.link_depth * self.plans.largest()[start].len() * size_of::<f32>();
         Ok(rows_of_rank(&timelines, rank, link))
     }
 }

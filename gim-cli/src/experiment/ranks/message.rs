@@ -1,11 +1,13 @@
 //! What processes say to each other.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use gim_core::activations::{Activations, Layout};
+use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::link::Packet;
 use gim_core::loss::LossReport;
 use gim_core::schedule::{FinishedStep, ModuleReport, Taken};
+use gim_core::stack::LayoutPlans;
 use gim_core::{Error, Pool, Result};
 use gim_eval::ScheduleRow;
 use serde::{Deserialize, Serialize};
@@ -18,8 +20,8 @@ use crate::experiment::dataset_record::DatasetRecord;
 pub(crate) enum Head {
     /// What to train. Bodies: the checkpoints of the receiver's modules, if training goes on.
     Plan(Box<Plan>),
-    /// A batch for the receiver's first module. Body: its activations, margins included.
-    Batch { step: u64, labels: Vec<i32> },
+    /// A batch of this shape for the receiver's first module. Body: its activations, margins included.
+    Batch { step: u64, shape: Shape, labels: Vec<i32> },
     /// There are no more batches. With `done`, all modules below do so many steps, which everybody is
     /// to save.
     End { done: Option<u64> },
@@ -38,6 +40,8 @@ pub(crate) struct Plan {
     /// The configuration as TOML.
     pub config: String,
     pub record: DatasetRecord,
+    /// Of all inputs that there may be.
+    pub shapes: Vec<Shape>,
     /// Modules of each process, 0-based.
     pub places: Vec<Range<usize>>,
     /// Steps done before, steps of each module, and of the whole run.
@@ -99,7 +103,8 @@ pub(crate) struct Arrived {
 
 /// How a process stores the batches that it receives.
 pub(crate) struct Input {
-    pub layout: Layout,
+    /// One for each shape.
+    pub layouts: Vec<Layout>,
     pub pool: Pool<f32>,
 }
 
@@ -116,7 +121,7 @@ impl Message {
     }
 
     pub(crate) fn batch(packet: Packet<f32>) -> Self {
-        let head = Head::Batch { step: packet.step, labels: packet.labels.to_vec() };
+        let head = Head::Batch { step: packet.step, shape: packet.x.shape(), labels: packet.labels.to_vec() };
         Self { head, bodies: vec![Body::Values(packet.x)] }
     }
 
@@ -153,11 +158,12 @@ impl Envelope {
     /// When a batch is not one of `input`.
     pub(super) fn buffers(&self, input: Option<&Input>) -> Result<Vec<Buffer>> {
         match (&self.head, input) {
-            (Head::Batch { .. }, Some(Input { layout, pool })) => {
-                if self.lengths != [layout.len() * size_of::<f32>()] {
-                    let what = format!("a batch of {:?} bytes does not fit {layout:?}", self.lengths);
+            (Head::Batch { shape, .. }, Some(Input { layouts, pool })) => {
+                let layout = layouts.iter().find(|layout| layout.shape == *shape);
+                let Some(layout) = layout.filter(|layout| self.lengths == [layout.len() * size_of::<f32>()]) else {
+                    let what = format!("a batch of {:?} bytes, {shape:?}, fits none of {layouts:?}", self.lengths);
                     return Err(Error::internal("message", what));
-                }
+                };
                 Ok(vec![Buffer::Values(Activations::new(*layout, pool))])
             }
             _ => Ok(self.lengths.iter().map(|n| Buffer::Bytes(vec![0; *n])).collect()),
@@ -166,11 +172,12 @@ impl Envelope {
 }
 
 impl Arrived {
-    /// The batch that the message is, if it is one.
-    pub(crate) fn packet(self) -> Option<Packet<f32>> {
+    /// The batch for module number `module` (0-based) that the message is, if it is one.
+    pub(crate) fn packet(self, plans: &LayoutPlans, module: usize) -> Option<Packet<f32>> {
         match (self.head, self.bodies.into_iter().next()) {
-            (Head::Batch { step, labels }, Some(Buffer::Values(x))) => {
-                Some(Packet { x: x.detach(), step, labels: labels.into() })
+            (Head::Batch { step, labels, .. }, Some(Buffer::Values(x))) => {
+                let layouts = Arc::clone(plans.at(module, x.shape()));
+                Some(Packet { x: x.detach(), step, labels: labels.into(), layouts })
             }
             _ => None,
         }

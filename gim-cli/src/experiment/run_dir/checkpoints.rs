@@ -218,6 +218,14 @@ impl Checkpoint {
         Curves::read(&self.folder)
     }
 
+    /// The file of a module (one-based) that is the same after `step` steps.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(crate) fn frozen(&self, module: usize, step: u64) -> Result<Vec<u8>> {
+        checkpoint::restamp(&module_file(&self.folder, module), step)
+    }
+
     /// Refuses settings other than those that the checkpoint was made with.
     ///
     /// # Errors

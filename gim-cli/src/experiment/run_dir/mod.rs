@@ -1,14 +1,12 @@
 //! The folder of a run: every file name in it, and every read and write of these files.
 //!
 //! ```text
-//! config.toml  environment.json  notes.txt            how it was made
-//! dataset.json                                         what it keeps of its dataset
+//! config.toml  environment.json  dataset.json  notes.txt   how it was made, and of what
 //! validation.csv  online.csv                          losses on held-out items, probes on the way
 //! train.csv  probe.csv                                what it learned, and how good that is
-//! schedule.csv  timeline.csv                          where the time of each module went
-//! order.csv                                           which batches each module has taken
-//! features.h5  snapshots.h5                           features at the end, and on the way there
-//! views.h5                                            features of random views, for the paper's protocol
+//! schedule.csv  timeline.csv  order.csv               where modules' time went, which batches they took
+//! record/module_1/  record.csv                        outputs that the next module trains from
+//! features.h5  snapshots.h5  views.h5                 features at the end, on the way, of random views
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! checkpoints/step-00000200/curves.json               train.csv up to there
 //! figures/
@@ -17,6 +15,7 @@
 mod checkpoints;
 mod curves;
 mod order;
+mod recorded;
 mod side_log;
 mod timeline;
 
@@ -92,7 +91,8 @@ impl RunDir {
         let lock = FolderLock::take(&self.path)?;
         let own = [self.config_file(), self.environment_file(), self.notes_file(), self.train_file()];
         let results = [self.probe_file(), self.features_file(), self.snapshots_file(), self.views_file()];
-        let more = [self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file()];
+        let more =
+            [self.dataset_file(), self.schedule_file(), self.timeline_file(), self.order_file(), self.record_file()];
         [&own[..], &results, &more, &self.side_files()].concat().iter().try_for_each(|file| remove_unfinished(file))?;
         self.sweep_checkpoints()?;
         Ok(lock)

@@ -45,7 +45,7 @@ impl Training<'_> {
     /// The modules of each rank.
     fn places(&self, leader: &Leader) -> Result<Vec<Range<usize>>> {
         check_settings(self.config)?;
-        let costs = module_costs(&self.stack, &self.layouts);
+        let costs = module_costs(&self.stack, self.plans.largest());
         places(&self.config.train.groups, &costs, leader.size)
     }
 
@@ -62,6 +62,7 @@ impl Training<'_> {
         let plan = Plan {
             config: self.config.to_toml(),
             record: self.source.record().clone(),
+            shapes: self.source.shapes(),
             places: places.clone(),
             first: self.first,
             each: self.each,
@@ -106,7 +107,7 @@ impl Training<'_> {
     /// [`Error::Interrupted`] when the run is asked to stop, with everything saved; that of a rank.
     fn run_ranks(&mut self, leader: &Leader, saves: &Saves, writer: &mut Writer<'_>) -> Result<Vec<ScheduleRow>> {
         let (train, first, total, n) = (&self.config.train, self.first, self.total, self.stack.modules().len());
-        let (source, layouts, pool, stack) = (&mut self.source, &self.layouts[..=n], &self.pool, &mut self.stack);
+        let (source, plans, pool, stack) = (&mut self.source, &self.plans, &self.pool, &mut self.stack);
         let (stop, mut done, mut unreadable) = (AtomicBool::new(false), first, None);
         let (own, from_own) = sync_channel(AHEAD);
         let up = leader.up.clone();
@@ -116,10 +117,10 @@ impl Training<'_> {
                 let mut feed = || {
                     let step = *done;
                     let go_on = step < total && !interrupt::requested() && !stop.load(Ordering::Relaxed);
-                    let next = if go_on { source.next(layouts[0], pool) } else { return end(saves, step) };
+                    let next = if go_on { source.next(plans, pool) } else { return end(saves, step) };
                     let Ok((x, labels)) = next.map_err(|e| *unreadable = Some(e)) else { return end(saves, step) };
                     *done += 1;
-                    Some(Packet { x: x.detach(), step, labels })
+                    Some(plans.packet(x, step, labels))
                 };
                 let save = |module: &mut dyn Module<f32>, index: usize, step| saves.state(module, index, step);
                 let mut finished = |step| own.send(Report::Step(step)).map_err(|_| no_talker());
@@ -127,7 +128,6 @@ impl Training<'_> {
                 let modes = vec![Mode::Train; n];
                 let on = OnThreads {
                     seed: train.seed,
-                    layouts,
                     modes: &modes,
                     groups: &groups,
                     first,

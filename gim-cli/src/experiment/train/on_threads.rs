@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gim_core::activations::Layout;
-use gim_core::link::Packet;
 use gim_core::module::{Mode, Module};
 use gim_core::schedule::{
     FinishedStep, Group, ModuleTimeline, OnThreads, Order, balance, group_by, run_async, run_pipelined,
@@ -133,19 +132,19 @@ impl Training<'_> {
             let wanted = keep.due(step) && (!is_async || wanted.is(index, step, step == total));
             wanted.then(|| stamp.bytes(module, index)).transpose()
         };
-        let (source, layouts, pool) = (&mut self.source, &self.layouts, &self.pool);
+        let (source, plans, pool) = (&mut self.source, &self.plans, &self.pool);
         let mut unreadable = None;
         let mut feed = || {
             let step = *done;
             if step == end || interrupt::requested() {
                 return None;
             }
-            let (x, labels) = source.next(layouts[0], pool).map_err(|e| unreadable = Some(e)).ok()?;
+            let (x, labels) = source.next(plans, pool).map_err(|e| unreadable = Some(e)).ok()?;
             *done += 1;
-            Some(Packet { x: x.detach(), step, labels })
+            Some(plans.packet(x, step, labels))
         };
         let modes = vec![Mode::Train; self.stack.modules().len()];
-        let on = OnThreads { seed: train.seed, layouts, modes: &modes, groups, first, slow: &train.slow };
+        let on = OnThreads { seed: train.seed, modes: &modes, groups, first, slow: &train.slow };
         let mut finished = |step| writer.finished(step);
         let order = self.order.as_deref().map_or(Order::Newest, Order::Recorded);
         let timelines = match is_async {
@@ -170,7 +169,7 @@ impl Training<'_> {
         let depth = if self.is_async() { 1 } else { self.config.train.link_depth };
         let bytes = |layout: &Layout| (depth * layout.len() * size_of::<f32>()) as u64;
         let linked = |m: usize| m > 0 && groups.iter().any(|g| g.modules.start == m);
-        let layouts = self.layouts.iter().take(self.stack.modules().len()).enumerate();
+        let layouts = self.plans.largest().iter().take(self.stack.modules().len()).enumerate();
         layouts.map(|(m, layout)| if linked(m) { bytes(layout) } else { 0 }).collect()
     }
 }

@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use gim_core::activations::Layout;
-use gim_core::link::Packet;
 use gim_core::module::Mode;
 use gim_core::schedule::step_in_turn;
-use gim_core::stack::Stack;
+use gim_core::stack::{LayoutPlans, Stack};
 use gim_core::{Pool, Result};
 use gim_eval::TrainRow;
 
@@ -17,25 +15,17 @@ use crate::experiment::held_out::draw_seed;
 /// Batches of held-out items. They are the same at every measurement, and so are their draws: losses
 /// of different steps differ by the weights alone.
 pub(super) struct Validation {
-    /// Items and layouts of each batch; the last batch may be short.
-    batches: Vec<(Range<usize>, Vec<Layout>)>,
+    /// Items of each batch; the last batch may be short.
+    batches: Vec<Range<usize>>,
     seed: u64,
 }
 
 impl Validation {
-    /// Plans the batches; none when no item is held out. `stack` is the whole network's.
-    ///
-    /// # Errors
-    /// When an input is too small for the network.
-    pub(super) fn plan(config: &Config, source: &dyn BatchSource, stack: &Stack<f32>) -> Result<Option<Self>> {
+    /// Plans the batches; none when no item is held out.
+    pub(super) fn plan(config: &Config, source: &dyn BatchSource) -> Option<Self> {
         let (n, batch) = (source.held_out(), config.train.batch);
-        let plan = |first: usize| {
-            let items = first..(first + batch).min(n);
-            let layouts = stack.layouts(config.domain.model().input(items.len())?)?;
-            Ok((items, layouts))
-        };
-        let batches = (0..n).step_by(batch).map(plan).collect::<Result<Vec<_>>>()?;
-        Ok((n > 0).then_some(Self { batches, seed: draw_seed(config.train.seed) }))
+        let batches = (0..n).step_by(batch).map(|first| first..(first + batch).min(n)).collect();
+        (n > 0).then(|| Self { batches, seed: draw_seed(config.train.seed) })
     }
 
     /// Mean loss and accuracy over the held-out items of the modules that train in `modes`. Weights stay as
@@ -49,15 +39,16 @@ impl Validation {
         source: &dyn BatchSource,
         modes: &[Mode],
         (done, epoch): (u64, u64),
+        plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<Vec<TrainRow>> {
         let modes: Vec<Mode> = modes.iter().map(|m| if *m == Mode::Train { Mode::Validate } else { *m }).collect();
         let mut sums = vec![(0.0, 0.0); modes.len()];
-        for (at, (items, layouts)) in self.batches.iter().enumerate() {
+        for (at, items) in self.batches.iter().enumerate() {
             let n = items.len() as f64;
-            let (x, labels) = source.held_out_batch(items.clone(), layouts[0], pool)?;
-            let packet = Packet { x: x.detach(), step: at as u64, labels };
-            step_in_turn(stack, layouts, packet, self.seed, &modes, &mut |r| {
+            let (x, labels) = source.held_out_batch(items.clone(), plans, pool)?;
+            let packet = plans.packet(x, at as u64, labels);
+            step_in_turn(stack, packet, self.seed, &modes, &mut |r| {
                 let sum = &mut sums[r.module - 1];
                 *sum = (sum.0 + n * r.loss.loss, sum.1 + n * r.loss.accuracy);
             })?;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use gim_audio::dataset::corpus::Corpus;
 use gim_audio::dataset::loader::{Crop, CropLoader};
 use gim_audio::dataset::standardize::Standardize;
-use gim_audio::geometry::LABEL_HOP;
+use gim_audio::geometry::{ConvSpec, LABEL_HOP, label_slots};
 use gim_audio::network::Target;
-use gim_core::activations::{Activations, Layout};
+use gim_core::activations::{Activations, Shape};
 use gim_core::data::LoaderStats;
+use gim_core::stack::LayoutPlans;
 use gim_core::{Pool, Result};
 use rayon::prelude::*;
 
@@ -21,34 +22,53 @@ pub(super) struct SpeechBatches {
     pub(super) standardize: Standardize,
     pub(super) loader: CropLoader,
     pub(super) target: Target,
-    /// Label of each slot of a crop, from the one at the crop's first sample.
-    pub(super) slots: Vec<isize>,
+    /// The network's convolutions, from which follows which frame has which phone.
+    pub(super) convs: Vec<ConvSpec>,
     pub(super) record: DatasetRecord,
-    /// One crop of every utterance that is held out, and the samples of a crop.
+    /// One crop of every utterance that is held out.
     pub(super) held_out: Vec<Crop>,
-    pub(super) crop: usize,
+    /// Crops in a batch.
+    pub(super) batch: usize,
+    /// Samples of a crop; `None` for whole utterances.
+    pub(super) crop: Option<usize>,
+    /// Training utterances that are too short for a step, or have no labels.
+    pub(super) unusable: usize,
 }
 
 impl SpeechBatches {
-    /// Labels of crops.
-    fn labels(&self, crops: &[Crop]) -> Arc<[i32]> {
-        match self.target {
+    /// Labels of crops of `samples`.
+    fn labels(&self, crops: &[Crop], samples: usize) -> Result<Arc<[i32]>> {
+        Ok(match self.target {
             Target::Future => Arc::from([]),
-            Target::Phones => crops.iter().flat_map(|c| self.phones(c)).collect(),
+            Target::Phones => {
+                // From the label at a crop's first sample.
+                let slots = label_slots(&self.convs, samples)?;
+                crops.iter().flat_map(|c| self.phones(c, &slots)).collect()
+            }
             Target::Speakers => crops.iter().map(|c| self.corpus.utterances()[c.utterance].speaker as i32).collect(),
-        }
+        })
     }
 
-    fn phones(&self, crop: &Crop) -> Vec<i32> {
+    fn phones(&self, crop: &Crop, slots: &[isize]) -> Vec<i32> {
         let first = (crop.start / LABEL_HOP) as isize;
-        self.corpus.phones_of(crop.utterance, self.slots.iter().map(|n| first + n))
+        self.corpus.phones_of(crop.utterance, slots.iter().map(|n| first + n))
     }
+}
+
+/// waveforms (B, T), B = `n` → the network's input (B, T, 1).
+fn input(waveforms: &[f32], n: usize, plans: &LayoutPlans, pool: &Pool<f32>) -> Activations<f32> {
+    let layouts = plans.of(Shape::sequence(n, waveforms.len() / n, 1));
+    Activations::from_slice(layouts[0], waveforms, pool)
 }
 
 impl BatchSource for SpeechBatches {
     fn notes(&self) -> Vec<String> {
         let mut notes = self.corpus.summary();
         notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
+        if self.unusable > 0 {
+            let n = self.unusable;
+            notes.push(format!("{n} training utterances are too short for a step or have no labels: left out"));
+        }
         if !self.held_out.is_empty() {
             notes.push(format!("{} training utterances are held out for validation", self.held_out.len()));
         }
@@ -63,9 +83,25 @@ impl BatchSource for SpeechBatches {
         self.loader.epoch_len()
     }
 
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
+    fn shapes(&self) -> Vec<Shape> {
+        let held_out = self.held_out.len() % self.batch;
+        let mut lengths = self.loader.lengths();
+        if self.crop.is_none() {
+            lengths.extend(self.held_out.iter().map(|c| c.len));
+        }
+        let sizes = [self.batch].into_iter().chain((held_out > 0).then_some(held_out));
+        sizes.flat_map(|n| lengths.iter().map(move |len| Shape::sequence(n, *len, 1))).collect()
+    }
+
+    fn next(&mut self, plans: &LayoutPlans, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        Ok((Activations::from_slice(layout, &batch.data, pool), self.labels(self.loader.crops())))
+        let crops = self.loader.crops();
+        let labels = self.labels(crops, batch.data.len() / crops.len())?;
+        Ok((input(&batch.data, crops.len(), plans, pool), labels))
+    }
+
+    fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
     }
 
     fn held_out(&self) -> usize {
@@ -75,18 +111,19 @@ impl BatchSource for SpeechBatches {
     fn held_out_batch(
         &self,
         items: Range<usize>,
-        layout: Layout,
+        plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let crops = &self.held_out[items];
         let (corpus, standardize, len) = (&self.corpus, &self.standardize, self.crop);
         let read = |c: &Crop| {
             let mut x = corpus.part(c.utterance, c.start..c.start + c.len, standardize)?;
-            x.resize(len, 0.0);
+            x.resize(len.unwrap_or(c.len), 0.0);
             Ok(x)
         };
         let read = crops.par_iter().map(read).collect::<Result<Vec<_>>>()?;
-        Ok((Activations::from_slice(layout, &read.concat(), pool), self.labels(crops)))
+        let labels = self.labels(crops, read[0].len())?;
+        Ok((input(&read.concat(), crops.len(), plans, pool), labels))
     }
 
     fn stats(&self) -> LoaderStats {

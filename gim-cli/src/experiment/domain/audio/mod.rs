@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy};
+use documented::DocumentedFields;
+use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy, Utterance};
 use gim_audio::dataset::decode::RATE;
 use gim_audio::dataset::loader::{Crop, CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
-use gim_audio::geometry::{LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_slots, n_slots};
+use gim_audio::geometry::{ConvSpec, LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::Shape;
-use gim_core::loss::Supervision;
+use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result};
@@ -35,7 +36,7 @@ use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct AudioData {
     /// Folder of the corpus. Empty: `GIM_DATA`.
@@ -43,6 +44,8 @@ pub struct AudioData {
     pub path: String,
     /// Length of a crop, in samples.
     pub crop: usize,
+    /// Supervised training learns from whole utterances, one a step, in the order of the split file.
+    pub whole: bool,
     /// Utterances shorter than a crop: `skip` or `pad`.
     pub short: ShortPolicy,
     /// Split files that name absent utterances: `error` or `ignore`.
@@ -61,6 +64,7 @@ impl Default for AudioData {
         Self {
             path: String::new(),
             crop: 20_480,
+            whole: false,
             short: ShortPolicy::Skip,
             missing: MissingPolicy::Error,
             skip_bad: false,
@@ -84,8 +88,8 @@ impl AudioConfig {
     fn supervision(&self, record: Option<&DatasetRecord>) -> Result<Option<Supervision>> {
         let (task, bins) = match self.loss.target {
             Target::Future => return Ok(None),
-            Target::Phones => (Task::Phones, n_slots(self.data.crop)),
-            Target::Speakers => (Task::Speakers, 1),
+            Target::Phones => (Task::Phones, (!self.data.whole).then(|| n_slots(self.data.crop))),
+            Target::Speakers => (Task::Speakers, Some(1)),
         };
         let classes = match record {
             Some(record) => record.n_classes(task),
@@ -103,6 +107,27 @@ impl AudioConfig {
         }
     }
 
+    /// Checks what training on whole utterances needs.
+    fn check_whole(&self, batch: usize) -> Result<()> {
+        let (what, remedy) = match (self.data.whole, self.loss.target, batch) {
+            (true, Target::Future, _) => ("is set, but nothing is learned from labels", "use loss.target = \"phones\""),
+            (true, _, 2..) => ("is set, but a batch has several utterances", "use train.batch = 1"),
+            _ => return Ok(()),
+        };
+        Err(Error::config("data.whole", what, remedy))
+    }
+
+    /// Training utterances that cannot be learned from as a whole.
+    fn unusable(&self, corpus: &Corpus, convs: &[ConvSpec]) -> BTreeSet<usize> {
+        let usable = |u: &Utterance| {
+            let len = Crop::whole(0, u.len).len;
+            let labeled = self.loss.target != Target::Phones || corpus.labels().is_some_and(|l| l.get(&u.id).is_some());
+            labeled && label_frames(len) > 0 && label_slots(convs, len).is_ok()
+        };
+        let train = corpus.split(corpus::Split::Train).iter().copied();
+        train.filter(|u| self.data.whole && !usable(&corpus.utterances()[*u])).collect()
+    }
+
     /// What a run keeps of the corpus.
     fn record(
         &self,
@@ -113,11 +138,11 @@ impl AudioConfig {
     ) -> Result<DatasetRecord> {
         let parts = [("train", corpus::Split::Train), ("test", corpus::Split::Test)];
         let ids = parts.into_iter().flat_map(|(part, split)| {
-            corpus.split(split).iter().map(move |u| (part, corpus.utterances()[*u].id.clone()))
+            // Training on whole utterances takes them in this order.
+            let set = if self.data.whole { corpus.listed(split) } else { corpus.split(split) };
+            set.iter().map(move |u| (part, corpus.utterances()[*u].id.clone()))
         });
         let ids = ids.chain(held_out.iter().map(|u| ("held out", corpus.utterances()[*u].id.clone())));
-        let fields = FeatureExtractor::new(&self.network)?;
-        let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
         Ok(DatasetRecord {
             corpus: TrainedOn::new(corpus.root(), corpus.digest()),
             splits_digest: splits_digest(ids),
@@ -126,12 +151,22 @@ impl AudioConfig {
             epoch_steps,
             classes: names(corpus),
             silence: corpus.labels().and_then(PhoneLabels::silence),
-            time: Some(TimeAxis {
-                rate: RATE,
-                hop: LABEL_HOP,
-                first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
-                fields: fields.fields().iter().map(field).collect(),
-            }),
+            time: Some(self.time_axis()?),
+        })
+    }
+
+    /// Times of features and frames.
+    ///
+    /// # Errors
+    /// When the convolutions cannot be used.
+    pub(crate) fn time_axis(&self) -> Result<TimeAxis> {
+        let fields = FeatureExtractor::new(&self.network)?;
+        let field = |f: &ReceptiveField| Field { hop: f.hop, length: f.field, center: f.center };
+        Ok(TimeAxis {
+            rate: RATE,
+            hop: LABEL_HOP,
+            first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
+            fields: fields.fields().iter().map(field).collect(),
         })
     }
 }
@@ -197,6 +232,8 @@ impl DatasetSpec for AudioConfig {
         first: u64,
         record: Option<&DatasetRecord>,
     ) -> Result<Box<dyn BatchSource>> {
+        self.check_whole(train.batch)?;
+        let convs = self.network.convs()?;
         let corpus = Arc::new(self.corpus()?);
         if let (Target::Phones, Some(phones)) = (self.loss.target, corpus.labels()) {
             check_labels(&corpus, phones)?;
@@ -205,12 +242,14 @@ impl DatasetSpec for AudioConfig {
         let standardize = record.map_or(Ok(measured), standardize_of)?;
         let id = |u: usize| corpus.utterances()[u].id.clone();
         let held_out = self.data.validate.of(corpus.split(corpus::Split::Train), id, train.seed)?;
+        let unusable = self.unusable(&corpus, &convs);
         let crops = CropConfig {
             batch: train.batch,
             len: self.data.crop,
             seed: train.seed,
+            whole: self.data.whole,
             short: self.data.short,
-            held_out: held_out.clone(),
+            held_out: &held_out | &unusable,
             cache_mb: self.data.cache_mb,
             ..CropConfig::default()
         };
@@ -218,17 +257,31 @@ impl DatasetSpec for AudioConfig {
         let before = record;
         let record = self.record(&corpus, &standardize, &held_out, loader.epoch_len())?;
         self.data.validate.check(before, &record)?;
-        let slots = match self.loss.target {
-            Target::Phones => label_slots(&self.network.convs()?, self.data.crop)?,
-            Target::Future | Target::Speakers => Vec::new(),
-        };
         let key = Key::new(held_out::draw_seed(train.seed), Purpose::Crop);
-        let long_enough =
-            |u: &usize| self.data.short == ShortPolicy::Pad || corpus.utterances()[*u].len >= self.data.crop;
-        let crop = |u| Crop::draw(u, corpus.utterances()[u].len, self.data.crop, key.with_item(u as u32));
+        let AudioData { whole, short, crop: samples, .. } = self.data;
+        let len = |u: usize| corpus.utterances()[u].len;
+        let long_enough = |u: &usize| {
+            if whole { !unusable.contains(u) } else { short == ShortPolicy::Pad || len(*u) >= samples }
+        };
+        let crop = |u| match whole {
+            true => Crop::whole(u, len(u)),
+            false => Crop::draw(u, len(u), samples, key.with_item(u as u32)),
+        };
         let held_out = held_out.into_iter().filter(long_enough).map(crop).collect();
-        let (target, crop) = (self.loss.target, self.data.crop);
-        Ok(Box::new(SpeechBatches { corpus, standardize, loader, target, slots, record, held_out, crop }))
+        let (target, batch, crop, unusable) =
+            (self.loss.target, train.batch, (!whole).then_some(samples), unusable.len());
+        Ok(Box::new(SpeechBatches {
+            corpus,
+            standardize,
+            loader,
+            target,
+            convs,
+            record,
+            held_out,
+            batch,
+            crop,
+            unusable,
+        }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
@@ -257,8 +310,8 @@ impl ModelSpec for AudioConfig {
         Ok(Shape::sequence(batch, self.data.crop, 1))
     }
 
-    fn size(&self, batch: usize) -> Result<StepSize> {
-        size::of_speech(&self.network, &self.loss, self.input(batch)?)
+    fn size_of(&self, x: Shape) -> Result<StepSize> {
+        size::of_speech(&self.network, &self.loss, x)
     }
 
     fn build(
@@ -273,7 +326,12 @@ impl ModelSpec for AudioConfig {
     }
 
     fn negatives(&self) -> Option<usize> {
-        (self.loss.target == Target::Future).then_some(self.loss.negatives)
+        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
+    }
+
+    fn loss_kind(&self) -> Result<LossKind> {
+        self.loss.kind()
     }
 }
 
@@ -292,71 +350,4 @@ impl FigureSpec for AudioConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use gim_audio::geometry::label_frames;
-    use gim_core::module::Mode;
-
-    use std::path::Path;
-
-    use super::super::{Domain, Extracted};
-    use super::*;
-    use crate::experiment::config::Config;
-
-    /// A corpus of two speakers with three utterances of noise each; label n is of class n.
-    fn corpus_of_numbered_labels(root: &Path) {
-        let samples = 30_000u32;
-        let (mut labels, mut state) = (String::new(), 1u32);
-        for id in ["ann-0", "ann-1", "ann-2", "ben-0", "ben-1", "ben-2"] {
-            let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
-            wav[4..8].copy_from_slice(&(36 + 2 * samples).to_le_bytes());
-            wav.extend((2 * samples).to_le_bytes());
-            for _ in 0..samples {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                wav.extend(((state >> 16) as u16).to_le_bytes());
-            }
-            std::fs::write(root.join(format!("{id}.wav")), wav).unwrap();
-            let classes: Vec<String> = (0..label_frames(samples as usize)).map(|n| n.to_string()).collect();
-            labels.push_str(&format!("{id}\t{}\n", classes.join(" ")));
-        }
-        std::fs::write(root.join("phone_labels.txt"), labels).unwrap();
-        std::fs::write(root.join("test_split.txt"), "ann-2\nben-2\n").unwrap();
-    }
-
-    /// A frame of the last convolution has the same label in supervised training as in probes,
-    /// wherever the crop begins.
-    #[test]
-    fn training_and_probes_give_a_frame_the_same_label() {
-        let dir = tempfile::tempdir().unwrap();
-        corpus_of_numbered_labels(dir.path());
-        let path = format!("data.path={}", dir.path().display());
-        let set = [&path, "loss.target=phones", "network.width=8", "network.context=0", "train.batch=4"];
-        let config = Config::load("audio-quick", &set.map(str::to_owned)).unwrap();
-        let Domain::Audio(audio) = &config.domain else { panic!("audio-quick is of audio") };
-        let pool = Pool::new();
-        let mut source = audio.batch_source(&config.train, 0, None).unwrap();
-        let record = source.record().clone();
-        let mut stack = audio.build(Some(&record), &config.optimizer, 1, &pool).unwrap();
-
-        let layouts = stack.layouts(audio.input(4).unwrap()).unwrap();
-        let (x, labels) = source.next(layouts[0], &pool).unwrap();
-        let mut trained = Vec::new();
-        stack.visit_features(x.detach(), &layouts, Mode::Eval, |view| trained = view.features.to_vec());
-
-        let mut extractor = audio.extractor(&record).unwrap();
-        let all: Vec<usize> = extractor.items().iter().map(|i| i.0).collect();
-        let probed = extractor.extract(&all, &mut stack, None, &pool).unwrap();
-        let slots = labels.len() / 4;
-        assert_eq!(trained.len(), labels.len() * 8, "a frame every 10 ms");
-        for (crop, labels) in trained.chunks_exact(slots * 8).zip(labels.chunks_exact(slots)) {
-            // Frames at a crop's ends see its padding.
-            let same = |item: &Extracted| {
-                (4..slots - 4).all(|slot| {
-                    let row = item.labels[1].iter().position(|class| *class == labels[slot]).unwrap();
-                    let probed = item.groups[4].row(row);
-                    crop[slot * 8..].iter().zip(probed).all(|(a, b)| (a - b).abs() < 1e-5)
-                })
-            };
-            assert!(probed.iter().flatten().any(same), "labels {labels:?}");
-        }
-    }
-}
+mod tests;

@@ -3,8 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gim_core::activations::{Activations, Layout, Shape};
+use gim_core::activations::{Activations, Shape};
 use gim_core::data::LoaderStats;
+use gim_core::stack::LayoutPlans;
 use gim_core::{Key, Pool, Purpose, Result};
 use gim_vision::dataset::ImageDataset;
 use gim_vision::dataset::loader::{ImageLoader, UNKNOWN, center_view};
@@ -21,7 +22,7 @@ pub(super) struct ImageBatches {
     pub(super) corpus: Arc<dyn ImageDataset>,
     pub(super) loader: ImageLoader,
     pub(super) patches: Patches,
-    /// Shape of a training batch of images.
+    /// Shape of a full batch of images.
     pub(super) images: Shape,
     pub(super) record: DatasetRecord,
     pub(super) held_out: HeldOutImages,
@@ -66,9 +67,21 @@ impl BatchSource for ImageBatches {
         self.loader.epoch_len()
     }
 
-    fn next(&mut self, layout: Layout, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
+    fn shapes(&self) -> Vec<Shape> {
+        let held_out = self.held_out.items.len() % self.images.batch;
+        let sizes = self.loader.batch_sizes().chain((held_out > 0).then_some(held_out));
+        sizes.map(|batch| self.patches.shape(Shape { batch, ..self.images })).collect()
+    }
+
+    fn next(&mut self, plans: &LayoutPlans, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        Ok((self.patches.cut(&batch.data, self.images, layout, pool), batch.labels.into()))
+        let images = Shape { batch: batch.labels.len(), ..self.images };
+        let layout = plans.of(self.patches.shape(images))[0];
+        Ok((self.patches.cut(&batch.data, images, layout, pool), batch.labels.into()))
+    }
+
+    fn seek(&mut self, step: u64) -> Result<()> {
+        self.loader.seek(step)
     }
 
     fn held_out(&self) -> usize {
@@ -78,7 +91,7 @@ impl BatchSource for ImageBatches {
     fn held_out_batch(
         &self,
         items: Range<usize>,
-        layout: Layout,
+        plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let held_out = &self.held_out;
@@ -87,6 +100,7 @@ impl BatchSource for ImageBatches {
         let label = |i: &usize| self.corpus.label(*i).map_or(UNKNOWN, |l| l as i32);
         let labels = if self.held_out.labeled { items.iter().map(label).collect() } else { Arc::from([]) };
         let images = Shape { batch: items.len(), ..self.images };
+        let layout = plans.of(self.patches.shape(images))[0];
         Ok((self.patches.cut(&pixels, images, layout, pool), labels))
     }
 

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use documented::DocumentedFields;
 use gim_core::activations::Shape;
-use gim_core::loss::Supervision;
+use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -33,7 +34,7 @@ use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct VisionData {
     /// Folder of the dataset. Empty: `GIM_DATA`.
@@ -196,6 +197,7 @@ impl DatasetSpec for VisionConfig {
             pad: d.pad,
             short_side: d.short_side,
             skip_bad: d.skip_bad,
+            keep_last: self.loss.target == Target::Classes,
             held_out: held_out.clone(),
             seed: train.seed,
             cache_mb: d.cache_mb,
@@ -240,12 +242,12 @@ impl DatasetSpec for VisionConfig {
 impl ModelSpec for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         let patches = self.network.patches()?;
-        patches.check(self.data.crop, self.data.crop, self.loss.need())?;
+        patches.check(self.data.crop, self.data.crop, self.loss.need()?)?;
         Ok(patches.shape(self.images(batch)))
     }
 
-    fn size(&self, batch: usize) -> Result<StepSize> {
-        Ok(size::of_images(&self.network, &self.loss, self.input(batch)?))
+    fn size_of(&self, x: Shape) -> Result<StepSize> {
+        size::of_images(&self.network, &self.loss, x)
     }
 
     fn build(
@@ -267,14 +269,19 @@ impl ModelSpec for VisionConfig {
                     let what = format!("has {classes} classes: there is nothing to learn from labels");
                     return Err(Error::file(self.folder()?, what, "use loss.target = \"future\""));
                 }
-                Some(Supervision { classes, bins: 1 })
+                Some(Supervision { classes, bins: Some(1) })
             }
         };
         self.network.build(self.data.crop, channels, &self.loss, supervision, optimizer, seed, pool)
     }
 
     fn negatives(&self) -> Option<usize> {
-        (self.loss.target == Target::Future).then_some(self.loss.negatives)
+        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
+    }
+
+    fn loss_kind(&self) -> Result<LossKind> {
+        self.loss.kind()
     }
 }
 

@@ -1,0 +1,1 @@
+../../parity/probe_sklearn.py

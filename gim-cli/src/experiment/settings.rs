@@ -1,0 +1,136 @@
+//! What each setting is for, from the documentation of its field, and names near a misspelled one.
+
+use documented::DocumentedFields;
+use gim_core::optim::OptimizerConfig;
+use gim_core::{Error, Result};
+
+use crate::experiment::config::{Config, may_change};
+use crate::experiment::domain::DomainKind;
+use crate::experiment::ranges;
+use crate::experiment::train_config::TrainConfig;
+
+/// A section's name, the names of its settings, and the documentation of each.
+pub(crate) type SectionDocs = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// The documentation of a section `name` with the fields of `T`.
+pub(crate) fn docs<T: DocumentedFields>(name: &'static str) -> SectionDocs {
+    (name, T::FIELD_NAMES, T::FIELD_DOCS)
+}
+
+/// What a setting is for: its documentation, and its range if it is a number.
+fn purpose(config: &Config, section: &str, key: &str) -> Option<String> {
+    let shared = [docs::<OptimizerConfig>("optimizer"), docs::<TrainConfig>("train")];
+    let sections = config.domain.docs().into_iter().chain(shared);
+    let (_, names, texts) = sections.into_iter().find(|s| s.0 == section)?;
+    let text = texts[names.iter().position(|name| *name == key)?];
+    let range = ranges::in_words(config.domain.kind(), &format!("{section}.{key}"));
+    Some(range.map_or(text.to_owned(), |range| format!("{text}\nRange: {range}.")))
+}
+
+/// A configuration as TOML, with the purpose of each setting above it.
+pub(crate) fn commented(config: &Config) -> String {
+    let (mut out, mut section) = (String::new(), String::new());
+    for line in config.to_toml().lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.to_owned();
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && let Some(text) = purpose(config, &section, key)
+        {
+            text.lines().for_each(|line| out.push_str(&format!("# {line}\n")));
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}
+
+/// What a setting, or each setting of a section, is for: name, default, purpose, and whether it may change
+/// when a run goes on. Settings that mean the same in both domains are told once.
+///
+/// # Errors
+/// When no domain has such a setting.
+pub(crate) fn explain(wanted: &str) -> Result<String> {
+    let (mut told, mut names) = (Vec::<(String, Vec<DomainKind>)>::new(), Vec::new());
+    for kind in DomainKind::ALL {
+        let config = Config { domain: kind.into(), ..Config::default() };
+        let table: toml::Table =
+            config.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
+        for (section, keys) in &table {
+            for (key, value) in keys.as_table().into_iter().flatten() {
+                let name = format!("{section}.{key}");
+                if name == wanted || section == wanted {
+                    let text = purpose(&config, section, key).unwrap_or_default();
+                    let text = format!("Default: {value}\n{text}\n{}", resuming(&name));
+                    let text = text.trim_end().replace('\n', "\n  ");
+                    let text = format!("{name}\n  {text}\n");
+                    match told.iter_mut().find(|t| t.0 == text) {
+                        Some((_, kinds)) => kinds.push(kind),
+                        None => told.push((text, vec![kind])),
+                    }
+                }
+                names.push(name);
+            }
+        }
+    }
+    if told.is_empty() {
+        let near = nearest(wanted, names.iter().map(String::as_str));
+        let near = near.map_or("see `gim config show audio-small`".into(), |n| format!("did you mean `{n}`?"));
+        return Err(Error::config(wanted, "is no setting", near));
+    }
+    let both = DomainKind::ALL.len();
+    let title = |(text, kinds): (String, Vec<DomainKind>)| match kinds.first() {
+        Some(kind) if kinds.len() < both => text.replacen('\n', &format!(" ({kind})\n"), 1),
+        _ => text,
+    };
+    Ok(told.into_iter().map(title).collect::<Vec<_>>().join("\n"))
+}
+
+fn resuming(name: &str) -> &'static str {
+    if may_change(name) { "May change when a run is resumed." } else { "" }
+}
+
+/// The candidate that a misspelled word most likely means; `None` when none is near.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Similarity, 1 for equal words, under which two words are different words.
+    const LEAST: f64 = 0.8;
+    let scored = candidates.into_iter().map(|c| (strsim::jaro_winkler(c, word), c));
+    scored.filter(|(score, _)| *score >= LEAST).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, c)| c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commented_configuration_is_the_same_configuration() {
+        for kind in DomainKind::ALL {
+            let config = Config { domain: kind.into(), ..Config::default() };
+            let text = commented(&config);
+            assert_eq!(text.parse::<toml::Table>().unwrap(), config.to_toml().parse::<toml::Table>().unwrap());
+            let settings = config.to_toml().lines().filter(|l| l.contains(" = ")).count();
+            let without_comment = text
+                .lines()
+                .zip(text.lines().skip(1))
+                .filter(|(above, line)| line.contains(" = ") && !line.starts_with('#') && !above.starts_with('#'));
+            // `domain` stands above all sections.
+            assert_eq!(without_comment.count(), 0, "of {settings} settings: {text}");
+        }
+    }
+
+    #[test]
+    fn settings_are_explained_by_name_and_by_section() {
+        let text = explain("optimizer.lr").unwrap();
+        assert!(text.contains("Step size") && text.contains("Range: a number above 0, up to 100"), "{text}");
+        assert_eq!(text.matches("optimizer.lr").count(), 1, "both domains mean the same: {text}");
+        assert!(explain("data.crop").unwrap().contains("data.crop (audio)"));
+        assert!(explain("train.log_every").unwrap().contains("May change"));
+        assert!(explain("train").unwrap().contains("train.batch"));
+        assert!(explain("optimizer.lrr").unwrap_err().to_string().contains("did you mean `optimizer.lr`"));
+    }
+
+    #[test]
+    fn only_near_names_are_offered() {
+        assert_eq!(nearest("audio-smal", ["audio-small", "vision-small"]), Some("audio-small"));
+        assert_eq!(nearest("xyz", ["audio-small", "vision-small"]), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! Every loss of the registry in a small run, from training to features.
+
+use gim_core::loss::LossKind;
+
+use crate::common::{fails, folders, ok, result};
+
+const AUDIO: [&str; 7] = [
+    "audio-quick",
+    "network.width=48",
+    "network.context=48",
+    "train.batch=4",
+    "data.crop=5120",
+    "train.steps=4",
+    "loss.target=speakers",
+];
+const VISION: [&str; 5] =
+    ["vision-quick", "network.widths=[4,6,8]", "train.batch=8", "train.steps=4", "loss.target=classes"];
+
+/// Images in class folders, few enough that features take no time.
+const IMAGES: [&str; 9] = [
+    "vision-quick",
+    "data.path=images",
+    "data.crop=16",
+    "network.widths=[4,6,8]",
+    "network.overlap=4",
+    "loss.prediction_steps=1",
+    "train.batch=8",
+    "train.steps=4",
+    "loss.target=classes",
+];
+
+/// Arguments that train `run` with a loss; the last setting of `preset` names its labels.
+fn train<'a>(preset: &[&'a str], kind: &'a str, run: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let (labels, rest) = preset[1..].split_last().unwrap();
+    let needs = LossKind::ALL.iter().find(|k| k.name() == kind).unwrap().needs_labels();
+    let target = if needs { labels } else { "loss.target=future" };
+    let settings = rest.iter().chain([&target]).chain(more).flat_map(|s| ["--set", s]);
+    ["train", preset[0], "--out", run].into_iter().chain(settings).collect()
+}
+
+#[test]
+fn every_loss_trains_resumes_and_gives_features() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("images"), false);
+    for preset in [&AUDIO[..], &IMAGES] {
+        for kind in LossKind::ALL.iter().map(|kind| kind.name()) {
+            let run = format!("{}-{kind}", preset[0]);
+            let set = format!("loss.kind={kind}");
+            let often = [&set[..], "train.log_every=2", "train.checkpoint_every=2", "train.snapshots=[0.5]"];
+            ok(d, &train(preset, kind, &run, &often));
+            let whole = result(&d.join(&run));
+            assert!(whole.1.len() > 2 && whole.1[1..].iter().all(|row| !row.split(',').nth(3).unwrap().contains('n')));
+            // The second half again, from the checkpoint in the middle.
+            std::fs::remove_dir_all(d.join(&run).join("checkpoints/step-00000004")).unwrap();
+            ok(d, &["train", "--resume", &run, "--threads", "1"]);
+            assert!(result(&d.join(&run)) == whole, "{run}");
+            ok(d, &["extract", &run, "--out", &format!("{run}.h5")]);
+        }
+    }
+}
+
+#[test]
+fn a_loss_has_settings_of_its_own_and_fits_its_labels() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let more = ["loss.kind=vicreg", "loss.vicreg.variance=3", "loss.vicreg.projector=[8, 4]"];
+    ok(d, &train(&VISION, "vicreg", "run", &more));
+    let config = std::fs::read_to_string(d.join("run/config.toml")).unwrap();
+    assert!(config.contains("[loss.vicreg]") && config.contains("variance = 3"), "{config}");
+    assert!(!config.contains("[loss.clapp]"), "{config}");
+    for (set, says) in [
+        ("loss.vicreg.variances=3", "did you mean `loss.vicreg.variance`"),
+        ("loss.vicreg.variance=-1", "loss.vicreg.variance"),
+        ("loss.kind=vicregs", "one of"),
+        ("loss.kind=cross-entropy", "learns from labels"),
+    ] {
+        let e = fails(d, &train(&VISION, "vicreg", "wrong", &[set]));
+        assert!(e.contains(says), "{set}: {e}");
+    }
+}
+
+/// A rule that rewards sameness alone says that it has collapsed, on the screen's notes and in the run.
+#[test]
+fn a_run_that_collapses_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let alone = [
+        "loss.kind=vicreg",
+        "loss.vicreg.variance=0",
+        "loss.vicreg.covariance=0",
+        "optimizer.lr=0.01",
+        "train.steps=120",
+    ];
+    ok(d, &train(&VISION, "vicreg", "run", &alone));
+    let notes = std::fs::read_to_string(d.join("run/notes.txt")).unwrap();
+    assert!(notes.contains("have collapsed by step") && notes.contains("VICReg"), "{notes}");
+    ok(d, &train(&VISION, "vicreg", "kept", &["loss.kind=vicreg", "train.steps=120"]));
+    let notes = std::fs::read_to_string(d.join("kept/notes.txt")).unwrap();
+    assert!(!notes.contains("collapsed"), "{notes}");
+}

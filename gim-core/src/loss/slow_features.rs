@@ -1,0 +1,94 @@
+//! Slow feature analysis (Wiskott & Sejnowski 2002) by gradient descent.
+
+use serde::{Deserialize, Serialize};
+
+use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center};
+use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
+use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
+use crate::{Key, Pool, Result, Scalar};
+
+/// [`SlowFeatures`] by configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SlowFeaturesRule {
+    /// Weight of the constraints.
+    pub decorrelation: f64,
+    /// Pairs of neighbors in a step, at most.
+    pub pairs: usize,
+    /// Positions between the two of a pair.
+    pub distance: usize,
+    /// Channels of the projector's layers; by default the module's own features are slowed.
+    pub projector: Vec<usize>,
+}
+
+impl Default for SlowFeaturesRule {
+    fn default() -> Self {
+        Self { decorrelation: 1.0, pairs: 1024, distance: 1, projector: Vec::new() }
+    }
+}
+
+impl LossRule for SlowFeaturesRule {
+    fn need(&self, prediction: &Prediction) -> usize {
+        self.distance + prediction.skip + 1
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        let loss = SlowFeatures { decorrelation: self.decorrelation };
+        let config = NeighborsConfig { pairs: self.pairs, distance: self.distance, projector: &self.projector };
+        Ok(Box::new(Neighbors::new(config, loss, place, key)?))
+    }
+}
+
+/// `1/C Σ_j ⟨(z_{t+d,j} − z_{t,j})²⟩ + β/C · ‖Cov(z) − I‖²`: the mean Δ-value of the features
+/// (Wiskott & Sejnowski 2002, eq. 1), with a penalty for the constraints of unit variance and
+/// decorrelation (eqs. 3 and 4).
+///
+/// Differs from the source: it solves for exact constraints in closed form, channel by channel from the
+/// slowest on. Here all channels are equal, and β weighs the constraints.
+#[derive(Debug, Clone, Copy)]
+pub struct SlowFeatures {
+    /// β.
+    pub decorrelation: f64,
+}
+
+impl<F: Scalar> TwoViewLoss<F> for SlowFeatures {
+    fn describe(&self) -> String {
+        format!("slow features, β = {}", self.decorrelation)
+    }
+
+    fn value_and_grad(&mut self, views: &[F], channels: usize, dviews: &mut [F], pool: &Pool<F>) -> LossReport {
+        let (half, rows, c) = (views.len() / 2, views.len() / channels, channels as f64);
+        let share = 1.0 / half as f64;
+        let (a, b) = views.split_at(half);
+        let (da, db) = dviews.split_at_mut(half);
+        let mut fast = 0.0;
+        for (((a, b), da), db) in a.iter().zip(b).zip(da.iter_mut()).zip(db.iter_mut()) {
+            let d = *a - *b;
+            fast += (d * d).f64();
+            *da = F::of(2.0 * share) * d;
+            *db = -*da;
+        }
+        let mut centered = pool.take(views.len());
+        centered.copy_from_slice(views);
+        center(&mut centered, channels, pool);
+        let z = Mat::new(&centered, rows, channels);
+        let mut cov = pool.take(channels * channels);
+        matmul(z.t(), z, MatMut::new(&mut cov, channels, channels), Store::Overwrite, pool);
+        let mut penalty = 0.0;
+        for (i, row) in cov.chunks_exact_mut(channels).enumerate() {
+            for (j, x) in row.iter_mut().enumerate() {
+                let apart = x.f64() / rows as f64 - f64::from(u8::from(i == j));
+                penalty += self.decorrelation / c * apart * apart;
+                // ∂/∂z = 4β/(nC) · (z − mean) · (Cov − I).
+                *x = F::of(4.0 * self.decorrelation / (c * rows as f64) * apart);
+            }
+        }
+        let cov = Mat::new(&cov, channels, channels);
+        matmul(z, cov, MatMut::new(dviews, rows, channels), Store::Add, pool);
+        LossReport { loss: fast * share + penalty, accuracy: f64::NAN }
+    }
+
+    fn multiply_adds(&self, n: usize, channels: usize) -> usize {
+        4 * n * channels * channels
+    }
+}
