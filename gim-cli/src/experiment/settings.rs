@@ -1,11 +1,12 @@
 //! What each setting is for, from the documentation of its field, and names near a misspelled one.
 
 use documented::DocumentedFields;
+use gim_core::loss::{LossKind, LossSettings};
 use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Result};
 
-use crate::experiment::config::{Config, may_change};
-use crate::experiment::domain::DomainKind;
+use crate::experiment::config::{Config, flat, may_change};
+use crate::experiment::domain::{DomainKind, text};
 use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
 
@@ -20,11 +21,29 @@ pub(crate) fn docs<T: DocumentedFields>(name: &'static str) -> SectionDocs {
 /// What a setting is for: its documentation, and its range if it is a number.
 fn purpose(config: &Config, section: &str, key: &str) -> Option<String> {
     let shared = [docs::<OptimizerConfig>("optimizer"), docs::<TrainConfig>("train")];
-    let sections = config.domain.docs().into_iter().chain(shared);
-    let (_, names, texts) = sections.into_iter().find(|s| s.0 == section)?;
+    let sections =
+        config.domain.docs().into_iter().chain(shared).map(|(name, keys, texts)| (name.to_owned(), keys, texts));
+    let losses = LossKind::ALL.iter().map(|kind| {
+        let (keys, texts) = LossSettings::docs(*kind);
+        (format!("loss.{kind}"), keys, texts)
+    });
+    let (_, names, texts) = sections.chain(losses).find(|s| s.0 == section)?;
     let text = texts[names.iter().position(|name| *name == key)?];
     let range = ranges::in_words(config.domain.kind(), &format!("{section}.{key}"));
     Some(range.map_or(text.to_owned(), |range| format!("{text}\nRange: {range}.")))
+}
+
+/// Every setting of a domain with its default, by name; those of all losses included.
+fn defaults(kind: DomainKind) -> Vec<(String, toml::Value)> {
+    let config = Config { domain: kind.into(), ..Config::default() };
+    let parse = |text: String| -> toml::Table {
+        text.parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"))
+    };
+    let mut all = flat(&parse(config.to_toml()));
+    let losses = flat(&parse(text(&LossSettings::default())));
+    all.extend(losses.into_iter().map(|(name, value)| (format!("loss.{name}"), value)));
+    all.remove("domain");
+    all.into_iter().collect()
 }
 
 /// A configuration as TOML, with the purpose of each setting above it.
@@ -53,23 +72,19 @@ pub(crate) fn explain(wanted: &str) -> Result<String> {
     let (mut told, mut names) = (Vec::<(String, Vec<DomainKind>)>::new(), Vec::new());
     for kind in DomainKind::ALL {
         let config = Config { domain: kind.into(), ..Config::default() };
-        let table: toml::Table =
-            config.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
-        for (section, keys) in &table {
-            for (key, value) in keys.as_table().into_iter().flatten() {
-                let name = format!("{section}.{key}");
-                if name == wanted || section == wanted {
-                    let text = purpose(&config, section, key).unwrap_or_default();
-                    let text = format!("Default: {value}\n{text}\n{}", resuming(&name));
-                    let text = text.trim_end().replace('\n', "\n  ");
-                    let text = format!("{name}\n  {text}\n");
-                    match told.iter_mut().find(|t| t.0 == text) {
-                        Some((_, kinds)) => kinds.push(kind),
-                        None => told.push((text, vec![kind])),
-                    }
+        for (name, value) in defaults(kind) {
+            if let Some((section, key)) = name.rsplit_once('.')
+                && (name == wanted || section == wanted)
+            {
+                let text = purpose(&config, section, key).unwrap_or_default();
+                let text = format!("Default: {value}\n{text}\n{}", resuming(&name));
+                let text = format!("{name}\n  {}\n", text.trim_end().replace('\n', "\n  "));
+                match told.iter_mut().find(|t| t.0 == text) {
+                    Some((_, kinds)) => kinds.push(kind),
+                    None => told.push((text, vec![kind])),
                 }
-                names.push(name);
             }
+            names.push(name);
         }
     }
     if told.is_empty() {
@@ -118,12 +133,24 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_has_a_purpose() {
+        for kind in DomainKind::ALL {
+            let config = Config { domain: kind.into(), ..Config::default() };
+            for (name, _) in defaults(kind) {
+                let (section, key) = name.rsplit_once('.').unwrap();
+                assert!(purpose(&config, section, key).is_some_and(|text| text.len() > 5), "{kind}: {name}");
+            }
+        }
+    }
+
+    #[test]
     fn settings_are_explained_by_name_and_by_section() {
         let text = explain("optimizer.lr").unwrap();
         assert!(text.contains("Step size") && text.contains("Range: a number above 0, up to 100"), "{text}");
         assert_eq!(text.matches("optimizer.lr").count(), 1, "both domains mean the same: {text}");
         assert!(explain("data.crop").unwrap().contains("data.crop (audio)"));
         assert!(explain("train.log_every").unwrap().contains("May change"));
+        assert!(explain("loss.vicreg").unwrap().contains("loss.vicreg.variance"));
         assert!(explain("train").unwrap().contains("train.batch"));
         assert!(explain("optimizer.lrr").unwrap_err().to_string().contains("did you mean `optimizer.lr`"));
     }

@@ -1,5 +1,6 @@
 //! Decoupled greedy learning: cross-entropy through an auxiliary head (Belilovsky, Eickenberg, Oyallon 2020).
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
@@ -12,7 +13,7 @@ use crate::{Error, Key, Pool, Result, Scalar};
 
 /// [`Auxiliary`] by configuration. The default is the paper's MLP-aux; `pointwise = 3` is the
 /// convolutional head of its MLP-SR-aux.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuxiliaryRule {
     /// Convolutions of kernel size 1 before the mean, each followed by ReLU, with as many channels as

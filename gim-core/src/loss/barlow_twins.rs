@@ -1,5 +1,6 @@
 //! Barlow Twins: redundancy reduction between two views (Zbontar, Jing, Misra, LeCun, Deny 2021).
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center, mean_squares};
@@ -8,7 +9,7 @@ use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Buffer, Key, Pool, Result, Scalar};
 
 /// [`BarlowTwins`] by configuration; λ is the published code's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct BarlowTwinsRule {
     /// Weight λ of redundancy.

@@ -1,5 +1,6 @@
 //! CLAPP: contrastive, local and predictive plasticity (Illing, Ventura, Bellec, Gerstner 2021).
 
+use documented::DocumentedFields;
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 /// [`Clapp`] by configuration. What it predicts is set for all losses that predict ([`Prediction`]);
 /// a prediction has one negative.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct ClappRule {
     /// Margin by which scores should exceed 0 for positives, and fall below it for negatives.

@@ -3,6 +3,7 @@
 
 use std::fmt::{self, Display};
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
@@ -50,7 +51,7 @@ impl Supervision {
 
 /// [`CrossEntropy`] by configuration: classes and labels follow from the dataset, and nothing is left to
 /// set.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields)]
 pub struct CrossEntropyRule {}
 

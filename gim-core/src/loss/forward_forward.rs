@@ -1,5 +1,6 @@
 //! Goodness of groups of channels, after the forward-forward algorithm (Hinton 2022).
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::labels::labels_per_item;
@@ -10,7 +11,7 @@ use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
 
 /// [`ForwardForward`] by configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct ForwardForwardRule {
     /// Goodness θ that the label's channels should exceed, and all others stay below.

@@ -1,5 +1,6 @@
 //! InfoNCE on a grid (van den Oord 2018, eq. 4; Löwe 2019, eq. 2).
 
+use documented::DocumentedFields;
 use rand::RngExt;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -81,7 +82,7 @@ pub struct InfoNce<F: Scalar> {
 }
 
 /// [`InfoNce`] by configuration. What it predicts is set for all losses that predict ([`Prediction`]).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct InfoNceRule {
     /// What is made of the scores: `infonce`, `jsd`, `dv` or `nwj`.

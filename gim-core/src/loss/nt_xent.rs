@@ -1,5 +1,6 @@
 //! NT-Xent, the loss of SimCLR (Chen, Kornblith, Norouzi, Hinton 2020).
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, sum_squares};
@@ -9,7 +10,7 @@ use crate::kernels::vector::{add_scaled, dot, exp_shifted};
 use crate::{Key, Pool, Result, Scalar};
 
 /// [`NtXent`] by configuration; the temperature is the paper's for CIFAR-10.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NtXentRule {
     /// Temperature τ.

@@ -1,5 +1,6 @@
 //! Prediction and similarity matching (Nøkland & Eidnes 2019).
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
@@ -12,7 +13,7 @@ use crate::param::{Param, Params};
 use crate::{Buffer, Error, Key, Pool, Result, Scalar};
 
 /// [`Predsim`] by configuration; β is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct PredsimRule {
     /// Weight β of similarity matching; prediction has 1 − β.

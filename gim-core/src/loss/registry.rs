@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use documented::DocumentedFields;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -80,7 +81,7 @@ impl Place {
 }
 
 /// The settings of a loss; their default is their source's.
-pub trait LossRule: Default + Clone + PartialEq + fmt::Debug + Serialize + DeserializeOwned {
+pub trait LossRule: Default + Clone + PartialEq + fmt::Debug + Serialize + DeserializeOwned + DocumentedFields {
     /// Whether it learns from labels.
     const LABELS: bool = false;
 
@@ -125,6 +126,11 @@ macro_rules! registry {
         }
 
         impl LossSettings {
+            /// What each setting of a loss is for: its name and its documentation.
+            pub fn docs(kind: LossKind) -> (&'static [&'static str], &'static [&'static str]) {
+                match kind { $(LossKind::$kind => (<$rule>::FIELD_NAMES, <$rule>::FIELD_DOCS),)* }
+            }
+
             /// Positions along the grid that loss `kind` needs at least.
             pub fn need(&self, kind: LossKind, prediction: &Prediction) -> usize {
                 match kind { $(LossKind::$kind => self.$field.need(prediction),)* }

@@ -1,5 +1,6 @@
 //! Slow feature analysis (Wiskott & Sejnowski 2002) by gradient descent.
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center};
@@ -8,7 +9,7 @@ use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Key, Pool, Result, Scalar};
 
 /// [`SlowFeatures`] by configuration.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct SlowFeaturesRule {
     /// Weight of the constraints.

@@ -1,5 +1,6 @@
 //! VICReg: variance, invariance, covariance (Bardes, Ponce, LeCun 2022).
 
+use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center, mean_squares};
@@ -8,7 +9,7 @@ use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Key, Pool, Result, Scalar};
 
 /// [`VicReg`] by configuration; the weights are the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct VicRegRule {
     /// Weight λ of invariance.
