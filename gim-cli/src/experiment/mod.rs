@@ -9,6 +9,7 @@ pub(crate) mod environment;
 pub(crate) mod extract;
 pub(crate) mod feature_file;
 pub(crate) mod final_rows;
+pub(crate) mod fingerprint;
 pub(crate) mod held_out;
 pub(crate) mod interrupt;
 pub(crate) mod latent;

@@ -7,9 +7,10 @@
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 
-use crate::experiment::config::{Config, may_change};
+use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::{Environment, TrainedOn};
+use crate::experiment::fingerprint::may_change;
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train::{Stamp, refuse_begun};
 

@@ -5,8 +5,9 @@ use gim_core::loss::{LossKind, LossSettings};
 use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Result};
 
-use crate::experiment::config::{Config, flat, may_change};
+use crate::experiment::config::{Config, flat};
 use crate::experiment::domain::{DomainKind, text};
+use crate::experiment::fingerprint::may_change;
 use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
 

@@ -5,6 +5,7 @@ mod from_record;
 mod network;
 #[cfg(not(feature = "mpi"))]
 mod no_ranks;
+mod notes;
 #[cfg(feature = "mpi")]
 mod on_ranks;
 mod on_threads;
@@ -36,14 +37,12 @@ use crate::output;
 use collapse::Collapsed;
 use from_record::Stage;
 pub(crate) use network::whole_network;
+use notes::print_notes;
 use online::OnlineProbes;
 pub(crate) use policy::CorpusPolicy;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
 use validation::Validation;
-
-/// Characters of a note that are printed.
-const MOST_SHOWN: usize = 600;
 
 /// Whether a run has done all its steps.
 ///
@@ -179,17 +178,6 @@ pub(crate) fn refuse_begun(run: &RunDir) -> Result<()> {
         return Err(Error::file(run.path(), "already holds a run", remedy));
     }
     Ok(())
-}
-
-fn print_notes(notes: &[String], run: &RunDir) {
-    for note in notes {
-        match note.char_indices().nth(MOST_SHOWN) {
-            Some((end, _)) => {
-                output::note(format_args!("note: {}… (whole in {})", &note[..end], run.notes_file().display()))
-            }
-            None => output::note(format_args!("note: {note}")),
-        }
-    }
 }
 
 /// A run that is ready to take steps.

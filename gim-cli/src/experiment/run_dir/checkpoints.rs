@@ -10,7 +10,7 @@ use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use super::{Curves, RunDir};
-use crate::experiment::config::difference;
+use crate::experiment::fingerprint::difference;
 use crate::experiment::train_config::TrainConfig;
 use crate::output::note;
 
