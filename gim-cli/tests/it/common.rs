@@ -12,6 +12,12 @@ pub(crate) fn gim(folder: &Path, args: &[&str]) -> Command {
     c
 }
 
+/// Whether a text is one error: a line, and below it the place in a file, if there is one.
+pub(crate) fn is_one_error(text: &str) -> bool {
+    let is_place = |line: &str| line.trim_start().starts_with("-->") || line.contains('|');
+    text.starts_with("gim: ") && text.trim_end().split('\n').skip(1).all(is_place)
+}
+
 pub(crate) fn ok(folder: &Path, args: &[&str]) -> Output {
     let out = gim(folder, args).output().unwrap();
     assert!(out.status.success(), "gim {args:?}: {}", String::from_utf8_lossy(&out.stderr));
@@ -28,9 +34,7 @@ pub(crate) fn fails(folder: &Path, args: &[&str]) -> String {
     let out = gim(folder, args).output().unwrap();
     let text = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(2), "gim {args:?}: {text}");
-    let is_place = |line: &str| line.trim_start().starts_with("-->") || line.contains('|');
-    assert!(text.trim().lines().skip(1).all(is_place), "{text}");
-    assert!(text.starts_with("gim: "), "{text}");
+    assert!(is_one_error(&text), "{text}");
     text
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::{gim, ok};
+use crate::common::{gim, is_one_error, ok};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -189,8 +189,7 @@ fn flipped_bits_are_mended_or_refused() {
                 assert!(weights(&d.join("whole")) == weights(&run), "other results: {what}");
                 equal += 1;
             } else {
-                assert_eq!((out.status.code(), said.trim().lines().count()), (Some(2), 1), "{what}");
-                assert!(said.starts_with("gim: "), "{what}");
+                assert!(out.status.code() == Some(2) && is_one_error(&said), "{what}");
                 refused += 1;
             }
             std::fs::remove_dir_all(&run).unwrap();

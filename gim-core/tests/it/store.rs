@@ -137,7 +137,7 @@ fn chunks_of_another_store_are_not_taken() {
     assert!(StoreReader::start(&one, &theirs, 0, vec![layout], &Pool::new()).unwrap().next_batch().is_err());
     let other = Layout::dense(Shape::sequence(1, 3, 2));
     let e = StoreReader::start(&two, &theirs, 0, vec![other], &Pool::new()).unwrap().next_batch().unwrap_err();
-    assert!(e.to_string().contains("is wanted"), "{e}");
+    assert!(e.to_string().contains("are wanted"), "{e}");
 
     // A store is begun anew where another one is, or a damaged one.
     write(&one, &ours, layout, 0, 2).unwrap();
