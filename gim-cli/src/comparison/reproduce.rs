@@ -94,8 +94,13 @@ fn protocols(task: Task) -> &'static [Protocol] {
 
 impl Plan {
     /// Seeds of a run; the first is the one in its configuration.
-    fn seeds(&self, config: &Config) -> std::ops::Range<u64> {
+    pub(super) fn seeds(&self, config: &Config) -> std::ops::Range<u64> {
         config.train.seed..config.train.seed + self.sweep.seeds
+    }
+
+    /// Whether figures show a run of this entry and seed, and its features are kept.
+    pub(super) fn is_in_figures(&self, entry: &Entry, seed: u64, first: u64) -> bool {
+        self.scope != Scope::RegressionCheck && entry.ablation_of.is_none() && seed == first
     }
 }
 
@@ -120,15 +125,13 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
             if show != Show::Quiet {
                 note(format_args!("run {} of {}: {}, seed {seed}", i + 1, plan.sweep.run.len(), entry.name));
             }
-            // Figures show one seed of every method. Other features can be recomputed.
-            let in_figures = plan.scope != Scope::RegressionCheck && entry.ablation_of.is_none();
             let config = Config { train: TrainConfig { seed, ..config.train.clone() }, ..config.clone() };
             let seed_run = SeedRun {
                 wanted: &wanted,
                 run: &run,
                 baselines: entry.baselines.as_ref().map(|name| plan.out.run(name, seed)),
                 trained_on: corpora.expected(&config),
-                keep_features: in_figures && seed == first,
+                keep_features: plan.is_in_figures(entry, seed, first),
                 config: &config,
             };
             rows.extend(seed_run.finish(show)?);
@@ -149,11 +152,11 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
 
 /// The datasets that the runs were trained on. Runs with the same data settings must have read the
 /// same dataset, or their results could not be compared.
-struct Corpora(BTreeMap<(DomainKind, String), TrainedOn>);
+pub(super) struct Corpora(BTreeMap<(DomainKind, String), TrainedOn>);
 
 impl Corpora {
     /// The datasets of the runs that have started.
-    fn of(plan: &Plan) -> Result<Self> {
+    pub(super) fn of(plan: &Plan) -> Result<Self> {
         let mut corpora = Self(BTreeMap::new());
         for entry in &plan.sweep.run {
             let config = entry.config(&plan.set)?;
@@ -173,7 +176,7 @@ impl Corpora {
     }
 
     /// The dataset that a run of this configuration must use, if another run has used one.
-    fn expected(&self, config: &Config) -> Option<&TrainedOn> {
+    pub(super) fn expected(&self, config: &Config) -> Option<&TrainedOn> {
         self.0.get(&Self::key(config))
     }
 
@@ -212,20 +215,20 @@ fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -> Resu
 }
 
 /// One seed of one run, and what it needs.
-struct SeedRun<'a> {
-    config: &'a Config,
-    run: &'a RunDir,
-    wanted: &'a [ProbeSpec],
+pub(super) struct SeedRun<'a> {
+    pub(super) config: &'a Config,
+    pub(super) run: &'a RunDir,
+    pub(super) wanted: &'a [ProbeSpec],
     /// The run whose baselines (random encoder and input) this run shares, if any.
-    baselines: Option<RunDir>,
+    pub(super) baselines: Option<RunDir>,
     /// The dataset it must be trained on, if known.
-    trained_on: Option<&'a TrainedOn>,
-    keep_features: bool,
+    pub(super) trained_on: Option<&'a TrainedOn>,
+    pub(super) keep_features: bool,
 }
 
 impl SeedRun<'_> {
     /// Does the training and probes that are missing. Returns the rows of all probes.
-    fn finish(&self, show: Show) -> Result<Vec<ProbeRow>> {
+    pub(super) fn finish(&self, show: Show) -> Result<Vec<ProbeRow>> {
         let run = self.run;
         if run.is_begun() && run.config()? != *self.config {
             let what = "holds a run of another configuration";
@@ -303,7 +306,7 @@ impl SeedRun<'_> {
 }
 
 /// The probes that a run needs.
-fn wanted(entry: &Entry, plan: &Plan) -> Result<Vec<ProbeSpec>> {
+pub(super) fn wanted(entry: &Entry, plan: &Plan) -> Result<Vec<ProbeSpec>> {
     // Methods are also evaluated with few labels; ablations with all labels only.
     let few = entry.ablation_of.is_none() && plan.scope != Scope::RegressionCheck;
     let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };

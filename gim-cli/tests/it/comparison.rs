@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::common::{fails, folders, gim, ok};
+use crate::common::{fails, folders, gim, ok, printed};
 
 /// Two methods and an ablation on a tiny corpus.
 fn sweep(root: &Path, steps: usize) {
@@ -43,6 +43,7 @@ fn a_comparison_is_whole_resumable_and_checked() {
     tables_have_every_run(root);
     baselines_are_shared(root);
     pages_are_self_contained(root);
+    jobs_make_the_same_rows(root);
     finished_work_is_not_repeated(root);
     missing_results_are_left_out_or_made(root);
     mixed_runs_are_refused(root);
@@ -54,6 +55,36 @@ const REPRODUCE: [&str; 4] = ["reproduce", "tiny.toml", "--out", "out"];
 /// A file of the comparison.
 fn read(root: &Path, name: &str) -> String {
     std::fs::read_to_string(root.join("out").join(name)).unwrap()
+}
+
+/// Runs made one by one, in any order, give the rows of a whole comparison.
+fn jobs_make_the_same_rows(root: &Path) {
+    let listed = printed(root, &["reproduce", "tiny.toml", "--list"]);
+    assert_eq!(listed.lines().nth(2), Some("2 vision/greedy-supervised 1"), "{listed}");
+    let job = |which: &[&str]| printed(root, &[&["reproduce", "tiny.toml", "--out", "jobs"], which].concat());
+    for index in ["3", "2", "0"] {
+        assert!(job(&["--index", index]).contains("seed-1"));
+    }
+    assert!(job(&["--run", "vision/supervised", "--seed", "1"]).contains("vision/supervised/seed-1"));
+    assert!(!root.join("jobs/table_vision.csv").exists(), "a job writes no tables");
+    ok(root, &["reproduce", "tiny.toml", "--out", "jobs"]);
+    // All but the command and the time of a row.
+    let rows = |of: &str, run: &str| -> Vec<Vec<String>> {
+        let path = root.join(of).join(format!("vision/{run}/seed-1/probe.csv"));
+        let mut reader = csv::Reader::from_path(path).unwrap();
+        let seconds = reader.headers().unwrap().iter().position(|h| h == "seconds").unwrap();
+        let row =
+            |r: csv::StringRecord| r.iter().enumerate().filter(|f| f.0 != seconds).map(|f| f.1.to_owned()).collect();
+        let mut rows: Vec<Vec<String>> = reader.records().map(|r| row(r.unwrap())).collect();
+        rows.retain(|row| row[0] == "trained");
+        rows.sort();
+        rows
+    };
+    for run in ["gim", "supervised", "greedy-supervised", "one-negative"] {
+        assert!(!rows("jobs", run).is_empty() && rows("jobs", run) == rows("out", run), "{run}");
+    }
+    assert!(fails(root, &["reproduce", "tiny.toml", "--index", "4"]).contains("use 0 to 3"));
+    assert!(fails(root, &["reproduce", "tiny.toml", "--run", "vision/gim", "--seed", "9"]).contains("--list"));
 }
 
 fn tables_have_every_run(root: &Path) {
