@@ -13,7 +13,7 @@ use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::feature_file;
-use crate::experiment::interrupt::{NothingToSave, Scratch};
+use crate::experiment::interrupt::{NothingToSave, Scratch, undisturbed};
 use crate::experiment::latent::LatentSample;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{RunDir, Weights};
@@ -133,7 +133,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
                     let specs = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
                     let layout =
                         Layout { groups: specs, labels: extractor.labels(), frames: record.frames(), deflate: None };
-                    none.insert(FeatureWriter::create(out, layout, &made)?)
+                    none.insert(undisturbed(|| FeatureWriter::create(out, layout, &made))?)
                 }
             };
             let features: Vec<ArrayView2<'_, f32>> = item.groups.iter().map(|g| g.view()).collect();
@@ -241,7 +241,7 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_corpus: b
             Some(w) => w,
             none => {
                 let layout = Layout { groups: specs, labels: labels.clone(), frames: None, deflate: None };
-                none.insert(FeatureWriter::create(out, layout, &made)?)
+                none.insert(undisturbed(|| FeatureWriter::create(out, layout, &made))?)
             }
         };
         let views: Vec<ArrayView2<'_, f32>> = groups.iter().map(|g| g.view()).collect();

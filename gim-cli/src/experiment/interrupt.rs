@@ -59,10 +59,10 @@ fn handle() -> Result<()> {
 fn on_signal() {
     let saves = SAVES.load(Ordering::SeqCst) && NOTHING_TO_SAVE.load(Ordering::SeqCst) == 0;
     if !saves || REQUESTED.swap(true, Ordering::Relaxed) {
-        if let Ok(scratch) = SCRATCH.lock() {
-            for path in &*scratch {
-                let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-            }
+        // Held until the process has ended: other threads make no scratch files meanwhile.
+        let scratch = SCRATCH.lock();
+        for path in scratch.iter().flat_map(|paths| paths.iter()) {
+            let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
         }
         // Nothing is lost but the steps since the last checkpoint.
         std::process::exit(130);
@@ -89,6 +89,12 @@ impl Scratch {
         }
         Ok(Self(path.to_owned()))
     }
+}
+
+/// Does `work`, which makes a scratch file. A signal waits until it is made, so as not to leave it behind.
+pub(crate) fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
+    let _held = SCRATCH.lock();
+    work()
 }
 
 impl Drop for Scratch {

@@ -10,7 +10,7 @@ use ndarray::ArrayView2;
 use crate::experiment::domain::Extracted;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::extract::{group_ids, must_be_made, provenance, same_corpus, spec};
-use crate::experiment::interrupt::{self, Scratch};
+use crate::experiment::interrupt::{self, Scratch, undisturbed};
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
@@ -131,7 +131,7 @@ fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_co
                             let ids = group_ids(item.groups.len(), baseline);
                             let groups = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
                             let layout = Layout { groups, labels: labels.clone(), frames: None, deflate: None };
-                            none.insert(ViewWriter::create(out, layout, &made_of)?)
+                            none.insert(undisturbed(|| ViewWriter::create(out, layout, &made_of))?)
                         }
                     };
                     append(writer, view, *split, &item)?;
