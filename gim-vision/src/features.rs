@@ -148,9 +148,14 @@ fn patch_means(a: &Activations<f32>, n_patches: usize) -> Array2<f32> {
 /// Features of patches (B · patches, C) → the features (1, C) of image `i` of `n_images`: the mean
 /// over its grid of patches.
 pub fn grid_mean(patches: &Array2<f32>, i: usize, n_images: usize) -> Array2<f32> {
+    grid_of(patches, i, n_images).mean_axis(Axis(0)).unwrap_or_default().insert_axis(Axis(0))
+}
+
+/// Features of patches (B · patches, C) → those (patches, C) of image `i` of `n_images`, row after row
+/// of its grid.
+pub fn grid_of(patches: &Array2<f32>, i: usize, n_images: usize) -> ArrayView2<'_, f32> {
     let rows = patches.nrows() / n_images;
-    let own: ArrayView2<'_, f32> = patches.slice(ndarray::s![i * rows..(i + 1) * rows, ..]);
-    own.mean_axis(Axis(0)).unwrap_or_default().insert_axis(Axis(0))
+    patches.slice(ndarray::s![i * rows..(i + 1) * rows, ..])
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub struct Utterance {
     pub id: String,
     /// The file.
     pub path: PathBuf,
-    /// Index into [`Corpus::speakers`].
+    /// Index into [`Corpus::speakers`]; 0 where there are none.
     pub speaker: usize,
     /// Length in samples at 16 kHz.
     pub len: usize,
@@ -129,7 +129,8 @@ impl Corpus {
             return Err(Error::file(&two[1].1, what, "remove or rename one of the files"));
         }
 
-        let (files, skipped) = inspect(root, files, options.skip_bad, &mut notes)?;
+        let inspect = Inspect { decode: options.skip_bad, skip_bad: options.skip_bad };
+        let (files, skipped) = inspect.all(root, files, &mut notes)?;
         let folders = SplitFolders::of(root, files.iter().map(|f| f.path.as_path()))?;
         let (names, mut speaker_rules): (Vec<String>, Vec<_>) =
             files.iter().map(|f| speaker_of(&f.id, &f.path, folders.base(root, &f.path))).unzip();
@@ -184,6 +185,40 @@ impl Corpus {
         let listed = [train_listed, test_listed];
         let root = root.to_owned();
         Ok(Self { root, utterances, speakers, train, test, listed, labels, speaker_rules, notes, digest })
+    }
+
+    /// A corpus of these files (id, path) alone: without speakers and labels, and all of them in the
+    /// training split. All files are decoded once. Errors and notes name them by their paths below
+    /// `root`.
+    ///
+    /// # Errors
+    /// When two files have one id, or files are bad: all are named. With `skip_bad`, when none is
+    /// good.
+    pub fn of_files(root: &Path, mut files: Vec<(String, PathBuf)>, skip_bad: bool) -> Result<Self> {
+        files.sort();
+        if let Some(two) = files.windows(2).find(|w| w[0].0 == w[1].0) {
+            return Err(Error::file(&two[1].1, "is there twice", "name each file once"));
+        }
+        let mut notes = Vec::new();
+        let (utterances, _) = Inspect { decode: true, skip_bad }.all(root, files, &mut notes)?;
+        let mut hash = Sha256::new();
+        hash.update(b"gim audio files 1\n");
+        for u in &utterances {
+            hash.update(format!("{} {} {}\n", u.id, u.len, u.bytes));
+        }
+        let train: Vec<usize> = (0..utterances.len()).collect();
+        Ok(Self {
+            root: root.to_owned(),
+            utterances,
+            speakers: Vec::new(),
+            listed: [train.clone(), Vec::new()],
+            train,
+            test: Vec::new(),
+            labels: None,
+            speaker_rules: Vec::new(),
+            notes,
+            digest: hex(hash.finalize()),
+        })
     }
 
     /// The folder that the corpus was opened from.
@@ -244,11 +279,7 @@ impl Corpus {
     /// What the corpus was understood to hold: utterances, hours, splits, speakers and the rule they
     /// were told by, phones and the class that is silence.
     pub fn summary(&self) -> Vec<String> {
-        let hours = |set: &[usize]| {
-            let samples: usize = set.iter().map(|&u| self.utterances[u].len).sum();
-            let (hours, minutes) = (samples as f64 / 3600.0 / f64::from(decode::RATE), 1.0 / 60.0);
-            if hours < minutes { format!("{:.1} s", hours * 3600.0) } else { format!("{hours:.2} h") }
-        };
+        let hours = |set: &[usize]| self.duration(set);
         let all: Vec<usize> = (0..self.utterances.len()).collect();
         let rules: Vec<&str> = self.speaker_rules.iter().map(|r| r.rule()).collect();
         let mut lines = vec![
@@ -267,6 +298,13 @@ impl Corpus {
             lines.push(format!("phones: {} classes; {}", labels.n_classes(), labels.say_silence()));
         }
         lines
+    }
+
+    /// How long these utterances are together, e.g. `1.25 h`, or `7.5 s` if less than a minute.
+    pub fn duration(&self, utterances: &[usize]) -> String {
+        let samples: usize = utterances.iter().map(|&u| self.utterances[u].len).sum();
+        let (hours, minutes) = (samples as f64 / 3600.0 / f64::from(decode::RATE), 1.0 / 60.0);
+        if hours < minutes { format!("{:.1} s", hours * 3600.0) } else { format!("{hours:.2} h") }
     }
 
     /// SHA-256 (hexadecimal) of ids, speakers, lengths and file sizes of the utterances, of the
@@ -359,7 +397,7 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
             if depth < DEPTH {
                 find_audio(&path, depth + 1, found)?;
             }
-        } else if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("flac") || e.eq_ignore_ascii_case("wav"))
+        } else if is_audio(&path)
             && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
         {
             found.push((normalized(stem).into_owned(), path.clone()));
@@ -368,42 +406,57 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
     Ok(())
 }
 
-/// Reads the headers of all files (id, path), in parallel; with `skip_bad`, decodes them. Gives the
-/// utterances, in order, without their speakers, and the ids of bad ones left out.
-fn inspect(
-    root: &Path,
-    files: Vec<(String, PathBuf)>,
+/// Whether a file's name is that of a FLAC or WAV file.
+pub fn is_audio(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("flac") || e.eq_ignore_ascii_case("wav"))
+}
+
+/// How files are inspected.
+struct Inspect {
+    /// Decode them, instead of reading their headers.
+    decode: bool,
+    /// Leave bad ones out.
     skip_bad: bool,
-    notes: &mut Vec<String>,
-) -> Result<(Vec<Utterance>, HashSet<String>)> {
-    let one = |path: &Path| -> Result<(usize, u64)> {
-        let info = decode::info(path)?;
-        let len = match info.len {
-            Some(len) if !skip_bad => len,
-            _ => decode::decode(path)?.len(),
+}
+
+impl Inspect {
+    /// Inspects all files (id, path), in parallel. Gives the utterances, in order, without their
+    /// speakers, and the ids of bad ones left out.
+    fn all(
+        &self,
+        root: &Path,
+        files: Vec<(String, PathBuf)>,
+        notes: &mut Vec<String>,
+    ) -> Result<(Vec<Utterance>, HashSet<String>)> {
+        let one = |path: &Path| -> Result<(usize, u64)> {
+            let info = decode::info(path)?;
+            let len = match info.len {
+                Some(len) if !self.decode => len,
+                _ => decode::decode(path)?.len(),
+            };
+            Ok((len, info.bytes))
         };
-        Ok((len, info.bytes))
-    };
-    let read: Vec<Result<(usize, u64)>> = files.par_iter().map(|(_, path)| one(path)).collect();
-    let (mut good, mut bad, mut skipped) = (Vec::new(), Vec::new(), HashSet::new());
-    let mut named = Vec::new();
-    for ((id, path), read) in files.into_iter().zip(read) {
-        match read {
-            Ok((len, bytes)) => good.push(Utterance { id, path, speaker: 0, len, bytes }),
-            Err(e) => {
-                named.push(because(&path.strip_prefix(root).unwrap_or(&path).to_string_lossy(), &e));
-                bad.push(e);
-                skipped.insert(id);
+        let read: Vec<Result<(usize, u64)>> = files.par_iter().map(|(_, path)| one(path)).collect();
+        let (mut good, mut bad, mut skipped) = (Vec::new(), Vec::new(), HashSet::new());
+        let mut named = Vec::new();
+        for ((id, path), read) in files.into_iter().zip(read) {
+            match read {
+                Ok((len, bytes)) => good.push(Utterance { id, path, speaker: 0, len, bytes }),
+                Err(e) => {
+                    named.push(because(&path.strip_prefix(root).unwrap_or(&path).to_string_lossy(), &e));
+                    bad.push(e);
+                    skipped.insert(id);
+                }
             }
         }
+        if good.is_empty() || !self.skip_bad {
+            all_bad(root, bad)?;
+        }
+        if !named.is_empty() {
+            notes.push(left_out(&named, "audio files are bad"));
+        }
+        Ok((good, skipped))
     }
-    if good.is_empty() || !skip_bad {
-        all_bad(root, bad)?;
-    }
-    if !named.is_empty() {
-        notes.push(left_out(&named, "audio files are bad"));
-    }
-    Ok((good, skipped))
 }
 
 /// Notes labels without utterances, and utterances of the splits without labels.

@@ -4,25 +4,44 @@ use std::process::ExitCode;
 use gim_core::Result;
 
 use crate::experiment::extract::{extract, snapshots};
+use crate::experiment::input::{FeatureFormat, Input, Level, Request, extract_files, write_as};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 
-/// Write the features of a run to an HDF5 file.
+/// Write features to a file: of the run's dataset, or of files that you name.
 ///
-/// The file holds the features of every module, of the random encoder and of the input itself.
+/// Without --input, the file holds the features of every module, of the random encoder and of the input itself.
 /// Without --out it is RUN/features.h5; if the run has snapshots, RUN/snapshots.h5 then gets features
 /// of a few utterances at earlier training steps, for the figure of the latent space. With --out,
 /// nothing in the run changes.
+///
+/// With --input, the file holds the features of every module for audio files (FLAC, WAV) or images
+/// (JPEG, PNG), without labels. They are standardized as the run's dataset was. All files are checked
+/// before anything is written.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: gim extract runs/a --out features.h5")]
+#[command(after_help = "Examples: gim extract runs/a --out features.h5\n          \
+                        gim extract runs/a --input recordings more.wav --out new.h5\n          \
+                        sox in.mp3 -t wav - | gim extract runs/a --input - --level utterance --out one.npz")]
 pub struct Args {
     /// Folder of a run.
     run: PathBuf,
-    /// HDF5 file to write [default: RUN/features.h5].
-    #[arg(long)]
+    /// File to write [default: RUN/features.h5].
+    #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Files, and folders that are searched for them; - is one file from standard input.
+    #[arg(short, long, value_name = "PATH", num_args = 1.., requires = "out")]
+    input: Vec<PathBuf>,
+    /// What a row is of [default: frame of audio, image of images].
+    #[arg(long, requires = "input")]
+    level: Option<Level>,
+    /// Leave out files that cannot be read or are too short or small, and list them.
+    #[arg(long, requires = "input")]
+    skip_bad: bool,
+    /// Kind of file [default: by the name of FILE, else h5].
+    #[arg(long, requires = "out")]
+    format: Option<FeatureFormat>,
     /// Use the present dataset even if the run was trained on another.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "input")]
     any_corpus: bool,
 }
 
@@ -31,16 +50,22 @@ impl Args {
         let run = RunDir::new(self.run);
         // A folder that is not there has no configuration, which says more than a lock could.
         run.config()?;
+        let format = self.format.or_else(|| self.out.as_deref().map(FeatureFormat::of)).unwrap_or(FeatureFormat::H5);
+        if let (Some(out), false) = (&self.out, self.input.is_empty()) {
+            let request = Request { input: Input::open(self.input)?, level: self.level, skip_bad: self.skip_bad };
+            write_as(format, out, |h5| extract_files(&run, &request, h5, show))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let own = run.features_file();
         // By whichever name the run's own file is given.
         let is_own = |out: &PathBuf| same_folder(out, &own) && out.file_name() == own.file_name();
-        let Some(out) = self.out.filter(|out| !is_own(out)) else {
+        let Some(out) = self.out.filter(|out| format != FeatureFormat::H5 || !is_own(out)) else {
             let _lock = run.lock()?;
             extract(&run, &own, true, self.any_corpus, show)?;
             snapshots(&run, &own, &run.snapshots_file(), self.any_corpus, show)?;
             return Ok(ExitCode::SUCCESS);
         };
-        extract(&run, &out, true, self.any_corpus, show)?;
+        write_as(format, &out, |h5| extract(&run, h5, true, self.any_corpus, show))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -3,14 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use gim_core::files::temporary_name;
+use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{
-    FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Seal, seal_of,
+    FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Seal, Split, seal_of,
 };
 use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
+use crate::experiment::domain::{Extracted, Extractor};
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::feature_file;
 use crate::experiment::interrupt::{NothingToSave, Scratch, undisturbed};
@@ -113,32 +115,44 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     let mut extractor = config.domain.dataset().extractor(&record)?;
     same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
     let made = provenance(&config, extractor.digest(), &record, weights)?;
+    let layout = Layout { labels: extractor.labels(), frames: record.frames(), ..Layout::default() };
+    let mut writing = Writing::new(out, layout, baselines.then(|| extractor.baseline()), made);
+    let mut progress = Progress::new(extractor.items().len() as u64, extractor.noun(), show);
+    let mut take = |item: Extracted, split| writing.append(&item, split);
+    let short = each_item(&mut *extractor, &mut trained, random.as_mut(), &pool, &mut progress, &mut take)?;
+    let written = writing.finish(&*extractor)?;
+    progress.finish(&format!("features of {written} items in {}", out.display()));
+    if !short.is_empty() && show != Show::Quiet {
+        let (n, noun, names) = (short.len(), extractor.noun(), short.join(", "));
+        let of = extractor.items().len();
+        note(format_args!("note: {n} of {of} {noun} are too short for features and left out: {names}"));
+    }
+    Ok(())
+}
+
+/// Hands the features of all items to `take`, in order, and gives the ids of those that are too short.
+///
+/// # Errors
+/// When a file cannot be read, or `take` fails.
+pub(super) fn each_item(
+    extractor: &mut dyn Extractor,
+    trained: &mut Stack<f32>,
+    mut random: Option<&mut Stack<f32>>,
+    pool: &Pool<f32>,
+    progress: &mut Progress,
+    take: &mut dyn FnMut(Extracted, Split) -> Result<()>,
+) -> Result<Vec<String>> {
     let items = extractor.items().to_vec();
-    let mut writer: Option<FeatureWriter> = None;
-    let mut progress = Progress::new(items.len() as u64, extractor.noun(), show);
     let (mut done, mut short) = (0, Vec::new());
     for part in items.chunks(extractor.batch()) {
         let numbers: Vec<usize> = part.iter().map(|i| i.0).collect();
-        let extracted = extractor.extract(&numbers, &mut trained, random.as_mut(), &pool)?;
+        let extracted = extractor.extract(&numbers, trained, random.as_deref_mut(), pool)?;
         for (item, (number, split)) in extracted.into_iter().zip(part) {
             done += 1;
-            let Some(item) = item else {
-                short.push(extractor.id(*number));
-                continue;
-            };
-            let writer = match &mut writer {
-                Some(w) => w,
-                none => {
-                    let ids = group_ids(item.groups.len(), baselines.then(|| extractor.baseline()));
-                    let specs = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
-                    let layout =
-                        Layout { groups: specs, labels: extractor.labels(), frames: record.frames(), deflate: None };
-                    none.insert(undisturbed(|| FeatureWriter::create(out, layout, &made))?)
-                }
-            };
-            let features: Vec<ArrayView2<'_, f32>> = item.groups.iter().map(|g| g.view()).collect();
-            let labels: Vec<&[i32]> = item.labels.iter().map(Vec::as_slice).collect();
-            writer.append(Item { id: &item.id, split: *split, features: &features, labels: &labels })?;
+            match item {
+                Some(item) => take(item, *split)?,
+                None => short.push(extractor.id(*number)),
+            }
         }
         if extractor.batch() == 1 {
             // Every item has buffers of its own size; kept, they would add up.
@@ -146,17 +160,56 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
         }
         progress.tick(done, String::new);
     }
-    let Some(writer) = writer else {
-        return Err(Error::file(extractor.root(), "has nothing that is long enough", "use another corpus"));
-    };
-    let written = writer.n_items();
-    writer.finish()?;
-    progress.finish(&format!("features of {written} items in {}", out.display()));
-    if !short.is_empty() && show != Show::Quiet {
-        let (n, noun, names) = (short.len(), extractor.noun(), short.join(", "));
-        note(format_args!("note: {n} of {} {noun} are too short for features and left out: {names}", items.len()));
+    Ok(short)
+}
+
+/// A feature file that begins with its first item, which shows the groups.
+pub(super) struct Writing<'a> {
+    out: &'a Path,
+    layout: Layout,
+    /// The input's group, if there are baselines.
+    baseline: Option<GroupId>,
+    made: Provenance,
+    writer: Option<FeatureWriter>,
+}
+
+impl<'a> Writing<'a> {
+    /// A file at `out`, of a layout whose groups are not known yet.
+    pub(super) fn new(out: &'a Path, layout: Layout, baseline: Option<GroupId>, made: Provenance) -> Self {
+        Self { out, layout, baseline, made, writer: None }
     }
-    Ok(())
+
+    /// Appends an item.
+    ///
+    /// # Errors
+    /// As [`FeatureWriter::create`] and [`FeatureWriter::append`].
+    pub(super) fn append(&mut self, item: &Extracted, split: Split) -> Result<()> {
+        let writer = match &mut self.writer {
+            Some(w) => w,
+            none => {
+                let ids = group_ids(item.groups.len(), self.baseline);
+                let groups = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
+                let layout = Layout { groups, ..self.layout.clone() };
+                none.insert(undisturbed(|| FeatureWriter::create(self.out, layout, &self.made))?)
+            }
+        };
+        let features: Vec<ArrayView2<'_, f32>> = item.groups.iter().map(|g| g.view()).collect();
+        let labels: Vec<&[i32]> = item.labels.iter().map(Vec::as_slice).collect();
+        writer.append(Item { id: &item.id, split, features: &features, labels: &labels })
+    }
+
+    /// Completes the file, and gives the number of items.
+    ///
+    /// # Errors
+    /// When there are none, or the disk failed.
+    pub(super) fn finish(self, of: &dyn Extractor) -> Result<usize> {
+        let Some(writer) = self.writer else {
+            return Err(Error::file(of.root(), "has nothing that is long enough", "use longer files"));
+        };
+        let written = writer.n_items();
+        writer.finish()?;
+        Ok(written)
+    }
 }
 
 /// Groups in the order in which an extractor gives them: the modules and, with baselines, their random twins and the input.

@@ -76,6 +76,7 @@ fn on_signal() {
 }
 
 /// A file or folder that goes when a signal ends the process, as long as this lives.
+#[derive(Debug)]
 #[must_use]
 pub(crate) struct Scratch(PathBuf);
 

@@ -11,6 +11,7 @@ pub(crate) mod feature_file;
 pub(crate) mod final_rows;
 pub(crate) mod fingerprint;
 pub(crate) mod held_out;
+pub(crate) mod input;
 pub(crate) mod interrupt;
 pub(crate) mod latent;
 pub(crate) mod launched;

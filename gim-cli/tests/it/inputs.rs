@@ -6,7 +6,7 @@ use crate::common::{fails, ok, png};
 
 /// A corpus of two speakers with three utterances of half a second and labels by `class`, which
 /// says the class of the phones "silence" and "tone".
-fn speech(root: &Path, names: &str, class: [usize; 2]) {
+pub(crate) fn speech(root: &Path, names: &str, class: [usize; 2]) {
     let (mut labels, mut test) = (String::new(), String::new());
     for (s, speaker) in ["anna", "ben"].iter().enumerate() {
         for k in 0..3 {
@@ -33,7 +33,7 @@ fn speech(root: &Path, names: &str, class: [usize; 2]) {
     std::fs::write(root.join("test_split.txt"), test).unwrap();
 }
 
-fn train<'a>(out: &'a str, corpus: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+pub(crate) fn train<'a>(out: &'a str, corpus: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let settings = [
         "--set",
         corpus,

@@ -10,6 +10,7 @@ mod comparison;
 mod end_to_end;
 mod feature_files;
 mod images;
+mod input_files;
 mod inputs;
 mod losses;
 #[cfg(feature = "mpi")]

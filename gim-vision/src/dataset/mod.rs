@@ -7,5 +7,5 @@ pub mod loader;
 mod png;
 pub mod standardize;
 
-pub use formats::open;
+pub use formats::{is_image, of_files, open};
 pub use image_dataset::{DatasetOptions, ImageDataset, Listing, Split};

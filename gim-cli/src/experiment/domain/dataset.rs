@@ -14,6 +14,7 @@ use ndarray::Array2;
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::held_out::HeldOut;
+use crate::experiment::input::{Level, LooseFiles};
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset of a configuration.
@@ -59,6 +60,16 @@ pub trait DatasetSpec {
     /// # Errors
     /// When the dataset cannot be used.
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>>;
+
+    /// Whether a file's name is that of one that [`Self::extractor_of`] reads.
+    fn reads(&self, path: &Path) -> bool;
+
+    /// Checks files that belong to no dataset, for features of this level, which are standardized as in
+    /// the run of `record`.
+    ///
+    /// # Errors
+    /// When files cannot be used: all are named. With `files.skip_bad`, when none can.
+    fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>>;
 
     /// Labels of a batch for measurements without a dataset: class 0 everywhere; empty without
     /// supervision.
@@ -149,6 +160,15 @@ pub trait Extractor {
 
     /// What an item is called in messages.
     fn noun(&self) -> &'static str;
+
+    /// How much there is, e.g. `3 utterances (0.02 h)`.
+    fn amount(&self) -> String;
+
+    /// What was left out, for the user to read.
+    fn notes(&self) -> &[String];
+
+    /// Whether an item is too short for features of a stack.
+    fn is_too_short(&self, item: usize, stack: &Stack<f32>) -> bool;
 
     /// Features of some items by a stack and, as baselines, by the random one and the input itself;
     /// `None` for an item that is too short.

@@ -251,17 +251,41 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     }
     // By id, not as the system lists them: the order must not depend on the disk.
     entries.sort_by(|a, b| a.id.cmp(&b.id));
-    let entries = inspect(root, entries, options, &mut notes)?;
+    let entries = inspect(root, entries, options, options.skip_bad, &mut notes)?;
 
     let listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
     let mut listing = listed(root, &sets, &entries, listing, options.seed)?;
     let mut hash = Sha256::new();
     hash.update(b"gim image corpus 1\n");
-    for e in &entries {
-        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
-    }
+    add_sizes(&mut hash, &entries);
     listing.seal(hash);
     Ok(Folders { listing, entries, checked: options.skip_bad })
+}
+
+/// A dataset of these files alone; see [`of_files`](super::of_files).
+pub(super) fn of_files(root: &Path, files: Vec<(String, PathBuf)>, options: &DatasetOptions) -> Result<Folders> {
+    let new = |(id, path)| Entry { id, path, class: None, split: Some(Split::Train), size: (0, 0), bytes: 0 };
+    let mut entries: Vec<Entry> = files.into_iter().map(new).collect();
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    if let Some(two) = entries.windows(2).find(|w| w[0].id == w[1].id) {
+        return Err(Error::file(&two[1].path, "is there twice", "name each file once"));
+    }
+    let mut notes = Vec::new();
+    let entries = inspect(root, entries, options, true, &mut notes)?;
+    let listing = Listing { root: root.to_owned(), format: "image files", notes, ..Default::default() };
+    let mut listing = listed(root, &[], &entries, listing, options.seed)?;
+    let mut hash = Sha256::new();
+    hash.update(b"gim image files 1\n");
+    add_sizes(&mut hash, &entries);
+    listing.seal(hash);
+    Ok(Folders { listing, entries, checked: true })
+}
+
+/// Adds ids, sizes and lengths of the files to a digest.
+fn add_sizes(hash: &mut Sha256, entries: &[Entry]) {
+    for e in entries {
+        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
+    }
 }
 
 /// Labels, splits and classes of the images. Every class has images to train on.
@@ -341,10 +365,16 @@ fn labeled(
     Ok(())
 }
 
-/// Fills in the sizes and returns the good images. With `skip_bad`, all images are decoded.
-fn inspect(root: &Path, entries: Vec<Entry>, options: &DatasetOptions, notes: &mut Vec<String>) -> Result<Vec<Entry>> {
+/// Fills in the sizes and returns the good images. They are decoded, or only their headers are read.
+fn inspect(
+    root: &Path,
+    entries: Vec<Entry>,
+    options: &DatasetOptions,
+    decode: bool,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Entry>> {
     let check = |entry: &Entry| {
-        let (height, width) = if options.skip_bad {
+        let (height, width) = if decode {
             let image = Image::open(&entry.path)?;
             (image.height, image.width)
         } else {
@@ -427,7 +457,8 @@ fn subfolders(dir: &Path, others: &mut Vec<String>) -> Result<Vec<(String, PathB
     Ok(folders)
 }
 
-fn is_image(path: &Path) -> bool {
+/// Whether a file's name is that of a JPEG or PNG file.
+pub fn is_image(path: &Path) -> bool {
     path.extension().is_some_and(|e| ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 

@@ -15,12 +15,14 @@ mod idx;
 mod records;
 mod stl10;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::{Error, Result};
 
 use super::image_dataset::{DatasetOptions, ImageDataset};
+
+pub use folders::is_image;
 
 /// Opens the dataset in a folder, whatever format it has; see the [module](self).
 ///
@@ -51,4 +53,14 @@ pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDatase
         return Ok(Arc::new(idx::open(root, options)?));
     }
     Ok(Arc::new(folders::open(root, options)?))
+}
+
+/// A dataset of these files (id, path) alone: without classes, and all of them in the training split.
+/// All files are decoded once.
+///
+/// # Errors
+/// When two files have one id, or files are bad or smaller than `options.min_side`: all are named.
+/// With `options.skip_bad`, when none is good.
+pub fn of_files(root: &Path, files: Vec<(String, PathBuf)>, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
+    Ok(Arc::new(folders::of_files(root, files, options)?))
 }

@@ -3,29 +3,52 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gim_audio::dataset::corpus::Corpus;
+use gim_audio::dataset::corpus::{self, Corpus};
 use gim_audio::dataset::loader::Crop;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Purpose, Result};
-use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
+use gim_eval::{GroupId, ItemIndex, LabelSpec, Per, Split, Task, mean_over_time};
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
+use super::{AudioConfig, standardize_of};
+use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Extracted, Extractor};
+use crate::experiment::input::Level;
 
 /// Extracts features.
 pub(super) struct SpeechExtractor {
-    pub(super) corpus: Arc<Corpus>,
-    pub(super) standardize: Standardize,
-    pub(super) items: Vec<(usize, Split)>,
-    pub(super) features: FeatureExtractor,
+    corpus: Arc<Corpus>,
+    standardize: Standardize,
+    items: Vec<(usize, Split)>,
+    features: FeatureExtractor,
     /// Samples of a view.
-    pub(super) crop: usize,
+    crop: usize,
+    level: Level,
 }
 
 impl SpeechExtractor {
+    /// Features of both splits of a corpus.
+    ///
+    /// # Errors
+    /// When the network or the record cannot be used.
+    pub(super) fn new(config: &AudioConfig, corpus: Corpus, record: &DatasetRecord, level: Level) -> Result<Self> {
+        let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
+        let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
+        let mut items: Vec<(usize, Split)> = train.chain(test).collect();
+        items.sort_by_key(|i| i.0);
+        let (standardize, features) = (standardize_of(record)?, FeatureExtractor::new(&config.network)?);
+        Ok(Self { corpus: Arc::new(corpus), standardize, items, features, crop: config.data.crop, level })
+    }
+
+    /// The speaker of an utterance, if the corpus knows speakers.
+    fn speaker(&self, utterance: usize) -> Option<Vec<i32>> {
+        let known = !self.corpus.speakers().is_empty();
+        known.then(|| vec![self.corpus.utterances()[utterance].speaker as i32])
+    }
+
     /// Features of crops of the same number of samples, a row each; `None` when they are too short.
     fn of_crops(
         &self,
@@ -61,13 +84,10 @@ impl Extractor for SpeechExtractor {
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
-        let mut labels = vec![LabelSpec {
-            task: Task::Speakers.label().into(),
-            per: Per::Item,
-            classes: self.corpus.speakers().len(),
-            silence: None,
-            names: self.corpus.speakers().to_vec(),
-        }];
+        let names = self.corpus.speakers().to_vec();
+        let (task, classes) = (Task::Speakers.label().into(), names.len());
+        let speakers = LabelSpec { task, per: Per::Item, classes, silence: None, names };
+        let mut labels = if classes > 0 { vec![speakers] } else { Vec::new() };
         if let Some(phones) = self.corpus.labels() {
             let (classes, silence) = (phones.n_classes(), phones.silence());
             let names = phones.names().map_or_else(Vec::new, <[_]>::to_vec);
@@ -92,6 +112,19 @@ impl Extractor for SpeechExtractor {
         "utterances"
     }
 
+    fn amount(&self) -> String {
+        let all: Vec<usize> = self.items.iter().map(|i| i.0).collect();
+        format!("{} utterances ({})", all.len(), self.corpus.duration(&all))
+    }
+
+    fn notes(&self) -> &[String] {
+        self.corpus.notes()
+    }
+
+    fn is_too_short(&self, item: usize, stack: &Stack<f32>) -> bool {
+        self.features.crop_layouts(stack, 1, self.corpus.utterances()[item].len).is_none()
+    }
+
     fn extract(
         &mut self,
         items: &[usize],
@@ -113,10 +146,14 @@ impl Extractor for SpeechExtractor {
                 groups.extend(self.features.features(random, &passes, &waveform, pool));
                 groups.push(self.features.mfcc(&waveform));
             }
-            let mut labels = vec![vec![utterance.speaker as i32]];
+            let mut labels = Vec::from_iter(self.speaker(*u));
             if self.corpus.labels().is_some() {
                 // Features are on the labels' own grid already: label n belongs to row n.
                 labels.push(self.corpus.phones_of(*u, 0..groups[0].nrows() as isize));
+            }
+            if self.level == Level::Utterance {
+                let mean = |g: &Array2<f32>| mean_over_time(g.view(), &ItemIndex::from_counts([g.nrows()]));
+                groups = groups.iter().map(mean).collect();
             }
             out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
         }
@@ -144,7 +181,7 @@ impl Extractor for SpeechExtractor {
             let rows = self.of_crops(together, trained, random.as_deref_mut(), pool);
             for (n, u) in items[first..first + together.len()].iter().enumerate() {
                 let utterance = &self.corpus.utterances()[*u];
-                let labels = vec![vec![utterance.speaker as i32]];
+                let labels = Vec::from_iter(self.speaker(*u));
                 let groups = rows.as_ref().map(|rows| rows[n].clone());
                 out.push(groups.map(|groups| Extracted { id: utterance.id.clone(), groups, labels }));
             }

@@ -4,7 +4,7 @@ mod batches;
 mod extractor;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use documented::DocumentedFields;
@@ -21,7 +21,7 @@ use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result};
-use gim_eval::{Split, Task};
+use gim_eval::Task;
 use serde::{Deserialize, Serialize};
 
 use self::batches::SpeechBatches;
@@ -33,6 +33,7 @@ use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_d
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::held_out::{self, HeldOut};
+use crate::experiment::input::{Level, LooseFiles};
 use crate::experiment::train_config::TrainConfig;
 
 /// The corpus, and how it is cut into crops.
@@ -285,14 +286,16 @@ impl DatasetSpec for AudioConfig {
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
-        let corpus = Arc::new(self.corpus()?);
-        let standardize = standardize_of(record)?;
-        let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
-        let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
-        let mut items: Vec<(usize, Split)> = train.chain(test).collect();
-        items.sort_by_key(|i| i.0);
-        let features = FeatureExtractor::new(&self.network)?;
-        Ok(Box::new(SpeechExtractor { corpus, standardize, items, features, crop: self.data.crop }))
+        Ok(Box::new(SpeechExtractor::new(self, self.corpus()?, record, Level::Frame)?))
+    }
+
+    fn reads(&self, path: &Path) -> bool {
+        corpus::is_audio(path)
+    }
+
+    fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>> {
+        let corpus = Corpus::of_files(&files.root, files.files, files.skip_bad)?;
+        Ok(Box::new(SpeechExtractor::new(self, corpus, record, level)?))
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {

@@ -5,26 +5,39 @@ use std::path::Path;
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Result};
 use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
+use gim_vision::dataset;
 use gim_vision::dataset::image::Image;
-use gim_vision::features::{CenterCrops, grid_mean};
+use gim_vision::features::{CenterCrops, grid_mean, grid_of};
 use ndarray::Array2;
 use rayon::prelude::*;
 
+use super::VisionData;
 use crate::experiment::domain::{Extracted, Extractor};
+use crate::experiment::input::Level;
 
 /// Images whose features are computed together.
 const TOGETHER: usize = 16;
 
 /// Extracts features.
 pub(super) struct ImageExtractor {
-    pub(super) crops: CenterCrops,
-    pub(super) items: Vec<(usize, Split)>,
+    crops: CenterCrops,
+    items: Vec<(usize, Split)>,
     /// As training mirrors and pads.
-    pub(super) flip: bool,
-    pub(super) pad: usize,
+    flip: bool,
+    pad: usize,
+    level: Level,
 }
 
 impl ImageExtractor {
+    /// Features of both splits of a dataset.
+    pub(super) fn new(crops: CenterCrops, data: &VisionData, level: Level) -> Self {
+        let part = |split, as_| crops.dataset().split(split).iter().map(move |i| (*i, as_)).collect::<Vec<_>>();
+        let mut items = part(dataset::Split::Train, Split::Train);
+        items.extend(part(dataset::Split::Test, Split::Test));
+        items.sort_by_key(|i| i.0);
+        Self { crops, items, flip: data.flip, pad: data.pad, level }
+    }
+
     /// Features of crops of some images.
     fn of_images(
         &self,
@@ -41,7 +54,11 @@ impl ImageExtractor {
         }
         let mut out = Vec::new();
         for (n, (i, image)) in items.iter().zip(images).enumerate() {
-            let mut features: Vec<Array2<f32>> = groups.iter().map(|g| grid_mean(g, n, items.len())).collect();
+            let own = |g: &Array2<f32>| match self.level {
+                Level::Patch => grid_of(g, n, items.len()).to_owned(),
+                _ => grid_mean(g, n, items.len()),
+            };
+            let mut features: Vec<Array2<f32>> = groups.iter().map(own).collect();
             if baselines {
                 features.push(self.crops.raw_pixels(image)?);
             }
@@ -89,6 +106,19 @@ impl Extractor for ImageExtractor {
 
     fn noun(&self) -> &'static str {
         "images"
+    }
+
+    fn amount(&self) -> String {
+        format!("{} images", self.items.len())
+    }
+
+    fn notes(&self) -> &[String] {
+        self.crops.dataset().notes()
+    }
+
+    fn is_too_short(&self, _: usize, _: &Stack<f32>) -> bool {
+        // Sizes are checked when the dataset is opened.
+        false
     }
 
     fn extract(

@@ -4,7 +4,7 @@ mod batches;
 mod extractor;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use documented::DocumentedFields;
@@ -13,7 +13,7 @@ use gim_core::loss::{Estimator, LossKind, Supervision};
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{Split, Task};
+use gim_eval::Task;
 use gim_vision::dataset::image::{Color, short_side};
 use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
@@ -31,6 +31,7 @@ use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::held_out::{self, HeldOut};
+use crate::experiment::input::{Level, LooseFiles};
 use crate::experiment::train_config::TrainConfig;
 
 /// The dataset, and how its images are cut; the default is the paper's.
@@ -81,13 +82,20 @@ pub(crate) type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
 
 impl VisionConfig {
     fn corpus(&self) -> Result<Arc<dyn ImageDataset>> {
-        let d = &self.data;
-        // Features see the middle of images without padding: an image that is only large enough
-        // with it could not be probed.
-        let min_side = if d.skip_bad && d.short_side == 0 { d.crop } else { 0 };
-        let options =
-            DatasetOptions { skip_bad: d.skip_bad, min_side, short_side: d.short_side, ..DatasetOptions::default() };
+        let mut options = self.options(self.data.skip_bad);
+        if !self.data.skip_bad {
+            // Training may pad images that are too small.
+            options.min_side = 0;
+        }
         dataset::open(&self.folder()?, &options)
+    }
+
+    /// Features see the middle of images without padding: an image that is only large enough with it
+    /// could not be probed.
+    fn options(&self, skip_bad: bool) -> DatasetOptions {
+        let VisionData { crop, short_side, .. } = self.data;
+        let min_side = if short_side == 0 { crop } else { 0 };
+        DatasetOptions { skip_bad, min_side, short_side, ..DatasetOptions::default() }
     }
 
     /// Opens the dataset and checks the images' sizes.
@@ -226,12 +234,17 @@ impl DatasetSpec for VisionConfig {
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
-        let crops = self.crops(record)?;
-        let part = |split, as_| crops.dataset().split(split).iter().map(move |i| (*i, as_)).collect::<Vec<_>>();
-        let mut items = part(dataset::Split::Train, Split::Train);
-        items.extend(part(dataset::Split::Test, Split::Test));
-        items.sort_by_key(|i| i.0);
-        Ok(Box::new(ImageExtractor { crops, items, flip: self.data.flip, pad: self.data.pad }))
+        Ok(Box::new(ImageExtractor::new(self.crops(record)?, &self.data, Level::Image)))
+    }
+
+    fn reads(&self, path: &Path) -> bool {
+        dataset::is_image(path)
+    }
+
+    fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>> {
+        let dataset = dataset::of_files(&files.root, files.files, &self.options(files.skip_bad))?;
+        let crops = self.crops_of(dataset, self.standardize_of(record)?)?;
+        Ok(Box::new(ImageExtractor::new(crops, &self.data, level)))
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {

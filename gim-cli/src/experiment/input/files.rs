@@ -1,0 +1,138 @@
+//! Files that are named on the command line, found in folders, or read from standard input.
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use gim_core::data::left_out;
+use gim_core::{Error, Result};
+use tempfile::NamedTempFile;
+use walkdir::{DirEntry, WalkDir};
+
+use crate::experiment::interrupt::Scratch;
+
+/// The argument that stands for standard input, and the id of its item.
+const STDIN: &str = "-";
+
+/// Files that belong to no dataset.
+#[derive(Debug)]
+pub struct LooseFiles {
+    /// The folder that they are in; the command-line option where several were named.
+    pub root: PathBuf,
+    /// Ids and paths.
+    pub files: Vec<(String, PathBuf)>,
+    /// Leave bad ones out.
+    pub skip_bad: bool,
+    /// What was left out.
+    pub notes: Vec<String>,
+}
+
+/// Where files come from.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// Files and folders.
+    Paths(Vec<PathBuf>),
+    /// One file from standard input, kept here as long as it is needed.
+    Stdin {
+        /// What was read.
+        file: NamedTempFile,
+        /// Removes the file on a signal.
+        _unfinished: Scratch,
+    },
+}
+
+impl Input {
+    /// Reads standard input where `-` asks for it.
+    ///
+    /// # Errors
+    /// When other paths are named beside it, or it cannot be read.
+    pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Self> {
+        if !paths.iter().any(|path| path.as_os_str() == STDIN) {
+            return Ok(Self::Paths(paths));
+        }
+        if paths.len() > 1 {
+            let what = "- is standard input, but files are named beside it";
+            return Err(Error::config("--input", what, "name one or the other"));
+        }
+        let failed = |e| Error::io("standard input", "read", e);
+        let mut file = NamedTempFile::new().map_err(failed)?;
+        let _unfinished = Scratch::new(file.path())?;
+        if io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)? == 0 {
+            return Err(Error::file("standard input", "is empty", "send one audio file or image"));
+        }
+        Ok(Self::Stdin { file, _unfinished })
+    }
+
+    /// All files, those in folders if `reads` knows their names, sorted. An id is the path below the
+    /// folder if one folder was named, else the path as it was named.
+    ///
+    /// # Errors
+    /// When a file or folder is not there or cannot be listed, or a folder holds no file to read.
+    pub(crate) fn list(&self, reads: impl Fn(&Path) -> bool, skip_bad: bool) -> Result<LooseFiles> {
+        let paths = match self {
+            Self::Paths(paths) => paths,
+            Self::Stdin { file, .. } => {
+                let path = file.path().to_owned();
+                let files = vec![(STDIN.to_owned(), path.clone())];
+                return Ok(LooseFiles { root: path, files, skip_bad, notes: Vec::new() });
+            }
+        };
+        let alone = if let [one] = &paths[..] { Some(one) } else { None };
+        let (mut files, mut notes) = (Vec::new(), Vec::new());
+        for path in paths {
+            if !path.is_dir() {
+                std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?;
+                files.push((id(path, path)?, path.clone()));
+                continue;
+            }
+            let (found, others): (Vec<PathBuf>, Vec<PathBuf>) = below(path)?.into_iter().partition(|p| reads(p));
+            if found.is_empty() {
+                let what = "there is nothing in it or its folders that the run can read";
+                return Err(Error::file(path, what, "name files of the kind that the run was trained on"));
+            }
+            for file in found {
+                let named = if alone.is_some() { file.strip_prefix(path).unwrap_or(&file) } else { &file };
+                files.push((id(named, &file)?, file.clone()));
+            }
+            let others: Vec<String> = others.iter().map(|p| p.display().to_string()).collect();
+            if !others.is_empty() {
+                notes.push(left_out(&others, "files are of another kind"));
+            }
+        }
+        let root = alone.cloned().unwrap_or_else(|| PathBuf::from("--input"));
+        Ok(LooseFiles { root, files, skip_bad, notes })
+    }
+
+    /// The same error; of standard input where it is of the file that holds it.
+    pub(crate) fn name(&self, e: Error) -> Error {
+        match (self, e) {
+            (Self::Stdin { file, .. }, Error::File { path, what, remedy, source })
+                if path == file.path() || path.as_os_str() == STDIN =>
+            {
+                Error::File { path: "standard input".into(), what, remedy, source }
+            }
+            (_, e) => e,
+        }
+    }
+}
+
+/// All files below a folder, sorted, without hidden ones.
+fn below(folder: &Path) -> Result<Vec<PathBuf>> {
+    // macOS leaves `._name.flac` beside name.flac.
+    let shown = |e: &DirEntry| e.depth() == 0 || !e.file_name().as_encoded_bytes().starts_with(b".");
+    let walk = WalkDir::new(folder).follow_links(true).sort_by_file_name().into_iter().filter_entry(shown);
+    let mut files = Vec::new();
+    for entry in walk {
+        let entry = entry.map_err(|e| Error::file(folder, format_args!("cannot be listed: {e}"), "fix the folder"))?;
+        if entry.file_type().is_file() {
+            files.push(entry.into_path());
+        }
+    }
+    Ok(files)
+}
+
+/// The id of a file: its path as it was named, with `/` between the parts and no `.` before them.
+fn id(named: &Path, file: &Path) -> Result<String> {
+    let parts: PathBuf = named.components().filter(|part| *part != Component::CurDir).collect();
+    let text = parts.to_str().ok_or_else(|| Error::file(file, "its name is not UTF-8", "rename it"))?;
+    Ok(text.to_owned())
+}
