@@ -12,6 +12,7 @@ mod feature_files;
 mod images;
 mod inputs;
 mod losses;
+mod plan;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod readme;
