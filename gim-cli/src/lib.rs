@@ -1,6 +1,6 @@
 //! The program `gim`, as a library: commands, and the configuration of a run.
 //!
-//! Imports point down: `commands` → `report` → `comparison` (beside it `bench`) → `figures`,
+//! Imports point down: `commands` → `report`, `planning` → `comparison` (beside it `bench`) → `figures`,
 //! `weights` → `experiment`, `template`, `output` → the domain crates and `gim-eval` → `gim-core`.
 //!
 //! ```
@@ -22,6 +22,7 @@ mod comparison;
 mod experiment;
 mod figures;
 mod output;
+mod planning;
 mod report;
 mod template;
 mod weights;

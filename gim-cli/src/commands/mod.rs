@@ -12,6 +12,7 @@ mod export;
 mod extract;
 mod figures;
 mod import;
+mod plan;
 mod probe;
 mod reproduce;
 mod train;
@@ -59,6 +60,7 @@ pub enum Command {
     Reproduce(reproduce::Args),
     Check(check::Args),
     Estimate(estimate::Args),
+    Plan(plan::Args),
     Bench(bench::Args),
     #[command(hide = true)]
     BenchProbe(bench_probe::Args),
@@ -85,6 +87,7 @@ impl Command {
             Self::Reproduce(args) => args.run(show),
             Self::Check(args) => args.run(show),
             Self::Estimate(args) => args.run(),
+            Self::Plan(args) => args.run(show),
             Self::Bench(args) => args.run(show),
             Self::BenchProbe(args) => args.run(),
             Self::Config(args) => args.run(),

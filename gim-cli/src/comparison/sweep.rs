@@ -98,6 +98,11 @@ impl Entry {
 }
 
 impl Sweep {
+    /// Whether a built-in comparison has this name.
+    pub(crate) fn is_built_in(name: &str) -> bool {
+        SWEEPS.iter().any(|s| s.0 == name)
+    }
+
     /// A comparison by name, or from a file.
     ///
     /// # Errors
@@ -121,7 +126,7 @@ impl Sweep {
                 Error::file(source, format_args!("is no list of runs: {what}"), "fix the file").caused_by(e)
             })?;
         if let Some(like) = like {
-            if !SWEEPS.iter().any(|s| s.0 == like) {
+            if !Self::is_built_in(&like) {
                 let names: Vec<_> = SWEEPS.iter().map(|s| s.0).collect();
                 let what = format!("is like `{like}`, which is not a built-in comparison");
                 return Err(Error::file(source, what, format_args!("use {}", names.join(", "))));

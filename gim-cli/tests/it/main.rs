@@ -13,6 +13,7 @@ mod images;
 mod input_files;
 mod inputs;
 mod losses;
+mod plan;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod readme;

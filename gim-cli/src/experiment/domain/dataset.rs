@@ -146,6 +146,11 @@ pub trait Extractor {
         1
     }
 
+    /// Rows of the features of a module: one an item, or one for each of its frames.
+    fn rows(&self) -> usize {
+        self.items().len()
+    }
+
     /// Kinds of labels.
     fn labels(&self) -> Vec<LabelSpec>;
 

@@ -7,6 +7,7 @@ use gim_audio::dataset::corpus::{self, Corpus};
 use gim_audio::dataset::loader::Crop;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
+use gim_audio::geometry::label_frames;
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Purpose, Result};
 use gim_eval::{GroupId, ItemIndex, LabelSpec, Per, Split, Task, mean_over_time};
@@ -81,6 +82,10 @@ impl Extractor for SpeechExtractor {
 
     fn id(&self, item: usize) -> String {
         self.corpus.utterances()[item].id.clone()
+    }
+
+    fn rows(&self) -> usize {
+        self.items.iter().map(|(u, _)| label_frames(self.corpus.utterances()[*u].len)).sum()
     }
 
     fn labels(&self) -> Vec<LabelSpec> {
