@@ -7,6 +7,7 @@ use crate::experiment::extract::{extract, snapshots};
 use crate::experiment::input::{FeatureFormat, Input, Level, Request, extract_files, write_as};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
+use crate::output::note;
 
 /// Write features to a file: of the run's dataset, or of files that you name.
 ///
@@ -54,6 +55,7 @@ impl Args {
         if let (Some(out), false) = (&self.out, self.input.is_empty()) {
             let request = Request { input: Input::open(self.input)?, level: self.level, skip_bad: self.skip_bad };
             write_as(format, out, |h5| extract_files(&run, &request, h5, show))?;
+            written(out, show);
             return Ok(ExitCode::SUCCESS);
         }
         let own = run.features_file();
@@ -62,11 +64,20 @@ impl Args {
         let Some(out) = self.out.filter(|out| format != FeatureFormat::H5 || !is_own(out)) else {
             let _lock = run.lock()?;
             extract(&run, &own, true, self.any_corpus, show)?;
+            written(&own, show);
             snapshots(&run, &own, &run.snapshots_file(), self.any_corpus, show)?;
             return Ok(ExitCode::SUCCESS);
         };
         write_as(format, &out, |h5| extract(&run, h5, true, self.any_corpus, show))?;
+        written(&out, show);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Says where the features are.
+fn written(out: &Path, show: Mode) {
+    if show != Mode::Quiet {
+        note(format_args!("written to {}", out.display()));
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     let mut take = |item: Extracted, split| writing.append(&item, split);
     let short = each_item(&mut *extractor, &mut trained, random.as_mut(), &pool, &mut progress, &mut take)?;
     let written = writing.finish(&*extractor)?;
-    progress.finish(&format!("features of {written} items in {}", out.display()));
+    progress.finish(&format!("features of {written} {}", extractor.noun()));
     if !short.is_empty() && show != Show::Quiet {
         let (n, noun, names) = (short.len(), extractor.noun(), short.join(", "));
         let of = extractor.items().len();

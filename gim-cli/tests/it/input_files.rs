@@ -230,11 +230,12 @@ fn what_was_understood_is_said() {
     speech_run(d);
     fs::write(d.join("corpus/x/notes.txt"), "no audio").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_gim"));
-    command.current_dir(d).args(["extract", "run", "--input", "corpus/x", "--out", "x.h5"]);
+    command.current_dir(d).args(["extract", "run", "--input", "corpus/x", "--out", "x.npz"]);
     let out = command.output().unwrap();
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.contains("input: 6 utterances (3.0 s)"), "{text}");
     assert!(text.contains("1 files are of another kind and left out: corpus/x/notes.txt"), "{text}");
+    assert!(text.contains("written to x.npz") && !text.contains(".gim-features"), "{text}");
     assert!(text.contains("a row per frame (10 ms)") && text.contains("features: 6 modules of 8, 8"), "{text}");
 }
 

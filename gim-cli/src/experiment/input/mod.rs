@@ -115,7 +115,7 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     };
     let short = each_item(&mut *extractor, &mut trained, None, &pool, &mut progress, &mut take)?;
     let written = writing.finish(&*extractor)?;
-    progress.finish(&format!("features of {written} {} in {}", extractor.noun(), out.display()));
+    progress.finish(&format!("features of {written} {}", extractor.noun()));
     if !short.is_empty() {
         say([format!("note: {} files are too short and left out: {}", short.len(), short.join(", "))], show);
     }
