@@ -92,6 +92,11 @@ pub fn relu<F: Scalar>(x: F) -> F {
     if x <= F::zero() { F::zero() } else { x }
 }
 
+/// log(1 + eˣ), without overflow.
+pub fn softplus(x: f64) -> f64 {
+    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
+}
+
 /// 1/(1 + e⁻ˣ), vectorizable.
 #[inline(always)]
 pub fn sigmoid<F: Scalar>(x: F) -> F {

@@ -3,13 +3,13 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
+use super::labels::{check_positions, cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
 use super::mlp::Mlp;
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo, Supervision};
+use super::{LocalLoss, LossReport, LossRule, Place, StepInfo, Supervision, context_gradient};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::vector::relu;
 use crate::param::{Param, Params};
-use crate::{Error, Key, Pool, Result, Scalar};
+use crate::{Key, Pool, Result, Scalar};
 
 /// [`Auxiliary`] by configuration. The default is the paper's MLP-aux; `pointwise = 3` is the
 /// convolutional head of its MLP-SR-aux.
@@ -31,10 +31,6 @@ impl Default for AuxiliaryRule {
 
 impl LossRule for AuxiliaryRule {
     const LABELS: bool = true;
-
-    fn need(&self, _: &Prediction) -> usize {
-        1
-    }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         Ok(Box::new(Auxiliary::new(self, place, key)))
@@ -80,10 +76,7 @@ impl<F: Scalar> LocalLoss<F> for Auxiliary<F> {
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         assert_eq!(c.unwrap_or(z).channels, self.channels, "contexts do not fit the head");
-        if z.height == 0 {
-            return Err(Error::config("input", "there are no positions to average", "use longer inputs"));
-        }
-        Ok(())
+        check_positions(z)
     }
 
     fn value_and_grad(
@@ -91,7 +84,7 @@ impl<F: Scalar> LocalLoss<F> for Auxiliary<F> {
         z: &Activations<F>,
         c: Option<&Activations<F>>,
         step: StepInfo<'_>,
-        mut dz: Option<&mut Activations<F>>,
+        dz: Option<&mut Activations<F>>,
         dc: Option<&mut Activations<F>>,
         pool: &Pool<F>,
     ) -> LossReport {
@@ -118,12 +111,7 @@ impl<F: Scalar> LocalLoss<F> for Auxiliary<F> {
         d.copy_from_slice(logits);
         let report = cross_entropy_rows(&mut d, self.labels.classes, step.labels);
         let dpooled = self.head.backward(&pooled, &outputs, d, rows, pool);
-        if c.is_some()
-            && let Some(dz) = dz.as_deref_mut()
-        {
-            dz.memory_mut().fill(F::zero());
-        }
-        let into = if c.is_some() { dc } else { dz };
+        let into = context_gradient(c, dz, dc);
         if self.pointwise.is_empty() {
             if let Some(into) = into {
                 pool_bins_backward(&dpooled, bins, into);

@@ -6,8 +6,8 @@ use std::fmt::{self, Display};
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo};
+use super::labels::{check_positions, cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
+use super::{LocalLoss, LossReport, LossRule, Place, StepInfo, context_gradient};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::vector::add_column_sums;
@@ -57,10 +57,6 @@ pub struct CrossEntropyRule {}
 
 impl LossRule for CrossEntropyRule {
     const LABELS: bool = true;
-
-    fn need(&self, _: &Prediction) -> usize {
-        1
-    }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         Ok(Box::new(place.supervision().loss(place.context, key)?))
@@ -145,10 +141,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         assert_eq!(c.unwrap_or(z).channels, self.config.channels, "contexts do not fit the classifier");
-        if z.height == 0 {
-            return Err(Error::config("input", "there are no positions to average", "use longer inputs"));
-        }
-        Ok(())
+        check_positions(z)
     }
 
     fn value_and_grad(
@@ -156,7 +149,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
         z: &Activations<F>,
         c: Option<&Activations<F>>,
         step: StepInfo<'_>,
-        mut dz: Option<&mut Activations<F>>,
+        dz: Option<&mut Activations<F>>,
         dc: Option<&mut Activations<F>>,
         pool: &Pool<F>,
     ) -> LossReport {
@@ -174,12 +167,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
         let dweight = MatMut::new(self.weight.grad_mut(), classes, channels);
         matmul(dlogits.t(), Mat::new(&pooled, rows, channels), dweight, Store::Add, pool);
         add_column_sums(self.bias.grad_mut(), &d);
-        if c.is_some()
-            && let Some(dz) = dz.as_deref_mut()
-        {
-            dz.memory_mut().fill(F::zero());
-        }
-        if let Some(into) = if c.is_some() { dc } else { dz } {
+        if let Some(into) = context_gradient(c, dz, dc) {
             let mut dpooled = pool.take(rows * channels);
             let weight = Mat::new(&self.weight.value, classes, channels);
             matmul(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);

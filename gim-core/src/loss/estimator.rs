@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Scalar;
-use crate::kernels::vector::sigmoid;
+use crate::kernels::vector::{sigmoid, softplus};
 
 /// What a loss makes of the scores s of a positive and of its N negatives. Each is the negative of an
 /// estimate of mutual information, in nats but for [`Self::Jsd`].
@@ -49,7 +49,6 @@ impl Estimator {
     pub(super) fn gradient<F: Scalar>(self, scores: &mut [F], log_mean: f64, scale: F) -> f64 {
         let positive = scores[0].f64();
         let share = scale / F::of((scores.len() - 1) as f64);
-        let softplus = |s: f64| if s > 0.0 { s + (-s).exp().ln_1p() } else { s.exp().ln_1p() };
         let n = (scores.len() - 1) as f64;
         match self {
             Self::InfoNce => unreachable!("InfoNCE normalizes each row by itself"),

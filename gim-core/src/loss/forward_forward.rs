@@ -3,10 +3,10 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::labels::labels_per_item;
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo, Supervision, bin};
+use super::labels::{check_positions, labels_per_item};
+use super::{LocalLoss, LossReport, LossRule, Place, StepInfo, Supervision, bin, context_gradient};
 use crate::activations::{Activations, Shape};
-use crate::kernels::vector::{add_scaled, dot};
+use crate::kernels::vector::{add_scaled, dot, softplus};
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Result, Scalar};
 
@@ -26,10 +26,6 @@ impl Default for ForwardForwardRule {
 
 impl LossRule for ForwardForwardRule {
     const LABELS: bool = true;
-
-    fn need(&self, _: &Prediction) -> usize {
-        1
-    }
 
     fn build<F: Scalar>(&self, place: &Place, _: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let (channels, labels) = (place.context, place.supervision());
@@ -76,10 +72,7 @@ impl<F: Scalar> LocalLoss<F> for ForwardForward {
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         assert_eq!(c.unwrap_or(z).channels, self.channels, "contexts do not fit the classes");
-        if z.height == 0 {
-            return Err(Error::config("input", "there are no positions to average", "use longer inputs"));
-        }
-        Ok(())
+        check_positions(z)
     }
 
     fn value_and_grad(
@@ -87,18 +80,18 @@ impl<F: Scalar> LocalLoss<F> for ForwardForward {
         z: &Activations<F>,
         c: Option<&Activations<F>>,
         step: StepInfo<'_>,
-        mut dz: Option<&mut Activations<F>>,
-        mut dc: Option<&mut Activations<F>>,
+        dz: Option<&mut Activations<F>>,
+        dc: Option<&mut Activations<F>>,
         pool: &Pool<F>,
     ) -> LossReport {
         let contexts = c.unwrap_or(z);
         let classes = self.labels.classes;
         let (shape, stride) = (contexts.shape(), contexts.layout().height_stride());
         let bins = labels_per_item(self.labels.bins, step.labels, shape.batch);
-        for into in [dz.as_deref_mut(), dc.as_deref_mut()].into_iter().flatten() {
+        let mut into = context_gradient(c, dz, dc);
+        if let Some(into) = into.as_deref_mut() {
             into.memory_mut().fill(F::zero());
         }
-        let mut into = if c.is_some() { dc } else { dz };
         let labeled = step.labels.iter().filter(|l| **l >= 0).count().max(1) as f64;
         let (mut loss, mut won) = (0.0, 0usize);
         let mut slopes = pool.take(classes);
@@ -143,9 +136,4 @@ impl<F: Scalar> LocalLoss<F> for ForwardForward {
     fn multiply_adds(&self, z: Shape) -> u64 {
         2 * z.len() as u64
     }
-}
-
-/// log(1 + eˣ), without overflow.
-fn softplus(x: f64) -> f64 {
-    if x > 0.0 { x + (-x).exp().ln_1p() } else { x.exp().ln_1p() }
 }

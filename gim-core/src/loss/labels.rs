@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::{LossReport, bin};
-use crate::activations::Activations;
+use crate::activations::{Activations, Shape};
 use crate::kernels::profile::Tasks;
 use crate::kernels::vector::{add_scaled, log_softmax};
-use crate::{Buffer, Pool, Scalar};
+use crate::{Buffer, Error, Pool, Result, Scalar};
 
 /// Contexts `c` (N, H, W, C) → means of S bins along the height (N·S, C).
 pub(super) fn pool_bins<F: Scalar>(c: &Activations<F>, bins: usize, pool: &Pool<F>) -> Buffer<F> {
@@ -19,6 +19,14 @@ pub(super) fn pool_bins<F: Scalar>(c: &Activations<F>, bins: usize, pool: &Pool<
         rows.chunks_exact(shape.channels).for_each(|r| add_scaled(to, share, r));
     }
     pooled
+}
+
+/// Refuses features without a position, which have no mean.
+pub(super) fn check_positions(z: Shape) -> Result<()> {
+    if z.height == 0 {
+        return Err(Error::config("input", "there are no positions to average", "use longer inputs"));
+    }
+    Ok(())
 }
 
 /// Labels of each item S: as configured, or as many as come with a batch of `items` items.

@@ -101,3 +101,19 @@ pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// Multiply-adds of one evaluation with gradients.
     fn multiply_adds(&self, z: Shape) -> u64;
 }
+
+/// Where a loss of contexts alone puts ∂loss/∂contexts: `dc`, or `dz` where the features are the contexts.
+/// Where they are not, the features have no part in the loss, and `dz` is zero.
+fn context_gradient<'a, F: Scalar>(
+    c: Option<&Activations<F>>,
+    dz: Option<&'a mut Activations<F>>,
+    dc: Option<&'a mut Activations<F>>,
+) -> Option<&'a mut Activations<F>> {
+    if c.is_none() {
+        return dz;
+    }
+    if let Some(dz) = dz {
+        dz.memory_mut().fill(F::zero());
+    }
+    dc
+}

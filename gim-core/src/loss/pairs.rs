@@ -1,7 +1,7 @@
 //! Losses of two views, on pairs of neighboring positions.
 
 use super::mlp::Mlp;
-use super::{LocalLoss, LossReport, Place, StepInfo};
+use super::{LocalLoss, LossReport, Place, StepInfo, context_gradient};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::vector::{add_scaled, dot};
 use crate::param::{Param, Params};
@@ -142,8 +142,8 @@ impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
         z: &Activations<F>,
         c: Option<&Activations<F>>,
         step: StepInfo<'_>,
-        mut dz: Option<&mut Activations<F>>,
-        mut dc: Option<&mut Activations<F>>,
+        dz: Option<&mut Activations<F>>,
+        dc: Option<&mut Activations<F>>,
         pool: &Pool<F>,
     ) -> LossReport {
         let features = c.unwrap_or(z);
@@ -157,10 +157,8 @@ impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
         let mut dviews = pool.take(n * out);
         let report = self.loss.value_and_grad(projected.last(&x), out, &mut dviews, pool);
         let dx = self.projector.backward(&x, &projected, dviews, n, pool);
-        for into in [dz.as_deref_mut(), dc.as_deref_mut()].into_iter().flatten() {
+        if let Some(into) = context_gradient(c, dz, dc) {
             into.memory_mut().fill(F::zero());
-        }
-        if let Some(into) = if c.is_some() { dc } else { dz } {
             for (from, row) in dx.chunks_exact(channels).zip(&self.rows) {
                 add_scaled(into.at_mut(*row as usize), F::one(), from);
             }
@@ -173,6 +171,22 @@ impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
         let projector = 2 * n * self.projector.multiply_adds();
         (projector + self.loss.multiply_adds(n, self.projector.out_channels())) as u64
     }
+}
+
+/// `weight` times the mean squared difference of the two views (2n, C) in `views`; its gradients are
+/// written to `dviews`.
+pub(super) fn apart<F: Scalar>(views: &[F], dviews: &mut [F], weight: f64) -> f64 {
+    let half = views.len() / 2;
+    let ((a, b), (da, db)) = (views.split_at(half), dviews.split_at_mut(half));
+    let share = 1.0 / half as f64;
+    let mut sum = 0.0;
+    for (((a, b), da), db) in a.iter().zip(b).zip(da).zip(db) {
+        let d = *a - *b;
+        sum += (d * d).f64();
+        *da = F::of(2.0 * weight * share) * d;
+        *db = -*da;
+    }
+    weight * sum * share
 }
 
 /// Subtracts the mean of every column of x (n, C).

@@ -3,9 +3,9 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::labels::{cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
+use super::labels::{check_positions, cross_entropy_rows, labels_per_item, pool_bins, pool_bins_backward};
 use super::mlp::Mlp;
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo, Supervision};
+use super::{LocalLoss, LossReport, LossRule, Place, StepInfo, Supervision, context_gradient};
 use crate::activations::{Activations, Shape};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::vector::{add_scaled, dot, sum};
@@ -28,10 +28,6 @@ impl Default for PredsimRule {
 
 impl LossRule for PredsimRule {
     const LABELS: bool = true;
-
-    fn need(&self, _: &Prediction) -> usize {
-        1
-    }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let (channels, labels) = (place.context, place.supervision());
@@ -145,10 +141,7 @@ impl<F: Scalar> LocalLoss<F> for Predsim<F> {
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         assert_eq!(c.unwrap_or(z).channels, self.channels, "contexts do not fit the classifier");
-        if z.height == 0 {
-            return Err(Error::config("input", "there are no positions to average", "use longer inputs"));
-        }
-        Ok(())
+        check_positions(z)
     }
 
     fn value_and_grad(
@@ -156,7 +149,7 @@ impl<F: Scalar> LocalLoss<F> for Predsim<F> {
         z: &Activations<F>,
         c: Option<&Activations<F>>,
         step: StepInfo<'_>,
-        mut dz: Option<&mut Activations<F>>,
+        dz: Option<&mut Activations<F>>,
         dc: Option<&mut Activations<F>>,
         pool: &Pool<F>,
     ) -> LossReport {
@@ -180,12 +173,7 @@ impl<F: Scalar> LocalLoss<F> for Predsim<F> {
         add_scaled(&mut dpooled, F::one(), &compared);
         report.loss = (1.0 - beta) * report.loss + similarity;
 
-        if c.is_some()
-            && let Some(dz) = dz.as_deref_mut()
-        {
-            dz.memory_mut().fill(F::zero());
-        }
-        if let Some(into) = if c.is_some() { dc } else { dz } {
+        if let Some(into) = context_gradient(c, dz, dc) {
             pool_bins_backward(&dpooled, bins, into);
         }
         report

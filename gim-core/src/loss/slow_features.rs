@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center};
+use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, apart, center};
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Key, Pool, Result, Scalar};
@@ -58,17 +58,8 @@ impl<F: Scalar> TwoViewLoss<F> for SlowFeatures {
     }
 
     fn value_and_grad(&mut self, views: &[F], channels: usize, dviews: &mut [F], pool: &Pool<F>) -> LossReport {
-        let (half, rows, c) = (views.len() / 2, views.len() / channels, channels as f64);
-        let share = 1.0 / half as f64;
-        let (a, b) = views.split_at(half);
-        let (da, db) = dviews.split_at_mut(half);
-        let mut fast = 0.0;
-        for (((a, b), da), db) in a.iter().zip(b).zip(da.iter_mut()).zip(db.iter_mut()) {
-            let d = *a - *b;
-            fast += (d * d).f64();
-            *da = F::of(2.0 * share) * d;
-            *db = -*da;
-        }
+        let (rows, c) = (views.len() / channels, channels as f64);
+        let fast = apart(views, dviews, 1.0);
         let mut centered = pool.take(views.len());
         centered.copy_from_slice(views);
         center(&mut centered, channels, pool);
@@ -86,7 +77,7 @@ impl<F: Scalar> TwoViewLoss<F> for SlowFeatures {
         }
         let cov = Mat::new(&cov, channels, channels);
         matmul(z, cov, MatMut::new(dviews, rows, channels), Store::Add, pool);
-        LossReport { loss: fast * share + penalty, accuracy: f64::NAN }
+        LossReport { loss: fast + penalty, accuracy: f64::NAN }
     }
 
     fn multiply_adds(&self, n: usize, channels: usize) -> usize {

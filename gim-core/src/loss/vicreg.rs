@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center, mean_squares};
+use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, apart, center, mean_squares};
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Key, Pool, Result, Scalar};
@@ -118,18 +118,11 @@ impl<F: Scalar> TwoViewLoss<F> for VicReg {
     }
 
     fn value_and_grad(&mut self, views: &[F], channels: usize, dviews: &mut [F], pool: &Pool<F>) -> LossReport {
+        let invariance = apart(views, dviews, self.invariance);
         let (a, b) = views.split_at(views.len() / 2);
         let (da, db) = dviews.split_at_mut(views.len() / 2);
-        let share = 1.0 / a.len() as f64;
-        let mut apart = 0.0;
-        for (((a, b), da), db) in a.iter().zip(b).zip(da.iter_mut()).zip(db.iter_mut()) {
-            let d = *a - *b;
-            apart += (d * d).f64();
-            *da = F::of(2.0 * self.invariance * share) * d;
-            *db = -*da;
-        }
         let regularized = self.regularize(a, channels, da, pool) + self.regularize(b, channels, db, pool);
-        LossReport { loss: self.invariance * apart * share + regularized, accuracy: f64::NAN }
+        LossReport { loss: invariance + regularized, accuracy: f64::NAN }
     }
 
     fn multiply_adds(&self, n: usize, channels: usize) -> usize {
