@@ -86,19 +86,14 @@ impl<F: Scalar> Stack<F> {
         self.modules.truncate(n);
     }
 
-    /// Removes all modules but these.
+    /// Removes all modules but these. What remains is no network if the first of them wants the output of one
+    /// removed.
     ///
     /// # Panics
     /// When there are no such modules.
     pub fn keep(&mut self, modules: Range<usize>) {
         self.modules.truncate(modules.end);
         self.modules.drain(..modules.start);
-    }
-
-    /// Removes the first `n` modules. What remains is no network: its first module wants the output of
-    /// the last one removed.
-    pub fn remove_first(&mut self, n: usize) {
-        self.modules.drain(..n);
     }
 
     /// The modules.

@@ -50,13 +50,13 @@ impl Finding {
         Self { name, state: State::Good, found: found.into(), advice: String::new() }
     }
 
+    fn warning(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, state: State::Warning, found: found.into(), advice: advice.into() }
+    }
+
     /// As it is if `fine`, else a warning with advice.
-    fn warn_unless(mut self, fine: bool, advice: &str) -> Self {
-        if !fine {
-            self.state = State::Warning;
-            advice.clone_into(&mut self.advice);
-        }
-        self
+    fn warn_unless(self, fine: bool, advice: &str) -> Self {
+        if fine { self } else { Self::warning(self.name, self.found, advice) }
     }
 }
 
@@ -143,11 +143,11 @@ fn dataset(kind: DomainKind) -> Finding {
     };
     let domain = Domain::from(kind);
     if env::var_os("GIM_DATA").is_none_or(|folder| folder.is_empty()) {
-        return Finding::good(name, "GIM_DATA is not set; the embedded data are there (data.path=embedded)")
-            .warn_unless(false, "set GIM_DATA or data.path to the folder of a dataset to use your own");
+        let found = "GIM_DATA is not set; the embedded data are there (data.path=embedded)";
+        return Finding::warning(name, found, "set GIM_DATA or data.path to the folder of a dataset to use your own");
     }
     match domain.dataset().digest() {
         Ok(on) => Finding::good(name, format!("{on}, by GIM_DATA")),
-        Err(e) => Finding::good(name, "GIM_DATA has no such dataset").warn_unless(false, &e.to_string()),
+        Err(e) => Finding::warning(name, "GIM_DATA has no such dataset", e.to_string()),
     }
 }

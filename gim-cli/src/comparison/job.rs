@@ -3,7 +3,6 @@
 use gim_core::{Error, Result};
 
 use crate::comparison::reproduce::{Corpora, Plan, SeedRun, wanted};
-use crate::comparison::sweep::Entry;
 use crate::experiment::config::Config;
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
@@ -39,9 +38,9 @@ impl Plan {
 /// # Errors
 /// When the comparison has no such run, and the error that stopped it. Calling again resumes it.
 pub(crate) fn run_job(plan: &Plan, job: &Job, show: Show) -> Result<RunDir> {
-    let has = |entry: &&Entry| entry.name == job.run;
-    let entry = plan.sweep.run.iter().find(has).filter(|_| plan.jobs().is_ok_and(|jobs| jobs.contains(job)));
-    let Some(entry) = entry else {
+    let jobs = plan.jobs()?;
+    let entry = plan.sweep.run.iter().find(|entry| entry.name == job.run);
+    let Some(entry) = entry.filter(|_| jobs.contains(job)) else {
         let what = format!("the comparison has no run {} with seed {}", job.run, job.seed);
         return Err(Error::config("--run", what, "see gim reproduce --list"));
     };

@@ -58,6 +58,22 @@ pub struct Field {
 }
 
 impl DatasetRecord {
+    /// What stands for the record of a dataset that is not at hand: numbers for names of so many classes, and no
+    /// standardization.
+    pub(crate) fn of_absent(name: &str, epoch_steps: u64, classes: &[(Task, usize)]) -> Self {
+        let numbers = |n: usize| (0..n).map(|c| c.to_string()).collect();
+        Self {
+            corpus: TrainedOn { name: name.to_owned(), digest: String::new() },
+            splits_digest: String::new(),
+            mean: Vec::new(),
+            std: Vec::new(),
+            epoch_steps,
+            classes: classes.iter().map(|(task, n)| (task.label().to_owned(), numbers(*n))).collect(),
+            silence: None,
+            time: None,
+        }
+    }
+
     /// Number of classes of a task; 0 when it has no labels.
     pub fn n_classes(&self, task: Task) -> usize {
         self.classes.get(task.label()).map_or(0, Vec::len)

@@ -1,12 +1,14 @@
 //! What each setting is for, from the documentation of its field, and names near a misspelled one.
 
+use std::collections::BTreeMap;
+
 use documented::DocumentedFields;
 use gim_core::loss::{LossKind, LossSettings};
 use gim_core::optim::OptimizerConfig;
 use gim_core::{Error, Result};
 
 use crate::experiment::config::{Config, flat};
-use crate::experiment::domain::{DomainKind, text};
+use crate::experiment::domain::DomainKind;
 use crate::experiment::fingerprint::may_change;
 use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
@@ -35,16 +37,8 @@ fn purpose(config: &Config, section: &str, key: &str) -> Option<String> {
 }
 
 /// Every setting of a domain with its default, by name; those of all losses included.
-fn defaults(kind: DomainKind) -> Vec<(String, toml::Value)> {
-    let config = Config { domain: kind.into(), ..Config::default() };
-    let parse = |text: String| -> toml::Table {
-        text.parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"))
-    };
-    let mut all = flat(&parse(config.to_toml()));
-    let losses = flat(&parse(text(&LossSettings::default())));
-    all.extend(losses.into_iter().map(|(name, value)| (format!("loss.{name}"), value)));
-    all.remove("domain");
-    all.into_iter().collect()
+fn defaults(kind: DomainKind) -> BTreeMap<String, toml::Value> {
+    flat(&Config { domain: kind.into(), ..Config::default() }.every_setting())
 }
 
 /// A configuration as TOML, with the purpose of each setting above it.

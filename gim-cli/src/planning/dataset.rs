@@ -1,14 +1,11 @@
 //! How large a configuration's dataset is: the one at hand, or the paper's.
 
-use std::collections::BTreeMap;
-
 use gim_core::Result;
 use gim_eval::Task;
 
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
-use crate::experiment::domain::{Domain, DomainKind};
-use crate::experiment::environment::TrainedOn;
+use crate::experiment::domain::DomainKind;
 
 /// What a plan needs to know of a dataset.
 #[derive(Debug, Clone)]
@@ -32,7 +29,7 @@ impl DatasetSize {
     pub(crate) fn of(config: &Config) -> Result<Self> {
         let spec = config.domain.dataset();
         if spec.folder().is_err() {
-            return Ok(Self::published(config));
+            return Self::published(config);
         }
         let source = spec.batch_source(&config.train, 0, None)?;
         let record = source.record();
@@ -40,28 +37,14 @@ impl DatasetSize {
         Ok(Self { name: record.corpus.name.clone(), epoch_steps: source.epoch_len(), rows, record: None })
     }
 
-    fn published(config: &Config) -> Self {
+    fn published(config: &Config) -> Result<Self> {
         let Published { name, train_items, labeled_items, rows, classes } = Published::of(config.domain.kind());
-        let supervised = match &config.domain {
-            Domain::Audio(a) => a.loss.target != gim_audio::network::Target::Future,
-            Domain::Vision(v) => v.loss.target != gim_vision::network::Target::Future,
-        };
+        let supervised = config.domain.model().loss_kind()?.needs_labels();
         let items = if supervised { labeled_items } else { train_items };
         let epoch_steps = (items / config.train.batch.max(1)) as u64;
-        let numbers = |n: usize| (0..n).map(|c| c.to_string()).collect();
-        let classes = classes.iter().map(|(task, n)| (task.label().to_owned(), numbers(*n)));
-        let record = DatasetRecord {
-            corpus: TrainedOn { name: name.to_owned(), digest: String::new() },
-            splits_digest: String::new(),
-            mean: Vec::new(),
-            std: Vec::new(),
-            epoch_steps,
-            classes: BTreeMap::from_iter(classes),
-            silence: None,
-            time: None,
-        };
+        let record = DatasetRecord::of_absent(name, epoch_steps, classes);
         let name = format!("{name} (not at hand: its published size)");
-        Self { name, epoch_steps, rows, record: Some(record) }
+        Ok(Self { name, epoch_steps, rows, record: Some(record) })
     }
 }
 

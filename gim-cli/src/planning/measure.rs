@@ -14,7 +14,6 @@ use rand::RngExt;
 use serde::Serialize;
 
 use super::dataset::DatasetSize;
-use super::is_end_to_end;
 use crate::bench::estimate::median;
 use crate::experiment::config::Config;
 use crate::experiment::domain::Domain;
@@ -75,7 +74,7 @@ pub(crate) fn measure(config: &Config, dataset: &DatasetSize, steps: usize) -> R
         let spans = on_pool_thread(|| spans(&mut **module, batches, i + 1))?;
         let of = |part: fn(&(f64, f64)) -> f64| median(&spans.iter().skip(WARM).map(part).collect::<Vec<_>>());
         let working_bytes = pool.peak_bytes();
-        let channels = channels(&mut **module, &x, layouts[i + 1], is_end_to_end(config));
+        let channels = channels(&mut **module, &x, layouts[i + 1], model.is_end_to_end());
         let (params, optimizer) = module.state();
         let (parameters, copies) = (params.n_params(), 1 + optimizer.moments().len());
         costs.push(ModuleCost {

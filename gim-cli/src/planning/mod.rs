@@ -26,7 +26,6 @@ use self::predict::{Cost, Link, Placed, Setting, data_parallel, greedy, place};
 pub(crate) use self::runs::{RunsPlan, plan_runs};
 use self::whole::{Encoders, RunCost};
 use crate::experiment::config::Config;
-use crate::experiment::domain::Domain;
 use crate::experiment::environment::peak_resident_bytes;
 use crate::figures::{ScalingCurves, ScalingPoint, scaling};
 
@@ -123,7 +122,7 @@ pub(crate) fn plan_config(source: &str, set: &[String], machines: Machines, step
     let config = Config::load(source, set)?;
     let dataset = DatasetSize::of(&config)?;
     let modules = measure(&config, &dataset, steps)?;
-    let whole = match is_end_to_end(&config) {
+    let whole = match config.domain.model().is_end_to_end() {
         true => None,
         false => {
             let config = Config::load(source, &[set, &[END_TO_END.to_owned()]].concat())?;
@@ -160,14 +159,6 @@ pub(crate) fn plan_config(source: &str, set: &[String], machines: Machines, step
         run,
         assumptions,
     })
-}
-
-/// Whether the network is one module, trained end to end.
-fn is_end_to_end(config: &Config) -> bool {
-    match &config.domain {
-        Domain::Audio(a) => a.network.kind == gim_audio::network::NetworkKind::Cpc,
-        Domain::Vision(v) => v.network.kind == gim_vision::network::NetworkKind::Cpc,
-    }
 }
 
 /// A module's cost on ranks that compute so many times as fast as this machine.

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use gim_core::{Error, Result};
+use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use zip::ZipArchive;
 
@@ -79,23 +80,11 @@ impl Element {
         match (self, b) {
             (Self::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]) as f32,
             (Self::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-            (Self::BF16, &[a, b]) => f32::from_bits(u32::from(u16::from_le_bytes([a, b])) << 16),
-            (Self::F16, &[a, b]) => half(u16::from_le_bytes([a, b])),
+            (Self::BF16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f32(),
+            (Self::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
             _ => f32::NAN,
         }
     }
-}
-
-/// A number of IEEE half precision.
-fn half(bits: u16) -> f32 {
-    let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 31, f32::from(bits & 1023));
-    let size = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        e => (1024.0 + fraction) * 2f32.powi(i32::from(e) - 25),
-    };
-    if sign == 1 { -size } else { size }
 }
 
 /// What a file holds.

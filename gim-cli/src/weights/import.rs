@@ -1,6 +1,5 @@
 //! A run folder from published weights.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use gim_core::{Error, Pool, Result};
@@ -14,7 +13,6 @@ use super::names::{Model, whole_model};
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind};
-use crate::experiment::environment::TrainedOn;
 use crate::experiment::one_module::write_begun;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::refuse_begun;
@@ -148,7 +146,6 @@ fn of_published(
 /// What a run keeps of a dataset that nobody names: how the published code standardizes, and numbers
 /// for names of classes.
 fn published_record(config: &Config, classes: usize) -> Result<DatasetRecord> {
-    let names = || (0..classes).map(|c| c.to_string()).collect::<Vec<_>>();
     let (task, (mean, std), time) = match &config.domain {
         Domain::Audio(audio) => {
             use gim_audio::network::Target;
@@ -158,15 +155,7 @@ fn published_record(config: &Config, classes: usize) -> Result<DatasetRecord> {
         Domain::Vision(vision) if vision.data.color.channels() == 1 => (Task::Classes, GRAYSCALE, None),
         Domain::Vision(_) => (Task::Classes, RGB, None),
     };
-    let classes = if classes == 0 { BTreeMap::new() } else { BTreeMap::from([(task.label().to_owned(), names())]) };
-    Ok(DatasetRecord {
-        corpus: TrainedOn { name: "unknown".into(), digest: String::new() },
-        splits_digest: String::new(),
-        mean: mean.to_vec(),
-        std: std.to_vec(),
-        epoch_steps: 1,
-        classes,
-        silence: None,
-        time,
-    })
+    let classes = if classes == 0 { None } else { Some((task, classes)) };
+    let record = DatasetRecord::of_absent("unknown", 1, classes.as_slice());
+    Ok(DatasetRecord { mean: mean.to_vec(), std: std.to_vec(), time, ..record })
 }

@@ -44,6 +44,9 @@ pub trait ModelSpec {
         pool: &Pool<f32>,
     ) -> Result<Stack<f32>>;
 
+    /// Whether the network is one module, trained end to end.
+    fn is_end_to_end(&self) -> bool;
+
     /// Negatives of a contrastive loss in nats; `None` for any other.
     fn negatives(&self) -> Option<usize>;
 

@@ -172,7 +172,7 @@ impl Training<'_> {
         let began = Instant::now();
         let written = self.write_record(module, step, &folder, &meta)?;
         let write_seconds = began.elapsed().as_secs_f64();
-        self.stack.remove_first(module);
+        self.stack.keep(module..self.stack.modules().len());
         self.below = module;
         self.pool.trim();
         let from = (step - module as u64 * self.each) % size.batches;

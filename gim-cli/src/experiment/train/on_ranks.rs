@@ -4,7 +4,6 @@
 //! and writes rows and checkpoints, step by step, as if all modules had taken turns.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::scope;
@@ -76,18 +75,7 @@ impl Training<'_> {
             leader.send_plan(to, plan.clone(), states);
         }
         self.stack.keep(places[0].clone());
-        let mut writer = Writer {
-            record,
-            progress,
-            seconds,
-            epoch_len: self.source.epoch_len(),
-            run: self.run,
-            train: &self.config.train,
-            total: self.total,
-            keep: self.keep.clone(),
-            order: None,
-            wanted: Arc::default(),
-        };
+        let mut writer = self.writer(record, progress, seconds);
         let rows = self.run_ranks(leader, &saves, &mut writer)?;
         self.run.write_schedule(&rows)?;
         self.summary = rows.iter().map(shares).collect();

@@ -66,6 +66,27 @@ pub(super) fn order(train: &TrainConfig, groups: Option<&[Group]>, total: u64) -
     }
 }
 
+impl<'a> Training<'a> {
+    /// What writes the run's rows and checkpoints; no order of batches.
+    pub(super) fn writer<'w>(&self, record: Record, progress: Progress, seconds: &'w dyn Fn() -> f64) -> Writer<'w>
+    where
+        'a: 'w,
+    {
+        Writer {
+            record,
+            progress,
+            seconds,
+            epoch_len: self.source.epoch_len(),
+            run: self.run,
+            train: &self.config.train,
+            total: self.total,
+            keep: self.keep.clone(),
+            order: None,
+            wanted: Arc::default(),
+        }
+    }
+}
+
 impl Training<'_> {
     /// Takes the steps that are left; `seconds` are those of the run so far.
     pub(super) fn steps_on_threads(
@@ -75,18 +96,8 @@ impl Training<'_> {
         seconds: &dyn Fn() -> f64,
     ) -> Result<Progress> {
         let n = self.stack.modules().len();
-        let mut writer = Writer {
-            record,
-            progress,
-            seconds,
-            epoch_len: self.source.epoch_len(),
-            run: self.run,
-            train: &self.config.train,
-            total: self.total,
-            keep: self.keep.clone(),
-            order: self.is_async().then(|| self.run.open_order(self.first)).transpose()?,
-            wanted: Arc::default(),
-        };
+        let order = self.is_async().then(|| self.run.open_order(self.first)).transpose()?;
+        let mut writer = Writer { order, ..self.writer(record, progress, seconds) };
         let threads = rayon::current_num_threads();
         let mut done = self.first;
         let groups = match self.named_groups.clone() {

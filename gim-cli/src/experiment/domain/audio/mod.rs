@@ -328,6 +328,10 @@ impl ModelSpec for AudioConfig {
         self.network.build(&self.loss, supervision, optimizer, seed, pool)
     }
 
+    fn is_end_to_end(&self) -> bool {
+        self.network.kind == NetworkKind::Cpc
+    }
+
     fn negatives(&self) -> Option<usize> {
         let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
         (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
@@ -348,7 +352,7 @@ impl FigureSpec for AudioConfig {
     }
 
     fn method(&self) -> String {
-        method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
+        method(self.is_end_to_end(), self.loss.target != Target::Future)
     }
 }
 

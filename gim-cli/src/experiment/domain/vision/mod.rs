@@ -288,6 +288,10 @@ impl ModelSpec for VisionConfig {
         self.network.build(self.data.crop, channels, &self.loss, supervision, optimizer, seed, pool)
     }
 
+    fn is_end_to_end(&self) -> bool {
+        self.network.kind == NetworkKind::Cpc
+    }
+
     fn negatives(&self) -> Option<usize> {
         let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
         (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
@@ -309,7 +313,7 @@ impl FigureSpec for VisionConfig {
     }
 
     fn method(&self) -> String {
-        method(self.network.kind == NetworkKind::Cpc, self.loss.target != Target::Future)
+        method(self.is_end_to_end(), self.loss.target != Target::Future)
     }
 
     fn center_crops(&self, record: &DatasetRecord) -> Result<Option<CenterCrops>> {
