@@ -75,7 +75,7 @@ impl ConvergedProbe {
             let (fit, held_out) = hold_out(train, self.validation, key.with_item(3))?;
             let some = Rows::new(&fit, draw(fit.n_rows(), self.path_rows, key.with_item(4)), &by);
             let validation = Rows::new(&held_out, draw(held_out.n_rows(), self.path_rows, key.with_item(5)), &by);
-            correlations = gram(&some.x, some.labels.len(), d, &pool);
+            correlations = gram(&some.x, some.labels.len(), d);
             (l2, start) = self.choose(&some, &validation, classes, correlations.as_deref(), start, &mut path, &pool);
             l2 *= some.labels.len() as f64 / train.n_rows() as f64;
             pool.trim();
@@ -83,7 +83,7 @@ impl ConvergedProbe {
         let all = Rows::new(train, (0..train.n_rows()).collect(), &by);
         if correlations.is_none() {
             let rows = all.labels.len().min(self.path_rows);
-            correlations = gram(&all.x[..rows * d], rows, d, &pool);
+            correlations = gram(&all.x[..rows * d], rows, d);
         }
         let problem = all.problem(d, classes, &pool);
         let stop = Stop { tolerance: self.tolerance, max_iterations: self.max_iterations };
@@ -109,7 +109,7 @@ impl ConvergedProbe {
         fit: &Rows,
         validation: &Rows,
         classes: usize,
-        correlations: Option<&[f32]>,
+        correlations: Option<&[f64]>,
         mut theta: Vec<f64>,
         path: &mut Vec<(f64, f64)>,
         pool: &Pool<f32>,

@@ -75,17 +75,35 @@ impl<F: Scalar> Softmax<'_, F> {
         add_column_sums(db, r);
     }
 
-    /// Mean of p(1 − p) over rows and classes, from r: the size of the Hessian ∂²loss/∂z² relative to 1/n.
-    pub(super) fn curvature(&self, r: &[F]) -> f64 {
-        let n = F::of(self.n() as f64);
-        let sums: Vec<f64> = r
-            .par_chunks(ROWS * self.classes)
+    /// Mean of p(1 − p) over rows, by class, from r: the diagonal of the Hessian ∂²loss/∂z² relative to 1/n.
+    pub(super) fn curvature(&self, r: &[F]) -> Vec<f64> {
+        let (c, n) = (self.classes, self.n() as f64);
+        let sums: Vec<Vec<f64>> = r
+            .par_chunks(ROWS * c)
             .map(|r| {
-                // |n·r| is p for the other classes and 1 − p for the row's own.
-                r.iter().map(|v| v.abs() * n).map(|q| q * (F::one() - q)).sum::<F>().f64()
+                let mut sums = vec![0.0; c];
+                for row in r.chunks_exact(c) {
+                    // |n·r| is p for the other classes and 1 − p for the row's own.
+                    let q = row.iter().map(|v| v.f64().abs() * n);
+                    sums.iter_mut().zip(q).for_each(|(sum, q)| *sum += q * (1.0 - q));
+                }
+                sums
             })
             .collect();
-        sums.iter().sum::<f64>() / r.len() as f64
+        let mut mean = vec![0.0; c];
+        for part in sums {
+            mean.iter_mut().zip(part).for_each(|(m, s)| *m += s / n);
+        }
+        mean
+    }
+
+    /// The same where every row has the probabilities of the classes as a whole: what a fit from zero
+    /// weights soon comes to.
+    pub(super) fn prior_curvature(&self) -> Vec<f64> {
+        let mut counts = vec![0usize; self.classes];
+        self.labels.iter().for_each(|y| counts[*y as usize] += 1);
+        let share = |count: usize| count as f64 / self.n() as f64;
+        counts.into_iter().map(|count| share(count) * (1.0 - share(count))).collect()
     }
 }
 
@@ -150,6 +168,8 @@ mod tests {
         let mut r = [0.0; 4];
         let (loss, _) = problem.loss(&[0.0, 0.0, 0.0, 3f64.ln()], None, &mut r);
         assert!((loss - (2f64.ln() - 0.75f64.ln()) / 2.0).abs() < 1e-12);
-        assert!((problem.curvature(&r) - (0.25 + 0.1875) / 2.0).abs() < 1e-12);
+        let mean = (0.25 + 0.1875) / 2.0;
+        assert!(problem.curvature(&r).iter().all(|h| (h - mean).abs() < 1e-12));
+        assert_eq!(problem.prior_curvature(), [0.25, 0.25]);
     }
 }
