@@ -5,10 +5,10 @@
 system:
 	@bash scripts/system.sh
 
-# Trains, probes and draws on the embedded corpora. Resumes where it was stopped.
+# Trains, probes and draws on the embedded recordings. Resumes where it was stopped.
 demo: system
 	cargo build --release -p gim-cli
-	./target/release/gim reproduce quick --out runs/quick
+	./target/release/gim demo --out runs/demo
 
 test: system
 	bash scripts/test.sh

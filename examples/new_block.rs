@@ -6,6 +6,7 @@
 //! cargo run --release -p gim-examples --example new_block
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -172,7 +173,7 @@ fn build(grid: [usize; 2], pool: &Pool<f32>) -> Result<Stack<f32>> {
 pub fn run() -> Result<Vec<[f64; 2]>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/fashion-mini");
     let dataset = dataset::open(&root, &DatasetOptions::default())?;
-    let standardize = Standardize::measure(&*dataset, Color::Grayscale)?;
+    let standardize = Standardize::measure(&*dataset, Color::Grayscale, &BTreeSet::new())?;
     let views = ViewConfig { batch: 8, crop: 28, ..ViewConfig::default() };
     let images = Shape { batch: views.batch, height: views.crop, width: views.crop, channels: 1 };
     let mut loader = ImageLoader::start(dataset, standardize, &views, Split::Unlabeled, 0)?;

@@ -14,13 +14,14 @@
 //! first '_' (LibriTTS, VCTK); without both, the first folder below the root or below a folder of a
 //! split; else the id itself. [`Corpus::summary`] says which rule applied.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use gim_core::data::Split;
-use gim_core::data::{all_bad, because, left_out, normalized};
+use gim_core::data::{FileIndex, Stamp, all_bad, normalized};
 use gim_core::files::hex;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::decode;
+use crate::dataset::inspect::{Heard, Inspect};
 use crate::dataset::phones::PhoneLabels;
 use crate::dataset::speakers::{self, speaker_of};
 use crate::dataset::splits::{Listed, SplitFolders, splits};
@@ -67,6 +69,9 @@ pub struct CorpusOptions {
     pub skip_bad: bool,
     /// Seed of the 80/20 split that is drawn when there are no split files.
     pub seed: u64,
+    /// File that keeps what was learned of audio files, so that those that have not changed are not read
+    /// again at the next start ([`FileIndex`]).
+    pub index: Option<PathBuf>,
 }
 
 /// One recording.
@@ -98,6 +103,7 @@ pub struct Corpus {
     speaker_rules: Vec<speakers::From>,
     notes: Vec<String>,
     digest: String,
+    index: Arc<FileIndex<Heard>>,
 }
 
 impl Corpus {
@@ -129,8 +135,10 @@ impl Corpus {
             return Err(Error::file(&two[1].1, what, "remove or rename one of the files"));
         }
 
-        let inspect = Inspect { decode: options.skip_bad, skip_bad: options.skip_bad };
+        let index = Arc::new(FileIndex::open(options.index.clone()));
+        let inspect = Inspect { decode: options.skip_bad, skip_bad: options.skip_bad, index: &index };
         let (files, skipped) = inspect.all(root, files, &mut notes)?;
+        index.save();
         let folders = SplitFolders::of(root, files.iter().map(|f| f.path.as_path()))?;
         let (names, mut speaker_rules): (Vec<String>, Vec<_>) =
             files.iter().map(|f| speaker_of(&f.id, &f.path, folders.base(root, &f.path))).unzip();
@@ -184,7 +192,7 @@ impl Corpus {
         let digest = hex(hash.finalize());
         let listed = [train_listed, test_listed];
         let root = root.to_owned();
-        Ok(Self { root, utterances, speakers, train, test, listed, labels, speaker_rules, notes, digest })
+        Ok(Self { root, utterances, speakers, train, test, listed, labels, speaker_rules, notes, digest, index })
     }
 
     /// A corpus of these files (id, path) alone: without speakers and labels, and all of them in the
@@ -200,7 +208,8 @@ impl Corpus {
             return Err(Error::file(&two[1].1, "is there twice", "name each file once"));
         }
         let mut notes = Vec::new();
-        let (utterances, _) = Inspect { decode: true, skip_bad }.all(root, files, &mut notes)?;
+        let index = FileIndex::open(None);
+        let (utterances, _) = Inspect { decode: true, skip_bad, index: &index }.all(root, files, &mut notes)?;
         let mut hash = Sha256::new();
         hash.update(b"gim audio files 1\n");
         for u in &utterances {
@@ -218,6 +227,7 @@ impl Corpus {
             speaker_rules: Vec::new(),
             notes,
             digest: hex(hash.finalize()),
+            index: Arc::new(index),
         })
     }
 
@@ -336,23 +346,38 @@ impl Corpus {
     }
 
     /// Decodes all utterances of both splits, so that damaged ones are found before training, and
-    /// measures those of the training split: as [`measure`](Self::measure).
+    /// measures those of the training split that are not in `held_out`: as [`measure`](Self::measure).
+    /// Files that the index knows are not decoded again.
     ///
     /// # Errors
     /// When files cannot be decoded: all are named. When all training samples are equal.
-    pub fn check_and_measure(&self) -> Result<Standardize> {
+    pub fn check_and_measure(&self, held_out: &BTreeSet<usize>) -> Result<Standardize> {
         let used: Vec<usize> = self.train.iter().chain(&self.test).copied().collect();
-        let decoded: Vec<Result<Sums>> = used.into_par_iter().map(|u| self.decode(u).map(|x| Sums::of(&x))).collect();
+        let heard: Vec<Result<Sums>> = used.into_par_iter().map(|u| self.sums(u)).collect();
+        self.index.save();
         let (mut sums, mut bad) = (Vec::new(), Vec::new());
-        for one in decoded {
+        for one in heard {
             match one {
                 Ok(one) => sums.push(one),
                 Err(e) => bad.push(e),
             }
         }
         all_bad(&self.root, bad)?;
-        sums.truncate(self.train.len());
-        Standardize::from_sums(&self.root, sums)
+        let learned = self.train.iter().zip(sums).filter(|(u, _)| !held_out.contains(u));
+        Standardize::from_sums(&self.root, learned.map(|(_, sums)| sums))
+    }
+
+    /// Sums over the samples of an utterance.
+    fn sums(&self, utterance: usize) -> Result<Sums> {
+        let u = &self.utterances[utterance];
+        let known = self.index.get(&u.path).and_then(|heard| heard.decoded).filter(|sums| sums.samples() == u.len);
+        if let Some(sums) = known {
+            return Ok(sums);
+        }
+        let stamp = Stamp::of(&u.path);
+        let sums = Sums::of(&self.decode(utterance)?);
+        self.index.put(&u.path, stamp, Heard { bytes: u.bytes, header: Some(u.len), decoded: Some(sums) });
+        Ok(sums)
     }
 
     /// Some samples of an utterance, standardized, at 16 kHz.
@@ -409,54 +434,6 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
 /// Whether a file's name is that of a FLAC or WAV file.
 pub fn is_audio(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("flac") || e.eq_ignore_ascii_case("wav"))
-}
-
-/// How files are inspected.
-struct Inspect {
-    /// Decode them, instead of reading their headers.
-    decode: bool,
-    /// Leave bad ones out.
-    skip_bad: bool,
-}
-
-impl Inspect {
-    /// Inspects all files (id, path), in parallel. Gives the utterances, in order, without their
-    /// speakers, and the ids of bad ones left out.
-    fn all(
-        &self,
-        root: &Path,
-        files: Vec<(String, PathBuf)>,
-        notes: &mut Vec<String>,
-    ) -> Result<(Vec<Utterance>, HashSet<String>)> {
-        let one = |path: &Path| -> Result<(usize, u64)> {
-            let info = decode::info(path)?;
-            let len = match info.len {
-                Some(len) if !self.decode => len,
-                _ => decode::decode(path)?.len(),
-            };
-            Ok((len, info.bytes))
-        };
-        let read: Vec<Result<(usize, u64)>> = files.par_iter().map(|(_, path)| one(path)).collect();
-        let (mut good, mut bad, mut skipped) = (Vec::new(), Vec::new(), HashSet::new());
-        let mut named = Vec::new();
-        for ((id, path), read) in files.into_iter().zip(read) {
-            match read {
-                Ok((len, bytes)) => good.push(Utterance { id, path, speaker: 0, len, bytes }),
-                Err(e) => {
-                    named.push(because(&path.strip_prefix(root).unwrap_or(&path).to_string_lossy(), &e));
-                    bad.push(e);
-                    skipped.insert(id);
-                }
-            }
-        }
-        if good.is_empty() || !self.skip_bad {
-            all_bad(root, bad)?;
-        }
-        if !named.is_empty() {
-            notes.push(left_out(&named, "audio files are bad"));
-        }
-        Ok((good, skipped))
-    }
 }
 
 /// Notes labels without utterances, and utterances of the splits without labels.

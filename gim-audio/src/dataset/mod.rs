@@ -2,6 +2,7 @@
 
 pub mod corpus;
 pub mod decode;
+mod inspect;
 pub mod loader;
 pub mod phones;
 mod speakers;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use gim_core::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 /// x → (x − mean)/std, the same for every sample of the corpus.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,14 +40,14 @@ impl Standardize {
     /// When a waveform cannot be decoded, or all samples are equal.
     pub fn measure(root: &Path, waveforms: impl IndexedParallelIterator<Item = Result<Vec<f32>>>) -> Result<Self> {
         let sums: Vec<Sums> = waveforms.map(|x| x.map(|x| Sums::of(&x))).collect::<Result<_>>()?;
-        Self::from_sums(root, sums)
+        Self::from_sums(root, sums.into_iter())
     }
 
     /// With the [`Sums`] of all waveforms, in their order.
     ///
     /// # Errors
     /// When all samples are equal.
-    pub(super) fn from_sums(root: &Path, sums: Vec<Sums>) -> Result<Self> {
+    pub(super) fn from_sums(root: &Path, sums: impl Iterator<Item = Sums>) -> Result<Self> {
         let (mut sum, mut squares, mut n) = (0.0, 0.0, 0);
         for s in sums {
             (sum, squares, n) = (sum + s.sum, squares + s.squares, n + s.n);
@@ -83,15 +84,33 @@ impl Standardize {
     }
 }
 
-/// Sums over the samples of one waveform.
-#[derive(Debug, Clone, Copy)]
+/// Sums over the samples of one waveform. In files, they are bits: decimal digits may lose the last one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64, usize)", into = "(u64, u64, usize)")]
 pub(super) struct Sums {
     sum: f64,
     squares: f64,
     n: usize,
 }
 
+impl From<(u64, u64, usize)> for Sums {
+    fn from((sum, squares, n): (u64, u64, usize)) -> Self {
+        Self { sum: f64::from_bits(sum), squares: f64::from_bits(squares), n }
+    }
+}
+
+impl From<Sums> for (u64, u64, usize) {
+    fn from(sums: Sums) -> Self {
+        (sums.sum.to_bits(), sums.squares.to_bits(), sums.n)
+    }
+}
+
 impl Sums {
+    /// Number of samples.
+    pub(super) fn samples(&self) -> usize {
+        self.n
+    }
+
     pub(super) fn of(x: &[f32]) -> Self {
         let (mut sum, mut squares) = (0.0f64, 0.0f64);
         for v in x.iter().map(|&v| f64::from(v)) {

@@ -1,6 +1,7 @@
 //! Opening corpora: splits, speakers, labels, and everything that can be wrong with them.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::common::{Pcm, big, noise, speech_mini, wav_bytes, write, write_wav};
 use gim_audio::dataset::corpus::{Corpus, CorpusOptions, MissingPolicy, Split};
@@ -180,13 +181,13 @@ fn silence_is_found_by_its_name() {
 fn bad_files_are_all_named_or_left_out() {
     let dir = small();
     let standardize = open(dir.path()).unwrap().measure(Split::Train).unwrap();
-    assert_eq!(open(dir.path()).unwrap().check_and_measure().unwrap(), standardize);
+    assert_eq!(open(dir.path()).unwrap().check_and_measure(&BTreeSet::new()).unwrap(), standardize);
     file(&dir, "test_split.txt", "7-1-0000\nbob-1-0001\n");
     // A sample that is not finite is only found by decoding.
     let nan = wav_bytes(&[f32::NAN; 900], 1, 16_000, Pcm::F32);
     write(&dir.path().join("7/1/7-1-0000.wav"), &nan);
     write(&dir.path().join("30/1/30-1-0003.wav"), &nan);
-    let e = open(dir.path()).unwrap().check_and_measure().unwrap_err().to_string();
+    let e = open(dir.path()).unwrap().check_and_measure(&BTreeSet::new()).unwrap_err().to_string();
     for part in ["2 files are bad", "7-1-0000.wav: sample 0 is NaN", "30-1-0003.wav", "--skip-bad"] {
         assert!(e.contains(part), "{e:?} should say {part:?}");
     }
@@ -196,7 +197,7 @@ fn bad_files_are_all_named_or_left_out() {
 
     let skip = CorpusOptions { skip_bad: true, ..Default::default() };
     let corpus = Corpus::open(dir.path(), &skip).unwrap();
-    corpus.check_and_measure().unwrap();
+    corpus.check_and_measure(&BTreeSet::new()).unwrap();
     assert_eq!((corpus.utterances().len(), corpus.split(Split::Test).len()), (16, 1));
     let notes = corpus.notes().join("\n");
     for part in [
@@ -206,6 +207,57 @@ fn bad_files_are_all_named_or_left_out() {
     ] {
         assert!(notes.contains(part), "{notes:?} should say {part:?}");
     }
+}
+
+/// Damages the samples of a WAV file without changing its length, and makes it look as old as before, or new.
+fn damage(path: &Path, touch: bool) {
+    let before = std::fs::metadata(path).unwrap().modified().unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let samples = bytes.len() / 2;
+    bytes[samples..].fill(0x7f);
+    std::fs::write(path, bytes).unwrap();
+    if !touch {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(before).unwrap();
+    }
+}
+
+/// Files that have not changed since they were decoded are not read again, whatever else is asked of them.
+#[test]
+fn a_second_start_reads_no_file_again() {
+    let dir = small();
+    let cache = tempfile::tempdir().unwrap();
+    let index = Some(cache.path().join("index.json"));
+    let files: Vec<PathBuf> = open(dir.path()).unwrap().utterances().iter().map(|u| u.path.clone()).collect();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for path in &files {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(hour_ago).unwrap();
+    }
+    let start = |skip_bad, index: &Option<PathBuf>| {
+        let corpus =
+            Corpus::open(dir.path(), &CorpusOptions { skip_bad, index: index.clone(), ..Default::default() }).unwrap();
+        (corpus.digest().to_owned(), corpus.check_and_measure(&BTreeSet::new()).unwrap())
+    };
+    let first = start(false, &index);
+    assert_eq!(start(false, &None), first);
+    // Nobody looks: with other samples, the measurement would differ.
+    files.iter().for_each(|path| damage(path, false));
+    assert_ne!(start(false, &None).1, first.1);
+    assert_eq!((start(false, &index), start(true, &index)), (first.clone(), first.clone()));
+    // A changed file is read.
+    damage(&files[0], true);
+    assert_ne!(start(false, &index).1, first.1);
+}
+
+#[test]
+fn held_out_utterances_are_not_measured() {
+    let dir = small();
+    let corpus = open(dir.path()).unwrap();
+    let held_out = BTreeSet::from([corpus.split(Split::Train)[0]]);
+    let rest = corpus.check_and_measure(&held_out).unwrap();
+    damage(&corpus.utterances()[corpus.split(Split::Train)[0]].path, true);
+    let after = open(dir.path()).unwrap();
+    assert_eq!(after.check_and_measure(&held_out).unwrap(), rest);
+    assert_ne!(after.check_and_measure(&BTreeSet::new()).unwrap(), rest);
 }
 
 #[test]

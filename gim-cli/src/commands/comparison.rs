@@ -14,7 +14,7 @@ const MOST_SEEDS: u64 = 10_000;
 /// A comparison, and overrides of its settings.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Comparison {
-    /// Comparison: quick (embedded data), small (real data, see GIM_DATA), paper, or a TOML file
+    /// Comparison: demo, quick (embedded data), small (real data, see GIM_DATA), paper, or a TOML file
     /// that lists runs.
     #[arg(value_name = "COMPARISON", default_value = "quick")]
     what: String,
@@ -38,6 +38,11 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
+    /// A built-in comparison as it is.
+    pub(super) fn named(what: &str, out: PathBuf) -> Self {
+        Self { what: what.into(), only: None, seeds: None, views: None, out: Some(out), set: Vec::new() }
+    }
+
     pub(super) fn plan(&self, scope: Scope) -> Result<Plan> {
         let mut sweep = Sweep::load(&self.what)?;
         if let Some(prefix) = &self.only {

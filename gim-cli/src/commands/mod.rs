@@ -6,6 +6,7 @@ mod check;
 mod comparison;
 mod completions;
 mod config;
+mod demo;
 mod doctor;
 mod estimate;
 mod export;
@@ -15,6 +16,7 @@ mod import;
 mod plan;
 mod probe;
 mod reproduce;
+mod status;
 mod train;
 mod try_features;
 
@@ -31,7 +33,7 @@ use crate::experiment::progress::Mode;
 #[command(
     name = "gim",
     version,
-    after_help = "Example: gim reproduce quick\n\nRun `gim COMMAND --help` for the options of a command and an example.\n\n\
+    after_help = "Example: gim demo\n\nRun `gim COMMAND --help` for the options of a command and an example.\n\n\
                   Exit codes: 0 success; 1 a check found something (check, doctor); 2 an error, or wrong arguments."
 )]
 pub struct Program {
@@ -50,6 +52,7 @@ pub struct Program {
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs, reason = "the arguments of each command carry its help")]
 pub enum Command {
+    Demo(demo::Args),
     Train(train::Args),
     Extract(extract::Args),
     Import(import::Args),
@@ -59,6 +62,7 @@ pub enum Command {
     #[command(visible_alias = "sweep")]
     Reproduce(reproduce::Args),
     Check(check::Args),
+    Status(status::Args),
     Estimate(estimate::Args),
     Plan(plan::Args),
     Bench(bench::Args),
@@ -78,6 +82,7 @@ impl Command {
     /// The error that stopped it.
     pub fn run(self, show: Mode) -> Result<ExitCode> {
         match self {
+            Self::Demo(args) => args.run(show),
             Self::Train(args) => args.run(show),
             Self::Extract(args) => args.run(show),
             Self::Import(args) => args.run(show),
@@ -86,6 +91,7 @@ impl Command {
             Self::Figures(args) => args.run(),
             Self::Reproduce(args) => args.run(show),
             Self::Check(args) => args.run(show),
+            Self::Status(args) => args.run(),
             Self::Estimate(args) => args.run(),
             Self::Plan(args) => args.run(show),
             Self::Bench(args) => args.run(show),

@@ -4,7 +4,7 @@ use gim_core::{Error, Result};
 
 use super::comparison::Comparison;
 use crate::comparison::job::{Job, run_job};
-use crate::comparison::reproduce::{Plan, Scope, print, reproduce};
+use crate::comparison::reproduce::{Plan, Scope, print, remove_features, reproduce};
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
 use crate::output;
@@ -27,6 +27,10 @@ pub struct Args {
     /// Train and probe nothing: write tables, figures and report of the finished runs.
     #[arg(long)]
     finished: bool,
+    /// Keep the features that figures were drawn from. Otherwise they are removed when the page is written;
+    /// `gim extract` makes them again from the weights.
+    #[arg(long, conflicts_with = "finished")]
+    keep_features: bool,
     /// Make this run only, e.g. audio/gim, with the seed of --seed. It makes its own baselines.
     #[arg(long, value_name = "NAME", requires = "seed", conflicts_with = "finished")]
     run: Option<String>,
@@ -60,6 +64,9 @@ impl Args {
         // Tables first: a page that cannot be written must not hide them.
         output::print(print(&outcome))?;
         let files = report::comparison::write(&plan, &outcome)?;
+        if !self.finished && !self.keep_features {
+            remove_features(&outcome)?;
+        }
         files.iter().try_for_each(|f| output::print_line(f.display()))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod claims;
 pub(crate) mod comparison_dir;
+pub(crate) mod headline;
 pub(crate) mod job;
 pub(crate) mod memory;
 pub(crate) mod paper;

@@ -81,9 +81,6 @@ impl FinishedRun {
     }
 }
 
-/// Shares of the labels that methods are also probed with.
-const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
-
 /// Protocols of a task's probes.
 fn protocols(task: Task) -> &'static [Protocol] {
     match task {
@@ -148,6 +145,20 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     }
     let ablations = summary::ablations(&plan.sweep.run, &summary);
     Ok(Outcome { runs, summary, ablations })
+}
+
+/// Removes the features that figures were drawn from. They are many times as large as all else, and the
+/// weights give them again.
+///
+/// # Errors
+/// When the disk refuses.
+pub(crate) fn remove_features(outcome: &Outcome) -> Result<()> {
+    for run in outcome.runs.iter().flat_map(|run| &run.seeds).filter(|run| run.has_features()) {
+        let _lock = run.lock()?;
+        run.remove_features()?;
+        run.remove_snapshots()?;
+    }
+    Ok(())
 }
 
 /// The datasets that the runs were trained on. Runs with the same data settings must have read the
@@ -309,7 +320,7 @@ impl SeedRun<'_> {
 pub(super) fn wanted(entry: &Entry, plan: &Plan) -> Result<Vec<ProbeSpec>> {
     // Methods are also evaluated with few labels; ablations with all labels only.
     let few = entry.ablation_of.is_none() && plan.scope != Scope::RegressionCheck;
-    let shares: &[f64] = if few { &LABEL_SHARES } else { &[] };
+    let shares: &[f64] = if few { &plan.sweep.label_shares } else { &[] };
     let mut all = Vec::new();
     for task in entry.tasks()? {
         let spec = |protocol| ProbeSpec::new(task, protocol, plan.sweep.views);

@@ -10,8 +10,15 @@ use crate::comparison::paper::Method;
 use crate::experiment::config::Config;
 use crate::experiment::views::{TEST_VIEWS, ViewLimits};
 
+/// The comparison of `gim demo`.
+pub(crate) const DEMO: &str = "demo";
+
+/// Shares of the labels that methods are also probed with, unless a comparison names others.
+const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
+
 /// The built-in comparisons.
-pub(crate) const SWEEPS: [(&str, &str); 3] = [
+pub(crate) const SWEEPS: [(&str, &str); 4] = [
+    (DEMO, include_str!("../../sweeps/demo.toml")),
     ("quick", include_str!("../../sweeps/quick.toml")),
     ("small", include_str!("../../sweeps/small.toml")),
     ("paper", include_str!("../../sweeps/paper.toml")),
@@ -55,6 +62,8 @@ struct Listed {
     views: Option<usize>,
     /// Random crops of a test utterance in the paper's protocol.
     test_views: Option<usize>,
+    /// Shares of the labels that methods are also probed with; by default a hundredth and a tenth.
+    label_shares: Option<Vec<f64>>,
     #[serde(default)]
     run: Vec<Entry>,
     /// A built-in comparison whose runs this one also has. An own run replaces one of the same name.
@@ -74,6 +83,8 @@ pub(crate) struct Sweep {
     pub seeds: u64,
     /// Views in the paper's protocol.
     pub views: ViewLimits,
+    /// Shares of the labels that methods are also probed with.
+    pub label_shares: Vec<f64>,
     /// The runs, in order.
     pub run: Vec<Entry>,
 }
@@ -120,8 +131,8 @@ impl Sweep {
                 .caused_by(e)
             })?,
         };
-        let Listed { seeds, views, test_views, mut run, like, without, presets } =
-            toml::from_str(&text).map_err(|e: toml::de::Error| {
+        let Listed { seeds, views, test_views, label_shares, mut run, like, without, presets } = toml::from_str(&text)
+            .map_err(|e: toml::de::Error| {
                 let what = e.to_string().trim_end().replace('\n', " ");
                 Error::file(source, format_args!("is no list of runs: {what}"), "fix the file").caused_by(e)
             })?;
@@ -148,7 +159,8 @@ impl Sweep {
         }
         let views = ViewLimits { train: views, test: test_views.unwrap_or(TEST_VIEWS) };
         views.check("views", "test_views")?;
-        let sweep = Self { seeds, views, run };
+        let label_shares = label_shares.unwrap_or_else(|| LABEL_SHARES.to_vec());
+        let sweep = Self { seeds, views, label_shares, run };
         sweep.check(source)?;
         Ok(sweep)
     }
@@ -158,6 +170,9 @@ impl Sweep {
         let mut names = BTreeSet::new();
         if self.run.is_empty() || self.seeds == 0 {
             return wrong("lists no run, or no seed".into());
+        }
+        if let Some(share) = self.label_shares.iter().find(|s| !(**s > 0.0 && **s < 1.0)) {
+            return wrong(format!("probes with {share} of the labels: use shares between 0 and 1"));
         }
         for e in &self.run {
             let plain = e.name.split('/').all(|p| !p.is_empty() && !p.starts_with('.')) && !e.name.starts_with('/');
@@ -221,10 +236,13 @@ mod tests {
     fn built_in_comparisons_are_consistent() {
         for (name, _) in SWEEPS {
             let sweep = Sweep::load(name).unwrap();
-            assert!(sweep.run.iter().any(|e| e.ablation_of.is_some()), "{name} has an ablation");
             for e in &sweep.run {
                 assert!(e.preset.ends_with(&format!("-{name}")), "{}: {}", e.name, e.preset);
             }
+            if name == DEMO {
+                continue;
+            }
+            assert!(sweep.run.iter().any(|e| e.ablation_of.is_some()), "{name} has an ablation");
             let audio = sweep.only("audio/no-gru");
             assert_eq!(audio.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["audio/gim", "audio/no-gru"]);
         }

@@ -15,9 +15,10 @@ use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
-pub(crate) const PRESETS: [(&str, &str); 6] = [
+pub(crate) const PRESETS: [(&str, &str); 7] = [
     ("audio-paper", include_str!("../../presets/audio-paper.toml")),
     ("audio-small", include_str!("../../presets/audio-small.toml")),
+    ("audio-demo", include_str!("../../presets/audio-demo.toml")),
     ("audio-quick", include_str!("../../presets/audio-quick.toml")),
     ("vision-paper", include_str!("../../presets/vision-paper.toml")),
     ("vision-small", include_str!("../../presets/vision-small.toml")),

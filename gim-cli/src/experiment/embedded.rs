@@ -1,7 +1,6 @@
 //! The small datasets that the program carries within itself, so that a copied binary can show that it
 //! works. They are unpacked once into the user's cache folder.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,30 +9,38 @@ use gim_core::{Error, Result};
 use include_dir::{Dir, include_dir};
 use sha2::{Digest, Sha256};
 
+use crate::experiment::cache_folder::cache_folder;
+
 static SPEECH_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/speech-mini");
+static SPEECHOCEAN_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/speechocean-mini");
 static FASHION_MINI: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/assets/fashion-mini");
 
 /// A dataset within the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Embedded {
     /// Synthetic speech of 16 speakers, 12 minutes.
-    SpeechMini,
+    SyntheticSpeech,
+    /// Recorded speech of 16 speakers, 9 minutes.
+    RecordedSpeech,
     /// Ten classes of clothes, images of 28 × 28 pixels.
-    FashionMini,
+    Clothes,
 }
 
 impl Embedded {
-    fn name(self) -> &'static str {
+    /// Its folder in `data/`.
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::SpeechMini => "speech-mini",
-            Self::FashionMini => "fashion-mini",
+            Self::SyntheticSpeech => "speech-mini",
+            Self::RecordedSpeech => "speechocean-mini",
+            Self::Clothes => "fashion-mini",
         }
     }
 
     fn dir(self) -> &'static Dir<'static> {
         match self {
-            Self::SpeechMini => &SPEECH_MINI,
-            Self::FashionMini => &FASHION_MINI,
+            Self::SyntheticSpeech => &SPEECH_MINI,
+            Self::RecordedSpeech => &SPEECHOCEAN_MINI,
+            Self::Clothes => &FASHION_MINI,
         }
     }
 
@@ -72,16 +79,6 @@ impl Embedded {
     }
 }
 
-/// `$XDG_CACHE_HOME/gim`, `~/.cache/gim`, or a folder for temporary files.
-fn cache_folder() -> PathBuf {
-    let given = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    given("XDG_CACHE_HOME")
-        .filter(|path| path.is_absolute())
-        .or_else(|| given("HOME").map(|home| home.join(".cache")))
-        .unwrap_or_else(env::temp_dir)
-        .join("gim")
-}
-
 type Files = Vec<(&'static Path, &'static [u8])>;
 
 fn all_files(dir: &'static Dir<'static>) -> Files {
@@ -107,17 +104,17 @@ mod tests {
     #[test]
     fn files_are_unpacked_once_and_repaired() {
         let cache = tempfile::tempdir().unwrap();
-        let folder = Embedded::FashionMini.unpack_below(cache.path()).unwrap();
+        let folder = Embedded::Clothes.unpack_below(cache.path()).unwrap();
         assert!(folder.ends_with("fashion-mini"));
         let classes = folder.join("classes.txt");
         let text = fs::read(&classes).unwrap();
         let made = fs::metadata(&classes).unwrap().modified().unwrap();
-        assert_eq!(Embedded::FashionMini.unpack_below(cache.path()).unwrap(), folder);
+        assert_eq!(Embedded::Clothes.unpack_below(cache.path()).unwrap(), folder);
         assert_eq!(fs::metadata(&classes).unwrap().modified().unwrap(), made, "unpacked a second time");
 
         fs::write(&classes, "cut").unwrap();
         fs::remove_file(folder.join("t10k-labels-idx1-ubyte.gz")).unwrap();
-        assert_eq!(Embedded::FashionMini.unpack_below(cache.path()).unwrap(), folder);
+        assert_eq!(Embedded::Clothes.unpack_below(cache.path()).unwrap(), folder);
         assert_eq!(fs::read(&classes).unwrap(), text);
         let left = fs::read_dir(folder.parent().unwrap()).unwrap().count();
         assert_eq!(left, 1, "a temporary folder stayed behind");
@@ -126,7 +123,7 @@ mod tests {
     #[test]
     fn a_cache_that_cannot_be_written_is_named() {
         let cache = tempfile::NamedTempFile::new().unwrap();
-        let e = Embedded::FashionMini.unpack_below(cache.path()).unwrap_err().to_string();
+        let e = Embedded::Clothes.unpack_below(cache.path()).unwrap_err().to_string();
         assert!(e.contains(&*cache.path().to_string_lossy()), "{e}");
     }
 }

@@ -6,12 +6,16 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use gim_core::{Error, Result};
 
 use crate::experiment::environment::rfc3339;
 use crate::output::note;
+
+/// How long asking for the holder of a lock may take.
+const ASKED: Duration = Duration::from_millis(50);
 
 /// Name of the lock's file. It exists while the folder is in use.
 const FILE: &str = "gim.lock";
@@ -33,12 +37,19 @@ impl FolderLock {
     pub(crate) fn take(folder: &Path) -> Result<Self> {
         let folder = folder.to_owned();
         let path = folder.join(FILE);
+        let mut tried = false;
         loop {
             let Some(mut file) = open(&path).map_err(|e| Error::io(&folder, "lock the folder", e))? else {
                 return Ok(Self { folder, file: None });
             };
             match file.try_lock() {
                 Ok(()) => {}
+                // Someone may only have asked who holds it.
+                Err(TryLockError::WouldBlock) if !tried => {
+                    tried = true;
+                    thread::sleep(ASKED);
+                    continue;
+                }
                 Err(TryLockError::WouldBlock) => return Err(in_use(&folder, &mut file)),
                 Err(TryLockError::Error(e)) => {
                     let what = format!("cannot be locked ({e}); let no other process write into it");
@@ -53,6 +64,13 @@ impl FolderLock {
                 return Ok(Self { folder, file: Some(file) });
             }
         }
+    }
+
+    /// Who holds a folder now: the process, its machine, and since when. Nothing is locked or written.
+    pub(crate) fn holder(folder: &Path) -> Option<String> {
+        let mut file = File::open(folder.join(FILE)).ok()?;
+        // Not held for longer than this call takes; a process that starts in between tries again.
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)).then(|| signed(&mut file))
     }
 
     /// Checks that the folder is still the one that was locked.
@@ -117,11 +135,16 @@ fn holder() -> String {
 }
 
 fn in_use(folder: &Path, file: &mut File) -> Error {
+    let what = format!("is in use by {}", signed(file));
+    Error::file(folder, what, "wait until it ends, or choose another folder")
+}
+
+/// What the holder of a lock has written into its file.
+fn signed(file: &mut File) -> String {
     let mut holder = String::new();
     // A process that has only just taken the lock has not signed yet.
     let signed = file.read_to_string(&mut holder).is_ok() && !holder.is_empty();
-    let holder = if signed { holder.as_str() } else { "another process" };
-    Error::file(folder, format_args!("is in use by {holder}"), "wait until it ends, or choose another folder")
+    if signed { holder } else { "another process".into() }
 }
 
 #[cfg(test)]
@@ -133,9 +156,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = FolderLock::take(folder.path()).unwrap();
         first.check().unwrap();
+        assert_eq!(FolderLock::holder(folder.path()), Some(holder()));
         let said = FolderLock::take(folder.path()).unwrap_err().to_string();
         assert!(said.contains(&format!("process {} on ", std::process::id())) && said.contains(", since 2"), "{said}");
         drop(first);
+        assert_eq!(FolderLock::holder(folder.path()), None);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         // What a killed process leaves locks nothing.
         fs::write(folder.path().join(FILE), "process 1 on elsewhere, since 1970-01-01T00:00:00Z, and longer").unwrap();

@@ -1,6 +1,7 @@
 //! One run: its configuration, folder, training, features and probes.
 
 mod averages;
+mod cache_folder;
 pub(crate) mod config;
 pub(crate) mod dataset_record;
 pub(crate) mod domain;
@@ -26,6 +27,7 @@ mod ranges;
 pub(crate) mod ranks;
 pub(crate) mod run_dir;
 pub(crate) mod settings;
+pub(crate) mod status;
 pub(crate) mod train;
 pub(crate) mod train_config;
 pub(crate) mod views;

@@ -55,7 +55,7 @@ fn by_task(runs: &[FinishedRun], protocol: Protocol) -> Result<BTreeMap<Task, Ve
 /// Error by module of all methods, a figure for each fitted protocol and task that several have.
 fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    for protocol in [Protocol::Converged, Protocol::Paper] {
+    for protocol in [Protocol::Paper, Protocol::Converged] {
         for (task, methods) in by_task(runs, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
             let (figure, name) = error_of(task, protocol, &methods)?;
             let [png, _svg] = figure.save(out, &name)?;

@@ -67,7 +67,9 @@ fn jobs_make_the_same_rows(root: &Path) {
     }
     assert!(job(&["--run", "vision/supervised", "--seed", "1"]).contains("vision/supervised/seed-1"));
     assert!(!root.join("jobs/table_vision.csv").exists(), "a job writes no tables");
-    ok(root, &["reproduce", "tiny.toml", "--out", "jobs"]);
+    assert!(root.join("jobs/vision/gim/seed-1/features.h5").is_file(), "figures will need it");
+    ok(root, &["reproduce", "tiny.toml", "--out", "jobs", "--keep-features"]);
+    assert!(root.join("jobs/vision/gim/seed-1/features.h5").is_file());
     // All but the command and the time of a row.
     let rows = |of: &str, run: &str| -> Vec<Vec<String>> {
         let path = root.join(of).join(format!("vision/{run}/seed-1/probe.csv"));
@@ -144,7 +146,9 @@ fn finished_work_is_not_repeated(root: &Path) {
     ok(root, &["sweep", "tiny.toml", "--out", "out"]);
     assert_eq!(before, made());
     assert_eq!(table, read(root, "table_vision.csv"));
-    assert!(!seed.join("views.h5").exists(), "views are removed when they are used up");
+    for used_up in ["views.h5", "features.h5", "snapshots.h5"] {
+        assert!(!seed.join(used_up).exists(), "{used_up} is removed when it is used up");
+    }
     // The same if only tables, curves and figures were kept.
     for kept in std::fs::read_dir(&seed).unwrap().map(|f| f.unwrap().path()) {
         if kept.is_dir() {
@@ -188,10 +192,8 @@ fn mixed_runs_are_refused(root: &Path) {
     std::fs::rename(&image, root.join("elsewhere.png")).unwrap();
     let part = |name: &str| fails(root, &["reproduce", "tiny.toml", "--out", "out", "--only", name]);
     assert!(part("vision/one-negative").contains("belongs to what was begun on corpus"));
-    // Without probes and features, they would be made of the other dataset.
-    for made in ["features.h5", "probe.csv"] {
-        std::fs::remove_file(root.join("out/vision/supervised/seed-1").join(made)).unwrap();
-    }
+    // Without probes, features would be made of the other dataset.
+    std::fs::remove_file(root.join("out/vision/supervised/seed-1/probe.csv")).unwrap();
     assert!(part("vision/supervised").contains("was trained on corpus"));
     std::fs::rename(root.join("elsewhere.png"), &image).unwrap();
     // A run of another configuration is refused.

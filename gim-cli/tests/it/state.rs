@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::{gim, is_one_error, ok};
+use crate::common::{fails, gim, is_one_error, ok, printed};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -227,4 +227,33 @@ fn damaged_features_and_weights_are_never_probed_in_silence() {
     std::fs::write(&weights, bytes).unwrap();
     let said = String::from_utf8(ok(d, &["extract", "run", "--out", "features.h5"]).stderr).unwrap();
     assert!(said.contains("step-00000060") && said.contains("step-00000056 is used instead"), "{said}");
+}
+
+/// `gim status` tells a run that trains from one that was stopped, and changes nothing.
+#[test]
+fn status_says_how_far_runs_are() {
+    let folder = tempfile::tempdir().unwrap();
+    ok(folder.path(), &[&train("runs/a/seed-1")[..], &["--set", "train.steps=4"]].concat());
+    let status = || printed(folder.path(), &["status"]);
+    assert!(status().contains("seed-1  trained (4 steps)"), "{}", status());
+
+    let config = folder.path().join("runs/a/seed-1/config.toml");
+    let text = std::fs::read_to_string(&config).unwrap().replace("steps = 4", "steps = 8");
+    std::fs::write(&config, text).unwrap();
+    assert!(status().contains("stopped at 4 of 8 steps") && status().contains("1 stopped"), "{}", status());
+
+    let lock = folder.path().join("runs/a/seed-1/gim.lock");
+    std::fs::write(&lock, "process 7 on a machine, since today").unwrap();
+    let held = std::fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let now = status();
+    assert!(now.contains("training, 4 of 8 steps") && now.contains("process 7 on a machine, since today"), "{now}");
+    let json: serde_json::Value =
+        serde_json::from_str(&printed(folder.path(), &["status", "runs/a", "--json"])).unwrap();
+    assert_eq!((json[0]["state"].as_str(), json[0]["checkpoint"].as_u64()), (Some("training"), Some(4)));
+    drop(held);
+
+    std::fs::write(&config, "[train]\nsteps = \"many\"\n").unwrap();
+    assert!(status().contains("cannot be read"), "{}", status());
+    assert!(fails(folder.path(), &["status", "data"]).contains("holds no run"));
 }

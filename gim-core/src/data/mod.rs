@@ -1,10 +1,12 @@
 //! Batches made in parallel with training, for every domain.
 //!
 //! Domains bring the decoding. This module brings the threads that make batches in order ([`Loader`]), the order of items
-//! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]). Activations are kept on disk by a [`store`].
+//! ([`EpochOrder`]) and what is kept of decoded items ([`Cache`]) and of their
+//! files ([`FileIndex`]). Activations are kept on disk by a [`store`].
 
 mod bad;
 mod cache;
+mod index;
 mod lines;
 mod loader;
 mod split;
@@ -15,6 +17,7 @@ use std::path::Path;
 
 pub use bad::{SKIP_BAD, all_bad, because, left_out, or_skip};
 pub use cache::Cache;
+pub use index::{FileIndex, Stamp};
 pub use lines::{Lines, normalized};
 pub use loader::{Loader, LoaderStats};
 pub use split::{EpochOrder, Split, SplitFolder, below, draw_fifth, draw_share, shuffle};

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::dataset::image::Image;
 
 /// How to open a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DatasetOptions {
     /// Leave bad images out, and note which.
     ///
@@ -29,6 +29,9 @@ pub struct DatasetOptions {
     /// Images are resized so that their shorter side is this, in pixels; 0 leaves them as they are.
     /// Images that have more than [`MOST_PIXELS`](super::image::MOST_PIXELS) then are bad.
     pub short_side: usize,
+    /// File that keeps what was learned of image files in folders, so that those that have not changed are
+    /// not read again at the next start ([`FileIndex`](gim_core::data::FileIndex)).
+    pub index: Option<PathBuf>,
 }
 
 /// A dataset of labeled or unlabeled images. Images are read on request; functions take their

@@ -1,5 +1,7 @@
 //! Zero mean and unit variance of each channel, the network's input.
 
+use std::collections::BTreeSet;
+
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 
@@ -47,12 +49,13 @@ impl Standardize {
     }
 
     /// With means and standard deviations of the pixels of at most 2,000 images, evenly spaced in
-    /// the unlabeled split. Sums are of integers, so they are exact in any order.
+    /// the unlabeled split without those `held_out`. Sums are of integers, so they are exact in any order.
     ///
     /// # Errors
     /// When an image cannot be read, or all pixels of a channel are equal.
-    pub fn measure(dataset: &dyn ImageDataset, color: Color) -> Result<Self> {
-        let all = dataset.split(Split::Unlabeled);
+    pub fn measure(dataset: &dyn ImageDataset, color: Color, held_out: &BTreeSet<usize>) -> Result<Self> {
+        let all = dataset.split(Split::Unlabeled).iter().copied();
+        let all: Vec<usize> = all.filter(|i| !held_out.contains(i)).collect();
         let n = all.len().min(SAMPLE);
         let sample: Vec<usize> = (0..n).map(|i| all[i * all.len() / n]).collect();
         let channels = color.channels();

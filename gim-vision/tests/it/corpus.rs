@@ -1,5 +1,6 @@
 //! Opening image datasets: every format, and everything that can be wrong with it.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -574,6 +575,49 @@ fn links_between_folders() {
     );
 }
 
+/// An image that has not changed since it was decoded is not read again; a changed one is.
+#[test]
+fn a_second_start_reads_no_image_again() {
+    let dir = folders();
+    let cache = temp();
+    let options = DatasetOptions { index: Some(cache.path().join("index.json")), ..Default::default() };
+    let first = dataset::open(dir.path(), &options).unwrap();
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    let set_old = |path: &Path| std::fs::File::options().write(true).open(path).unwrap().set_modified(old).unwrap();
+    (0..first.len()).for_each(|i| set_old(first.file(i)));
+    let first = dataset::open(dir.path(), &options).unwrap();
+    first.check().unwrap();
+
+    let path = first.file(0);
+    let mut bytes = std::fs::read(path).unwrap();
+    let tail = bytes.len() - 24;
+    bytes[tail..].fill(0);
+    std::fs::write(path, &bytes).unwrap();
+    set_old(path);
+    let again = dataset::open(dir.path(), &options).unwrap();
+    again.check().unwrap();
+    let skip = dataset::open(dir.path(), &DatasetOptions { skip_bad: true, ..options.clone() }).unwrap();
+    assert_eq!((again.digest(), skip.len()), (first.digest(), first.len()));
+    assert!(open(dir.path()).unwrap().check().is_err(), "the damage cannot be seen");
+
+    std::fs::write(path, &bytes).unwrap();
+    let changed = dataset::open(dir.path(), &options).unwrap();
+    assert!(changed.check().is_err());
+}
+
+#[test]
+fn held_out_images_are_not_measured() {
+    let dir = folders();
+    let dataset = open(dir.path()).unwrap();
+    let all = Standardize::measure(&*dataset, Color::Grayscale, &BTreeSet::new()).unwrap();
+    let held_out = BTreeSet::from([dataset.split(Split::Train)[0]]);
+    let rest = Standardize::measure(&*dataset, Color::Grayscale, &held_out).unwrap();
+    write(dataset.file(dataset.split(Split::Train)[0]), png(&scene(20, 30, 3, 9)));
+    let after = open(dir.path()).unwrap();
+    assert_eq!(Standardize::measure(&*after, Color::Grayscale, &held_out).unwrap(), rest);
+    assert_ne!(Standardize::measure(&*after, Color::Grayscale, &BTreeSet::new()).unwrap(), all);
+}
+
 /// All images are read before work is done: damage is found wherever it is.
 #[test]
 fn checking_reads_all_images() {
@@ -775,7 +819,7 @@ fn standardization() {
     let dir = folders();
     let dataset = open(dir.path()).unwrap();
     for color in [Color::Grayscale, Color::Rgb] {
-        let std = Standardize::measure(&*dataset, color).unwrap();
+        let std = Standardize::measure(&*dataset, color, &BTreeSet::new()).unwrap();
         let n = color.channels();
         let (mut all, mut out) = (vec![Vec::new(); n], Vec::new());
         for &i in dataset.split(Split::Unlabeled) {
@@ -790,7 +834,7 @@ fn standardization() {
             assert!(mean.abs() < 1e-5 && (var - 1.0).abs() < 1e-5, "{mean} {var}");
         }
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(one.install(|| Standardize::measure(&*dataset, color).unwrap()), std);
+        assert_eq!(one.install(|| Standardize::measure(&*dataset, color, &BTreeSet::new()).unwrap()), std);
         assert_eq!(Standardize::given(color, std.mean(), std.std()).unwrap(), std);
     }
     assert!(Standardize::given(Color::Rgb, &[0.5], &[0.2]).is_err());
@@ -799,7 +843,9 @@ fn standardization() {
     let flat = temp();
     write(&flat.path().join("a/0.png"), png(&Image::new(4, 4, 1, vec![9; 16])));
     let dataset = open(flat.path()).unwrap();
-    assert!(Standardize::measure(&*dataset, Color::Grayscale).unwrap_err().to_string().contains("equal"));
+    assert!(
+        Standardize::measure(&*dataset, Color::Grayscale, &BTreeSet::new()).unwrap_err().to_string().contains("equal")
+    );
 }
 
 #[test]
@@ -830,7 +876,7 @@ fn a_large_corpus() {
     );
     let began = std::time::Instant::now();
     for color in [Color::Grayscale, Color::Rgb] {
-        let std = Standardize::measure(&*dataset, color).unwrap();
+        let std = Standardize::measure(&*dataset, color, &BTreeSet::new()).unwrap();
         println!("{color:?}: mean {:?} std {:?} in {:.2} s", std.mean(), std.std(), began.elapsed().as_secs_f64());
     }
     let began = std::time::Instant::now();

@@ -189,21 +189,30 @@ impl Domain {
     }
 }
 
-/// Value of `data.path` for the dataset within the program, whether or not `GIM_DATA` is set.
+/// How `data.path` begins for a dataset within the program, whether or not `GIM_DATA` is set.
 const EMBEDDED: &str = "embedded";
 
-/// The folder that a setting gives, or the embedded dataset when it says so; else `GIM_DATA`, or its
-/// subfolder `name` when it has one. `what` says what belongs there.
-pub(crate) fn folder(path: &str, name: &str, embedded: Embedded, what: &str) -> Result<PathBuf> {
-    if path == EMBEDDED {
-        return embedded.unpack();
+/// The folder that a setting gives, or an embedded dataset when it says so (`embedded` is the first of
+/// them, `embedded:NAME` any); else `GIM_DATA`, or its subfolder `name` when it has one. `what` says
+/// what belongs there.
+pub(crate) fn folder(path: &str, name: &str, embedded: &[Embedded], what: &str) -> Result<PathBuf> {
+    let (source, dataset) = path.split_once(':').unwrap_or((path, ""));
+    if source == EMBEDDED {
+        return match embedded.iter().find(|e| dataset.is_empty() || e.name() == dataset) {
+            Some(found) => found.unpack(),
+            None => {
+                let names: Vec<_> = embedded.iter().map(|e| format!("{EMBEDDED}:{}", e.name())).collect();
+                let what = format_args!("no dataset `{dataset}` is within the program");
+                Err(Error::config("data.path", what, format_args!("use {}", names.join(" or "))))
+            }
+        };
     }
     if !path.is_empty() {
         return Ok(PathBuf::from(path));
     }
     let Some(folder) = std::env::var_os("GIM_DATA").filter(|f| !f.is_empty()).map(PathBuf::from) else {
         let remedy = format!(
-            "set data.path, or the environment variable GIM_DATA, to {what}; data.path={EMBEDDED} takes the small \
+            "set data.path, or the environment variable GIM_DATA, to {what}; data.path={EMBEDDED} takes a small \
              one within the program, which shows that it works"
         );
         return Err(Error::config("data.path", "no dataset is given", remedy));

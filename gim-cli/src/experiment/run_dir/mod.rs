@@ -282,6 +282,11 @@ impl RunDir {
         remove_used_up(&self.features_file())
     }
 
+    /// Removes the features of snapshots, when they are used up.
+    pub(crate) fn remove_snapshots(&self) -> Result<()> {
+        remove_used_up(&self.snapshots_file())
+    }
+
     /// Removes the views, when they are used up.
     pub(crate) fn remove_views(&self) -> Result<()> {
         remove_used_up(&self.views_file())

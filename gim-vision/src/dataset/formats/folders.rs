@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::{SplitFolder, all_bad, because, draw_fifth, left_out, or_skip};
+use gim_core::data::{FileIndex, SplitFolder, Stamp, all_bad, because, draw_fifth, left_out, or_skip};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::image::{Image, MOST_PIXELS, short_side};
@@ -35,13 +36,23 @@ struct Entry {
     bytes: u64,
 }
 
+/// What is known of an image file.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Seen {
+    /// Its size on the disk.
+    bytes: u64,
+    /// (height, width) by its header, where that was read.
+    header: Option<(usize, usize)>,
+    /// (height, width) of the image, once it was decoded.
+    decoded: Option<(usize, usize)>,
+}
+
 /// A dataset of image files.
 #[derive(Debug)]
 pub(super) struct Folders {
     listing: Listing,
     entries: Vec<Entry>,
-    /// Whether opening has decoded all files.
-    checked: bool,
+    index: FileIndex<Seen>,
 }
 
 impl Folders {
@@ -78,11 +89,20 @@ impl ImageDataset for Folders {
     }
 
     fn check(&self) -> Result<()> {
-        if self.checked {
-            return Ok(());
-        }
+        let one = |entry: &Entry| {
+            let known = self.index.get(&entry.path);
+            if known.is_some_and(|seen| seen.decoded == Some(entry.size)) {
+                return Ok(());
+            }
+            let stamp = Stamp::of(&entry.path);
+            self.decode(entry)?;
+            let header = known.map_or(Some(entry.size), |seen| seen.header);
+            self.index.put(&entry.path, stamp, Seen { bytes: entry.bytes, header, decoded: Some(entry.size) });
+            Ok(())
+        };
         // In the order of ids, whatever the threads.
-        let bad: Vec<Error> = self.entries.par_iter().filter_map(|entry| self.decode(entry).err()).collect();
+        let bad: Vec<Error> = self.entries.par_iter().filter_map(|entry| one(entry).err()).collect();
+        self.index.save();
         all_bad(&self.listing.root, bad)
     }
 }
@@ -251,7 +271,8 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     }
     // By id, not as the system lists them: the order must not depend on the disk.
     entries.sort_by(|a, b| a.id.cmp(&b.id));
-    let entries = inspect(root, entries, options, options.skip_bad, &mut notes)?;
+    let index = FileIndex::open(options.index.clone());
+    let entries = inspect(root, entries, options, options.skip_bad, &index, &mut notes)?;
 
     let listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
     let mut listing = listed(root, &sets, &entries, listing, options.seed)?;
@@ -259,7 +280,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     hash.update(b"gim image corpus 1\n");
     add_sizes(&mut hash, &entries);
     listing.seal(hash);
-    Ok(Folders { listing, entries, checked: options.skip_bad })
+    Ok(Folders { listing, entries, index })
 }
 
 /// A dataset of these files alone; see [`of_files`](super::of_files).
@@ -271,14 +292,15 @@ pub(super) fn of_files(root: &Path, files: Vec<(String, PathBuf)>, options: &Dat
         return Err(Error::file(&two[1].path, "is there twice", "name each file once"));
     }
     let mut notes = Vec::new();
-    let entries = inspect(root, entries, options, true, &mut notes)?;
+    let index = FileIndex::open(None);
+    let entries = inspect(root, entries, options, true, &index, &mut notes)?;
     let listing = Listing { root: root.to_owned(), format: "image files", notes, ..Default::default() };
     let mut listing = listed(root, &[], &entries, listing, options.seed)?;
     let mut hash = Sha256::new();
     hash.update(b"gim image files 1\n");
     add_sizes(&mut hash, &entries);
     listing.seal(hash);
-    Ok(Folders { listing, entries, checked: true })
+    Ok(Folders { listing, entries, index })
 }
 
 /// Adds ids, sizes and lengths of the files to a digest.
@@ -371,15 +393,13 @@ fn inspect(
     entries: Vec<Entry>,
     options: &DatasetOptions,
     decode: bool,
+    index: &FileIndex<Seen>,
     notes: &mut Vec<String>,
 ) -> Result<Vec<Entry>> {
     let check = |entry: &Entry| {
-        let (height, width) = if decode {
-            let image = Image::open(&entry.path)?;
-            (image.height, image.width)
-        } else {
-            Image::size_of(&entry.path)?
-        };
+        let seen = look(&entry.path, decode, index)?;
+        let size = if decode { seen.decoded } else { seen.header };
+        let (height, width) = size.ok_or_else(|| Error::internal("images", "the size is not known"))?;
         if height.min(width) < options.min_side {
             let side = options.min_side;
             let what = format!("the image is {height} x {width}, smaller than the {side} x {side} asked for");
@@ -391,10 +411,10 @@ fn inspect(
                 format!("the image is {height} x {width}, {h} x {w} after resizing, more than {MOST_PIXELS} pixels");
             return Err(Error::file(&entry.path, what, "cut it, or remove it"));
         }
-        let bytes = fs::metadata(&entry.path).map_err(|e| Error::io(&entry.path, "read", e))?.len();
-        Ok(((height, width), bytes))
+        Ok(((height, width), seen.bytes))
     };
     let checked: Vec<Result<_>> = entries.par_iter().map(check).collect();
+    index.save();
     let (mut good, mut bad, mut named) = (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
     for (entry, checked) in entries.into_iter().zip(checked) {
         match checked {
@@ -412,6 +432,26 @@ fn inspect(
         notes.push(left_out(&named, "images are bad"));
     }
     Ok(good)
+}
+
+/// What is known of a file after decoding it, or after reading its header. What the index holds is not
+/// read again.
+fn look(path: &Path, decode: bool, index: &FileIndex<Seen>) -> Result<Seen> {
+    let known = index.get(path);
+    if let Some(seen) = known.filter(|seen| if decode { seen.decoded } else { seen.header }.is_some()) {
+        return Ok(seen);
+    }
+    let stamp = Stamp::of(path);
+    let bytes = fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
+    let mut seen = known.unwrap_or(Seen { bytes, header: None, decoded: None });
+    if decode {
+        let image = Image::open(path)?;
+        seen.decoded = Some((image.height, image.width));
+    } else {
+        seen.header = Some(Image::size_of(path)?);
+    }
+    index.put(path, stamp, seen);
+    Ok(seen)
 }
 
 /// Moves a fifth of each class to the test set: at least one image of a class that has two or more.

@@ -31,15 +31,15 @@ pub(super) struct SpeechExtractor {
 }
 
 impl SpeechExtractor {
-    /// Features of both splits of a corpus.
+    /// Features of both splits of a corpus, each in the order of its file: the published probe for phones
+    /// learns from utterances in that order.
     ///
     /// # Errors
     /// When the network or the record cannot be used.
     pub(super) fn new(config: &AudioConfig, corpus: Corpus, record: &DatasetRecord, level: Level) -> Result<Self> {
-        let train = corpus.split(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
-        let test = corpus.split(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
-        let mut items: Vec<(usize, Split)> = train.chain(test).collect();
-        items.sort_by_key(|i| i.0);
+        let train = corpus.listed(corpus::Split::Train).iter().map(|u| (*u, Split::Train));
+        let test = corpus.listed(corpus::Split::Test).iter().map(|u| (*u, Split::Test));
+        let items: Vec<(usize, Split)> = train.chain(test).collect();
         let (standardize, features) = (standardize_of(record)?, FeatureExtractor::new(&config.network)?);
         Ok(Self { corpus: Arc::new(corpus), standardize, items, features, crop: config.data.crop, level })
     }

@@ -29,6 +29,7 @@ use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
@@ -41,7 +42,7 @@ use crate::experiment::train_config::TrainConfig;
 #[serde(deny_unknown_fields, default)]
 pub struct AudioData {
     /// Folder of the corpus. Empty: `GIM_DATA`.
-    /// `embedded`: the embedded corpus.
+    /// `embedded`: the synthetic corpus within the program; `embedded:speechocean-mini`: the recorded one.
     pub path: String,
     /// Length of a crop, in samples.
     pub crop: usize,
@@ -81,8 +82,9 @@ pub(crate) type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
         let AudioData { missing, skip_bad, .. } = self.data;
-        let options = CorpusOptions { missing, skip_bad, ..CorpusOptions::default() };
-        Corpus::open(&self.folder()?, &options)
+        let folder = self.folder()?;
+        let options = CorpusOptions { missing, skip_bad, index: index_of(&folder), ..CorpusOptions::default() };
+        Corpus::open(&folder, &options)
     }
 
     /// Labels and their number in a crop that supervised training learns from.
@@ -211,7 +213,7 @@ fn check_labels(corpus: &Corpus, labels: &PhoneLabels) -> Result<()> {
 impl DatasetSpec for AudioConfig {
     fn folder(&self) -> Result<PathBuf> {
         let what = "a folder of speech in LibriSpeech's layout";
-        folder(&self.data.path, "speech", Embedded::SpeechMini, what)
+        folder(&self.data.path, "speech", &[Embedded::SyntheticSpeech, Embedded::RecordedSpeech], what)
     }
 
     fn held_out(&self) -> &HeldOut {
@@ -239,10 +241,10 @@ impl DatasetSpec for AudioConfig {
         if let (Target::Phones, Some(phones)) = (self.loss.target, corpus.labels()) {
             check_labels(&corpus, phones)?;
         }
-        let measured = corpus.check_and_measure()?;
-        let standardize = record.map_or(Ok(measured), standardize_of)?;
         let id = |u: usize| corpus.utterances()[u].id.clone();
         let held_out = self.data.validate.of(corpus.split(corpus::Split::Train), id, train.seed)?;
+        let measured = corpus.check_and_measure(&held_out)?;
+        let standardize = record.map_or(Ok(measured), standardize_of)?;
         let unusable = self.unusable(&corpus, &convs);
         let crops = CropConfig {
             batch: train.batch,

@@ -99,6 +99,11 @@ fn whole_utterances_come_in_file_order_with_all_their_labels() {
         let want: Vec<i32> = (-1..n).chain(std::iter::repeat(-1)).take(30_000 / 160).collect();
         assert_eq!(*labels, *want, "{id}");
     }
+    // The published probe for phones learns from features in the same order.
+    let extractor = audio.extractor(source.record()).unwrap();
+    let train = extractor.items().iter().filter(|i| i.1 == gim_eval::Split::Train);
+    let ids: Vec<String> = train.map(|i| extractor.id(i.0)).collect();
+    assert_eq!(ids, ["ben-1", "ann-1", "ben-0", "ann-0"]);
     for (set, says) in [
         (["train.batch=2", "loss.target=phones"], "train.batch = 1"),
         (["train.batch=1", "loss.target=future"], "labels"),

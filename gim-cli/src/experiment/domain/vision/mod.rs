@@ -27,6 +27,7 @@ use self::extractor::ImageExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
+use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
 use crate::experiment::environment::TrainedOn;
@@ -87,7 +88,9 @@ impl VisionConfig {
             // Training may pad images that are too small.
             options.min_side = 0;
         }
-        dataset::open(&self.folder()?, &options)
+        let folder = self.folder()?;
+        options.index = index_of(&folder);
+        dataset::open(&folder, &options)
     }
 
     /// Features see the middle of images without padding: an image that is only large enough with it
@@ -162,7 +165,7 @@ impl VisionConfig {
 impl DatasetSpec for VisionConfig {
     fn folder(&self) -> Result<PathBuf> {
         let what = "a folder of images: STL-10, CIFAR, IDX files or class folders";
-        folder(&self.data.path, "imagenette96", Embedded::FashionMini, what)
+        folder(&self.data.path, "imagenette96", &[Embedded::Clothes], what)
     }
 
     fn held_out(&self) -> &HeldOut {
@@ -187,16 +190,16 @@ impl DatasetSpec for VisionConfig {
         let corpus = self.open()?;
         // Damaged images are found before training.
         corpus.check()?;
-        let standardize = match record {
-            Some(record) => self.standardize_of(record)?,
-            None => Standardize::measure(&*corpus, self.data.color)?,
-        };
         let d = &self.data;
         let split = match self.loss.target {
             Target::Future => dataset::Split::Unlabeled,
             Target::Classes => dataset::Split::Train,
         };
         let held_out = d.validate.of(corpus.split(split), |i| corpus.id(i), train.seed)?;
+        let standardize = match record {
+            Some(record) => self.standardize_of(record)?,
+            None => Standardize::measure(&*corpus, d.color, &held_out)?,
+        };
         let views = ViewConfig {
             batch: train.batch,
             crop: d.crop,
