@@ -14,7 +14,7 @@ use crate::experiment::environment::rfc3339;
 use crate::output::note;
 
 /// Name of the lock's file. It exists while the folder is in use.
-const FILE: &str = "gim.lock";
+pub(crate) const FILE: &str = "gim.lock";
 
 /// The right to write into a folder, until it is dropped.
 #[derive(Debug)]
