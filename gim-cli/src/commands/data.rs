@@ -134,7 +134,8 @@ impl Info {
 ///
 /// A download that was stopped goes on where it was. A dataset that is there is not fetched again.
 ///
-/// Proxies are taken from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.
+/// Proxies are taken from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; certificate authorities from
+/// the file in SSL_CERT_FILE, if it is set.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example: gim data fetch cifar10 --yes --out /data/cifar10\n         gim data fetch librispeech-100 \
@@ -171,6 +172,11 @@ impl Fetch {
         let dataset = Dataset::of(self.name);
         let out = self.out.unwrap_or_else(|| dataset.usual_folder());
         let (mirror, any_checksum, tries) = (self.mirror.filter(|m| !m.is_empty()), self.any_checksum, self.tries);
+        if mirror.as_ref().is_some_and(|address| address.contains('@')) {
+            // It would be written into the manifest.
+            let what = "an address with a name and a password is not taken";
+            return Err(Error::config("--mirror", what, "use an address without"));
+        }
         let net = Net { mirror, any_checksum, timeout: Duration::from_secs(self.timeout), tries, show };
         let plan = Plan { dataset, out: &out, net, lists: &self.lists };
         let (outcome, understood) = plan.run(|| consent(dataset, self.yes, show))?;

@@ -80,7 +80,9 @@ impl Plan<'_> {
         if !self.lists.is_empty() {
             self.lists.add_to(new.path())?;
         }
+        let place = |path: &Path| path.display().to_string();
         let understood = understood(self.dataset.domain, new.path())?;
+        let understood = understood.iter().map(|line| line.replace(&place(new.path()), &place(self.out))).collect();
         self.manifest(files, new.path())?.write(new.path())?;
         fs::rename(new.path(), self.out).map_err(|e| Error::io(self.out, "put the dataset in place", e))?;
         // What stays behind takes space and does no harm.

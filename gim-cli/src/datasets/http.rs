@@ -3,13 +3,15 @@
 //! Redirects are followed here, not by the library: none may leave HTTP, or go from HTTPS to HTTP.
 
 use std::env;
-use std::io::Read;
+use std::fs;
+use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ureq::http::Uri;
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE};
 use ureq::http::{Response, StatusCode};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Error, Proxy};
 
 const MOST_REDIRECTS: usize = 10;
@@ -108,6 +110,7 @@ fn send(uri: &Uri, request: &Request<'_>) -> Reply<Response<Body>> {
     let limit = Some(request.timeout);
     let agent: Agent = Agent::config_builder()
         .proxy(proxy_for(uri)?)
+        .tls_config(TlsConfig::builder().root_certs(authorities()?).build())
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
@@ -131,6 +134,10 @@ fn send(uri: &Uri, request: &Request<'_>) -> Reply<Response<Body>> {
         Error::BadUri(_) | Error::HostNotFound | Error::InvalidProxyUrl | Error::Tls(_) | Error::Rustls(_) => {
             Failure::Lasting(e.to_string())
         }
+        // So certificates that are not trusted are told.
+        Error::Io(e) if e.kind() == ErrorKind::InvalidData => Failure::Lasting(format!(
+            "{e} (where a proxy has certificates of its own, SSL_CERT_FILE names the file of its authority)"
+        )),
         e => Failure::Passing(e.to_string()),
     })
 }
@@ -184,6 +191,22 @@ fn proxy_for(uri: &Uri) -> Reply<Option<Proxy>> {
     // The value may hold a password, so it is not shown.
     let wrong = |e| Failure::Lasting(format!("the proxy in {own} or ALL_PROXY cannot be used: {e}"));
     Proxy::new(proxy.trim()).map(Some).map_err(wrong)
+}
+
+/// The authorities that servers' certificates may be of: those in the file that `SSL_CERT_FILE` names,
+/// as networks with a certificate of their own need it, else Mozilla's.
+fn authorities() -> Reply<RootCerts> {
+    let Some(path) = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) else {
+        return Ok(RootCerts::WebPki);
+    };
+    let wrong = |what: String| Failure::Lasting(format!("SSL_CERT_FILE={}: {what}", path.display()));
+    let pem = fs::read(&path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let certificate = |item| if let Ok(PemItem::Certificate(one)) = item { Some(one) } else { None };
+    let all: Vec<_> = parse_pem(&pem).filter_map(certificate).collect();
+    if all.is_empty() {
+        return Err(wrong("it holds no certificate".to_owned()));
+    }
+    Ok(RootCerts::new_with_certs(&all))
 }
 
 fn is_this_machine(host: &str) -> bool {

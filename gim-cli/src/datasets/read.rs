@@ -90,8 +90,16 @@ impl Lists {
 /// # Errors
 /// When it cannot read it.
 pub(super) fn understood(domain: DomainKind, folder: &Path) -> Result<Vec<String>> {
-    Ok(match domain {
-        DomainKind::Audio => Corpus::open(folder, &CorpusOptions::default())?.summary(),
-        DomainKind::Vision => vec![dataset::open(folder, &DatasetOptions::default())?.summary()],
-    })
+    let (mut lines, notes) = match domain {
+        DomainKind::Audio => {
+            let corpus = Corpus::open(folder, &CorpusOptions::default())?;
+            (corpus.summary(), corpus.notes().to_vec())
+        }
+        DomainKind::Vision => {
+            let images = dataset::open(folder, &DatasetOptions::default())?;
+            (vec![images.summary()], images.notes().to_vec())
+        }
+    };
+    lines.extend(notes.into_iter().map(|note| format!("note: {note}")));
+    Ok(lines)
 }

@@ -22,7 +22,7 @@ fn gim(folder: &Path, args: &[&str]) -> Command {
     for (name, _) in command.env_remove("GIM_MIRROR").get_envs() {
         loud.env_remove(name);
     }
-    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"] {
         loud.env_remove(name).env_remove(name.to_lowercase());
     }
     loud
@@ -88,7 +88,7 @@ fn every_dataset_is_fetched_once_and_read() {
         assert_eq!(code, 0, "{name}: {err}");
         let folder = format!("datasets/{name}");
         assert!(out.starts_with("gim train ") && out.contains(&format!("--set data.path={folder}")), "{out}");
-        assert!(err.contains("license of ") && err.contains("fetched "), "{err}");
+        assert!(err.contains("license of ") && err.contains("fetched ") && err.contains("to train"), "{err}");
         assert_eq!(fs::read_dir(d.join("datasets")).unwrap().count(), 1, "{name}: work was left behind");
 
         let asked = server.asked().len();
@@ -224,6 +224,8 @@ fn files_of_other_checksums_are_refused() {
     let d = dir.path();
     let server = serve(published::cifar10());
     let args = ["data", "fetch", "cifar10", "--yes"];
+    let (code, _, err) = run(d, &fetch("cifar10", "http://me:secret@127.0.0.1:1", &[]));
+    assert!(code == 2 && err.contains("--mirror") && !err.contains("secret"), "{err}");
     // By the environment, too.
     let out = gim(d, &args).env("GIM_MIRROR", server.url()).output().unwrap();
     let (code, _, err) = said(out);
@@ -386,6 +388,8 @@ fn proxies_are_used() {
         assert!(code == 2 && err.contains("data.invalid"), "{err}");
     }
     assert_eq!(proxy.asked().len(), asked);
+    let (code, _, err) = through("SSL_CERT_FILE", "absent.pem", "", "c");
+    assert!(code == 2 && err.contains("SSL_CERT_FILE=absent.pem: cannot be read"), "{err}");
     let (code, _, err) = through("HTTP_PROXY", "::no proxy::", "", "c");
     assert!(code == 2 && err.contains("the proxy in HTTP_PROXY"), "{err}");
 }

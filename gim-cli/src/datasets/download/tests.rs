@@ -231,8 +231,13 @@ fn what_a_killed_process_left_is_used() {
 fn any_file_is_taken_whole() {
     let any = Net { any_checksum: true, ..net(2) };
     let whole = content();
-    for (state, from) in [(Some(TAG), Some(1000)), (None, None), (Some("\"other\""), Some(1000))] {
-        let folder = begun(&whole[..1000], state);
+    let other = changed(5);
+    for (part, state, from) in [
+        (&whole[..1000], Some(TAG), Some(1000)),
+        (&other[..1000], Some("\"other\""), Some(1000)),
+        (&other[..1000], None, None),
+    ] {
+        let folder = begun(part, state);
         let server = Server::of(content().to_vec());
         assert_eq!(try_in(folder.path(), &server, &any), None);
         assert_eq!(server.asked()[0].from, from);
