@@ -1,6 +1,6 @@
 //! The program `gim`, as a library: commands, and the configuration of a run.
 //!
-//! Imports point down: `commands` → `report`, `planning` → `comparison` (beside it `bench`) → `figures`,
+//! Imports point down: `commands` → `report`, `planning` → `comparison` (beside it `bench` and `datasets`) → `figures`,
 //! `weights` → `experiment`, `template`, `output` → the domain crates and `gim-eval` → `gim-core`.
 //!
 //! ```
@@ -19,6 +19,7 @@
 mod bench;
 pub mod commands;
 mod comparison;
+mod datasets;
 mod experiment;
 mod figures;
 mod output;

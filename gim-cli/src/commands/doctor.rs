@@ -144,7 +144,11 @@ fn dataset(kind: DomainKind) -> Finding {
     let domain = Domain::from(kind);
     if env::var_os("GIM_DATA").is_none_or(|folder| folder.is_empty()) {
         let found = "GIM_DATA is not set; the embedded data are there (data.path=embedded)";
-        return Finding::warning(name, found, "set GIM_DATA or data.path to the folder of a dataset to use your own");
+        return Finding::warning(
+            name,
+            found,
+            "set GIM_DATA or data.path to the folder of a dataset to use your own; `gim data list` has public ones",
+        );
     }
     match domain.dataset().digest() {
         Ok(on) => Finding::good(name, format!("{on}, by GIM_DATA")),

@@ -6,6 +6,7 @@ mod check;
 mod comparison;
 mod completions;
 mod config;
+mod data;
 mod demo;
 mod doctor;
 mod estimate;
@@ -34,7 +35,7 @@ use crate::experiment::progress::Mode;
     name = "gim",
     version,
     after_help = "Example: gim demo\n\nRun `gim COMMAND --help` for the options of a command and an example.\n\n\
-                  Exit codes: 0 success; 1 a check found something (check, doctor); 2 an error, or wrong arguments."
+                  Exit codes: 0 success; 1 a check found something (check, data verify, doctor); 2 an error, or wrong arguments."
 )]
 pub struct Program {
     /// Print nothing but results and errors.
@@ -69,6 +70,7 @@ pub enum Command {
     #[command(hide = true)]
     BenchProbe(bench_probe::Args),
     Config(config::Args),
+    Data(data::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -97,6 +99,7 @@ impl Command {
             Self::Bench(args) => args.run(show),
             Self::BenchProbe(args) => args.run(),
             Self::Config(args) => args.run(),
+            Self::Data(args) => args.run(show),
             Self::Doctor(args) => args.run(),
             Self::Completions(args) => args.run(),
             Self::TryFeatures(args) => args.run(),

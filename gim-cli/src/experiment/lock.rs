@@ -18,7 +18,7 @@ use crate::output::note;
 const ASKED: Duration = Duration::from_millis(50);
 
 /// Name of the lock's file. It exists while the folder is in use.
-const FILE: &str = "gim.lock";
+pub(crate) const FILE: &str = "gim.lock";
 
 /// The right to write into a folder, until it is dropped.
 #[derive(Debug)]

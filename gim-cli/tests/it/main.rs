@@ -9,16 +9,20 @@ mod common;
 mod comparison;
 mod end_to_end;
 mod feature_files;
+mod fetch;
 mod images;
 mod input_files;
 mod inputs;
 mod losses;
 mod plan;
+mod published;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod readme;
 mod recorded;
 mod schedules;
+#[allow(dead_code, reason = "unit tests of downloads use the rest")]
+mod server;
 mod signals;
 mod state;
 mod validation;

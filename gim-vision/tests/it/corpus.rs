@@ -326,6 +326,58 @@ fn idx() -> TempDir {
     dir
 }
 
+/// The folders of archives and of torchvision, below the one that is given.
+#[test]
+fn usual_folders_are_entered() {
+    let moved = |made: TempDir, name: &str| {
+        let outer = temp();
+        let inner = outer.path().join(name);
+        std::fs::create_dir_all(inner.parent().unwrap()).unwrap();
+        std::fs::rename(made.path(), inner).unwrap();
+        outer
+    };
+    for (made, name, format) in [
+        (stl10(), "stl10_binary", "STL-10"),
+        (cifar10(), "cifar-10-batches-bin", "CIFAR-10"),
+        (cifar(2, &[("train", 6), ("test", 2)]), "cifar-100-binary", "CIFAR-100"),
+        (idx(), "FashionMNIST/raw", "IDX"),
+        (idx(), "raw", "IDX"),
+        (folders(), "imagenette2-160", "class folders"),
+    ] {
+        let digest = open(made.path()).unwrap().digest().to_owned();
+        let outer = moved(made, name);
+        let found = open(outer.path()).unwrap();
+        assert_eq!((found.format(), found.digest()), (format, digest.as_str()), "{name}");
+        assert_eq!(open(&outer.path().join(name)).unwrap().digest(), digest);
+    }
+    // A split of class folders is a dataset by itself: a fifth of it is the test set.
+    let outer = moved(folders(), "imagenette2-160");
+    let train = open(&outer.path().join("imagenette2-160/train")).unwrap();
+    assert!(train.notes().iter().any(|note| note.contains("no test set")), "{:?}", train.notes());
+
+    // Of two datasets, none is taken.
+    let outer = moved(cifar10(), "cifar-10-batches-bin");
+    std::fs::create_dir_all(outer.path().join("MNIST")).unwrap();
+    std::fs::rename(idx().path(), outer.path().join("MNIST/raw")).unwrap();
+    says(outer.path(), &["more than one dataset", "cifar-10-batches-bin and MNIST/raw"]);
+}
+
+#[test]
+fn pickled_cifar_is_told_apart() {
+    let dir = temp();
+    for file in ["data_batch_1", "test_batch", "batches.meta"] {
+        write(&dir.path().join("cifar-10-batches-py").join(file), [0x80, 2]);
+    }
+    for root in [dir.path().to_owned(), dir.path().join("cifar-10-batches-py")] {
+        says(&root, &["Python pickles", "cifar-10-binary.tar.gz"]);
+    }
+    let dir = temp();
+    for file in ["train", "test", "meta"] {
+        write(&dir.path().join("cifar-100-python").join(file), [0x80, 2]);
+    }
+    says(dir.path(), &["Python pickles", "cifar-100-binary.tar.gz"]);
+}
+
 #[test]
 fn idx_is_read() {
     let dir = idx();

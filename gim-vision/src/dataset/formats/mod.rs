@@ -8,6 +8,9 @@
 //! | CIFAR-100 | `train.bin test.bin`, optional `fine_label_names.txt` |
 //! | IDX (MNIST's) | `train-images-idx3-ubyte train-labels-idx1-ubyte t10k-…`, `.gz` or not, optional `classes.txt` |
 //! | class folders | `train/<class>/*` and `test/` or `val/`, or `<class>/*`: JPEG and PNG of any size |
+//!
+//! The folders that archives unpack to, and those in which torchvision keeps datasets, may also be one
+//! or two folders below: `stl10_binary`, `FashionMNIST/raw`, `imagenette2-160`, ….
 
 mod cifar;
 mod folders;
@@ -36,23 +39,94 @@ pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDatase
         let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
         return Err(Error::file(root, what, "give the folder that holds the dataset"));
     }
-    // The archives of STL-10 and CIFAR unpack into a folder of their own.
-    let inner = ["", "stl10_binary", "cifar-10-batches-bin", "cifar-100-binary"].map(|name| root.join(name));
-    for dir in &inner {
-        if stl10::is_at(dir) {
-            return Ok(Arc::new(stl10::open(dir, options)?));
-        }
-        if cifar::is_10_at(dir) {
-            return Ok(Arc::new(cifar::open_10(dir, options)?));
-        }
-        if cifar::is_100_at(dir) {
-            return Ok(Arc::new(cifar::open_100(dir, options)?));
-        }
+    if let Some(format) = RecordFormat::at(root) {
+        return format.open(root, options);
     }
-    if idx::is_at(root) {
-        return Ok(Arc::new(idx::open(root, options)?));
+    // Nothing is guessed: of two datasets in one folder, neither is taken.
+    let mut inner = INNER.iter().map(|name| (*name, root.join(name))).filter(|(_, dir)| is_dataset(dir));
+    match (inner.next(), inner.next()) {
+        (Some((one, _)), Some((two, _))) => {
+            let what = format!("it holds more than one dataset: {one} and {two}");
+            Err(Error::file(root, what, "give the folder of one of them"))
+        }
+        (Some((_, dir)), None) => match RecordFormat::at(&dir) {
+            Some(format) => format.open(&dir, options),
+            None => Ok(Arc::new(folders::open(&dir, options)?)),
+        },
+        _ => match pickled(root) {
+            Some((dir, binary)) => {
+                let what = "it holds CIFAR as Python pickles, which are not read";
+                Err(Error::file(dir, what, format_args!("use the binary version, {binary}")))
+            }
+            None => Ok(Arc::new(folders::open(root, options)?)),
+        },
     }
-    Ok(Arc::new(folders::open(root, options)?))
+}
+
+/// Folders below the one that is given, by the names that publishers and torchvision give them.
+const INNER: [&str; 13] = [
+    "stl10_binary",
+    "cifar-10-batches-bin",
+    "cifar-100-binary",
+    "raw",
+    "MNIST/raw",
+    "FashionMNIST/raw",
+    "KMNIST/raw",
+    "imagenette2",
+    "imagenette2-320",
+    "imagenette2-160",
+    "imagewoof2",
+    "imagewoof2-320",
+    "imagewoof2-160",
+];
+
+/// Formats of a few files of records.
+#[derive(Debug, Clone, Copy)]
+enum RecordFormat {
+    Stl10,
+    Cifar10,
+    Cifar100,
+    Idx,
+}
+
+impl RecordFormat {
+    /// The format of the files in a folder.
+    fn at(dir: &Path) -> Option<Self> {
+        let formats = [
+            (stl10::is_at(dir), Self::Stl10),
+            (cifar::is_10_at(dir), Self::Cifar10),
+            (cifar::is_100_at(dir), Self::Cifar100),
+            (idx::is_at(dir), Self::Idx),
+        ];
+        formats.into_iter().find(|(is, _)| *is).map(|(_, format)| format)
+    }
+
+    fn open(self, dir: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
+        Ok(Arc::new(match self {
+            Self::Stl10 => stl10::open(dir, options)?,
+            Self::Cifar10 => cifar::open_10(dir, options)?,
+            Self::Cifar100 => cifar::open_100(dir, options)?,
+            Self::Idx => idx::open(dir, options)?,
+        }))
+    }
+}
+
+/// Whether a folder of one of the usual names holds a dataset: records, or class folders in sets.
+fn is_dataset(dir: &Path) -> bool {
+    RecordFormat::at(dir).is_some() || ["train", "val"].iter().all(|set| dir.join(set).is_dir())
+}
+
+/// Where CIFAR lies as Python pickles, and what has it as binary files.
+fn pickled(root: &Path) -> Option<(PathBuf, &'static str)> {
+    let forms = [
+        ("cifar-10-batches-py", ["data_batch_1", "test_batch", "batches.meta"], "cifar-10-binary.tar.gz"),
+        ("cifar-100-python", ["train", "test", "meta"], "cifar-100-binary.tar.gz"),
+    ];
+    forms.into_iter().find_map(|(name, files, binary)| {
+        let all = |dir: &PathBuf| files.iter().all(|file| dir.join(file).is_file());
+        let dir = [root.to_owned(), root.join(name)].into_iter().find(all)?;
+        Some((dir, binary))
+    })
 }
 
 /// A dataset of these files (id, path) alone: without classes, and all of them in the training split.
