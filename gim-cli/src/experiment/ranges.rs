@@ -37,7 +37,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 49] = [
+const COMMON: [(&str, Range); 50] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.auxiliary.hidden", Whole(0, 100)),
@@ -48,6 +48,7 @@ const COMMON: [(&str, Range); 49] = [
     ("loss.barlow-twins.redundancy", Real(0.0, MOST_WEIGHT)),
     ("loss.clapp.margin", Positive(MOST_WEIGHT)),
     ("loss.epsilon", Real(0.0, 1.0)),
+    ("loss.infonce.negative_shares", Whole(1, 65_536)),
     ("loss.nt-xent.distance", Whole(1, MOST_POSITIONS)),
     // Similarities of all pairs with all pairs.
     ("loss.nt-xent.pairs", Whole(2, 4_096)),

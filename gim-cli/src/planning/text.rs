@@ -34,7 +34,8 @@ pub(super) fn of_ranks() -> Vec<String> {
          The same holds end to end; its hidden time, in which sums overlap with computing as far as possible, is a \
          lower bound.",
         "Replicas of modules are a prediction only: this version runs at most one rank a module. With their own \
-         negatives, their result differs from that of one process.",
+         negatives, their result differs from that of one process; loss.infonce.negative_shares draws such \
+         negatives.",
         "Measured on one machine: no number here has been compared with several machines. Contention for cores, \
          memory bandwidth and switches is left out.",
     ]

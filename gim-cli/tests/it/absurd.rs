@@ -40,6 +40,9 @@ const AUDIO: &[(&str, &str)] = &[
     ("loss.epsilon=nan", "loss.epsilon"),
     ("loss.epsilon=inf", "loss.epsilon"),
     ("loss.epsilon=-1", "loss.epsilon"),
+    ("loss.infonce.negative_shares=0", "loss.infonce.negative_shares"),
+    ("loss.infonce.negative_shares=65536", "loss.infonce.negative_shares"),
+    ("loss.infonce.negative_shares=65537", "loss.infonce.negative_shares"),
 ];
 
 /// Settings of images, and what the error names.

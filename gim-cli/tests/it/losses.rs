@@ -60,6 +60,39 @@ fn every_loss_trains_resumes_and_gives_features() {
     }
 }
 
+/// Negatives from shares of the batch are a result of its own, which resuming with another number would
+/// change.
+#[test]
+fn negatives_stay_in_shares() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for preset in [&AUDIO[..], &VISION] {
+        let [one, two] = ["one", "two"].map(|n| format!("{}-{n}", preset[0]));
+        let shares = ["loss.infonce.negative_shares=2", "train.log_every=2", "train.checkpoint_every=2"];
+        ok(d, &train(preset, "infonce", &one, &shares[1..]));
+        ok(d, &train(preset, "infonce", &two, &shares));
+        let whole = result(&d.join(&two));
+        assert!(result(&d.join(&one)) != whole, "{two}");
+        std::fs::remove_dir_all(d.join(&two).join("checkpoints/step-00000004")).unwrap();
+        ok(d, &["train", "--resume", &two, "--threads", "1"]);
+        assert!(result(&d.join(&two)) == whole, "{two}");
+
+        let config = d.join(&two).join("config.toml");
+        let changed = std::fs::read_to_string(&config).unwrap().replace("negative_shares = 2", "negative_shares = 3");
+        std::fs::write(&config, changed).unwrap();
+        std::fs::remove_dir_all(d.join(&two).join("checkpoints/step-00000004")).unwrap();
+        let e = fails(d, &["train", "--resume", &two]);
+        assert!(e.contains("loss.infonce.negative_shares was 2, now it is 3"), "{e}");
+    }
+    for (set, says) in [
+        (&["loss.infonce.negative_shares=9"][..], "in 9 shares"),
+        (&["loss.infonce.negative_shares=2", "loss.infonce.estimator=dv"], "estimator dv"),
+    ] {
+        let e = fails(d, &train(&VISION, "infonce", "wrong", set));
+        assert!(e.contains(says) && e.contains("loss.infonce.negative_shares"), "{set:?}: {e}");
+    }
+}
+
 #[test]
 fn a_loss_has_settings_of_its_own_and_fits_its_labels() {
     let dir = tempfile::tempdir().unwrap();

@@ -82,12 +82,24 @@ pub struct InfoNce<F: Scalar> {
 }
 
 /// [`InfoNce`] by configuration. What it predicts is set for all losses that predict ([`Prediction`]).
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, DocumentedFields)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct InfoNceRule {
     /// What is made of the scores: `infonce`, `jsd`, `dv` or `nwj`.
     pub estimator: Estimator,
+    /// Shares of the batch, of contiguous items, that draw negatives from their own items only; 1: from
+    /// the whole batch.
+    pub negative_shares: usize,
 }
+
+impl Default for InfoNceRule {
+    fn default() -> Self {
+        Self { estimator: Estimator::InfoNce, negative_shares: 1 }
+    }
+}
+
+/// Name of the setting [`InfoNceRule::negative_shares`].
+const NEGATIVE_SHARES: &str = "loss.infonce.negative_shares";
 
 impl LossRule for InfoNceRule {
     fn need(&self, prediction: &Prediction) -> usize {
@@ -96,6 +108,14 @@ impl LossRule for InfoNceRule {
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let p = &place.prediction;
+        if self.negative_shares == 0 {
+            return Err(Error::config(NEGATIVE_SHARES, "must not be 0", "use 1 or more"));
+        }
+        if self.negative_shares > 1 && self.estimator == Estimator::Dv {
+            let what = "the estimator dv takes one mean over the negatives of the whole batch";
+            return Err(Error::config(NEGATIVE_SHARES, what, "use 1, or another estimator"));
+        }
+        let sampler = || p.sampler.build_shares(self.negative_shares);
         let config = InfoNceConfig {
             channels: place.channels,
             context: place.context,
@@ -108,8 +128,8 @@ impl LossRule for InfoNceRule {
             ..InfoNceConfig::default()
         };
         Ok(match p.directions {
-            None => Box::new(InfoNce::new(config, p.sampler.build(), key)?),
-            Some(_) => Box::new(Directions::new(&config, p.distinct_directions()?, || p.sampler.build(), key)?),
+            None => Box::new(InfoNce::new(config, sampler(), key)?),
+            Some(_) => Box::new(Directions::new(&config, p.distinct_directions()?, sampler, key)?),
         })
     }
 }
@@ -335,7 +355,11 @@ impl<F: Scalar> Params<F> for InfoNce<F> {
 impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
     fn describe(&self) -> String {
         let c = &self.config;
-        format!("{}, K = {}, N = {} ({})", c.estimator.name(), c.prediction_steps, c.negatives, self.sampler.name())
+        let sampler = match self.sampler.shares() {
+            1 => self.sampler.name().to_owned(),
+            n => format!("{} in {n} shares", self.sampler.name()),
+        };
+        format!("{}, K = {}, N = {} ({sampler})", c.estimator.name(), c.prediction_steps, c.negatives)
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
@@ -356,6 +380,14 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         }
         if z.positions() < 2 || z.batch * across * (along - need + 1) < 2 {
             return Err(Error::config("batch", "a single row has no negatives", "use a larger batch"));
+        }
+        let shares = self.sampler.shares();
+        if shares > 1 && z.batch / shares * across * (along - need + 1) < 2 {
+            return Err(Error::config(
+                NEGATIVE_SHARES,
+                format_args!("a batch of {} in {shares} shares leaves one with less than two rows", z.batch),
+                "use fewer shares, or a larger batch",
+            ));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod exact;
 mod others;
 mod permuted;
 mod recorded;
+mod shares;
 mod targets;
 mod within_sequence;
 
@@ -14,6 +15,7 @@ pub use exact::Exact;
 pub use others::Others;
 pub use permuted::Permuted;
 pub use recorded::Recorded;
+pub use shares::Shares;
 pub use targets::Targets;
 pub use within_sequence::WithinSequence;
 
@@ -148,6 +150,11 @@ pub trait NegativeSampler: Send {
     /// Name in configuration and tables.
     fn name(&self) -> &'static str;
 
+    /// Shares of the batch that negatives do not cross.
+    fn shares(&self) -> usize {
+        1
+    }
+
     /// Makes all random choices of one evaluation of the loss.
     fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng);
 
@@ -184,6 +191,17 @@ impl SamplerKind {
             Self::Exact => "exact",
             Self::Others => "others",
             Self::Targets => "targets",
+        }
+    }
+
+    /// A sampler that has drawn nothing, for a batch in so many [`Shares`].
+    ///
+    /// # Panics
+    /// When there are none.
+    pub fn build_shares(self, shares: usize) -> Box<dyn NegativeSampler> {
+        match shares {
+            1 => self.build(),
+            _ => Box::new(Shares::new((0..shares).map(|_| self.build()).collect())),
         }
     }
 

@@ -52,6 +52,44 @@ proptest! {
         }
     }
 
+    /// Each share draws what a batch of its items alone draws from the share's stream, uneven shares too.
+    #[test]
+    fn shares_draw_as_batches_of_their_own(grid in grid(), shares in 1usize..4, seed: u64) {
+        let grid = PredictionGrid { items: grid.items.max(shares), ..grid };
+        let rng = || Key::new(seed, Purpose::Negatives).rng();
+        for kind in SamplerKind::ALL {
+            // Built by hand, for one share, too.
+            let mut all = Shares::new((0..shares).map(|_| kind.build()).collect());
+            prop_assert_eq!((all.name(), all.shares()), (kind.name(), shares));
+            all.draw(&grid, &mut rng());
+            let mut seen = 0;
+            for share in 0..shares {
+                let items = Shares::items(grid.items, share, shares);
+                prop_assert_eq!(items.start, seen, "shares are contiguous");
+                seen = items.end;
+                let own = PredictionGrid { items: items.len(), ..grid };
+                let mut alone = kind.build();
+                let mut stream = rng();
+                if share > 0 {
+                    stream.set_stream(share as u64);
+                }
+                alone.draw(&own, &mut stream);
+                let first = items.start * grid.along * grid.across;
+                for k in 1..=grid.prediction_steps {
+                    let mut want = vec![u32::MAX; own.rows(k) * grid.negatives];
+                    alone.negatives(&own, k, &mut want);
+                    let mut got = vec![u32::MAX; grid.rows(k) * grid.negatives];
+                    all.negatives(&grid, k, &mut got);
+                    let lanes = (0..grid.rows(k)).filter(|row| items.contains(&grid.place(*row).1));
+                    let got: Vec<u32> = lanes.flat_map(|row| &got[row * grid.negatives..][..grid.negatives]).copied().collect();
+                    let want: Vec<u32> = want.iter().map(|n| n + first as u32).collect();
+                    prop_assert_eq!(got, want, "{}, share {} of {}", kind, share, shares);
+                }
+            }
+            prop_assert_eq!(seen, grid.items);
+        }
+    }
+
     #[test]
     fn a_permutation_is_one(n in 1usize..200, seed: u64) {
         let (mut out, mut scratch) = (vec![0; n], Vec::new());

@@ -39,6 +39,9 @@ fn variants() -> [LossSettings; 4] {
     Estimator::ALL.map(|estimator| {
         let mut s = LossSettings::default();
         s.infonce.estimator = estimator;
+        if estimator == Estimator::Nwj {
+            s.infonce.negative_shares = 2;
+        }
         if estimator != Estimator::InfoNce {
             s.auxiliary.pointwise = 2;
             for (projector, pairs) in [

@@ -4,11 +4,12 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::gemm::{Mat, MatMut, Store, matmul, matmul_naive};
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, Directions, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::param::Params;
-use gim_core::sampler::{Direction, Recorded, SamplerKind, Targets};
+use gim_core::sampler::{Direction, NegativeSampler, PredictionGrid, Recorded, SamplerKind, Targets};
 use gim_core::testing::vectors::{farthest, of};
 use gim_core::testing::{check_loss, uniform};
 use gim_core::{Key, Pool, Purpose, Scalar};
 use proptest::prelude::*;
+use rand_chacha::ChaCha8Rng;
 
 fn step(labels: &[i32]) -> StepInfo<'_> {
     StepInfo { seed: 5, step: 3, module: 2, labels }
@@ -50,6 +51,78 @@ fn small() -> InfoNceConfig {
         skip: 1,
         window: None,
         ..InfoNceConfig::default()
+    }
+}
+
+/// What a replica with this share of the batch would draw by.
+struct Share(u64, Box<dyn NegativeSampler>);
+
+impl NegativeSampler for Share {
+    fn name(&self) -> &'static str {
+        self.1.name()
+    }
+
+    fn draw(&mut self, grid: &PredictionGrid, rng: &mut ChaCha8Rng) {
+        rng.set_stream(self.0);
+        self.1.draw(grid, rng);
+    }
+
+    fn negatives(&self, grid: &PredictionGrid, k: usize, out: &mut [u32]) {
+        self.1.negatives(grid, k, out);
+    }
+}
+
+/// Gradients of features and contexts, loss, and gradient of the predictor.
+fn evaluated(
+    loss: &mut InfoNce<f32>,
+    z: (Shape, &[f32]),
+    c: Option<(Shape, &[f32])>,
+) -> (Vec<f32>, Vec<f32>, f64, Vec<f32>) {
+    let pool = Pool::new();
+    let of = |(shape, values)| Activations::from_slice(Layout::dense(shape), values, &pool);
+    let (z, c) = (of(z), c.map(of));
+    let mut dz = Activations::new(z.layout(), &pool);
+    let mut dc = c.as_ref().map(|c| Activations::new(c.layout(), &pool));
+    loss.visit(&mut |p| p.attach_grad(&pool));
+    let report = loss.value_and_grad(&z, c.as_ref(), step(&[]), Some(&mut dz), dc.as_mut(), &pool);
+    let mut dw = Vec::new();
+    loss.visit(&mut |p| dw.extend_from_slice(p.grad_mut()));
+    (dz.to_vec(), dc.map_or(Vec::new(), |dc| dc.to_vec()), report.loss, dw)
+}
+
+/// A batch whose negatives stay in two shares is two batches that do not know of each other. Features'
+/// gradients agree in their bits, twice as large for a mean over half as many rows; the loss is the mean
+/// and the predictor's gradient the sum, to rounding. Negatives from the whole batch are something else.
+#[test]
+fn a_share_is_a_batch_of_its_own() {
+    let whole = Shape { batch: 4, height: 7, width: 3, channels: 3 };
+    let half = Shape { batch: 2, ..whole };
+    let values = |seed| uniform(whole.len(), seed).iter().map(|x| *x as f32).collect::<Vec<_>>();
+    let (z, c) = (values(1), values(2));
+    let key = Key::new(2, Purpose::Init);
+    for (kind, contexts) in SamplerKind::ALL.into_iter().flat_map(|kind| [(kind, false), (kind, true)]) {
+        let of = |sampler| InfoNce::<f32>::new(small(), sampler, key).unwrap();
+        let all = |sampler| evaluated(&mut of(sampler), (whole, &z), contexts.then_some((whole, &c)));
+        let (dz, dc, loss, dw) = all(kind.build_shares(2));
+        if kind != SamplerKind::WithinSequence {
+            assert!(all(kind.build()).0 != dz, "{kind}: shares change nothing");
+        }
+        let (mut sum, mut mean) = (vec![0.0f32; dw.len()], 0.0);
+        for share in 0..2 {
+            let part = share as usize * half.len()..(share as usize + 1) * half.len();
+            let own = contexts.then(|| (half, &c[part.clone()]));
+            let alone = evaluated(&mut of(Box::new(Share(share, kind.build()))), (half, &z[part.clone()]), own);
+            let halved = |x: &[f32]| x.iter().map(|x| x / 2.0).collect::<Vec<_>>();
+            assert_eq!(dz[part.clone()], halved(&alone.0), "{kind}, share {share}");
+            if contexts {
+                assert_eq!(dc[part], halved(&alone.1), "{kind}, share {share}");
+            }
+            sum.iter_mut().zip(&alone.3).for_each(|(sum, x)| *sum += x / 2.0);
+            mean += alone.2 / 2.0;
+        }
+        assert!((loss - mean).abs() < 1e-12 * mean, "{kind}: {loss} and {mean}");
+        let error = sum.iter().zip(&dw).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+        assert!(error < 1e-6, "{kind}: {error}");
     }
 }
 
