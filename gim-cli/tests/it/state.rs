@@ -255,5 +255,5 @@ fn status_says_how_far_runs_are() {
 
     std::fs::write(&config, "[train]\nsteps = \"many\"\n").unwrap();
     assert!(status().contains("cannot be read"), "{}", status());
-    assert!(fails(folder.path(), &["status", "data"]).contains("holds no run"));
+    assert!(fails(folder.path(), &["status", "absent"]).contains("is not a folder"));
 }
