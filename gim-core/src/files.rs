@@ -73,9 +73,16 @@ fn free_in(_: &Path) -> Option<u64> {
 /// # Errors
 /// When the system refuses.
 pub fn remove_unfinished(path: &Path) -> Result<()> {
-    let beside = temporary_name(path)?;
-    match fs::remove_file(&beside) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&beside, "remove an unfinished file", e)),
+    remove_if_there(&temporary_name(path)?, "remove an unfinished file")
+}
+
+/// Removes a file that need not be there. `doing` says in an error what was tried.
+///
+/// # Errors
+/// When the system refuses.
+pub fn remove_if_there(path: &Path, doing: &str) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(path, doing, e)),
         _ => Ok(()),
     }
 }

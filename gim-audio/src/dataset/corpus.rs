@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use gim_core::data::Split;
-use gim_core::data::{FileIndex, Stamp, all_bad, normalized};
+use gim_core::data::{FileIndex, all_bad, normalized};
 use gim_core::files::hex;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
@@ -35,6 +35,15 @@ use crate::dataset::speakers::{self, speaker_of};
 use crate::dataset::splits::{Listed, SplitFolders, splits};
 use crate::dataset::standardize::{Standardize, Sums};
 use crate::geometry::LABEL_WINDOW;
+
+/// Name of the list of training utterances in a corpus.
+pub const TRAIN_SPLIT: &str = "train_split.txt";
+/// Name of the list of test utterances.
+pub const TEST_SPLIT: &str = "test_split.txt";
+/// Name of the file of phone labels.
+pub const PHONE_LABELS: &str = "phone_labels.txt";
+/// Name of the file of the phones' names.
+pub const PHONES: &str = "phones.txt";
 
 /// Depth to which folders are searched. A link to a parent folder would otherwise loop forever.
 const DEPTH: usize = 16;
@@ -87,6 +96,17 @@ pub struct Utterance {
     pub len: usize,
     /// Size of the file in bytes.
     pub bytes: u64,
+}
+
+impl Utterance {
+    /// Checks that the file has as many samples as when it was listed.
+    fn check_len(&self, samples: usize) -> Result<()> {
+        if samples == self.len {
+            return Ok(());
+        }
+        let what = format!("it has {samples} samples, but had {} when it was listed", self.len);
+        Err(Error::file(&self.path, what, "the corpus changed while in use; start again"))
+    }
 }
 
 /// A corpus: its utterances, speakers, splits and labels. Audio is decoded on request.
@@ -172,8 +192,8 @@ impl Corpus {
             }
         }
 
-        let path = options.phone_labels.clone().or_else(|| existing(root, "phone_labels.txt"));
-        let phones = options.phones.clone().or_else(|| existing(root, "phones.txt"));
+        let path = options.phone_labels.clone().or_else(|| existing(root, PHONE_LABELS));
+        let phones = options.phones.clone().or_else(|| existing(root, PHONES));
         let mut labels = None;
         if let Some(path) = path {
             let known =
@@ -330,10 +350,7 @@ impl Corpus {
     pub fn decode(&self, utterance: usize) -> Result<Vec<f32>> {
         let u = &self.utterances[utterance];
         let x = decode::decode(&u.path)?;
-        if x.len() != u.len {
-            let what = format!("it has {} samples, but had {} when it was listed", x.len(), u.len);
-            return Err(Error::file(&u.path, what, "the corpus changed while in use; start again"));
-        }
+        u.check_len(x.len())?;
         Ok(x)
     }
 
@@ -370,13 +387,8 @@ impl Corpus {
     /// Sums over the samples of an utterance.
     fn sums(&self, utterance: usize) -> Result<Sums> {
         let u = &self.utterances[utterance];
-        let known = self.index.get(&u.path).and_then(|heard| heard.decoded).filter(|sums| sums.samples() == u.len);
-        if let Some(sums) = known {
-            return Ok(sums);
-        }
-        let stamp = Stamp::of(&u.path);
-        let sums = Sums::of(&self.decode(utterance)?);
-        self.index.put(&u.path, stamp, Heard { bytes: u.bytes, header: Some(u.len), decoded: Some(sums) });
+        let sums = Heard::sums(&u.path, &self.index)?;
+        u.check_len(sums.samples())?;
         Ok(sums)
     }
 

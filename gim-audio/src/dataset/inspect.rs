@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use gim_core::Result;
-use gim_core::data::{FileIndex, Stamp, all_bad, because, left_out};
+use gim_core::data::{FileIndex, all_bad, because, left_out};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -67,31 +67,36 @@ impl Inspect<'_> {
         Ok((good, skipped))
     }
 
-    /// Samples and bytes of a file. What the index lacks is read.
+    /// Samples and bytes of a file.
     fn one(&self, path: &Path) -> Result<(usize, u64)> {
-        let known = self.index.get(path);
-        let stamp = Stamp::of(path);
-        let mut heard = match known {
+        let wanted = |heard: &Heard| {
+            let decoded = heard.decoded.map(|sums| sums.samples());
+            let len = if self.decode { decoded } else { heard.header.or(decoded) };
+            len.map(|len| (len, heard.bytes))
+        };
+        self.index.recall(path, wanted, |known| Heard::read(path, known, self.decode))
+    }
+}
+
+impl Heard {
+    /// Sums over the samples of a file.
+    ///
+    /// # Errors
+    /// As [`decode::decode`].
+    pub(super) fn sums(path: &Path, index: &FileIndex<Self>) -> Result<Sums> {
+        index.recall(path, |heard| heard.decoded, |known| Self::read(path, known, true))
+    }
+
+    /// Reads the header of a file, if that is not `known`. Decodes the file if that is asked for, or the header
+    /// does not say its length.
+    fn read(path: &Path, known: Option<Self>, decode: bool) -> Result<Self> {
+        let heard = match known {
             Some(heard) => heard,
-            None => {
-                let info = decode::info(path)?;
-                Heard { bytes: info.bytes, header: info.len, decoded: None }
-            }
+            None => decode::info(path).map(|info| Self { bytes: info.bytes, header: info.len, decoded: None })?,
         };
-        let mut read = known.is_none();
-        let len = match (heard.header, heard.decoded) {
-            (Some(len), _) if !self.decode => len,
-            (_, Some(sums)) => sums.samples(),
-            (_, None) => {
-                let sums = Sums::of(&decode::decode(path)?);
-                heard.decoded = Some(sums);
-                read = true;
-                sums.samples()
-            }
-        };
-        if read {
-            self.index.put(path, stamp, heard);
+        if heard.header.is_some() && !decode {
+            return Ok(heard);
         }
-        Ok((len, heard.bytes))
+        Ok(Self { decoded: Some(Sums::of(&decode::decode(path)?)), ..heard })
     }
 }

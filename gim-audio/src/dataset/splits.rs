@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gim_core::data::{Lines, SplitFolder, draw_fifth};
 use gim_core::{Error, Result};
 
-use crate::dataset::corpus::{CorpusOptions, MissingPolicy, Utterance, existing};
+use crate::dataset::corpus::{CorpusOptions, MissingPolicy, TEST_SPLIT, TRAIN_SPLIT, Utterance, existing};
 
 /// The utterances that split files may name.
 pub(super) struct Listed<'a> {
@@ -90,8 +90,8 @@ pub(super) fn splits(
     notes: &mut Vec<String>,
 ) -> Result<(Vec<usize>, Vec<usize>)> {
     let utterances = listed.utterances;
-    let train = options.train_split.clone().or_else(|| existing(root, "train_split.txt"));
-    let test = options.test_split.clone().or_else(|| existing(root, "test_split.txt"));
+    let train = options.train_split.clone().or_else(|| existing(root, TRAIN_SPLIT));
+    let test = options.test_split.clone().or_else(|| existing(root, TEST_SPLIT));
     let rest = |of: &[usize]| {
         let of: HashSet<usize> = of.iter().copied().collect();
         (0..utterances.len()).filter(|u| !of.contains(u)).collect::<Vec<_>>()

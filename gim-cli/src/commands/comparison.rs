@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use gim_core::{Error, Result};
 
 use crate::comparison::comparison_dir::ComparisonDir;
-use crate::comparison::reproduce::{Plan, Scope};
+use crate::comparison::reproduce::{Outcome, Plan, Scope, remove_features, reproduce};
 use crate::comparison::sweep::Sweep;
+use crate::experiment::progress::Mode;
+use crate::{output, report};
 
 /// Largest number of seeds.
 const MOST_SEEDS: u64 = 10_000;
@@ -35,6 +37,28 @@ pub(super) struct Comparison {
     /// Override a setting of every run, e.g. --set train.steps=100. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// Makes a comparison: prints its `table`, then writes figures, tables and page, and removes the features that
+/// they were drawn from unless they are kept. Returns also the files.
+///
+/// # Errors
+/// The error that stopped it. Calling again resumes it.
+pub(super) fn make(
+    plan: &Plan,
+    show: Mode,
+    table: impl Fn(&Outcome) -> String,
+    keep_features: bool,
+) -> Result<(Outcome, Vec<PathBuf>)> {
+    let _lock = plan.out.lock()?;
+    let outcome = reproduce(plan, show)?;
+    // The table first: a page that cannot be written must not hide it.
+    output::print(table(&outcome))?;
+    let files = report::comparison::write(plan, &outcome)?;
+    if !keep_features {
+        remove_features(&outcome)?;
+    }
+    Ok((outcome, files))
 }
 
 impl Comparison {

@@ -3,14 +3,13 @@ use std::process::ExitCode;
 
 use gim_core::Result;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, make};
 use crate::comparison::headline::headline;
-use crate::comparison::reproduce::{Plan, Scope, remove_features, reproduce};
+use crate::comparison::reproduce::{Outcome, Scope};
 use crate::comparison::sweep::DEMO;
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
 use crate::output::{print, print_line};
-use crate::report;
 
 /// Show in a few minutes that the method works: on recorded speech within the program.
 ///
@@ -28,27 +27,25 @@ impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
         let plan = Comparison::named(DEMO, self.out).plan(Scope::Whole)?;
         save_on_interrupt()?;
-        let _lock = plan.out.lock()?;
-        let outcome = reproduce(&plan, show)?;
-        // The table first: a page that cannot be written must not hide it.
-        print_line("Phones of 9 minutes of recorded speech, silence left out. One seed.\n")?;
-        print(headline(&outcome))?;
-        let files = report::comparison::write(&plan, &outcome)?;
-        remove_features(&outcome)?;
+        let table = |outcome: &Outcome| {
+            format!("Phones of 9 minutes of recorded speech, silence left out. One seed.\n\n{}", headline(outcome))
+        };
+        let (outcome, files) = make(&plan, show, table, false)?;
         let figure = files.iter().find(|f| f.parent() == Some(&plan.out.figures()));
         print_line("")?;
         if let Some(figure) = figure {
             print_line(format_args!("figure  {}", figure.display()))?;
         }
         print_line(format_args!("page    {}", plan.out.page().display()))?;
-        print(next(&plan))?;
+        print(next(&outcome))?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 /// What to try next.
-fn next(plan: &Plan) -> String {
-    let run = plan.sweep.run.first().map_or(PathBuf::new(), |entry| plan.out.run(&entry.name, 1).path().to_owned());
+fn next(outcome: &Outcome) -> String {
+    let first = outcome.runs.first().and_then(|run| run.seeds.first());
+    let run = first.map_or(PathBuf::new(), |run| run.path().to_owned());
     let commands = [
         (format!("gim extract {} --input RECORDINGS --out features.h5", run.display()), "features of your own files"),
         ("gim train audio-small --set data.path=CORPUS --out runs/a".into(), "your own corpus"),

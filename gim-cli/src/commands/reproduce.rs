@@ -2,13 +2,12 @@ use std::process::ExitCode;
 
 use gim_core::{Error, Result};
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, make};
 use crate::comparison::job::{Job, run_job};
-use crate::comparison::reproduce::{Plan, Scope, print, remove_features, reproduce};
+use crate::comparison::reproduce::{Plan, Scope, print};
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
 use crate::output;
-use crate::report;
 
 /// Run a whole comparison: train, extract, probe, then write tables, figures and a report.
 ///
@@ -59,14 +58,7 @@ impl Args {
             output::print_line(run_job(&plan, &job, show)?.path().display())?;
             return Ok(ExitCode::SUCCESS);
         }
-        let _lock = plan.out.lock()?;
-        let outcome = reproduce(&plan, show)?;
-        // Tables first: a page that cannot be written must not hide them.
-        output::print(print(&outcome))?;
-        let files = report::comparison::write(&plan, &outcome)?;
-        if !self.finished && !self.keep_features {
-            remove_features(&outcome)?;
-        }
+        let (_, files) = make(&plan, show, print, self.finished || self.keep_features)?;
         files.iter().try_for_each(|f| output::print_line(f.display()))?;
         Ok(ExitCode::SUCCESS)
     }

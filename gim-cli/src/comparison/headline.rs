@@ -26,9 +26,8 @@ pub(crate) fn headline(outcome: &Outcome) -> String {
     heads.iter().for_each(|head| _ = write!(out, "  {head}"));
     for (name, run, group, module) in rows(outcome, &whole) {
         let cells = columns.iter().map(|(task, how)| {
-            let of = |s: &&&Summary| {
-                (&s.run, s.group, s.module) == (run, group, module) && (s.task, s.how()) == (*task, how.clone())
-            };
+            let of =
+                |s: &&&Summary| (&s.run, s.group, s.module, s.task) == (run, group, module, *task) && s.how() == *how;
             whole.iter().find(of).map_or("–".into(), |s| {
                 let (mean, half) = s.primary_accuracy();
                 with(mean, half)

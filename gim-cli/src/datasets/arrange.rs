@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gim_audio::dataset::corpus::{PHONE_LABELS, PHONES, TEST_SPLIT, TRAIN_SPLIT};
 use gim_audio::dataset::decode;
 use gim_audio::geometry::label_frames;
 use gim_core::files::create_folder;
 use gim_core::{Error, Result};
 
 use super::mat;
-use super::read::{PHONE_LABELS, PHONES, TEST_SPLIT, TRAIN_SPLIT};
 use super::registry::Layout;
 
 /// Classes of Fashion-MNIST, as its README names them.

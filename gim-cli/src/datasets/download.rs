@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use gim_core::files::{free_space, write_atomic};
+use gim_core::files::{free_space, remove_if_there, write_atomic};
 use gim_core::{Error, Result};
 
 use super::digest::Seen;
@@ -36,7 +36,7 @@ pub(crate) struct Net {
 const SPARE: u64 = 64_000_000;
 
 /// Between reports of progress.
-const MB: u64 = 1_000_000;
+pub(super) const MB: u64 = 1_000_000;
 
 /// A file in the folder of downloads, and what it was seen to be.
 #[derive(Debug)]
@@ -136,10 +136,7 @@ impl<'a> Part<'a> {
     fn restart(&mut self) -> Result<()> {
         self.file.set_len(0).map_err(|e| Error::io(&self.path, "shorten", e))?;
         (self.have, self.joined, self.state) = (0, false, None);
-        match fs::remove_file(&self.state_path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&self.state_path, "remove", e)),
-            _ => Ok(()),
-        }
+        remove_if_there(&self.state_path, "remove")
     }
 
     /// Gets the whole file from an address, with several tries, and checks it.

@@ -15,7 +15,7 @@ use gim_core::{Error, Result};
 use super::archive::{Limits, unpack};
 use super::arrange::arrange;
 pub(crate) use super::download::Net;
-use super::download::{Downloaded, download, enough_space, missing};
+use super::download::{Downloaded, MB, download, enough_space, missing};
 use super::manifest::{Manifest, Origin, contents, files_in};
 pub(crate) use super::read::Lists;
 use super::read::understood;
@@ -143,9 +143,9 @@ impl Plan<'_> {
         let limits = Limits { bytes: 2 * unpacked_bytes + 64_000_000, entries: 2 * unpacked_files + 1_000 };
         for (source, file) in self.dataset.files.iter().zip(files) {
             if source.archive {
-                let mut progress = Progress::new(file.seen.bytes.div_ceil(1_000_000), "MB", self.net.show);
+                let mut progress = Progress::new(file.seen.bytes.div_ceil(MB), "MB", self.net.show);
                 unpack(&file.path, raw, limits, |read| {
-                    progress.tick(read / 1_000_000, || format!("unpacking {}", source.name));
+                    progress.tick(read / MB, || format!("unpacking {}", source.name));
                 })?;
                 progress.finish(&format!("unpacked {}", source.name));
             } else {

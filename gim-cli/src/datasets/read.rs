@@ -3,18 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_audio::dataset::corpus::{Corpus, CorpusOptions};
+use gim_audio::dataset::corpus::{Corpus, CorpusOptions, PHONE_LABELS, PHONES, TEST_SPLIT, TRAIN_SPLIT};
 use gim_core::files::write_atomic;
 use gim_core::{Error, Result};
 use gim_vision::dataset::{self, DatasetOptions};
 
 use crate::experiment::domain::DomainKind;
-
-/// Names under which a corpus has its lists.
-pub(super) const TRAIN_SPLIT: &str = "train_split.txt";
-pub(super) const TEST_SPLIT: &str = "test_split.txt";
-pub(super) const PHONE_LABELS: &str = "phone_labels.txt";
-pub(super) const PHONES: &str = "phones.txt";
 
 /// Lists of a corpus that the user names, to be copied into it.
 #[derive(Debug, Default, clap::Args)]

@@ -76,3 +76,17 @@ pub(crate) fn png(side: u32, pixel: impl Fn(usize, usize) -> u8) -> Vec<u8> {
     encoder.write_header().unwrap().write_image_data(&pixels).unwrap();
     out
 }
+
+/// A WAV file of one channel of 16-bit samples.
+pub(crate) fn wav(rate: u32, samples: &[u8]) -> Vec<u8> {
+    let bytes = samples.len() as u32;
+    let mut wav = b"RIFF....WAVEfmt ".to_vec();
+    wav[4..8].copy_from_slice(&(36 + bytes).to_le_bytes());
+    for field in [16, 1 | 1 << 16, rate, 2 * rate, 2 | 16 << 16] {
+        wav.extend_from_slice(&u32::to_le_bytes(field));
+    }
+    wav.extend_from_slice(b"data");
+    wav.extend_from_slice(&bytes.to_le_bytes());
+    wav.extend_from_slice(samples);
+    wav
+}

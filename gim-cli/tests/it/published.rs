@@ -7,6 +7,8 @@ use flate2::write::GzEncoder;
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
+use crate::common;
+
 /// Files of a dataset as a server has them: names and bytes.
 pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
@@ -41,15 +43,7 @@ fn jpeg(seed: u32) -> Vec<u8> {
 
 /// A WAV file of noise at 8 kHz.
 fn wav(samples: u32, seed: u32) -> Vec<u8> {
-    let mut wav = b"RIFF....WAVEfmt ".to_vec();
-    wav[4..8].copy_from_slice(&(36 + 2 * samples).to_le_bytes());
-    for field in [16, 1 | 1 << 16, 8_000, 16_000, 2 | 16 << 16] {
-        wav.extend_from_slice(&u32::to_le_bytes(field));
-    }
-    wav.extend_from_slice(b"data");
-    wav.extend_from_slice(&(2 * samples).to_le_bytes());
-    wav.extend(noise(2 * samples as usize, seed));
-    wav
+    common::wav(8_000, &noise(2 * samples as usize, seed))
 }
 
 /// Records of `labels` bytes each and an image.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use crate::common::{gim, ok};
+use crate::common::{gim, ok, wav};
 
 /// O_NONBLOCK: opening a pipe to write fails as long as nobody reads it.
 const NONBLOCK: i32 = 0o4000;
@@ -33,17 +33,10 @@ const TRAIN: [&str; 16] = [
 /// `n` utterances of 4 s of noise.
 fn speech(root: &Path, n: u32) {
     fs::create_dir_all(root).unwrap();
-    let samples = 64_000u32;
     for k in 0..n {
-        let mut wav = b"RIFF....WAVEfmt ".to_vec();
-        wav[4..8].copy_from_slice(&(36 + 2 * samples).to_le_bytes());
-        for field in [16, 1 | 1 << 16, 16_000, 32_000, 2 | 16 << 16] {
-            wav.extend_from_slice(&u32::to_le_bytes(field));
-        }
-        wav.extend_from_slice(b"data");
-        wav.extend_from_slice(&(2 * samples).to_le_bytes());
-        wav.extend((0..samples).flat_map(|i| ((i + k).wrapping_mul(0x9E37_79B9) >> 16).to_le_bytes()[..2].to_vec()));
-        fs::write(root.join(format!("{}-1-{k:04}.wav", k % 3)), wav).unwrap();
+        let noise = |i: u32| ((i + k).wrapping_mul(0x9E37_79B9) >> 16).to_le_bytes()[..2].to_vec();
+        let samples: Vec<u8> = (0..64_000).flat_map(noise).collect();
+        fs::write(root.join(format!("{}-1-{k:04}.wav", k % 3)), wav(16_000, &samples)).unwrap();
     }
 }
 

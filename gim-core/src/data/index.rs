@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::files::{create_folder, write_atomic};
+use crate::{Error, Result};
 
 /// Format of the file; others are ignored.
 const FORMAT: u32 = 1;
@@ -37,7 +38,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// What tells a changed file from the one that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
+struct Stamp {
     /// Length in bytes.
     bytes: u64,
     /// Time of the last change, in nanoseconds since 1970.
@@ -46,7 +47,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// Of a file now; `None` where the system does not say.
-    pub fn of(path: &Path) -> Option<Self> {
+    fn of(path: &Path) -> Option<Self> {
         let meta = fs::metadata(path).ok()?;
         let changed = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
         Some(Self { bytes: meta.len(), changed: changed.as_nanos().try_into().ok()? })
@@ -74,15 +75,38 @@ impl<T: Clone + Serialize + DeserializeOwned> FileIndex<T> {
         Self { file, known: Mutex::new(Known { facts, changed: false }) }
     }
 
-    /// What is known of a file as it is now.
-    pub fn get(&self, path: &Path) -> Option<T> {
-        let (stamp, fact) = self.known().facts.get(path.to_str()?).cloned()?;
-        (Stamp::of(path) == Some(stamp)).then_some(fact)
+    /// What `pick` wants to know of a file as it is now. If what is known does not tell, `read` reads the file:
+    /// it is given what is known, and returns what is kept.
+    ///
+    /// # Errors
+    /// That of `read`; an internal one when what was read does not tell, either.
+    pub fn recall<R>(
+        &self,
+        path: &Path,
+        pick: impl Fn(&T) -> Option<R>,
+        read: impl FnOnce(Option<T>) -> Result<T>,
+    ) -> Result<R> {
+        // Taken before the file is read, so that a change in between is seen.
+        let stamp = Stamp::of(path);
+        let known = self.get(path, stamp);
+        if let Some(told) = known.as_ref().and_then(&pick) {
+            return Ok(told);
+        }
+        let fact = read(known)?;
+        let told = pick(&fact);
+        self.put(path, stamp, fact);
+        told.ok_or_else(|| Error::internal("index", "what was read of a file does not tell what is wanted"))
     }
 
-    /// Keeps what was learned of a file, unless the file is only seconds old. `stamp` was taken before the file was read, so that a change in between
-    /// is seen.
-    pub fn put(&self, path: &Path, stamp: Option<Stamp>, fact: T) {
+    /// What is known of a file that is `now` as this stamp says.
+    fn get(&self, path: &Path, now: Option<Stamp>) -> Option<T> {
+        let known = self.known();
+        let (stamp, fact) = known.facts.get(path.to_str()?)?;
+        (now == Some(*stamp)).then(|| fact.clone())
+    }
+
+    /// Keeps what was learned of a file, unless the file is only seconds old.
+    fn put(&self, path: &Path, stamp: Option<Stamp>, fact: T) {
         if self.file.is_none() {
             return;
         }
@@ -134,20 +158,20 @@ mod tests {
             write_old(path, "x");
         }
         let index = FileIndex::open(Some(file.clone()));
-        assert_eq!(index.get(&stays), None);
+        assert_eq!(index.get(&stays, Stamp::of(&stays)), None);
         index.put(&stays, Stamp::of(&stays), 7u64);
         index.put(&goes, Stamp::of(&goes), 8);
         fs::remove_file(&goes).unwrap();
         index.save();
 
         let again = FileIndex::<u64>::open(Some(file.clone()));
-        assert_eq!((again.get(&stays), again.get(&goes)), (Some(7), None));
+        assert_eq!((again.get(&stays, Stamp::of(&stays)), again.get(&goes, Stamp::of(&goes))), (Some(7), None));
         assert_eq!(again.known().facts.len(), 1, "a file that is gone is remembered");
         fs::write(&stays, "xy").unwrap();
-        assert_eq!(again.get(&stays), None, "the file has changed");
+        assert_eq!(again.get(&stays, Stamp::of(&stays)), None, "the file has changed");
 
         fs::write(&file, "{\"format\":1,").unwrap();
-        assert_eq!(FileIndex::<u64>::open(Some(file)).get(&stays), None);
+        assert_eq!(FileIndex::<u64>::open(Some(file)).get(&stays, Stamp::of(&stays)), None);
     }
 
     #[test]
@@ -159,10 +183,10 @@ mod tests {
         fs::write(&path, "y").unwrap();
         let index = FileIndex::open(Some(folder.path().join("index.json")));
         index.put(&path, stamp, 1u64);
-        assert_eq!(index.get(&path), None);
+        assert_eq!(index.get(&path, Stamp::of(&path)), None);
         // The next change could have the same time.
         index.put(&path, Stamp::of(&path), 1u64);
-        assert_eq!(index.get(&path), None);
+        assert_eq!(index.get(&path, Stamp::of(&path)), None);
     }
 
     #[test]
@@ -171,6 +195,22 @@ mod tests {
         let path = Path::new("Cargo.toml");
         index.put(path, Stamp::of(path), 1u64);
         index.save();
-        assert_eq!(index.get(path), None);
+        assert_eq!(index.get(path, Stamp::of(path)), None);
+    }
+
+    #[test]
+    fn a_file_is_read_for_what_is_not_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write_old(&path, "x");
+        let index = FileIndex::open(Some(folder.path().join("index.json")));
+        let first = |facts: &(Option<u64>, Option<u64>)| facts.0;
+        let second = |facts: &(Option<u64>, Option<u64>)| facts.1;
+        assert_eq!(index.recall(&path, first, |known| Ok((known.map_or(Some(1), |k| k.0), None))).unwrap(), 1);
+        assert_eq!(index.recall(&path, first, |_| panic!("it is known")).unwrap(), 1);
+        assert_eq!(index.recall(&path, second, |known| Ok((known.unwrap().0, Some(2)))).unwrap(), 2);
+        assert_eq!(index.recall(&path, first, |_| panic!("it is known")).unwrap(), 1);
+        let failed = index.recall(&folder.path().join("b"), first, |_| Err(Error::config("a", "b", "c")));
+        assert!(failed.is_err() && index.recall(&folder.path().join("c"), first, |_| Ok((None, None))).is_err());
     }
 }

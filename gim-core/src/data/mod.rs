@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub use bad::{SKIP_BAD, all_bad, because, left_out, or_skip};
 pub use cache::Cache;
-pub use index::{FileIndex, Stamp};
+pub use index::FileIndex;
 pub use lines::{Lines, normalized};
 pub use loader::{Loader, LoaderStats};
 pub use split::{EpochOrder, Split, SplitFolder, below, draw_fifth, draw_share, shuffle};

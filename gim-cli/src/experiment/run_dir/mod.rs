@@ -23,7 +23,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use gim_core::files::{create_folder, remove_unfinished, write_atomic};
+use gim_core::files::{create_folder, remove_if_there, remove_unfinished, write_atomic};
 use gim_core::{Error, Result};
 use gim_eval::{ProbeRow, TrainRow, table};
 
@@ -294,8 +294,7 @@ impl RunDir {
 }
 
 fn remove_used_up(file: &Path) -> Result<()> {
-    let removed = if file.is_file() { fs::remove_file(file) } else { Ok(()) };
-    removed.map_err(|e| Error::io(file, "remove features that are used up", e))
+    remove_if_there(file, "remove features that are used up")
 }
 
 /// Adds rows to a table, replacing those of the same group, module, task, protocol, head, views, share

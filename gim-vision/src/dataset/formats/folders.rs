@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::{FileIndex, SplitFolder, Stamp, all_bad, because, draw_fifth, left_out, or_skip};
+use gim_core::data::{FileIndex, SplitFolder, all_bad, because, draw_fifth, left_out, or_skip};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,18 @@ struct Entry {
     bytes: u64,
 }
 
+impl Entry {
+    /// Checks that the image has the size that it had when it was listed.
+    fn check_size(&self, (height, width): (usize, usize)) -> Result<()> {
+        let (h, w) = self.size;
+        if (height, width) == (h, w) {
+            return Ok(());
+        }
+        let what = format!("it is {height} x {width}, but was {h} x {w} when it was listed");
+        Err(Error::file(&self.path, what, "the dataset changed while in use; start again"))
+    }
+}
+
 /// What is known of an image file.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Seen {
@@ -52,17 +64,15 @@ struct Seen {
 pub(super) struct Folders {
     listing: Listing,
     entries: Vec<Entry>,
+    /// Whether opening has decoded all files.
+    checked: bool,
     index: FileIndex<Seen>,
 }
 
 impl Folders {
     fn decode(&self, entry: &Entry) -> Result<Image> {
         let image = Image::open(&entry.path)?;
-        if (image.height, image.width) != entry.size {
-            let ((h, w), (height, width)) = (entry.size, (image.height, image.width));
-            let what = format!("it is {height} x {width}, but was {h} x {w} when it was listed");
-            return Err(Error::file(&entry.path, what, "the dataset changed while in use; start again"));
-        }
+        entry.check_size((image.height, image.width))?;
         Ok(image)
     }
 }
@@ -89,17 +99,10 @@ impl ImageDataset for Folders {
     }
 
     fn check(&self) -> Result<()> {
-        let one = |entry: &Entry| {
-            let known = self.index.get(&entry.path);
-            if known.is_some_and(|seen| seen.decoded == Some(entry.size)) {
-                return Ok(());
-            }
-            let stamp = Stamp::of(&entry.path);
-            self.decode(entry)?;
-            let header = known.map_or(Some(entry.size), |seen| seen.header);
-            self.index.put(&entry.path, stamp, Seen { bytes: entry.bytes, header, decoded: Some(entry.size) });
-            Ok(())
-        };
+        if self.checked {
+            return Ok(());
+        }
+        let one = |entry: &Entry| entry.check_size(look(&entry.path, true, &self.index)?.0);
         // In the order of ids, whatever the threads.
         let bad: Vec<Error> = self.entries.par_iter().filter_map(|entry| one(entry).err()).collect();
         self.index.save();
@@ -280,7 +283,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     hash.update(b"gim image corpus 1\n");
     add_sizes(&mut hash, &entries);
     listing.seal(hash);
-    Ok(Folders { listing, entries, index })
+    Ok(Folders { listing, entries, checked: options.skip_bad, index })
 }
 
 /// A dataset of these files alone; see [`of_files`](super::of_files).
@@ -300,7 +303,7 @@ pub(super) fn of_files(root: &Path, files: Vec<(String, PathBuf)>, options: &Dat
     hash.update(b"gim image files 1\n");
     add_sizes(&mut hash, &entries);
     listing.seal(hash);
-    Ok(Folders { listing, entries, index })
+    Ok(Folders { listing, entries, checked: true, index })
 }
 
 /// Adds ids, sizes and lengths of the files to a digest.
@@ -397,9 +400,7 @@ fn inspect(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Entry>> {
     let check = |entry: &Entry| {
-        let seen = look(&entry.path, decode, index)?;
-        let size = if decode { seen.decoded } else { seen.header };
-        let (height, width) = size.ok_or_else(|| Error::internal("images", "the size is not known"))?;
+        let ((height, width), bytes) = look(&entry.path, decode, index)?;
         if height.min(width) < options.min_side {
             let side = options.min_side;
             let what = format!("the image is {height} x {width}, smaller than the {side} x {side} asked for");
@@ -411,7 +412,7 @@ fn inspect(
                 format!("the image is {height} x {width}, {h} x {w} after resizing, more than {MOST_PIXELS} pixels");
             return Err(Error::file(&entry.path, what, "cut it, or remove it"));
         }
-        Ok(((height, width), seen.bytes))
+        Ok(((height, width), bytes))
     };
     let checked: Vec<Result<_>> = entries.par_iter().map(check).collect();
     index.save();
@@ -434,24 +435,24 @@ fn inspect(
     Ok(good)
 }
 
-/// What is known of a file after decoding it, or after reading its header. What the index holds is not
-/// read again.
-fn look(path: &Path, decode: bool, index: &FileIndex<Seen>) -> Result<Seen> {
-    let known = index.get(path);
-    if let Some(seen) = known.filter(|seen| if decode { seen.decoded } else { seen.header }.is_some()) {
-        return Ok(seen);
-    }
-    let stamp = Stamp::of(path);
-    let bytes = fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
-    let mut seen = known.unwrap_or(Seen { bytes, header: None, decoded: None });
-    if decode {
-        let image = Image::open(path)?;
-        seen.decoded = Some((image.height, image.width));
-    } else {
-        seen.header = Some(Image::size_of(path)?);
-    }
-    index.put(path, stamp, seen);
-    Ok(seen)
+/// (height, width) and bytes of a file, by decoding it or by its header. What the index holds is not read
+/// again.
+fn look(path: &Path, decode: bool, index: &FileIndex<Seen>) -> Result<((usize, usize), u64)> {
+    let wanted = |seen: &Seen| {
+        let size = if decode { seen.decoded } else { seen.header };
+        size.map(|size| (size, seen.bytes))
+    };
+    index.recall(path, wanted, |known| {
+        let bytes = fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
+        let mut seen = known.unwrap_or(Seen { bytes, header: None, decoded: None });
+        if decode {
+            let image = Image::open(path)?;
+            seen.decoded = Some((image.height, image.width));
+        } else {
+            seen.header = Some(Image::size_of(path)?);
+        }
+        Ok(seen)
+    })
 }
 
 /// Moves a fifth of each class to the test set: at least one image of a class that has two or more.
