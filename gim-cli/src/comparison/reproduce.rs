@@ -87,7 +87,7 @@ const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 /// Protocols of a task's probes.
 fn protocols(task: Task) -> &'static [Protocol] {
     match task {
-        Task::Classes => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
+        Task::Classes | Task::Column(_) => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
         Task::Phones | Task::Speakers => &[Protocol::Converged, Protocol::Paper],
     }
 }

@@ -12,6 +12,7 @@ mod feature_files;
 mod images;
 mod input_files;
 mod inputs;
+mod label_columns;
 mod losses;
 mod plan;
 #[cfg(feature = "mpi")]

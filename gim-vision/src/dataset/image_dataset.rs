@@ -4,15 +4,18 @@ use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
-use gim_core::data::{Lines, or_skip};
+use gim_core::data::{Columns, LabelName, Lines, or_skip};
 use gim_core::files::hex;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::image::Image;
 
+/// The label of an image whose class is unknown.
+pub const UNKNOWN: i32 = -1;
+
 /// How to open a dataset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DatasetOptions {
     /// Leave bad images out, and note which.
     ///
@@ -29,6 +32,8 @@ pub struct DatasetOptions {
     /// Images are resized so that their shorter side is this, in pixels; 0 leaves them as they are.
     /// Images that have more than [`MOST_PIXELS`](super::image::MOST_PIXELS) then are bad.
     pub short_side: usize,
+    /// Table of labels by column, if not `labels.csv` in the folder.
+    pub columns: Option<PathBuf>,
 }
 
 /// A dataset of labeled or unlabeled images. Images are read on request; functions take their
@@ -97,6 +102,19 @@ pub trait ImageDataset: Send + Sync + Debug {
         self.listing().labels[i]
     }
 
+    /// Class of an image in a column, or without one its class in the dataset; −1 where it is unknown.
+    fn label_in(&self, i: usize, column: Option<LabelName>) -> i32 {
+        match column {
+            Some(name) => self.columns().get(name).map_or(UNKNOWN, |column| column.labels[i]),
+            None => self.label(i).map_or(UNKNOWN, |class| class as i32),
+        }
+    }
+
+    /// Labels of images by column.
+    fn columns(&self) -> &Columns {
+        &self.listing().columns
+    }
+
     /// Images of a split, ascending.
     fn split(&self, split: Split) -> &[usize] {
         let listing = self.listing();
@@ -129,7 +147,11 @@ pub trait ImageDataset: Send + Sync + Debug {
             }
         };
         let (train, test, bare) = (listing.train.len(), listing.test.len(), listing.unlabeled.len());
-        format!("{}: {classes}; {train} images to train, {test} to test, {bare} unlabeled", listing.format)
+        let mut used: Vec<usize> =
+            listing.train.iter().chain(&listing.test).chain(&listing.unlabeled).copied().collect();
+        used.sort_unstable();
+        let columns = self.columns().summary(&used).map_or(String::new(), |columns| format!("; {columns}"));
+        format!("{}: {classes}; {train} images to train, {test} to test, {bare} unlabeled{columns}", listing.format)
     }
 
     /// What was decided or left out while opening, for the user to read.
@@ -145,6 +167,7 @@ pub struct Listing {
     pub(super) format: &'static str,
     pub(super) classes: Vec<String>,
     pub(super) labels: Vec<Option<usize>>,
+    pub(super) columns: Columns,
     pub(super) unlabeled: Vec<usize>,
     pub(super) train: Vec<usize>,
     pub(super) test: Vec<usize>,

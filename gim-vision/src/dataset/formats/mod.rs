@@ -8,16 +8,20 @@
 //! | CIFAR-100 | `train.bin test.bin`, optional `fine_label_names.txt` |
 //! | IDX (MNIST's) | `train-images-idx3-ubyte train-labels-idx1-ubyte t10k-…`, `.gz` or not, optional `classes.txt` |
 //! | class folders | `train/<class>/*` and `test/` or `val/`, or `<class>/*`: JPEG and PNG of any size |
+//!
+//! A folder of any format may hold `labels.csv`: further labels of images, a kind a column.
 
 mod cifar;
 mod folders;
 mod idx;
+mod labeled;
 mod records;
 mod stl10;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gim_core::data::LabelTable;
 use gim_core::{Error, Result};
 
 use super::image_dataset::{DatasetOptions, ImageDataset};
@@ -32,6 +36,15 @@ pub use folders::is_image;
 /// smaller than `options.min_side`; a folder that links count twice. Bad images are no error with
 /// `options.skip_bad`, unless no other is left.
 pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
+    let dataset = open_images(root, options)?;
+    let table = options.columns.clone().or_else(|| Some(root.join("labels.csv")).filter(|path| path.is_file()));
+    match table {
+        Some(table) => Ok(Arc::new(labeled::Labeled::new(dataset, LabelTable::read(&table)?)?)),
+        None => Ok(dataset),
+    }
+}
+
+fn open_images(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
     if !root.is_dir() {
         let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
         return Err(Error::file(root, what, "give the folder that holds the dataset"));
