@@ -47,7 +47,11 @@ impl Table {
             if record.iter().all(str::is_empty) {
                 continue;
             }
-            let line = record.position().map_or(0, |p| p.line() as usize);
+            // A record's position is that of the empty lines before it.
+            let line = record.position().map_or(0, |p| {
+                let rest = text.as_bytes().get(p.byte() as usize..).unwrap_or_default();
+                p.line() as usize + rest.iter().take_while(|b| **b == b'\n').count()
+            });
             rows.push(Row { line, cells: record.iter().map(str::to_owned).collect() });
         }
         if rows.is_empty() {
