@@ -1,6 +1,7 @@
 //! The paper's networks for speech, from configuration.
 
 use documented::DocumentedFields;
+use gim_core::data::LabelName;
 use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
 use gim_core::loss::{LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
@@ -78,7 +79,7 @@ impl Default for NetworkConfig {
 
 /// What modules learn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Target {
     /// Their own features at later steps: InfoNCE, without labels.
     Future,
@@ -86,6 +87,40 @@ pub enum Target {
     Phones,
     /// The speaker of a crop: cross-entropy.
     Speakers,
+    /// A column of labels of utterances: cross-entropy.
+    Column(LabelName),
+}
+
+impl Target {
+    /// The column of labels, if it is one.
+    pub fn column(self) -> Option<LabelName> {
+        if let Self::Column(name) = self { Some(name) } else { None }
+    }
+
+    /// Those that are no columns.
+    const ALL: [Self; 3] = [Self::Future, Self::Phones, Self::Speakers];
+}
+
+impl From<Target> for &'static str {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Future => "future",
+            Target::Phones => "phones",
+            Target::Speakers => "speakers",
+            Target::Column(name) => name.as_str(),
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        match Self::ALL.into_iter().find(|target| <&str>::from(*target) == name) {
+            Some(target) => Ok(target),
+            None => name.parse().map(Self::Column),
+        }
+    }
 }
 
 /// The loss of every module; the default is the paper's.
@@ -94,7 +129,8 @@ pub enum Target {
 pub struct LossConfig {
     /// The loss; `auto` is InfoNCE, or cross-entropy where the target has labels.
     pub kind: LossChoice,
-    /// What every module learns from: `future`, without labels, or labels: `phones` or `speakers`.
+    /// What every module learns from: `future`, without labels, or labels: `phones`,
+    /// `speakers`, or a column of labels that the corpus has.
     pub target: Target,
     /// Number of steps K that are predicted: distances 1 to K.
     pub prediction_steps: usize,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use gim_core::data::LabelName;
 use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -221,9 +222,9 @@ impl FromStr for GroupId {
     }
 }
 
-/// What a probe predicts; in the order of tables, by name.
+/// What a probe predicts; in the order of tables: the built-in tasks by name, then columns by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Task {
     /// The class of an image.
     Classes,
@@ -231,10 +232,12 @@ pub enum Task {
     Phones,
     /// The speaker of an utterance.
     Speakers,
+    /// A column of labels of items that the dataset brings along.
+    Column(LabelName),
 }
 
 impl Task {
-    /// All of them.
+    /// Those that are built in.
     pub const ALL: [Self; 3] = [Self::Phones, Self::Speakers, Self::Classes];
 
     /// Name in tables and on the command line.
@@ -243,6 +246,7 @@ impl Task {
             Self::Phones => "phones",
             Self::Speakers => "speakers",
             Self::Classes => "classes",
+            Self::Column(name) => name.as_str(),
         }
     }
 
@@ -252,7 +256,51 @@ impl Task {
             Self::Phones => "phone",
             Self::Speakers => "speaker",
             Self::Classes => "class",
+            Self::Column(name) => name.as_str(),
         }
+    }
+
+    /// The task of labels of a feature file; none where their name cannot be that of a column.
+    pub fn of_label(label: &str) -> Option<Self> {
+        let built_in = Self::ALL.into_iter().find(|task| task.label() == label);
+        built_in.or_else(|| label.parse().ok().map(Self::Column))
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Task {
+    type Err = Error;
+
+    /// # Errors
+    /// When `name` is that of no built-in task, and cannot be that of a column.
+    fn from_str(name: &str) -> Result<Self> {
+        if let Some(task) = Self::ALL.into_iter().find(|task| task.name() == name) {
+            return Ok(task);
+        }
+        name.parse().map(Self::Column).map_err(|_| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            let remedy = format_args!("use one of {names}, or the name of a column of labels");
+            Error::config("task", format_args!("unknown name `{name}`"), remedy)
+        })
+    }
+}
+
+impl TryFrom<String> for Task {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<Task> for &'static str {
+    fn from(task: Task) -> Self {
+        task.name()
     }
 }
 
@@ -330,7 +378,6 @@ macro_rules! by_name {
     };
 }
 
-by_name!(Task, "task");
 by_name!(Protocol, "protocol");
 by_name!(Head, "head");
 
@@ -410,6 +457,7 @@ impl ProbeRow {
     pub fn is_published(&self) -> bool {
         let fresh = |epochs| self.views.is_some_and(|v| v >= epochs);
         self.protocol == Protocol::Paper
+            && !matches!(self.task, Task::Column(_))
             && self.head == Head::Linear
             && self.labels == 1.0
             && PaperProbe::of(self.task).view_epochs().is_none_or(fresh)
@@ -496,7 +544,11 @@ mod tests {
         tasks.sort_unstable();
         protocols.sort_unstable();
         assert!(sorted(tasks.map(Task::name).to_vec()) && sorted(protocols.map(Protocol::name).to_vec()));
-        assert!("vowels".parse::<Task>().unwrap_err().to_string().contains("phones, speakers, classes"));
+        assert!("two words".parse::<Task>().unwrap_err().to_string().contains("phones, speakers, classes"));
+        assert!("speaker".parse::<Task>().is_err(), "the name of labels is not that of a task");
+        let digit: Task = "digit".parse().unwrap();
+        assert_eq!((digit.name(), digit.label(), Task::of_label("digit")), ("digit", "digit", Some(digit)));
+        assert!(Task::ALL.iter().all(|t| Task::of_label(t.label()) == Some(*t) && *t < digit));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The paper's networks for images, from configuration.
 
 use documented::DocumentedFields;
+use gim_core::data::LabelName;
 use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
 use gim_core::loss::{LocalLoss, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
@@ -99,12 +100,45 @@ impl Default for NetworkConfig {
 
 /// What modules learn from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "&'static str")]
 pub enum Target {
     /// Their own features further along the grid of patches: InfoNCE, without labels.
     Future,
     /// The class of an image: cross-entropy.
     Classes,
+    /// A column of labels of images: cross-entropy.
+    Column(LabelName),
+}
+
+impl Target {
+    /// The column of labels, if it is one.
+    pub fn column(self) -> Option<LabelName> {
+        if let Self::Column(name) = self { Some(name) } else { None }
+    }
+
+    /// Those that are no columns.
+    const ALL: [Self; 2] = [Self::Future, Self::Classes];
+}
+
+impl From<Target> for &'static str {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Future => "future",
+            Target::Classes => "classes",
+            Target::Column(name) => name.as_str(),
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        match Self::ALL.into_iter().find(|target| <&str>::from(*target) == name) {
+            Some(target) => Ok(target),
+            None => name.parse().map(Self::Column),
+        }
+    }
 }
 
 /// The loss of every module; the default is the paper's.
@@ -113,7 +147,8 @@ pub enum Target {
 pub struct LossConfig {
     /// The loss; `auto` is InfoNCE, or cross-entropy where the target has labels.
     pub kind: LossChoice,
-    /// What every module learns from: `future`, without labels, or labels: `classes`.
+    /// What every module learns from: `future`, without labels, or labels: `classes`, or a
+    /// column of labels that the dataset has.
     pub target: Target,
     /// Number of steps K along the grid that are predicted: distances 1 to K, after `skip`.
     pub prediction_steps: usize,

@@ -4,6 +4,7 @@
 //! root/<any folders>/<speaker>-<chapter>-<utterance>.flac   (or .wav)
 //! root/train_split.txt, test_split.txt                      one utterance a line
 //! root/phone_labels.txt, phones.txt                         optional
+//! root/labels.csv                                           optional: labels of utterances by column
 //! ```
 //!
 //! Without split files, folders `train` and `test` in the root hold the two sets. They go by any of
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use gim_core::data::Split;
-use gim_core::data::{FileIndex, all_bad, normalized};
+use gim_core::data::{Columns, FileIndex, LabelTable, all_bad, normalized};
 use gim_core::files::hex;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
@@ -71,6 +72,8 @@ pub struct CorpusOptions {
     pub phone_labels: Option<PathBuf>,
     /// Names of phones, if not `root/phones.txt`.
     pub phones: Option<PathBuf>,
+    /// Table of labels by column, if not `root/labels.csv`.
+    pub columns: Option<PathBuf>,
     /// What to do when a split file names absent utterances.
     pub missing: MissingPolicy,
     /// Leave bad audio files out, and note which. To find them, all files are decoded once;
@@ -120,6 +123,7 @@ pub struct Corpus {
     /// Both sets in the order of their files.
     listed: [Vec<usize>; 2],
     labels: Option<PhoneLabels>,
+    columns: Columns,
     speaker_rules: Vec<speakers::From>,
     notes: Vec<String>,
     digest: String,
@@ -209,10 +213,28 @@ impl Corpus {
             labels = Some(read);
         }
         note_short(&utterances, [&train[..], &test[..]], &mut notes);
+        let columns = match options.columns.clone().or_else(|| existing(root, "labels.csv")) {
+            Some(path) => LabelTable::read(&path)?.fit(utterances.len(), |row| named(&utterances, row), &mut notes)?,
+            None => Columns::default(),
+        };
+        columns.digest(&mut hash);
         let digest = hex(hash.finalize());
         let listed = [train_listed, test_listed];
         let root = root.to_owned();
-        Ok(Self { root, utterances, speakers, train, test, listed, labels, speaker_rules, notes, digest, index })
+        Ok(Self {
+            root,
+            utterances,
+            speakers,
+            train,
+            test,
+            listed,
+            labels,
+            columns,
+            speaker_rules,
+            notes,
+            digest,
+            index,
+        })
     }
 
     /// A corpus of these files (id, path) alone: without speakers and labels, and all of them in the
@@ -244,6 +266,7 @@ impl Corpus {
             train,
             test: Vec::new(),
             labels: None,
+            columns: Columns::default(),
             speaker_rules: Vec::new(),
             notes,
             digest: hex(hash.finalize()),
@@ -293,6 +316,11 @@ impl Corpus {
         self.labels.as_ref()
     }
 
+    /// Labels of utterances by column.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
     /// Classes of these phone labels of an utterance, −1 where unknown. The window of label n begins
     /// at sample 160 n.
     pub fn phones_of(&self, utterance: usize, labels: impl IntoIterator<Item = isize>) -> Vec<i32> {
@@ -327,6 +355,8 @@ impl Corpus {
         if let Some(labels) = &self.labels {
             lines.push(format!("phones: {} classes; {}", labels.n_classes(), labels.say_silence()));
         }
+        let used: Vec<usize> = self.train.iter().chain(&self.test).copied().collect();
+        lines.extend(self.columns.summary(&used));
         lines
     }
 
@@ -412,6 +442,13 @@ impl Corpus {
         standardize.apply(&mut x);
         Ok(x)
     }
+}
+
+/// The utterance that a row of a table names: by its id, or by its file.
+fn named(utterances: &[Utterance], row: &str) -> Option<usize> {
+    let find = |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).ok();
+    let stem = || Path::new(row.rsplit(['/', '\\']).next()?).file_stem()?.to_str();
+    find(row).or_else(|| find(stem()?))
 }
 
 pub(super) fn existing(root: &Path, name: &str) -> Option<PathBuf> {

@@ -6,6 +6,7 @@ use gim_core::{Error, Result};
 use gim_eval::{Head, Protocol, Task};
 
 use super::json;
+use crate::experiment::domain::{DomainKind, check_task};
 use crate::experiment::extract::features_of;
 use crate::experiment::probe::{self, ProbeSpec};
 use crate::experiment::progress::Mode;
@@ -24,8 +25,8 @@ use crate::output::{print, print_line};
 pub struct Args {
     /// Folder of a run, a feature file, or a file of views.
     source: PathBuf,
-    /// What to predict.
-    #[arg(long, value_parser = PossibleValuesParser::new(Task::ALL.map(Task::name)).try_map(|s| s.parse::<Task>()))]
+    /// What to predict: phones, speakers, classes, or a column of labels that the dataset has.
+    #[arg(long)]
     task: Task,
     /// How to evaluate. paper: a probe as the published code fits it; converged: a linear probe fitted
     /// to convergence; knn: 20 nearest neighbors.
@@ -79,7 +80,7 @@ impl Args {
             let what = format_args!("`{}` is no part of the protocol {}", self.head, self.protocol);
             return Err(Error::config("--head", what, "add --protocol paper"));
         }
-        let spec = ProbeSpec {
+        let mut spec = ProbeSpec {
             head: self.head,
             module,
             labels: self.labels,
@@ -88,6 +89,14 @@ impl Args {
         let rows = if self.source.is_dir() {
             let run = RunDir::new(self.source);
             let _lock = run.lock()?;
+            // A test image has one view, its center.
+            if run.config()?.domain.kind() == DomainKind::Vision {
+                spec.views.iter_mut().for_each(|views| views.test = 1);
+            }
+            // Before features are computed. Another dataset may have other labels.
+            if let Some(record) = run.dataset()?.filter(|_| !self.any_corpus) {
+                check_task(self.task, &record)?;
+            }
             let file = match spec.views {
                 Some(counts) => views_of(&run, counts, true, self.any_corpus, show)?,
                 None => features_of(&run, true, self.any_corpus, show)?,

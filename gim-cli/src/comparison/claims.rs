@@ -176,7 +176,9 @@ impl<'a> Probes<'a> {
             // In the paper, supervised learning does better with the labels of phones, not with others.
             let (text, side) = match self.task {
                 Task::Phones => (format!("It falls short of {name} ({word})."), Side::Below),
-                Task::Speakers | Task::Classes => (format!("It beats {name} ({word})."), Side::Above(0.0)),
+                Task::Speakers | Task::Classes | Task::Column(_) => {
+                    (format!("It beats {name} ({word})."), Side::Above(0.0))
+                }
             };
             out.extend(compare(text, last, of(method), &name, side));
         }

@@ -84,7 +84,7 @@ impl FinishedRun {
 /// Protocols of a task's probes.
 fn protocols(task: Task) -> &'static [Protocol] {
     match task {
-        Task::Classes => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
+        Task::Classes | Task::Column(_) => &[Protocol::Converged, Protocol::Paper, Protocol::Knn],
         Task::Phones | Task::Speakers => &[Protocol::Converged, Protocol::Paper],
     }
 }

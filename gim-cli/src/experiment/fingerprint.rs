@@ -10,8 +10,10 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 15] = [
+const MAY_CHANGE: [&str; 16] = [
     "data.path",
+    // The run's record of its dataset knows the labels.
+    "data.labels",
     "data.cache_mb",
     "train.groups",
     "train.link_depth",

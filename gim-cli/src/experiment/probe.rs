@@ -9,6 +9,7 @@ use gim_eval::{
     Provenance, Score, Split, Task, ViewFile,
 };
 
+use crate::experiment::domain::no_such_labels;
 use crate::experiment::feature_file;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::views::{ViewCounts, ViewLimits};
@@ -108,6 +109,11 @@ fn probe_opened(source: &Source, file: &Path, spec: &ProbeSpec, show: Show) -> R
     let groups: Vec<&String> = names.iter().filter(wanted).collect();
     if let Some(m) = spec.module.filter(|m| !names.contains(&GroupId::Trained(*m).to_string())) {
         return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or a number from 1"));
+    }
+    if !features.tasks().any(|label| label == spec.task.label()) {
+        let there: Vec<String> = features.tasks().map(str::to_owned).collect();
+        let what = no_such_labels(spec.task.name(), there.iter());
+        return Err(Error::file(file, what, "name labels that it has"));
     }
     let labels = features.labels(spec.task.label())?;
     if labels.classes < 2 {

@@ -154,5 +154,6 @@ fn task_word(task: Task) -> &'static str {
         Task::Phones => "Phone",
         Task::Speakers => "Speaker",
         Task::Classes => "Class",
+        Task::Column(name) => name.as_str(),
     }
 }

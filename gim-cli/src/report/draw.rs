@@ -1,5 +1,6 @@
 //! The figures of a run, or of several seeds, from the files of the runs.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gim_core::files::create_folder;
@@ -73,9 +74,10 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
     for run in runs.iter().filter(|r| r.has_probes()) {
         probed.extend(final_rows::current(run)?);
     }
-    for task in config.domain.dataset().tasks() {
+    let tasks: BTreeSet<Task> = probed.iter().map(|row| row.task).collect();
+    for task in tasks {
         for protocol in [Protocol::Converged, Protocol::Paper, Protocol::Knn] {
-            figures.extend(probes(&config, &probed, *task, protocol, &subtitle)?);
+            figures.extend(probes(&config, &probed, task, protocol, &subtitle)?);
         }
     }
     if first.has_features() {

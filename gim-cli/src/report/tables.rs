@@ -66,9 +66,10 @@ impl ProbeKey {
 
     fn title(&self) -> String {
         let task = match self.task {
-            Task::Phones => "Phone accuracy",
-            Task::Speakers => "Speaker accuracy",
-            Task::Classes => "Image class accuracy",
+            Task::Phones => "Phone accuracy".to_owned(),
+            Task::Speakers => "Speaker accuracy".to_owned(),
+            Task::Classes => "Image class accuracy".to_owned(),
+            Task::Column(name) => format!("Accuracy for {name}"),
         };
         let protocol = match self.protocol {
             Protocol::Knn => "20 nearest neighbors",

@@ -149,7 +149,11 @@ fn published_record(config: &Config, classes: usize) -> Result<DatasetRecord> {
     let (task, (mean, std), time) = match &config.domain {
         Domain::Audio(audio) => {
             use gim_audio::network::Target;
-            let task = if audio.loss.target == Target::Speakers { Task::Speakers } else { Task::Phones };
+            let task = match audio.loss.target {
+                Target::Future | Target::Phones => Task::Phones,
+                Target::Speakers => Task::Speakers,
+                Target::Column(name) => Task::Column(name),
+            };
             (task, AUDIO, Some(audio.time_axis()?))
         }
         Domain::Vision(vision) if vision.data.color.channels() == 1 => (Task::Classes, GRAYSCALE, None),

@@ -13,6 +13,7 @@ mod fetch;
 mod images;
 mod input_files;
 mod inputs;
+mod label_columns;
 mod losses;
 mod plan;
 mod published;

@@ -9,7 +9,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 use crate::{Error, Result};
 
 /// U+FEFF, which Windows programs put before UTF-8 text.
-const BOM: char = '\u{feff}';
+pub(super) const BOM: char = '\u{feff}';
 
 /// A text list in memory, a row a line.
 ///
@@ -28,13 +28,7 @@ impl Lines {
     /// When the file cannot be read, is UTF-16 or UTF-32, holds a zero byte, or is not UTF-8. The
     /// last two errors name the line.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-        let text = decode(path, bytes)?;
-        let text = match normalized(&text) {
-            Cow::Borrowed(_) => text,
-            Cow::Owned(composed) => composed,
-        };
-        Ok(Self { path: path.to_owned(), text })
+        Ok(Self { path: path.to_owned(), text: read_text(path)? })
     }
 
     /// Rows that are not blank, trimmed, with their line numbers (from 1).
@@ -53,6 +47,19 @@ impl Lines {
     }
 }
 
+/// The text of a file, normalized; its byte order mark and its ends of lines are as they were.
+///
+/// # Errors
+/// As [`Lines::read`].
+pub(super) fn read_text(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    let text = decode(path, bytes)?;
+    Ok(match normalized(&text) {
+        Cow::Borrowed(_) => text,
+        Cow::Owned(composed) => composed,
+    })
+}
+
 /// `text` in Unicode's composed form (NFC). macOS decomposes file names: an id in a list and the
 /// name of its file are compared in this form.
 pub fn normalized(text: &str) -> Cow<'_, str> {
@@ -64,7 +71,7 @@ fn trim(row: &str) -> &str {
 }
 
 /// Lines that end in LF, CRLF or CR.
-fn split_lines(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn split_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let text = rest?;

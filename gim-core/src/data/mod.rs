@@ -6,21 +6,27 @@
 
 mod bad;
 mod cache;
+mod columns;
 mod index;
 mod lines;
 mod loader;
+mod name;
 mod split;
 pub mod store;
+mod table;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 pub use bad::{SKIP_BAD, all_bad, because, left_out, or_skip};
 pub use cache::Cache;
+pub use columns::{Column, Columns, LabelTable};
 pub use index::FileIndex;
 pub use lines::{Lines, normalized};
 pub use loader::{Loader, LoaderStats};
+pub use name::{LabelName, RESERVED};
 pub use split::{EpochOrder, Split, SplitFolder, below, draw_fifth, draw_share, shuffle};
+pub use table::Table;
 
 use crate::{Error, Result};
 

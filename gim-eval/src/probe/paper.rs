@@ -100,11 +100,12 @@ impl PaperProbe {
         Self { epochs: 300, batch: Batch::Items(32), ..Self::speakers() }
     }
 
-    /// The published settings for a task, with a linear head.
+    /// The published settings for a task, with a linear head; for columns of labels those for speakers.
     pub fn of(task: Task) -> Self {
         match task {
             Task::Phones => Self::phones(),
-            Task::Speakers => Self::speakers(),
+            // Labels of items that the paper does not have.
+            Task::Speakers | Task::Column(_) => Self::speakers(),
             Task::Classes => Self::classes(),
         }
     }

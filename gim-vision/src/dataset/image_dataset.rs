@@ -4,12 +4,15 @@ use std::fmt::{Debug, Display};
 use std::path::{Path, PathBuf};
 
 pub use gim_core::data::Split;
-use gim_core::data::{Lines, or_skip};
+use gim_core::data::{Columns, LabelName, Lines, or_skip};
 use gim_core::files::hex;
 use gim_core::{Error, Result};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::image::Image;
+
+/// The label of an image whose class is unknown.
+pub const UNKNOWN: i32 = -1;
 
 /// How to open a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +35,8 @@ pub struct DatasetOptions {
     /// File that keeps what was learned of image files in folders, so that those that have not changed are
     /// not read again at the next start ([`FileIndex`](gim_core::data::FileIndex)).
     pub index: Option<PathBuf>,
+    /// Table of labels by column, if not `labels.csv` in the folder.
+    pub columns: Option<PathBuf>,
 }
 
 /// A dataset of labeled or unlabeled images. Images are read on request; functions take their
@@ -100,6 +105,19 @@ pub trait ImageDataset: Send + Sync + Debug {
         self.listing().labels[i]
     }
 
+    /// Class of an image in a column, or without one its class in the dataset; −1 where it is unknown.
+    fn label_in(&self, i: usize, column: Option<LabelName>) -> i32 {
+        match column {
+            Some(name) => self.columns().get(name).map_or(UNKNOWN, |column| column.labels[i]),
+            None => self.label(i).map_or(UNKNOWN, |class| class as i32),
+        }
+    }
+
+    /// Labels of images by column.
+    fn columns(&self) -> &Columns {
+        &self.listing().columns
+    }
+
     /// Images of a split, ascending.
     fn split(&self, split: Split) -> &[usize] {
         let listing = self.listing();
@@ -132,7 +150,11 @@ pub trait ImageDataset: Send + Sync + Debug {
             }
         };
         let (train, test, bare) = (listing.train.len(), listing.test.len(), listing.unlabeled.len());
-        format!("{}: {classes}; {train} images to train, {test} to test, {bare} unlabeled", listing.format)
+        let mut used: Vec<usize> =
+            listing.train.iter().chain(&listing.test).chain(&listing.unlabeled).copied().collect();
+        used.sort_unstable();
+        let columns = self.columns().summary(&used).map_or(String::new(), |columns| format!("; {columns}"));
+        format!("{}: {classes}; {train} images to train, {test} to test, {bare} unlabeled{columns}", listing.format)
     }
 
     /// What was decided or left out while opening, for the user to read.
@@ -148,6 +170,7 @@ pub struct Listing {
     pub(super) format: &'static str,
     pub(super) classes: Vec<String>,
     pub(super) labels: Vec<Option<usize>>,
+    pub(super) columns: Columns,
     pub(super) unlabeled: Vec<usize>,
     pub(super) train: Vec<usize>,
     pub(super) test: Vec<usize>,

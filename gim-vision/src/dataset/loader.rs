@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gim_core::data::{Cache, EpochOrder, Loader, LoaderStats, SKIP_BAD, below};
+use gim_core::data::{Cache, EpochOrder, LabelName, Loader, LoaderStats, SKIP_BAD, below};
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
@@ -15,8 +15,7 @@ use crate::dataset::image::{Color, Image, MOST_PIXELS, short_side};
 use crate::dataset::standardize::Standardize;
 use crate::dataset::{ImageDataset, Split};
 
-/// Label of an image whose class is not known.
-pub const UNKNOWN: i32 = -1;
+pub use crate::dataset::image_dataset::UNKNOWN;
 
 /// Settings of an [`ImageLoader`]; the default is the paper's for STL-10.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +40,8 @@ pub struct ViewConfig {
     pub keep_last: bool,
     /// Images of the split that are not trained on.
     pub held_out: BTreeSet<usize>,
+    /// Labels are those of this column; without one, the classes of the dataset.
+    pub column: Option<LabelName>,
     /// The run's seed.
     pub seed: u64,
     /// Decoded images kept in memory, in MB (10⁶ bytes). Beyond that, images are decoded every
@@ -64,6 +65,7 @@ impl Default for ViewConfig {
             skip_bad: false,
             keep_last: false,
             held_out: BTreeSet::new(),
+            column: None,
             seed: 0,
             cache_mb: 512,
             threads: 1,
@@ -335,7 +337,7 @@ impl Shared {
             self.fetch(view, pixels)?;
             self.standardize.apply(pixels, out);
         }
-        let label = |v: &View| self.dataset.label(v.image).map_or(UNKNOWN, |l| l as i32);
+        let label = |v: &View| self.dataset.label_in(v.image, self.config.column);
         Ok(ImageBatch { step, data, labels: views.iter().map(label).collect() })
     }
 

@@ -1,6 +1,7 @@
 //! What differs between audio and vision: dataset, model and figures.
 
 mod audio;
+mod columns;
 mod dataset;
 mod figures;
 mod model;
@@ -19,6 +20,8 @@ use crate::experiment::embedded::Embedded;
 use crate::experiment::settings::{SectionDocs, docs};
 
 pub(crate) use audio::AudioConfig;
+use columns::column_specs;
+pub(crate) use columns::{check_task, no_such_labels};
 pub(crate) use dataset::{BatchSource, DatasetSpec, Extracted, Extractor};
 pub(crate) use figures::FigureSpec;
 pub(crate) use model::ModelSpec;
@@ -187,6 +190,11 @@ impl Domain {
             Self::Vision(v) => v.docs(),
         }
     }
+}
+
+/// The file that a setting names; none where it is empty.
+pub(crate) fn given(file: &str) -> Option<PathBuf> {
+    (!file.is_empty()).then(|| PathBuf::from(file))
 }
 
 /// How `data.path` begins for a dataset within the program, whether or not `GIM_DATA` is set.

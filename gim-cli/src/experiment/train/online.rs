@@ -22,7 +22,6 @@ const ITERATIONS: usize = 30;
 /// draws, so they change no bit of it.
 pub(super) struct OnlineProbes {
     extractor: Box<dyn Extractor>,
-    tasks: &'static [Task],
     /// Indices into the dataset. The first ones are evaluated, the others are fitted on.
     items: Vec<usize>,
     seed: u64,
@@ -52,7 +51,7 @@ impl OnlineProbes {
         let mut items: Vec<usize> = train.map(|i| i.0).collect();
         shuffle(&mut items, Key::new(seed, Purpose::Probe).with_epoch(1));
         items.truncate(ITEMS);
-        Ok(Some(Self { extractor, tasks: dataset.tasks(), items, seed }))
+        Ok(Some(Self { extractor, items, seed }))
     }
 
     /// Accuracies of all modules and tasks after `step` steps. A task whose labels are of one class has
@@ -74,10 +73,10 @@ impl OnlineProbes {
             seen.into_iter().enumerate().filter_map(|(at, s)| Some((split(at), s?))).collect();
         let mut rows = Vec::new();
         for (at, spec) in specs.iter().enumerate() {
-            let Some(task) = self.tasks.iter().find(|t| t.label() == spec.task) else { continue };
+            let Some(task) = Task::of_label(&spec.task) else { continue };
             for module in 0..seen.first().map_or(0, |s| s.1.means.len()) {
                 let accuracy = accuracy(&seen, module, at, spec, self.seed)?;
-                rows.extend(accuracy.map(|accuracy| OnlineRow { step, module: module + 1, task: *task, accuracy }));
+                rows.extend(accuracy.map(|accuracy| OnlineRow { step, module: module + 1, task, accuracy }));
             }
         }
         Ok(rows)

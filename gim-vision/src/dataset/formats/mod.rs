@@ -11,16 +11,20 @@
 //!
 //! The folders that archives unpack to, and those in which torchvision keeps datasets, may also be one
 //! or two folders below: `stl10_binary`, `FashionMNIST/raw`, `imagenette2-160`, ….
+//!
+//! A folder of any format may hold `labels.csv`: further labels of images, a kind a column.
 
 mod cifar;
 mod folders;
 mod idx;
+mod labeled;
 mod records;
 mod stl10;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use gim_core::data::LabelTable;
 use gim_core::{Error, Result};
 
 use super::image_dataset::{DatasetOptions, ImageDataset};
@@ -35,6 +39,15 @@ pub use folders::is_image;
 /// smaller than `options.min_side`; a folder that links count twice. Bad images are no error with
 /// `options.skip_bad`, unless no other is left.
 pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
+    let dataset = open_images(root, options)?;
+    let table = options.columns.clone().or_else(|| Some(root.join("labels.csv")).filter(|path| path.is_file()));
+    match table {
+        Some(table) => Ok(Arc::new(labeled::Labeled::new(dataset, LabelTable::read(&table)?)?)),
+        None => Ok(dataset),
+    }
+}
+
+fn open_images(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
     if !root.is_dir() {
         let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
         return Err(Error::file(root, what, "give the folder that holds the dataset"));

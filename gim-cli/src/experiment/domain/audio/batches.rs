@@ -46,6 +46,10 @@ impl SpeechBatches {
                 crops.iter().flat_map(|c| self.phones(c, &slots)).collect()
             }
             Target::Speakers => crops.iter().map(|c| self.corpus.utterances()[c.utterance].speaker as i32).collect(),
+            Target::Column(name) => {
+                let labels = self.corpus.columns().get(name).map(|column| &column.labels);
+                crops.iter().map(|c| labels.map_or(-1, |labels| labels[c.utterance])).collect()
+            }
         })
     }
 

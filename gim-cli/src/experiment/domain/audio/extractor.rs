@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::{AudioConfig, standardize_of};
 use crate::experiment::dataset_record::DatasetRecord;
-use crate::experiment::domain::{Extracted, Extractor};
+use crate::experiment::domain::{Extracted, Extractor, column_specs};
 use crate::experiment::input::Level;
 
 /// Extracts features.
@@ -98,6 +98,7 @@ impl Extractor for SpeechExtractor {
             let names = phones.names().map_or_else(Vec::new, <[_]>::to_vec);
             labels.push(LabelSpec { task: Task::Phones.label().into(), per: Per::Frame, classes, silence, names });
         }
+        labels.extend(column_specs(self.corpus.columns()));
         labels
     }
 
@@ -156,6 +157,7 @@ impl Extractor for SpeechExtractor {
                 // Features are on the labels' own grid already: label n belongs to row n.
                 labels.push(self.corpus.phones_of(*u, 0..groups[0].nrows() as isize));
             }
+            labels.extend(self.corpus.columns().of(*u));
             if self.level == Level::Utterance {
                 let mean = |g: &Array2<f32>| mean_over_time(g.view(), &ItemIndex::from_counts([g.nrows()]));
                 groups = groups.iter().map(mean).collect();
@@ -186,7 +188,7 @@ impl Extractor for SpeechExtractor {
             let rows = self.of_crops(together, trained, random.as_deref_mut(), pool);
             for (n, u) in items[first..first + together.len()].iter().enumerate() {
                 let utterance = &self.corpus.utterances()[*u];
-                let labels = Vec::from_iter(self.speaker(*u));
+                let labels = self.speaker(*u).into_iter().chain(self.corpus.columns().of(*u)).collect::<Vec<_>>();
                 let groups = rows.as_ref().map(|rows| rows[n].clone());
                 out.push(groups.map(|groups| Extracted { id: utterance.id.clone(), groups, labels }));
             }

@@ -28,7 +28,7 @@ use self::batches::SpeechBatches;
 use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
+use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder, given};
 use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -44,6 +44,9 @@ pub struct AudioData {
     /// Folder of the corpus. Empty: `GIM_DATA`.
     /// `embedded`: the synthetic corpus within the program; `embedded:speechocean-mini`: the recorded one.
     pub path: String,
+    /// Table of labels of utterances, a kind a column. Empty: `labels.csv` in the folder, if it is
+    /// there.
+    pub labels: String,
     /// Length of a crop, in samples.
     pub crop: usize,
     /// Supervised training learns from whole utterances, one a step, in the order of the split file.
@@ -65,6 +68,7 @@ impl Default for AudioData {
     fn default() -> Self {
         Self {
             path: String::new(),
+            labels: String::new(),
             crop: 20_480,
             whole: false,
             short: ShortPolicy::Skip,
@@ -83,7 +87,9 @@ impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
         let AudioData { missing, skip_bad, .. } = self.data;
         let folder = self.folder()?;
-        let options = CorpusOptions { missing, skip_bad, index: index_of(&folder), ..CorpusOptions::default() };
+        let columns = given(&self.data.labels);
+        let index = index_of(&folder);
+        let options = CorpusOptions { missing, skip_bad, columns, index, ..CorpusOptions::default() };
         Corpus::open(&folder, &options)
     }
 
@@ -93,6 +99,10 @@ impl AudioConfig {
             Target::Future => return Ok(None),
             Target::Phones => (Task::Phones, (!self.data.whole).then(|| n_slots(self.data.crop))),
             Target::Speakers => (Task::Speakers, Some(1)),
+            Target::Column(name) => {
+                let classes = record.map_or_else(|| Ok(names(&self.corpus()?)), |record| Ok(record.classes.clone()));
+                return columns::supervision(name, &classes?, &self.folder()?).map(Some);
+            }
         };
         let classes = match record {
             Some(record) => record.n_classes(task),
@@ -120,15 +130,17 @@ impl AudioConfig {
         Err(Error::config("data.whole", what, remedy))
     }
 
-    /// Training utterances that cannot be learned from as a whole.
+    /// Training utterances that cannot be learned from: without the label, or not as a whole.
     fn unusable(&self, corpus: &Corpus, convs: &[ConvSpec]) -> BTreeSet<usize> {
         let usable = |u: &Utterance| {
             let len = Crop::whole(0, u.len).len;
             let labeled = self.loss.target != Target::Phones || corpus.labels().is_some_and(|l| l.get(&u.id).is_some());
             labeled && label_frames(len) > 0 && label_slots(convs, len).is_ok()
         };
+        let column = self.loss.target.column().and_then(|name| corpus.columns().get(name));
+        let unlabeled = |u: usize| column.is_some_and(|column| column.labels[u] < 0);
         let train = corpus.split(corpus::Split::Train).iter().copied();
-        train.filter(|u| self.data.whole && !usable(&corpus.utterances()[*u])).collect()
+        train.filter(|u| unlabeled(*u) || self.data.whole && !usable(&corpus.utterances()[*u])).collect()
     }
 
     /// What a run keeps of the corpus.
@@ -174,13 +186,14 @@ impl AudioConfig {
     }
 }
 
-/// Names of speakers and phones; phones without names are numbered.
+/// Names of the classes of all kinds of labels; phones without names are numbered.
 fn names(corpus: &Corpus) -> BTreeMap<String, Vec<String>> {
     let mut names = BTreeMap::from([(Task::Speakers.label().to_owned(), corpus.speakers().to_vec())]);
     if let Some(phones) = corpus.labels() {
         let numbers = || (0..phones.n_classes()).map(|c| c.to_string()).collect();
         names.insert(Task::Phones.label().to_owned(), phones.names().map_or_else(numbers, <[_]>::to_vec));
     }
+    names.extend(corpus.columns().classes());
     names
 }
 
@@ -263,9 +276,8 @@ impl DatasetSpec for AudioConfig {
         let key = Key::new(held_out::draw_seed(train.seed), Purpose::Crop);
         let AudioData { whole, short, crop: samples, .. } = self.data;
         let len = |u: usize| corpus.utterances()[u].len;
-        let long_enough = |u: &usize| {
-            if whole { !unusable.contains(u) } else { short == ShortPolicy::Pad || len(*u) >= samples }
-        };
+        let long_enough =
+            |u: &usize| !unusable.contains(u) && (whole || short == ShortPolicy::Pad || len(*u) >= samples);
         let crop = |u| match whole {
             true => Crop::whole(u, len(u)),
             false => Crop::draw(u, len(u), samples, key.with_item(u as u32)),
@@ -304,7 +316,7 @@ impl DatasetSpec for AudioConfig {
         let n = match self.loss.target {
             Target::Future => 0,
             Target::Phones => batch * n_slots(self.data.crop),
-            Target::Speakers => batch,
+            Target::Speakers | Target::Column(_) => batch,
         };
         vec![0; n].into()
     }

@@ -8,10 +8,11 @@ use gim_core::data::LoaderStats;
 use gim_core::stack::LayoutPlans;
 use gim_core::{Key, Pool, Purpose, Result};
 use gim_vision::dataset::ImageDataset;
-use gim_vision::dataset::loader::{ImageLoader, UNKNOWN, center_view};
+use gim_vision::dataset::loader::{ImageLoader, center_view};
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::features::CenterCrops;
 use gim_vision::layers::patches::Patches;
+use gim_vision::network::Target;
 use rayon::prelude::*;
 
 use super::VisionData;
@@ -26,6 +27,8 @@ pub(super) struct ImageBatches {
     pub(super) images: Shape,
     pub(super) record: DatasetRecord,
     pub(super) held_out: HeldOutImages,
+    /// Training images without the label that is learned.
+    pub(super) unusable: usize,
 }
 
 /// Images that are held out of training, each in one view, cut and mirrored as in training.
@@ -36,8 +39,8 @@ pub(super) struct HeldOutImages {
     pub(super) data: VisionData,
     /// Of the views.
     pub(super) seed: u64,
-    /// Whether the loss has labels.
-    pub(super) labeled: bool,
+    /// What the loss has labels of.
+    pub(super) target: Target,
 }
 
 impl HeldOutImages {
@@ -53,6 +56,9 @@ impl BatchSource for ImageBatches {
     fn notes(&self) -> Vec<String> {
         let mut notes = vec![self.corpus.summary()];
         notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
+        if self.unusable > 0 {
+            notes.push(format!("{} training images do not have the label that is learned: left out", self.unusable));
+        }
         if !self.held_out.items.is_empty() {
             notes.push(format!("{} training images are held out for validation", self.held_out.items.len()));
         }
@@ -97,8 +103,9 @@ impl BatchSource for ImageBatches {
         let held_out = &self.held_out;
         let items = &held_out.items[items];
         let pixels = items.par_iter().map(|i| held_out.view(*i)).collect::<Result<Vec<_>>>()?.concat();
-        let label = |i: &usize| self.corpus.label(*i).map_or(UNKNOWN, |l| l as i32);
-        let labels = if self.held_out.labeled { items.iter().map(label).collect() } else { Arc::from([]) };
+        let label = |i: &usize| self.corpus.label_in(*i, self.held_out.target.column());
+        let labeled = self.held_out.target != Target::Future;
+        let labels = if labeled { items.iter().map(label).collect() } else { Arc::from([]) };
         let images = Shape { batch: items.len(), ..self.images };
         let layout = plans.of(self.patches.shape(images))[0];
         Ok((self.patches.cut(&pixels, images, layout, pool), labels))

@@ -12,7 +12,7 @@ use ndarray::Array2;
 use rayon::prelude::*;
 
 use super::VisionData;
-use crate::experiment::domain::{Extracted, Extractor};
+use crate::experiment::domain::{Extracted, Extractor, column_specs};
 use crate::experiment::input::Level;
 
 /// Images whose features are computed together.
@@ -64,7 +64,8 @@ impl ImageExtractor {
             }
             let dataset = self.crops.dataset();
             let label = dataset.label(*i).map_or(-1, |l| l as i32);
-            let labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
+            let mut labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
+            labels.extend(dataset.columns().of(*i));
             out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
         }
         Ok(out)
@@ -89,7 +90,9 @@ impl Extractor for ImageExtractor {
         let classes = names.len();
         let of_classes =
             LabelSpec { task: Task::Classes.label().into(), per: Per::Item, classes, silence: None, names };
-        if classes > 0 { vec![of_classes] } else { Vec::new() }
+        let mut labels = if classes > 0 { vec![of_classes] } else { Vec::new() };
+        labels.extend(column_specs(self.crops.dataset().columns()));
+        labels
     }
 
     fn baseline(&self) -> GroupId {

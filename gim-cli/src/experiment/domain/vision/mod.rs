@@ -26,7 +26,7 @@ use self::batches::{HeldOutImages, ImageBatches};
 use self::extractor::ImageExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, folder};
+use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder, given};
 use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -42,6 +42,8 @@ pub struct VisionData {
     /// Folder of the dataset. Empty: `GIM_DATA`.
     /// `embedded`: the embedded dataset.
     pub path: String,
+    /// Table of labels of images, a kind a column. Empty: `labels.csv` in the folder, if it is there.
+    pub labels: String,
     /// Side of the square that is cut out, in pixels: at random in training, in the middle for
     /// features.
     pub crop: usize,
@@ -66,6 +68,7 @@ impl Default for VisionData {
     fn default() -> Self {
         Self {
             path: String::new(),
+            labels: String::new(),
             crop: 64,
             short_side: 0,
             pad: 0,
@@ -98,7 +101,8 @@ impl VisionConfig {
     fn options(&self, skip_bad: bool) -> DatasetOptions {
         let VisionData { crop, short_side, .. } = self.data;
         let min_side = if short_side == 0 { crop } else { 0 };
-        DatasetOptions { skip_bad, min_side, short_side, ..DatasetOptions::default() }
+        let columns = given(&self.data.labels);
+        DatasetOptions { skip_bad, min_side, short_side, columns, ..DatasetOptions::default() }
     }
 
     /// Opens the dataset and checks the images' sizes.
@@ -130,17 +134,13 @@ impl VisionConfig {
         let ids =
             parts.into_iter().flat_map(|(part, split)| corpus.split(split).iter().map(move |i| (part, corpus.id(*i))));
         let ids = ids.chain(held_out.iter().map(|i| ("held out", corpus.id(*i))));
-        let classes = match corpus.classes() {
-            [] => BTreeMap::new(),
-            names => BTreeMap::from([(Task::Classes.label().to_owned(), names.to_vec())]),
-        };
         DatasetRecord {
             corpus: TrainedOn::new(corpus.root(), corpus.digest()),
             splits_digest: splits_digest(ids),
             mean: standardize.mean().to_vec(),
             std: standardize.std().to_vec(),
             epoch_steps,
-            classes,
+            classes: names(corpus),
             silence: None,
             time: None,
         }
@@ -160,6 +160,15 @@ impl VisionConfig {
         let VisionData { crop, short_side, color, .. } = self.data;
         CenterCrops::new(dataset, standardize, CenterCrop { side: crop, short_side, color }, &self.network)
     }
+}
+
+/// Names of the classes of all kinds of labels.
+fn names(corpus: &dyn ImageDataset) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<_, _> = corpus.columns().classes().collect();
+    if !corpus.classes().is_empty() {
+        names.insert(Task::Classes.label().to_owned(), corpus.classes().to_vec());
+    }
+    names
 }
 
 impl DatasetSpec for VisionConfig {
@@ -193,13 +202,16 @@ impl DatasetSpec for VisionConfig {
         let d = &self.data;
         let split = match self.loss.target {
             Target::Future => dataset::Split::Unlabeled,
-            Target::Classes => dataset::Split::Train,
+            Target::Classes | Target::Column(_) => dataset::Split::Train,
         };
         let held_out = d.validate.of(corpus.split(split), |i| corpus.id(i), train.seed)?;
         let standardize = match record {
             Some(record) => self.standardize_of(record)?,
             None => Standardize::measure(&*corpus, d.color, &held_out)?,
         };
+        let column = self.loss.target.column();
+        let unlabeled = |i: &usize| column.is_some() && corpus.label_in(*i, column) < 0;
+        let unusable: BTreeSet<usize> = corpus.split(split).iter().copied().filter(unlabeled).collect();
         let views = ViewConfig {
             batch: train.batch,
             crop: d.crop,
@@ -208,8 +220,9 @@ impl DatasetSpec for VisionConfig {
             pad: d.pad,
             short_side: d.short_side,
             skip_bad: d.skip_bad,
-            keep_last: self.loss.target == Target::Classes,
-            held_out: held_out.clone(),
+            keep_last: self.loss.target != Target::Future,
+            held_out: &held_out | &unusable,
+            column,
             seed: train.seed,
             cache_mb: d.cache_mb,
             // Decoding a batch of large images takes longer than training on it.
@@ -226,14 +239,15 @@ impl DatasetSpec for VisionConfig {
             height.min(width) + 2 * d.pad >= d.crop
         };
         let held_out = HeldOutImages {
-            items: held_out.into_iter().filter(large_enough).collect(),
+            items: held_out.into_iter().filter(large_enough).filter(|i| !unusable.contains(i)).collect(),
             crops: self.crops_of(Arc::clone(&corpus), standardize)?,
             standardize,
             data: d.clone(),
             seed: held_out::draw_seed(train.seed),
-            labeled: self.loss.target == Target::Classes,
+            target: self.loss.target,
         };
-        Ok(Box::new(ImageBatches { corpus, loader, patches, images, record, held_out }))
+        let unusable = unusable.len();
+        Ok(Box::new(ImageBatches { corpus, loader, patches, images, record, held_out, unusable }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
@@ -276,6 +290,13 @@ impl ModelSpec for VisionConfig {
         let channels = self.data.color.channels();
         let supervision = match self.loss.target {
             Target::Future => None,
+            Target::Column(name) => {
+                let classes = match record {
+                    Some(record) => record.classes.clone(),
+                    None => names(&*self.corpus()?),
+                };
+                Some(columns::supervision(name, &classes, &self.folder()?)?)
+            }
             Target::Classes => {
                 let classes = match record {
                     Some(record) => record.n_classes(Task::Classes),
