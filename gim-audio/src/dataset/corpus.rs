@@ -7,6 +7,10 @@
 //! root/labels.csv                                           optional: labels of utterances by column
 //! ```
 //!
+//! Phone labels may also be called `converted_aligned_phones.txt`, as those published with CPC, or be
+//! given as alignments: a CTM file, or a folder of TextGrid files. A manifest
+//! ([`Manifest`](gim_core::data::Manifest)) may list the files instead of folders, with their splits and speakers.
+//!
 //! Without split files, folders `train` and `test` in the root hold the two sets. They go by any of
 //! their usual names ([`SplitFolder`](gim_core::data::SplitFolder)), in any case. Without such
 //! folders, the test set is a fifth of each speaker's utterances.
@@ -15,25 +19,26 @@
 //! first '_' (LibriTTS, VCTK); without both, the first folder below the root or below a folder of a
 //! split; else the id itself. [`Corpus::summary`] says which rule applied.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use gim_core::data::Split;
-use gim_core::data::{Columns, FileIndex, LabelTable, all_bad, normalized};
+use gim_core::data::{Columns, FileIndex, ItemId, LabelTable, Manifest, all_bad, normalized};
 use gim_core::files::hex;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::dataset::alignment::{Alignments, has_extension, is_alignment};
 use crate::dataset::decode;
 use crate::dataset::inspect::{Heard, Inspect};
 use crate::dataset::phones::PhoneLabels;
 use crate::dataset::speakers::{self, speaker_of};
-use crate::dataset::splits::{Listed, SplitFolders, splits};
+use crate::dataset::splits::{Listed, SplitFolders, manifest_splits, splits};
 use crate::dataset::standardize::{Standardize, Sums};
 use crate::geometry::LABEL_WINDOW;
 
@@ -43,6 +48,8 @@ pub const TRAIN_SPLIT: &str = "train_split.txt";
 pub const TEST_SPLIT: &str = "test_split.txt";
 /// Name of the file of phone labels.
 pub const PHONE_LABELS: &str = "phone_labels.txt";
+/// Name of the file of phone labels that was published with CPC (van den Oord et al. 2018).
+pub const PUBLISHED_LABELS: &str = "converted_aligned_phones.txt";
 /// Name of the file of the phones' names.
 pub const PHONES: &str = "phones.txt";
 
@@ -68,7 +75,10 @@ pub struct CorpusOptions {
     pub train_split: Option<PathBuf>,
     /// Split file of the test set, if not `root/test_split.txt`.
     pub test_split: Option<PathBuf>,
-    /// Label file, if not `root/phone_labels.txt`.
+    /// A table of the files, if not all files below the root are meant.
+    pub manifest: Option<PathBuf>,
+    /// Label file, if not `root/phone_labels.txt` or `root/converted_aligned_phones.txt`; or a CTM file; or a folder of
+    /// TextGrid files.
     pub phone_labels: Option<PathBuf>,
     /// Names of phones, if not `root/phones.txt`.
     pub phones: Option<PathBuf>,
@@ -147,25 +157,26 @@ impl Corpus {
             return Err(Error::file(root, what, "give the folder that holds the corpus"));
         }
         let mut notes = Vec::new();
-        let mut files = Vec::new();
-        find_audio(root, 0, &mut files)?;
-        if files.is_empty() {
-            return Err(Error::file(root, "no .flac or .wav file in it or its folders", "check the path"));
-        }
-        // By utterance, not by path: the order must not depend on where the corpus lies.
-        files.sort();
-        if let Some(two) = files.windows(2).find(|w| w[0].0 == w[1].0) {
-            let what = format!("utterance {} is also {}", two[0].0, two[0].1.display());
-            return Err(Error::file(&two[1].1, what, "remove or rename one of the files"));
-        }
+        let manifest = options.manifest.as_deref().map(|file| Manifest::read(file, root, &["speaker"], ItemId::Stem));
+        let manifest = manifest.transpose()?;
+        let files = match &manifest {
+            Some(manifest) => manifest_files(manifest),
+            None => all_audio(root)?,
+        };
 
         let index = Arc::new(FileIndex::open(options.index.clone()));
         let inspect = Inspect { decode: options.skip_bad, skip_bad: options.skip_bad, index: &index };
         let (files, skipped) = inspect.all(root, files, &mut notes)?;
         index.save();
         let folders = SplitFolders::of(root, files.iter().map(|f| f.path.as_path()))?;
-        let (names, mut speaker_rules): (Vec<String>, Vec<_>) =
-            files.iter().map(|f| speaker_of(&f.id, &f.path, folders.base(root, &f.path))).unzip();
+        let of_manifest = manifest.as_ref().map(manifest_speakers).unwrap_or_default();
+        let (names, mut speaker_rules): (Vec<String>, Vec<_>) = files
+            .iter()
+            .map(|f| match of_manifest.get(f.id.as_str()) {
+                Some(speaker) => ((*speaker).to_owned(), speakers::From::Column),
+                None => speaker_of(&f.id, &f.path, folders.base(root, &f.path)),
+            })
+            .unzip();
         speaker_rules.sort_unstable();
         speaker_rules.dedup();
         let mut speakers = names.clone();
@@ -183,7 +194,10 @@ impl Corpus {
             hash.update(format!("{} {} {} {}\n", u.id, speakers[u.speaker], u.len, u.bytes));
         }
         let listed = Listed { utterances: &utterances, skipped: &skipped };
-        let (train_listed, test_listed) = splits(root, options, &listed, &folders, speakers.len(), &mut notes)?;
+        let (train_listed, test_listed) = match manifest.as_ref().filter(|m| m.has_splits()) {
+            Some(manifest) => manifest_splits(manifest, options, &listed, &mut notes)?,
+            None => splits(root, options, &listed, &folders, speakers.len(), &mut notes)?,
+        };
         let [train, test] = [&train_listed, &test_listed].map(|set| {
             let mut set = set.clone();
             set.sort_unstable();
@@ -196,27 +210,12 @@ impl Corpus {
             }
         }
 
-        let path = options.phone_labels.clone().or_else(|| existing(root, PHONE_LABELS));
-        let phones = options.phones.clone().or_else(|| existing(root, PHONES));
-        let mut labels = None;
-        if let Some(path) = path {
-            let known =
-                |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).is_ok() || skipped.contains(id);
-            let read = PhoneLabels::read(&path, phones.as_deref(), known)?;
-            for file in std::iter::once(&path).chain(&phones) {
-                hash.update(fs::read(file).map_err(|e| Error::io(file, "read", e))?);
-            }
-            for u in &utterances {
-                read.check(&u.id, u.len)?;
-            }
-            note_matches(&read, &utterances, &skipped, [&train[..], &test[..]], &mut notes);
-            labels = Some(read);
+        let labels = phone_labels(root, options, &utterances, &skipped, &mut hash)?;
+        if let Some(labels) = &labels {
+            note_matches(labels, &utterances, &skipped, [&train[..], &test[..]], &mut notes);
         }
         note_short(&utterances, [&train[..], &test[..]], &mut notes);
-        let columns = match options.columns.clone().or_else(|| existing(root, "labels.csv")) {
-            Some(path) => LabelTable::read(&path)?.fit(utterances.len(), |row| named(&utterances, row), &mut notes)?,
-            None => Columns::default(),
-        };
+        let columns = label_columns(root, options, manifest.as_ref(), &utterances, &mut notes)?;
         columns.digest(&mut hash);
         let digest = hex(hash.finalize());
         let listed = [train_listed, test_listed];
@@ -444,6 +443,92 @@ impl Corpus {
     }
 }
 
+/// (id, path) of all audio files below a folder, sorted.
+///
+/// # Errors
+/// When there are none, or two of one name.
+fn all_audio(root: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    find_files(root, &is_audio, 0, &mut files)?;
+    if files.is_empty() {
+        return Err(Error::file(root, "no .flac or .wav file in it or its folders", "check the path"));
+    }
+    // By utterance, not by path: the order must not depend on where the corpus lies.
+    files.sort();
+    if let Some(two) = files.windows(2).find(|w| w[0].0 == w[1].0) {
+        let what = format!("utterance {} is also {}", two[0].0, two[0].1.display());
+        let remedy = "remove or rename one of the files, or list them in a table (data.manifest)";
+        return Err(Error::file(&two[1].1, what, remedy));
+    }
+    Ok(files)
+}
+
+/// (id, path) of all files of a manifest, sorted.
+fn manifest_files(manifest: &Manifest) -> Vec<(String, PathBuf)> {
+    let mut files: Vec<_> = manifest.items().iter().map(|item| (item.id.clone(), item.path.clone())).collect();
+    files.sort();
+    files
+}
+
+/// Speakers by utterance, where a manifest names them.
+fn manifest_speakers(manifest: &Manifest) -> HashMap<&str, &str> {
+    manifest.items().iter().filter_map(|item| Some((item.id.as_str(), item.group.as_deref()?))).collect()
+}
+
+/// The phone labels of a corpus. What they were read from is added to its digest.
+fn phone_labels(
+    root: &Path,
+    options: &CorpusOptions,
+    utterances: &[Utterance],
+    skipped: &HashSet<String>,
+    hash: &mut Sha256,
+) -> Result<Option<PhoneLabels>> {
+    let usual = || existing(root, PHONE_LABELS).or_else(|| existing(root, PUBLISHED_LABELS));
+    let Some(path) = options.phone_labels.clone().or_else(usual) else { return Ok(None) };
+    if is_alignment(&path) {
+        let alignments = if path.is_dir() {
+            let mut grids = Vec::new();
+            find_files(&path, &|file| has_extension(file, "textgrid"), 0, &mut grids)?;
+            grids.sort();
+            Alignments::read_grids(&path, grids)?
+        } else {
+            Alignments::read_ctm(&path)?
+        };
+        let labels = PhoneLabels::aligned(&path, &alignments, utterances.iter().map(|u| (u.id.as_str(), u.len)))?;
+        labels.digest(utterances.iter().map(|u| u.id.as_str()), hash);
+        return Ok(Some(labels));
+    }
+    let phones = options.phones.clone().or_else(|| existing(root, PHONES));
+    let known = |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).is_ok() || skipped.contains(id);
+    let read = PhoneLabels::read(&path, phones.as_deref(), known)?;
+    for file in std::iter::once(&path).chain(&phones) {
+        hash.update(fs::read(file).map_err(|e| Error::io(file, "read", e))?);
+    }
+    for u in utterances {
+        read.check(&u.id, u.len)?;
+    }
+    Ok(Some(read))
+}
+
+/// The columns of labels of a corpus: of a table, or of the manifest.
+fn label_columns(
+    root: &Path,
+    options: &CorpusOptions,
+    manifest: Option<&Manifest>,
+    utterances: &[Utterance],
+    notes: &mut Vec<String>,
+) -> Result<Columns> {
+    let listed = manifest.map(|m| m.labels(options.columns.as_deref())).transpose()?.flatten();
+    if let Some((table, of)) = listed {
+        let find = |row: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(of[row])).ok();
+        return table.fit(utterances.len(), find, notes);
+    }
+    match options.columns.clone().or_else(|| existing(root, "labels.csv")) {
+        Some(path) => LabelTable::read(&path)?.fit(utterances.len(), |row| named(utterances, row), notes),
+        None => Ok(Columns::default()),
+    }
+}
+
 /// The utterance that a row of a table names: by its id, or by its file.
 fn named(utterances: &[Utterance], row: &str) -> Option<usize> {
     let find = |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).ok();
@@ -455,8 +540,13 @@ pub(super) fn existing(root: &Path, name: &str) -> Option<PathBuf> {
     Some(root.join(name)).filter(|p| p.exists())
 }
 
-/// Adds (id, path) of all audio files below `dir`.
-fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> Result<()> {
+/// Adds (id, path) of all files below `dir` that are `wanted`.
+fn find_files(
+    dir: &Path,
+    wanted: &dyn Fn(&Path) -> bool,
+    depth: usize,
+    found: &mut Vec<(String, PathBuf)>,
+) -> Result<()> {
     let listing = fs::read_dir(dir).map_err(|e| Error::io(dir, "list the folder", e))?;
     for entry in listing {
         let path = entry.map_err(|e| Error::io(dir, "list the folder", e))?.path();
@@ -469,9 +559,9 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
         }
         if path.is_dir() {
             if depth < DEPTH {
-                find_audio(&path, depth + 1, found)?;
+                find_files(&path, wanted, depth + 1, found)?;
             }
-        } else if is_audio(&path)
+        } else if wanted(&path)
             && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
         {
             found.push((normalized(stem).into_owned(), path.clone()));
@@ -482,7 +572,7 @@ fn find_audio(dir: &Path, depth: usize, found: &mut Vec<(String, PathBuf)>) -> R
 
 /// Whether a file's name is that of a FLAC or WAV file.
 pub fn is_audio(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("flac") || e.eq_ignore_ascii_case("wav"))
+    ["flac", "wav"].iter().any(|extension| has_extension(path, extension))
 }
 
 /// Notes labels without utterances, and utterances of the splits without labels.

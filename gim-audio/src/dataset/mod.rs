@@ -1,5 +1,6 @@
 //! Speech corpora: audio files, phone labels, crops for training.
 
+mod alignment;
 pub mod corpus;
 pub mod decode;
 mod inspect;

@@ -1,12 +1,14 @@
-//! Phone labels at 100 Hz, from files.
+//! Phone labels at 100 Hz: from lists of labels, or from the times of phones.
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::Lines;
+use gim_core::data::{Lines, all_bad};
 use gim_core::{Error, Result};
+use sha2::{Digest, Sha256};
 
+use crate::dataset::alignment::Alignments;
 use crate::geometry::label_frames;
 
 /// Labels that an utterance may have too few or too many.
@@ -17,7 +19,7 @@ pub const TOLERANCE: usize = 3;
 pub struct PhoneLabels {
     path: PathBuf,
     all: Vec<u16>,
-    /// Line number (from 1) and range in `all` of each utterance, by its id.
+    /// Line number (from 1; 0 without lines) and range in `all` of each utterance, by its id.
     of: HashMap<String, (usize, Range<usize>)>,
     names: Option<Vec<String>>,
     silence: Silence,
@@ -73,6 +75,51 @@ impl PhoneLabels {
             labels.n_classes = names.len();
         }
         Ok(labels)
+    }
+
+    /// Labels from the times of phones, for utterances (id, samples). Stretches without a phone are
+    /// silence.
+    ///
+    /// # Errors
+    /// When an alignment goes on after the end of its audio: all are named. When no utterance has one, or there
+    /// are too many phones.
+    pub(super) fn aligned<'a>(
+        path: &Path,
+        alignments: &Alignments,
+        utterances: impl Iterator<Item = (&'a str, usize)>,
+    ) -> Result<Self> {
+        let names = alignments.phones();
+        if names.len() > usize::from(u16::MAX) {
+            let what = format!("it has {} different phones", names.len());
+            return Err(Error::file(path, what, "give alignments of phones, not of words"));
+        }
+        let (mut all, mut of, mut bad) = (Vec::new(), HashMap::new(), Vec::new());
+        for (id, samples) in utterances {
+            match alignments.labels(id, samples, &names) {
+                Err(e) => bad.push(e),
+                Ok(None) => {}
+                Ok(Some(labels)) => {
+                    let begin = all.len();
+                    all.extend(labels);
+                    of.insert(id.to_owned(), (0, begin..all.len()));
+                }
+            }
+        }
+        all_bad(path, bad)?;
+        // Known, though there is no audio.
+        alignments.ids().for_each(|id| {
+            of.entry(id.to_owned()).or_insert((0, 0..0));
+        });
+        let silence = Silence::of(Some(&names));
+        Ok(Self { path: path.to_owned(), all, of, n_classes: names.len(), names: Some(names), silence })
+    }
+
+    /// Adds names and labels of utterances, in this order, to a digest.
+    pub(super) fn digest<'a>(&self, ids: impl Iterator<Item = &'a str>, hash: &mut Sha256) {
+        hash.update(format!("phones {}\n", self.names().unwrap_or_default().join(" ")));
+        for label in ids.filter_map(|id| self.get(id)).flatten() {
+            hash.update(label.to_le_bytes());
+        }
     }
 
     /// Labels of an utterance, as in the file.

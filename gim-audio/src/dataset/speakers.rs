@@ -13,6 +13,8 @@ pub(super) enum From {
     Folder,
     /// The id itself: one speaker an utterance.
     Id,
+    /// A column of the manifest.
+    Column,
 }
 
 impl From {
@@ -23,6 +25,7 @@ impl From {
             Self::Underscore => "the part of the id before '_'",
             Self::Folder => "the first folder",
             Self::Id => "the id, which has neither '-' nor '_' nor a folder",
+            Self::Column => "the manifest",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use gim_core::data::{Lines, SplitFolder, draw_fifth};
+use gim_core::data::{Lines, Manifest, Split, SplitFolder, draw_fifth};
 use gim_core::{Error, Result};
 
 use crate::dataset::corpus::{CorpusOptions, MissingPolicy, TEST_SPLIT, TRAIN_SPLIT, Utterance, existing};
@@ -68,6 +68,38 @@ impl SplitFolders {
         }
         Some((train, test))
     }
+}
+
+/// Train and test sets that a manifest names, in its order.
+///
+/// # Errors
+/// When split files are given, too.
+pub(super) fn manifest_splits(
+    manifest: &Manifest,
+    options: &CorpusOptions,
+    listed: &Listed<'_>,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<usize>, Vec<usize>)> {
+    if let Some(file) = options.train_split.as_ref().or(options.test_split.as_ref()) {
+        let what = format!("it has a column of splits, and {} is given as well", file.display());
+        return Err(Error::file(manifest.path(), what, "remove one of them"));
+    }
+    let (mut train, mut test, mut idle) = (Vec::new(), Vec::new(), 0usize);
+    for item in manifest.items() {
+        let Ok(u) = listed.utterances.binary_search_by(|u| u.id.as_str().cmp(&item.id)) else { continue };
+        match manifest.split_of(item) {
+            Some(Split::Train | Split::Unlabeled) => train.push(u),
+            Some(Split::Test) => test.push(u),
+            None => idle += 1,
+        }
+    }
+    if train.is_empty() {
+        return Err(Error::file(manifest.path(), "none of its files is to train on", "put `train` in column split"));
+    }
+    if idle > 0 {
+        notes.push(format!("{}: {idle} utterances are in no split and are not used", manifest.path().display()));
+    }
+    Ok((train, test))
 }
 
 /// Name of the first folder below `root` on the way to a file; `None` for a file right in it.

@@ -434,3 +434,118 @@ fn a_part_of_librispeech_with_the_lists_of_the_whole() {
     println!("{:?} {:?}", corpus.speakers(), corpus.notes());
     assert!(corpus.notes().iter().any(|n| n.contains("left out")));
 }
+
+/// Words in folders, as in datasets of commands: files of different folders have one name.
+fn commands() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (k, word) in ["yes", "no"].into_iter().enumerate() {
+        for n in 0..3 {
+            write_wav(&dir.path().join(format!("{word}/{n}.wav")), &noise(8000, (3 * k + n) as u32));
+        }
+    }
+    file(
+        &dir,
+        "list.csv",
+        "path,speaker,split,word\nno/0.wav,ann,train,no\nyes/1.wav,bob,train,yes\nyes/0.wav,bob,test,yes\nno/1.wav,,,no\n",
+    );
+    dir
+}
+
+fn listed(dir: &TempDir, more: CorpusOptions) -> Result<Corpus, String> {
+    let options = CorpusOptions { manifest: Some(dir.path().join("list.csv")), ..more };
+    Corpus::open(dir.path(), &options).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_manifest_names_files_speakers_splits_and_labels() {
+    let dir = commands();
+    let e = open(dir.path()).unwrap_err();
+    assert!(e.contains("data.manifest"), "{e}");
+    let corpus = listed(&dir, CorpusOptions::default()).unwrap();
+    let ids = |split| corpus.listed(split).iter().map(|&u| corpus.utterances()[u].id.as_str()).collect::<Vec<_>>();
+    assert_eq!((ids(Split::Train), ids(Split::Test)), (vec!["no/0", "yes/1"], vec!["yes/0"]));
+    // The speaker of the last row is told from its path.
+    assert_eq!(corpus.speakers(), ["ann", "bob", "no"]);
+    let word = corpus.columns().iter().next().unwrap();
+    assert_eq!((word.classes.join(" ").as_str(), &word.labels[..]), ("no yes", &[0, 0, 1, 1][..]));
+    assert!(corpus.notes().iter().any(|n| n.ends_with("1 utterances are in no split and are not used")));
+    assert!(corpus.summary().iter().any(|s| s.contains("the manifest, or")), "{:?}", corpus.summary());
+
+    let fails = |more, part: &str| {
+        let e = listed(&dir, more).unwrap_err();
+        assert!(e.contains(part), "{e:?} should say {part:?}");
+    };
+    file(&dir, "train.txt", "no/0\n");
+    fails(CorpusOptions { train_split: Some(dir.path().join("train.txt")), ..Default::default() }, "column of splits");
+    file(&dir, "more.csv", "id,x\nno/0,1\n");
+    fails(CorpusOptions { columns: Some(dir.path().join("more.csv")), ..Default::default() }, "columns of labels");
+    file(&dir, "list.csv", "path\nno/0.wav\nno/9.wav\n");
+    fails(CorpusOptions::default(), "no/9.wav");
+    let some = listed(&dir, CorpusOptions { skip_bad: true, ..Default::default() }).unwrap();
+    assert_eq!(some.utterances().len(), 1);
+    file(&dir, "list.csv", "path,split\nno/0.wav,test\n");
+    fails(CorpusOptions::default(), "none of its files is to train on");
+}
+
+/// Alignments give the labels that the list of labels has: the same phones, 100 a second.
+#[test]
+fn alignments_equal_lists_of_labels() {
+    let root = &speech_mini();
+    let list = Corpus::open(root, &CorpusOptions::default()).unwrap();
+    let names = list.labels().unwrap().names().unwrap().to_vec();
+    let dir = tempfile::tempdir().unwrap();
+    let mut ctm = String::new();
+    for u in list.utterances() {
+        let labels = list.labels().unwrap().get(&u.id).unwrap();
+        let mut grid = String::from("\"ooTextFile\" \"TextGrid\" 0 9 <exists> 1 \"IntervalTier\" \"phones\" 0 9 ");
+        let runs: Vec<&[u16]> = labels.chunk_by(|a, b| a == b).collect();
+        grid.push_str(&runs.len().to_string());
+        let mut at = 0;
+        for run in runs {
+            // A label's window begins 10 ms after the one before; its middle lies 12.5 ms in.
+            let [begin, end] = [at, at + run.len()].map(|n| 0.01 * n as f64 + 0.0075);
+            let name = &names[usize::from(run[0])];
+            ctm.push_str(&format!("{} 1 {begin:.4} {:.4} {name}\n", u.id, end - begin));
+            grid.push_str(&format!(" {begin} {end} \"{name}\""));
+            at += run.len();
+        }
+        write(&dir.path().join(format!("grids/{}.TextGrid", u.id)), grid);
+    }
+    file(&dir, "phones.ctm", &ctm);
+    for source in ["phones.ctm", "grids"] {
+        let options = CorpusOptions { phone_labels: Some(dir.path().join(source)), ..Default::default() };
+        let aligned = Corpus::open(root, &options).unwrap();
+        let labels = aligned.labels().unwrap();
+        assert_eq!(labels.names().unwrap()[labels.silence().unwrap()], "SIL");
+        assert_ne!(aligned.digest(), list.digest());
+        for u in list.utterances() {
+            let name = |labels: &[u16], names: &[String]| -> Vec<String> {
+                labels.iter().map(|l| names[usize::from(*l)].clone()).collect()
+            };
+            let got = name(labels.get(&u.id).unwrap(), labels.names().unwrap());
+            let want = name(list.labels().unwrap().get(&u.id).unwrap(), &names);
+            // The list may have a label more or fewer than the audio has windows.
+            assert!(got.len().abs_diff(want.len()) <= 3);
+            let n = got.len().min(want.len());
+            assert_eq!(got[..n], want[..n], "{source}: {}", u.id);
+        }
+    }
+    let first = list.utterances()[0].id.clone();
+    file(&dir, "phones.ctm", &format!("{first} 1 0 99 AA\n"));
+    let options = CorpusOptions { phone_labels: Some(dir.path().join("phones.ctm")), ..Default::default() };
+    let e = Corpus::open(root, &options).unwrap_err().to_string();
+    assert!(e.contains(&first) && e.contains("its phones end at 99.00 s"), "{e}");
+    let options = CorpusOptions { phone_labels: Some(dir.path().join("nothing")), ..Default::default() };
+    std::fs::create_dir(dir.path().join("nothing")).unwrap();
+    let e = Corpus::open(root, &options).unwrap_err().to_string();
+    assert!(e.contains("no TextGrid file"), "{e}");
+}
+
+/// The published name of the label file is known.
+#[test]
+fn labels_may_have_their_published_name() {
+    let dir = small();
+    let text: String = ["7", "30", "alice", "bob"].map(|s| format!("{s}-1-0000 {}\n", ["3"; 48].join(" "))).concat();
+    file(&dir, "converted_aligned_phones.txt", &text);
+    assert_eq!(open(dir.path()).unwrap().labels().unwrap().n_classes(), 4);
+}

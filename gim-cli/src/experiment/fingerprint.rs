@@ -10,10 +10,15 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 16] = [
+const MAY_CHANGE: [&str; 21] = [
     "data.path",
-    // The run's record of its dataset knows the labels.
+    // The run's record of its dataset knows files, splits and labels.
+    "data.manifest",
     "data.labels",
+    "data.train_split",
+    "data.test_split",
+    "data.phone_labels",
+    "data.phones",
     "data.cache_mb",
     "train.groups",
     "train.link_depth",

@@ -137,6 +137,53 @@ fn a_column_supervises_speech_and_images() {
     assert!(e.contains("loss.target") && e.contains("built-in task"), "{e}");
 }
 
+/// A table that lists the corpus, and phones from alignments: the run learns what it learned from the folder.
+#[test]
+fn a_manifest_equals_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    speech(&d.join("corpus"));
+    let mut table = "path,split,pitch\n".to_owned();
+    let mut ctm = String::new();
+    let labels = std::fs::read_to_string(d.join("corpus/labels.csv")).unwrap();
+    for (n, row) in labels.lines().skip(1).enumerate() {
+        let cells: Vec<&str> = row.split(',').collect();
+        writeln!(table, "{},{},{}", cells[0], if n % 4 == 0 { "test" } else { "train" }, cells[1]).unwrap();
+        let id = cells[0].trim_end_matches(".wav");
+        writeln!(ctm, "{id} 1 0.00 0.70 {}\n{id} 1 0.80 0.50 {}", cells[1], cells[2]).unwrap();
+    }
+    std::fs::remove_file(d.join("corpus/labels.csv")).unwrap();
+    std::fs::write(d.join("corpus/list.csv"), table).unwrap();
+    std::fs::write(d.join("phones.ctm"), ctm).unwrap();
+    let own =
+        ["network.width=16", "network.context=8", "train.batch=4", "train.steps=2", "data.phone_labels=phones.ctm"];
+    let with = |out: &str, data: &str| {
+        let settings: Vec<&str> = own.iter().chain([&data]).flat_map(|set| ["--set", set]).collect();
+        ok(d, &[&["train", "audio-quick", "--out", out], &settings[..]].concat());
+    };
+    with("listed", "data.manifest=corpus/list.csv");
+    let notes = std::fs::read_to_string(d.join("listed/notes.txt")).unwrap();
+    assert!(notes.contains("45 to train") && notes.contains("15 to test"), "{notes}");
+    assert!(notes.contains("phones: 5 classes; silence is SIL") && notes.contains("pitch (2 classes)"), "{notes}");
+    assert!(best(&accuracies(d, &["listed", "--task", "pitch"])) > 0.9);
+    assert!(best(&accuracies(d, &["listed", "--task", "phones"])) > 0.4);
+
+    // Split files in place of the column: the same sets, the same weights.
+    let part = |test: bool| {
+        let rows = labels.lines().skip(1).enumerate().filter(move |(n, _)| (n % 4 == 0) == test);
+        rows.map(|(_, row)| format!("{}\n", row.split(".wav").next().unwrap())).collect::<String>()
+    };
+    std::fs::write(d.join("a.txt"), part(false)).unwrap();
+    std::fs::write(d.join("b.txt"), part(true)).unwrap();
+    let split = ["data.path=corpus", "data.train_split=a.txt", "data.test_split=b.txt"];
+    let settings: Vec<&str> = own.iter().chain(&split).flat_map(|set| ["--set", set]).collect();
+    ok(d, &[&["train", "audio-quick", "--out", "folder"], &settings[..]].concat());
+    assert_eq!(losses(&d.join("listed")), losses(&d.join("folder")));
+
+    let e = fails(d, &["train", "audio-quick", "--out", "no", "--set", "data.manifest=corpus/lost.csv"]);
+    assert!(e.contains("corpus/lost.csv"), "{e}");
+}
+
 /// Losses of the last module, in the order of steps.
 fn losses(run: &Path) -> Vec<f64> {
     let text = std::fs::read_to_string(run.join("train.csv")).unwrap();

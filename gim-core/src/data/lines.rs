@@ -36,6 +36,11 @@ impl Lines {
         split_lines(&self.text).enumerate().map(|(i, row)| (i + 1, trim(row))).filter(|(_, row)| !row.is_empty())
     }
 
+    /// All of the text, with its ends of lines.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+
     /// An error of a line of this file.
     pub fn error(&self, line: usize, what: impl std::fmt::Display, remedy: impl std::fmt::Display) -> Error {
         Error::file(&self.path, format_args!("line {line}: {what}"), remedy)

@@ -17,7 +17,7 @@ pub enum Split {
     Test,
 }
 
-/// What a folder of a dataset holds, by its name.
+/// What a folder of a dataset holds, by its name; or a row of a [`Manifest`](super::Manifest), by its cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitFolder {
     /// `train` or `training`.

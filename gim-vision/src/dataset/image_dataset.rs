@@ -35,6 +35,8 @@ pub struct DatasetOptions {
     /// File that keeps what was learned of image files in folders, so that those that have not changed are
     /// not read again at the next start ([`FileIndex`](gim_core::data::FileIndex)).
     pub index: Option<PathBuf>,
+    /// A table of the image files, if not the whole folder is meant.
+    pub manifest: Option<PathBuf>,
     /// Table of labels by column, if not `labels.csv` in the folder.
     pub columns: Option<PathBuf>,
 }

@@ -939,3 +939,43 @@ fn a_large_corpus() {
     println!("open, all decoded: {:.2} s", began.elapsed().as_secs_f64());
     assert_eq!(all.digest(), dataset.digest());
 }
+
+#[test]
+fn a_manifest_names_files_classes_splits_and_labels() {
+    let dir = temp();
+    let root = dir.path();
+    for n in 0..6 {
+        write(&root.join(format!("files/{n}.png")), png(&scene(n, 40, 40)));
+    }
+    let rows = |rows: &str| std::fs::write(root.join("list.csv"), rows).unwrap();
+    let listed = |more: DatasetOptions| {
+        let options = DatasetOptions { manifest: Some(root.join("list.csv")), ..more };
+        dataset::open(root, &options).map_err(|e| e.to_string())
+    };
+    let fails = |part: &str| {
+        let e = listed(DatasetOptions::default()).unwrap_err();
+        assert!(e.contains(part), "{e:?} should say {part:?}");
+    };
+    rows(
+        "path,class,split,light\nfiles/3.png,dog,train,dim\nfiles/1.png,cat,train,\nfiles/2.png,dog,test,dim\n\
+         files/0.png,,unlabeled,bright\nfiles/4.png,cat,,\n",
+    );
+    let corpus = listed(DatasetOptions::default()).unwrap();
+    assert_eq!(corpus.classes(), ["cat", "dog"]);
+    let of = |split| corpus.split(split).iter().map(|&i| (corpus.id(i), corpus.label(i))).collect::<Vec<_>>();
+    assert_eq!(of(Split::Train), [("files/1.png".to_owned(), Some(0)), ("files/3.png".to_owned(), Some(1))]);
+    assert_eq!(of(Split::Test), [("files/2.png".to_owned(), Some(1))]);
+    assert_eq!(of(Split::Unlabeled), [("files/0.png".to_owned(), None)]);
+    let light = corpus.columns().iter().next().unwrap();
+    assert_eq!((light.classes.join(" ").as_str(), &light.labels[..]), ("bright dim", &[0, -1, 1, 1, -1][..]));
+    assert!(corpus.notes()[0].ends_with("1 images are in no split and are not used"), "{:?}", corpus.notes());
+
+    rows("path,class\nfiles/0.png,a\nfiles/1.png,a\nfiles/2.png,b\nfiles/3.png,b\n");
+    let drawn = listed(DatasetOptions::default()).unwrap();
+    assert_eq!((drawn.split(Split::Train).len(), drawn.split(Split::Test).len()), (2, 2));
+    rows("path,class,split\nfiles/0.png,a,train\nfiles/1.png,b,test\n");
+    fails("line 3: no image of class b is in the training set");
+    rows("path\nfiles/0.png\nfiles/9.png\n");
+    fails("files/9.png");
+    assert_eq!(listed(DatasetOptions { skip_bad: true, ..Default::default() }).unwrap().len(), 1);
+}

@@ -9,7 +9,7 @@ mod size;
 mod vision;
 
 use std::fmt::{self, Display};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use documented::DocumentedFields;
 use gim_core::{Error, Result};
@@ -197,13 +197,24 @@ pub(crate) fn given(file: &str) -> Option<PathBuf> {
     (!file.is_empty()).then(|| PathBuf::from(file))
 }
 
+/// The folder of a dataset: that of `data.path`; without one, the folder of its manifest, if it has one.
+pub(crate) fn folder_of(path: &str, manifest: &str, name: &str, embedded: &[Embedded], what: &str) -> Result<PathBuf> {
+    match (path, given(manifest)) {
+        ("", Some(manifest)) => {
+            let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty());
+            Ok(folder.unwrap_or(Path::new(".")).to_owned())
+        }
+        _ => folder(path, name, embedded, what),
+    }
+}
+
 /// How `data.path` begins for a dataset within the program, whether or not `GIM_DATA` is set.
 const EMBEDDED: &str = "embedded";
 
 /// The folder that a setting gives, or an embedded dataset when it says so (`embedded` is the first of
 /// them, `embedded:NAME` any); else `GIM_DATA`, or its subfolder `name` when it has one. `what` says
 /// what belongs there.
-pub(crate) fn folder(path: &str, name: &str, embedded: &[Embedded], what: &str) -> Result<PathBuf> {
+fn folder(path: &str, name: &str, embedded: &[Embedded], what: &str) -> Result<PathBuf> {
     let (source, dataset) = path.split_once(':').unwrap_or((path, ""));
     if source == EMBEDDED {
         return match embedded.iter().find(|e| dataset.is_empty() || e.name() == dataset) {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::data::{FileIndex, SplitFolder, all_bad, because, draw_fifth, left_out, or_skip};
+use gim_core::data::{FileIndex, Manifest, ManifestItem, SplitFolder, all_bad, because, draw_fifth, left_out, or_skip};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -278,7 +278,8 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     let entries = inspect(root, entries, options, options.skip_bad, &index, &mut notes)?;
 
     let listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
-    let mut listing = listed(root, &sets, &entries, listing, options.seed)?;
+    let (base, drawn) = (&sets[0].0, sets.len() == 1);
+    let mut listing = listed(root, |class| base.join(class), drawn, &entries, listing, options.seed)?;
     let mut hash = Sha256::new();
     hash.update(b"gim image corpus 1\n");
     add_sizes(&mut hash, &entries);
@@ -298,7 +299,7 @@ pub(super) fn of_files(root: &Path, files: Vec<(String, PathBuf)>, options: &Dat
     let index = FileIndex::open(None);
     let entries = inspect(root, entries, options, true, &index, &mut notes)?;
     let listing = Listing { root: root.to_owned(), format: "image files", notes, ..Default::default() };
-    let mut listing = listed(root, &[], &entries, listing, options.seed)?;
+    let mut listing = listed(root, |_| root.to_owned(), false, &entries, listing, options.seed)?;
     let mut hash = Sha256::new();
     hash.update(b"gim image files 1\n");
     add_sizes(&mut hash, &entries);
@@ -313,10 +314,49 @@ fn add_sizes(hash: &mut Sha256, entries: &[Entry]) {
     }
 }
 
-/// Labels, splits and classes of the images. Every class has images to train on.
+/// The images that a table lists.
+///
+/// # Errors
+/// When an image to test on is of a class without images to train on; else as for folders.
+pub(super) fn of_manifest(root: &Path, manifest: &Manifest, options: &DatasetOptions) -> Result<Folders> {
+    let items = manifest.items();
+    let learned = |item: &&ManifestItem| !manifest.has_splits() || manifest.split_of(item) == Some(Split::Train);
+    let mut classes: Vec<String> = items.iter().filter(learned).filter_map(|item| item.group.clone()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let (mut notes, mut idle, mut entries) = (Vec::new(), 0usize, Vec::new());
+    for item in items {
+        let split = manifest.split_of(item);
+        let class = item.group.as_ref().and_then(|name| classes.binary_search(name).ok());
+        if let (None, Some(Split::Test), Some(name)) = (class, split, &item.group) {
+            let what = format!("line {}: no image of class {name} is in the training set", item.line);
+            return Err(Error::file(manifest.path(), what, "remove it, or add training images"));
+        }
+        idle += usize::from(manifest.has_splits() && split.is_none());
+        entries.push(Entry { id: item.id.clone(), path: item.path.clone(), class, split, size: (0, 0), bytes: 0 });
+    }
+    if idle > 0 {
+        notes.push(format!("{}: {idle} images are in no split and are not used", manifest.path().display()));
+    }
+    entries.sort_by(|a, b| a.id.cmp(&b.id));
+    let index = FileIndex::open(options.index.clone());
+    let entries = inspect(root, entries, options, options.skip_bad, &index, &mut notes)?;
+    let listing = Listing { root: root.to_owned(), format: "manifest", classes, notes, ..Default::default() };
+    let place = |_: &str| manifest.path().to_owned();
+    let mut listing = listed(root, place, !manifest.has_splits(), &entries, listing, options.seed)?;
+    let mut hash = Sha256::new();
+    hash.update(b"gim listed images 1\n");
+    add_sizes(&mut hash, &entries);
+    listing.seal(hash);
+    Ok(Folders { listing, entries, checked: options.skip_bad, index })
+}
+
+/// Labels, splits and classes of the images. Every class has images to train on; `place` says where they
+/// should be. The test set may be `drawn`.
 fn listed(
     root: &Path,
-    sets: &[(PathBuf, Option<Split>)],
+    place: impl Fn(&str) -> PathBuf,
+    drawn: bool,
     entries: &[Entry],
     mut listing: Listing,
     seed: u64,
@@ -330,14 +370,14 @@ fn listed(
             None => {}
         }
     }
-    if sets.len() == 1 {
+    if drawn {
         divide(entries, seed, &mut listing);
     }
     for (class, name) in listing.classes.iter().enumerate() {
         let has = |split: &[usize]| split.iter().any(|&i| entries[i].class == Some(class));
         if !has(&listing.train) {
-            let path = sets[0].0.join(name);
-            return Err(Error::file(path, "no image of the class can be trained on", "fix its files, or remove it"));
+            let what = format!("no image of class {name} can be trained on");
+            return Err(Error::file(place(name), what, "fix its files, or remove it"));
         }
         if !has(&listing.test) {
             listing.notes.push(format!("no image of class {name} is in the test set"));

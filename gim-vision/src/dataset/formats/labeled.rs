@@ -21,16 +21,18 @@ pub(super) struct Labeled {
 }
 
 impl Labeled {
-    /// Finds the image of each row, by its id.
+    /// Finds the image of each row, by the id that `id_of` gives it.
     ///
     /// # Errors
     /// As [`LabelTable::fit`].
-    pub(super) fn new(images: Arc<dyn ImageDataset>, table: LabelTable) -> Result<Self> {
+    pub(super) fn new(
+        images: Arc<dyn ImageDataset>,
+        table: LabelTable,
+        id_of: impl Fn(&str) -> String,
+    ) -> Result<Self> {
         let mut listing = images.listing().clone();
         let ids: HashMap<String, usize> = (0..images.len()).map(|i| (images.id(i), i)).collect();
-        // A path may begin with `./`, and on Windows it has other slashes.
-        let find =
-            |row: &str| ids.get(row).or_else(|| ids.get(row.replace('\\', "/").trim_start_matches("./"))).copied();
+        let find = |row: &str| ids.get(row).or_else(|| ids.get(&id_of(row))).copied();
         listing.columns = table.fit(images.len(), find, &mut listing.notes)?;
         let mut hash = Sha256::new();
         hash.update(format!("gim labeled images 1\n{}\n", listing.digest));

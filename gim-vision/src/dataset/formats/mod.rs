@@ -12,7 +12,8 @@
 //! The folders that archives unpack to, and those in which torchvision keeps datasets, may also be one
 //! or two folders below: `stl10_binary`, `FashionMNIST/raw`, `imagenette2-160`, ….
 //!
-//! A folder of any format may hold `labels.csv`: further labels of images, a kind a column.
+//! A folder of any format may hold `labels.csv`: further labels of images, a kind a column. A manifest
+//! ([`Manifest`]) may list files instead, with their splits and classes.
 
 mod cifar;
 mod folders;
@@ -24,7 +25,7 @@ mod stl10;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gim_core::data::LabelTable;
+use gim_core::data::{ItemId, LabelTable, Manifest};
 use gim_core::{Error, Result};
 
 use super::image_dataset::{DatasetOptions, ImageDataset};
@@ -39,13 +40,25 @@ pub use folders::is_image;
 /// smaller than `options.min_side`; a folder that links count twice. Bad images are no error with
 /// `options.skip_bad`, unless no other is left.
 pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
-    let dataset = open_images(root, options)?;
-    let table = options.columns.clone().or_else(|| Some(root.join("labels.csv")).filter(|path| path.is_file()));
-    match table {
-        Some(table) => Ok(Arc::new(labeled::Labeled::new(dataset, LabelTable::read(&table)?)?)),
-        None => Ok(dataset),
+    let manifest = options.manifest.as_deref().map(|file| Manifest::read(file, root, &GROUP, ItemId::Path));
+    let manifest = manifest.transpose()?;
+    let images = match &manifest {
+        Some(manifest) => Arc::new(folders::of_manifest(root, manifest, options)?),
+        None => open_images(root, options)?,
+    };
+    let listed = manifest.as_ref().map(|m| m.labels(options.columns.as_deref())).transpose()?.flatten();
+    if let Some((table, of)) = listed {
+        return Ok(Arc::new(labeled::Labeled::new(images, table, |row| of[row].to_owned())?));
     }
+    let table = options.columns.clone().or_else(|| Some(root.join("labels.csv")).filter(|path| path.is_file()));
+    let Some(table) = table else { return Ok(images) };
+    // A path may begin with `./`, and on Windows it has other slashes.
+    let id_of = |row: &str| row.replace('\\', "/").trim_start_matches("./").to_owned();
+    Ok(Arc::new(labeled::Labeled::new(images, LabelTable::read(&table)?, id_of)?))
 }
+
+/// Names of a manifest's column of classes.
+const GROUP: [&str; 2] = ["class", "label"];
 
 fn open_images(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
     if !root.is_dir() {

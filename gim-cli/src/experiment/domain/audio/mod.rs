@@ -28,7 +28,7 @@ use self::batches::SpeechBatches;
 use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder, given};
+use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
 use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -44,9 +44,21 @@ pub struct AudioData {
     /// Folder of the corpus. Empty: `GIM_DATA`.
     /// `embedded`: the synthetic corpus within the program; `embedded:speechocean-mini`: the recorded one.
     pub path: String,
+    /// Table that lists the files: `path`, `split`, `speaker`, and labels of any kind by column. Paths begin at
+    /// `data.path`, else at the table. Empty: all files in the folder.
+    pub manifest: String,
     /// Table of labels of utterances, a kind a column. Empty: `labels.csv` in the folder, if it is
     /// there.
     pub labels: String,
+    /// List of training utterances, one a line. Empty: `train_split.txt` in the folder, if it is there.
+    pub train_split: String,
+    /// List of test utterances, one a line. Empty: `test_split.txt` in the folder, if it is there.
+    pub test_split: String,
+    /// Phones of utterances: a list of labels, a CTM file, or a folder of TextGrid files. Empty:
+    /// `phone_labels.txt` or `converted_aligned_phones.txt` in the folder, if one is there.
+    pub phone_labels: String,
+    /// Names of the phones in a list of labels. Empty: `phones.txt` in the folder, if it is there.
+    pub phones: String,
     /// Length of a crop, in samples.
     pub crop: usize,
     /// Supervised training learns from whole utterances, one a step, in the order of the split file.
@@ -68,7 +80,12 @@ impl Default for AudioData {
     fn default() -> Self {
         Self {
             path: String::new(),
+            manifest: String::new(),
             labels: String::new(),
+            train_split: String::new(),
+            test_split: String::new(),
+            phone_labels: String::new(),
+            phones: String::new(),
             crop: 20_480,
             whole: false,
             short: ShortPolicy::Skip,
@@ -85,11 +102,20 @@ pub(crate) type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
 
 impl AudioConfig {
     fn corpus(&self) -> Result<Corpus> {
-        let AudioData { missing, skip_bad, .. } = self.data;
         let folder = self.folder()?;
-        let columns = given(&self.data.labels);
-        let index = index_of(&folder);
-        let options = CorpusOptions { missing, skip_bad, columns, index, ..CorpusOptions::default() };
+        let data = &self.data;
+        let options = CorpusOptions {
+            manifest: given(&data.manifest),
+            train_split: given(&data.train_split),
+            test_split: given(&data.test_split),
+            phone_labels: given(&data.phone_labels),
+            phones: given(&data.phones),
+            columns: given(&data.labels),
+            missing: data.missing,
+            skip_bad: data.skip_bad,
+            seed: 0,
+            index: index_of(&folder),
+        };
         Corpus::open(&folder, &options)
     }
 
@@ -226,7 +252,13 @@ fn check_labels(corpus: &Corpus, labels: &PhoneLabels) -> Result<()> {
 impl DatasetSpec for AudioConfig {
     fn folder(&self) -> Result<PathBuf> {
         let what = "a folder of speech in LibriSpeech's layout";
-        folder(&self.data.path, "speech", &[Embedded::SyntheticSpeech, Embedded::RecordedSpeech], what)
+        folder_of(
+            &self.data.path,
+            &self.data.manifest,
+            "speech",
+            &[Embedded::SyntheticSpeech, Embedded::RecordedSpeech],
+            what,
+        )
     }
 
     fn held_out(&self) -> &HeldOut {

@@ -26,7 +26,7 @@ use self::batches::{HeldOutImages, ImageBatches};
 use self::extractor::ImageExtractor;
 use super::figures::{FigureSpec, method};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder, given};
+use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
 use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -42,6 +42,9 @@ pub struct VisionData {
     /// Folder of the dataset. Empty: `GIM_DATA`.
     /// `embedded`: the embedded dataset.
     pub path: String,
+    /// Table that lists the files: `path`, `split`, `class`, and labels of any kind by column. Paths begin at
+    /// `data.path`, else at the table. Empty: all files in the folder.
+    pub manifest: String,
     /// Table of labels of images, a kind a column. Empty: `labels.csv` in the folder, if it is there.
     pub labels: String,
     /// Side of the square that is cut out, in pixels: at random in training, in the middle for
@@ -68,6 +71,7 @@ impl Default for VisionData {
     fn default() -> Self {
         Self {
             path: String::new(),
+            manifest: String::new(),
             labels: String::new(),
             crop: 64,
             short_side: 0,
@@ -101,8 +105,8 @@ impl VisionConfig {
     fn options(&self, skip_bad: bool) -> DatasetOptions {
         let VisionData { crop, short_side, .. } = self.data;
         let min_side = if short_side == 0 { crop } else { 0 };
-        let columns = given(&self.data.labels);
-        DatasetOptions { skip_bad, min_side, short_side, columns, ..DatasetOptions::default() }
+        let (manifest, columns) = (given(&self.data.manifest), given(&self.data.labels));
+        DatasetOptions { skip_bad, min_side, short_side, manifest, columns, ..DatasetOptions::default() }
     }
 
     /// Opens the dataset and checks the images' sizes.
@@ -174,7 +178,7 @@ fn names(corpus: &dyn ImageDataset) -> BTreeMap<String, Vec<String>> {
 impl DatasetSpec for VisionConfig {
     fn folder(&self) -> Result<PathBuf> {
         let what = "a folder of images: STL-10, CIFAR, IDX files or class folders";
-        folder(&self.data.path, "imagenette96", &[Embedded::Clothes], what)
+        folder_of(&self.data.path, &self.data.manifest, "imagenette96", &[Embedded::Clothes], what)
     }
 
     fn held_out(&self) -> &HeldOut {
