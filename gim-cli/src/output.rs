@@ -44,6 +44,11 @@ fn write(out: &mut impl Write, text: Arguments) -> Result<()> {
     }
 }
 
+/// A number and what it counts: `1 seed`, `3 seeds`.
+pub(crate) fn count(n: usize, thing: &str) -> String {
+    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

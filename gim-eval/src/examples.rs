@@ -120,7 +120,7 @@ impl Examples {
     pub fn train_with_labels(&self, share: f64, key: Key) -> Result<Part<'_>> {
         if !(share > 0.0 && share <= 1.0) {
             let what = format_args!("a share of {share} of the training items");
-            return Err(Error::config("probe.labels", what, "give a share above 0 and up to 1"));
+            return Err(Error::config("--labels", what, "give a share above 0 and up to 1"));
         }
         let all = self.part(Split::Train);
         let mut order: Vec<usize> = (0..all.n_items()).collect();

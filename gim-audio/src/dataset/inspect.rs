@@ -62,7 +62,7 @@ impl Inspect<'_> {
             all_bad(root, bad)?;
         }
         if !named.is_empty() {
-            notes.push(left_out(&named, "audio files are bad"));
+            notes.push(left_out(&named, "audio file", "bad"));
         }
         Ok((good, skipped))
     }

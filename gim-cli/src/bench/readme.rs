@@ -5,7 +5,8 @@ use askama::Template;
 use super::plan::{AXES, Other, Section};
 use super::{Bench, Row};
 use crate::bench::chunks::{Chunks, THREADS};
-use crate::figures::{count, short};
+use crate::figures::short;
+use crate::output::count;
 use crate::template::rendered;
 use crate::template::table::Table;
 

@@ -23,7 +23,7 @@ enum What {
     /// Show the runs of a comparison, as TOML for `gim reproduce`.
     #[command(after_help = "Example: gim config sweep small > mine.toml")]
     Sweep {
-        /// Comparison: quick, small or paper.
+        /// Comparison: demo, quick, small or paper.
         name: String,
     },
     /// Show all settings of a preset or file, as TOML with comments.
@@ -51,7 +51,8 @@ impl Args {
                 Some(sweep) => print(sweep.1)?,
                 None => {
                     let what = format_args!("unknown comparison `{name}`");
-                    return Err(Error::config("sweep", what, "use quick, small or paper"));
+                    let names: Vec<&str> = SWEEPS.iter().map(|s| s.0).collect();
+                    return Err(Error::config("sweep", what, format_args!("use {}", names.join(", "))));
                 }
             },
             What::Show { name, plain } => {

@@ -84,7 +84,7 @@ impl Args {
 }
 
 fn examine() -> Vec<Finding> {
-    const GIB: f64 = (1_u64 << 30) as f64;
+    const GB: f64 = 1e9;
     let here = Environment::capture(0, rayon::current_num_threads());
     let changed = if here.git_dirty == Some(true) { ", changed since" } else { "" };
     let program = format!("gim {}, commit {}{changed}, {}", here.version, here.short_commit(), here.rustc);
@@ -96,17 +96,17 @@ fn examine() -> Vec<Finding> {
             .warn_unless(here.threads <= here.cores, "more threads than cores slow each other; lower --threads"),
     ];
     if let Some(bytes) = here.memory_bytes {
-        let gib = bytes as f64 / GIB;
+        let gb = bytes as f64 / GB;
         findings.push(
-            Finding::good("memory", format!("{gib:.1} GiB, limits of container or batch job included"))
-                .warn_unless(gib >= 2.0, "the paper's networks take up to 1.5 GB; use a small preset"),
+            Finding::good("memory", format!("{gb:.1} GB, limits of container or batch job included"))
+                .warn_unless(gb >= 2.0, "the paper's networks take up to 1.5 GB; use a small preset"),
         );
     }
     if let Some(bytes) = free_space(Path::new(".")) {
-        let gib = bytes as f64 / GIB;
+        let gb = bytes as f64 / GB;
         findings.push(
-            Finding::good("disk", format!("{gib:.1} GiB free in this folder"))
-                .warn_unless(gib >= 5.0, "features of a run can take gigabytes; choose --out on another disk"),
+            Finding::good("disk", format!("{gb:.1} GB free in this folder"))
+                .warn_unless(gb >= 5.0, "features of a run can take gigabytes; choose --out on another disk"),
         );
     }
     findings.push(writing());

@@ -51,7 +51,11 @@ impl Args {
         let run = RunDir::new(self.run);
         // A folder that is not there has no configuration, which says more than a lock could.
         run.config()?;
-        let format = self.format.or_else(|| self.out.as_deref().map(FeatureFormat::of)).unwrap_or(FeatureFormat::H5);
+        let format = match (self.format, &self.out) {
+            (Some(format), _) => format,
+            (None, Some(out)) => FeatureFormat::of(out)?,
+            (None, None) => FeatureFormat::H5,
+        };
         if let (Some(out), false) = (&self.out, self.input.is_empty()) {
             let request = Request { input: Input::open(self.input)?, level: self.level, skip_bad: self.skip_bad };
             write_as(format, out, |h5| extract_files(&run, &request, h5, show))?;

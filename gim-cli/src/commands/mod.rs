@@ -29,6 +29,9 @@ use serde::Serialize;
 
 use crate::experiment::progress::Mode;
 
+/// Heading of the options that every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Greedy InfoMax: gradient-isolated self-supervised learning.
 #[derive(Debug, Parser)]
 #[command(
@@ -39,10 +42,10 @@ use crate::experiment::progress::Mode;
 )]
 pub struct Program {
     /// Print nothing but results and errors.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
     /// Number of threads [default: all cores]. Results do not depend on it.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub threads: Option<usize>,
     /// What to do.
     #[command(subcommand)]

@@ -12,7 +12,7 @@ use crate::experiment::probe::{self, ProbeSpec};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::{RunDir, merge_probe_rows};
 use crate::experiment::views::{TEST_VIEWS, ViewLimits, views_of};
-use crate::output::{print, print_line};
+use crate::output::{note, print, print_line};
 
 /// Evaluate features with a linear probe or nearest neighbors.
 ///
@@ -113,6 +113,9 @@ impl Args {
             print_line(json(&rows, true)?)?;
         } else {
             print(probe::print(&rows))?;
+            if let (Some(stopped), true) = (probe::stopped(&rows), show != Mode::Quiet) {
+                note(format_args!("note: {stopped}"));
+            }
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::json;
 use crate::experiment::lock::FolderLock;
 use crate::experiment::status::{RunStatus, State, runs_below};
-use crate::output::print_line;
+use crate::output::{count, print_line};
 
 /// Say how far runs are: what runs, where, since when, and what is left.
 ///
@@ -64,12 +64,12 @@ impl Args {
             };
             print_line(format_args!("{:<width$}  {line}", name(found)))?;
         }
-        let count = |state| all.iter().filter(|f| matches!(f, Found::Known(s) if s.state == state)).count();
+        let of = |state| all.iter().filter(|f| matches!(f, Found::Known(s) if s.state == state)).count();
         let [training, evaluating, trained, stopped] =
-            [State::Training, State::Evaluating, State::Trained, State::Stopped].map(count);
+            [State::Training, State::Evaluating, State::Trained, State::Stopped].map(of);
         print_line(format_args!(
-            "{} runs: {training} training, {evaluating} extracting or probing, {trained} trained, {stopped} stopped",
-            all.len()
+            "{}: {training} training, {evaluating} extracting or probing, {trained} trained, {stopped} stopped",
+            count(all.len(), "run")
         ))?;
         Ok(ExitCode::SUCCESS)
     }

@@ -4,7 +4,9 @@
 //! child process opens the file and reads all of it first: its crash is an error like any other.
 
 use std::env;
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +31,10 @@ const SLOWEST: u64 = 5_000_000;
 /// When the file is missing, damaged, of another kind or version, or inconsistent.
 pub(crate) fn open(path: &Path) -> Result<FeatureFile> {
     let seal = seal_of(path)?;
+    if !is_hdf5(path)? {
+        let what = "it is no HDF5 file";
+        return Err(Error::file(path, what, "give one that `gim extract` wrote with --format h5"));
+    }
     try_out(path)?;
     let warning = match seal {
         Seal::Holds => None,
@@ -39,6 +45,21 @@ pub(crate) fn open(path: &Path) -> Result<FeatureFile> {
         note(format_args!("warning: {} {warning}; it is used as it is", path.display()));
     }
     FeatureFile::open_unsealed(path)
+}
+
+/// Whether a file begins as HDF5 files do, at any of the places where they may.
+fn is_hdf5(path: &Path) -> Result<bool> {
+    const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+    let io = |e| Error::io(path, "read", e);
+    let file = File::open(path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    // A user block before it may have 512 bytes, or any power of two above.
+    let mut places = std::iter::successors(Some(512u64), |at| at.checked_mul(2)).take_while(|at| at + 8 <= bytes);
+    let begins = |at: u64| {
+        let mut first = [0; 8];
+        file.read_exact_at(&mut first, at).is_ok() && first == SIGNATURE
+    };
+    Ok(begins(0) || places.any(begins))
 }
 
 /// What the child does: reads all of a file.

@@ -108,7 +108,9 @@ fn probe_opened(source: &Source, file: &Path, spec: &ProbeSpec, show: Show) -> R
     let names: Vec<String> = features.groups().map(str::to_owned).collect();
     let groups: Vec<&String> = names.iter().filter(wanted).collect();
     if let Some(m) = spec.module.filter(|m| !names.contains(&GroupId::Trained(*m).to_string())) {
-        return Err(Error::config("--module", format_args!("there is no module {m}"), "use all, or a number from 1"));
+        let modules = names.iter().filter(|name| kind(name).0 == Group::Trained).count();
+        let remedy = format_args!("use all, or 1 to {modules}");
+        return Err(Error::config("--module", format_args!("there is no module {m}"), remedy));
     }
     if !features.tasks().any(|label| label == spec.task.label()) {
         let there: Vec<String> = features.tasks().map(str::to_owned).collect();
@@ -310,11 +312,25 @@ pub(crate) fn views_note(protocol: Protocol, task: Task, views: Option<usize>) -
     }
 }
 
+/// How many of these probes were cut off before they converged, for the user to read; `None` if none.
+pub(crate) fn stopped(rows: &[ProbeRow]) -> Option<String> {
+    let fitted = rows.iter().filter(|row| row.protocol == Protocol::Converged);
+    let (all, stopped) = fitted.fold((0, 0), |(all, n), row| (all + 1, n + usize::from(!row.converged)));
+    (stopped > 0).then(|| stopped_of(stopped, all))
+}
+
+/// That some of all probes were cut off.
+pub(crate) fn stopped_of(stopped: usize, all: usize) -> String {
+    format!(
+        "{stopped} of these {all} probes stopped at {MOST_ITERATIONS} iterations, before they reached their tolerance."
+    )
+}
+
 /// The rows as an aligned table, in percent.
 pub(crate) fn print(rows: &[ProbeRow]) -> String {
     let mut out = format!(
         "{:<12} {:<9} {:<24} {:>5} {:>8} {:>11} {:>8} {:>8} {:>8}\n",
-        "features", "task", "protocol", "dims", "all", "no silence", "macro", "top-5", "majority"
+        "features", "task", "protocol", "dims", "all %", "no silence", "macro", "top-5", "majority"
     );
     let percent = |x: f64| format!("{:.1}", 100.0 * x);
     let maybe = |x: Option<f64>| x.map_or("–".into(), percent);

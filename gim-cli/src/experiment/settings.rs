@@ -32,8 +32,53 @@ fn purpose(config: &Config, section: &str, key: &str) -> Option<String> {
     });
     let (_, names, texts) = sections.chain(losses).find(|s| s.0 == section)?;
     let text = texts[names.iter().position(|name| *name == key)?];
-    let range = ranges::in_words(config.domain.kind(), &format!("{section}.{key}"));
-    Some(range.map_or(text.to_owned(), |range| format!("{text}\nRange: {range}.")))
+    let name = format!("{section}.{key}");
+    if let Some(range) = ranges::in_words(config.domain.kind(), &name) {
+        return Some(format!("{text}\nRange: {range}."));
+    }
+    let values = values_of(config, &name).filter(|values| !values.iter().all(|value| text.contains(value)));
+    Some(values.map_or(text.to_owned(), |values| format!("{text}\nValues: {}.", values.join(", "))))
+}
+
+/// The values that a setting may have, if they are named: those that the error of another value names.
+fn values_of(config: &Config, name: &str) -> Option<Vec<String>> {
+    /// No setting has it.
+    const OTHER: &str = "?";
+    let is_text = flat(&config.every_setting()).get(name).is_some_and(toml::Value::is_str);
+    let wrong = |kind| Config::parse("", &format!("domain = \"{kind}\""), &[format!("{name}=\"{OTHER}\"")]).err();
+    match wrong(config.domain.kind()).filter(|_| is_text)? {
+        Error::Config { key, remedy, .. } if key == name => {
+            let listed = remedy.strip_prefix(ONE_OF)?;
+            Some(listed.split(", ").map(str::to_owned).collect())
+        }
+        _ => None,
+    }
+}
+
+/// How the remedy of a wrong value begins that lists the right ones.
+pub(crate) const ONE_OF: &str = "use one of: ";
+
+/// What is wrong with a value, and what to do, from the words of the library that reads TOML.
+pub(crate) fn plain(message: &str) -> (String, String) {
+    let quoted = |text: &str| -> Vec<String> { text.split('`').skip(1).step_by(2).map(str::to_owned).collect() };
+    if let Some((value, expected)) = message.strip_prefix("unknown variant ").and_then(|m| m.split_once(", expected "))
+    {
+        return (format!("{value} is none of its values"), format!("{ONE_OF}{}", quoted(expected).join(", ")));
+    }
+    let Some((got, expected)) = message.strip_prefix("invalid type: ").and_then(|m| m.split_once(", expected ")) else {
+        return (message.to_owned(), "fix the value".to_owned());
+    };
+    let got =
+        got.replace("string", "the text").replace("floating point", "the number").replace("integer", "the number");
+    let wanted = match expected.trim_end() {
+        "u64" | "u32" | "usize" => "a whole number from 0",
+        "i64" | "i32" => "a whole number",
+        "f64" | "f32" => "a number",
+        "a boolean" => "true or false",
+        "a string" => "a text in quotes",
+        other => other,
+    };
+    (format!("is {got}"), format!("give {wanted}"))
 }
 
 /// Every setting of a domain with its default, by name; those of all losses included.

@@ -11,6 +11,7 @@ use crate::experiment::final_rows::{current, total_steps};
 use crate::experiment::lock::FolderLock;
 use crate::experiment::progress::duration;
 use crate::experiment::run_dir::RunDir;
+use crate::output::count;
 
 /// Depth to which folders are searched for runs.
 const DEPTH: usize = 6;
@@ -108,7 +109,7 @@ impl RunStatus {
             out += &format!(", {} left", duration(Duration::from_secs_f64(left.min(1e9))));
         }
         if self.probes > 0 {
-            out += &format!(", {} results of probes", self.probes);
+            out += &format!(", {}", count(self.probes, "probe result"));
         }
         if !self.losses.is_empty() && self.state != State::Trained {
             let losses: Vec<String> = self.losses.iter().map(|l| format!("{l:.3}")).collect();

@@ -32,7 +32,7 @@ use crate::experiment::launched::Leader;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
 use crate::experiment::train_config::Schedule;
-use crate::output;
+use crate::output::{self, count};
 
 use collapse::Collapsed;
 use from_record::Stage;
@@ -154,13 +154,11 @@ pub(crate) fn train(
     environment.note_peak_memory();
     run.write_environment(&environment)?;
     let waited = training.source.stats();
-    progress.finish(&format!(
-        "{} steps in {:.0} s; waited {:.2} s for data ({:.2} s of it at the start)",
-        training.total - training.first,
-        started.elapsed().as_secs_f64(),
-        waited.wait_seconds,
-        waited.first_wait_seconds
-    ));
+    let waited = match waited.wait_seconds {
+        seconds if seconds < 0.01 => String::new(),
+        seconds => format!("; waited {seconds:.2} s for data ({:.2} s of it at the start)", waited.first_wait_seconds),
+    };
+    progress.finish(&format!("{}{waited}", count((training.total - training.first) as usize, "step")));
     if show != Show::Quiet {
         training.collapsed.notes().for_each(|n| output::note(format_args!("note: {n}")));
         training.summary.iter().for_each(output::note);

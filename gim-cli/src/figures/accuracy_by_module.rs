@@ -7,7 +7,8 @@ use gim_core::Result;
 use super::axes::{Panel, Sample, Scale, Shape, Sheet, error_bar};
 use super::canvas::{Canvas, Color};
 use super::palette::{BLUE, GREEN, MUTED, ORANGE, PURPLE};
-use super::{BARS, Figure, count, mean_and_half_width, select, task_word};
+use super::{BARS, Figure, mean_and_half_width, select, task_word};
+use crate::output::count;
 use gim_eval::{Group, ProbeRow, Protocol, Task};
 
 const FIGURE: &str = "accuracy by module";

@@ -7,7 +7,8 @@ use gim_core::Result;
 use super::axes::{Panel, Sample, Scale, Sheet, columns};
 use super::canvas::{Canvas, Color};
 use super::palette::{MUTED, PALETTE};
-use super::{Figure, count, nothing_to_draw};
+use super::{Figure, nothing_to_draw};
+use crate::output::count;
 use gim_eval::TrainRow;
 
 /// Input of [`loss_by_module`].

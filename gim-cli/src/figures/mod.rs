@@ -116,11 +116,6 @@ fn mean_and_half_width(values: &[f64]) -> (f64, f64) {
     Interval::of(values).map_or((f64::NAN, 0.0), |i| (i.mean, if i.n > 1 { i.half_width } else { 0.0 }))
 }
 
-/// A number and what it counts: `1 seed`, `3 seeds`.
-pub(crate) fn count(n: usize, thing: &str) -> String {
-    format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
-}
-
 /// A number with three significant digits, or all digits before the point.
 pub(crate) fn short(value: f64) -> String {
     if value == 0.0 {

@@ -5,7 +5,8 @@ use gim_core::Result;
 use super::canvas::{Align, Canvas, Color, TextStyle, Tile, shorten, text_width, wrap};
 use super::heading::Heading;
 use super::palette::{GREEN, LABEL, MARGIN, MUTED, NOTE, PANEL_TITLE, TEXT, VERMILLION};
-use super::{Figure, count, nothing_to_draw};
+use super::{Figure, nothing_to_draw};
+use crate::output::count;
 
 const FIGURE: &str = "nearest neighbors";
 

@@ -5,7 +5,8 @@ use gim_core::Result;
 use super::canvas::{Align, Canvas, Tile, text_width, wrap};
 use super::heading::Heading;
 use super::palette::{MARGIN, NOTE, PANEL_TITLE};
-use super::{Figure, count, nothing_to_draw};
+use super::{Figure, nothing_to_draw};
+use crate::output::count;
 
 const FIGURE: &str = "patches";
 

@@ -6,6 +6,7 @@ use super::cores::speed_up_on_64;
 use super::whole::RunCost;
 use super::{ConfigPlan, RunsPlan, ScalingRow};
 use crate::experiment::domain::DomainKind;
+use crate::output::count;
 
 /// What is assumed of other numbers of cores than `threads`.
 pub(super) fn of_cores(threads: usize) -> Vec<String> {
@@ -152,7 +153,12 @@ fn write_runs(f: &mut Formatter<'_>, runs: &[RunCost]) -> fmt::Result {
 impl Display for RunsPlan {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { comparison, measured, threads, datasets, days, .. } = self;
-        writeln!(f, "{comparison}: predicted from {measured} networks measured on {threads} threads")?;
+        writeln!(
+            f,
+            "{comparison}: predicted from {} measured on {}",
+            count(*measured, "network"),
+            count(*threads, "thread")
+        )?;
         writeln!(f, "datasets: {}", datasets.join("; "))?;
         writeln!(f, "days of training and features, all seeds, and GB of features:\n")?;
         write_runs(f, &self.runs)?;

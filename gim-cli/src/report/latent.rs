@@ -9,7 +9,8 @@ use ndarray::Axis;
 use crate::experiment::extract::trained_modules;
 use crate::experiment::feature_file;
 use crate::experiment::latent::LatentSample;
-use crate::figures::{Figure, LatentPanel, LatentSpace, Tsne, count, latent_space};
+use crate::figures::{Figure, LatentPanel, LatentSpace, Tsne, latent_space};
+use crate::output::count;
 
 /// t-SNE of utterances (means over time), a panel for each module. If the snapshots belong to the
 /// features, each snapshot has a row of panels.

@@ -11,7 +11,7 @@ use crate::comparison::claims::{Claim, Verdict};
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary};
 use crate::experiment::environment::Environment;
-use crate::figures::count;
+use crate::output::count;
 use crate::template::rendered;
 
 /// How a run was made.

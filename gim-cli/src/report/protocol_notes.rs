@@ -3,7 +3,7 @@
 use gim_eval::{HIDDEN, Head, PaperProbe, Protocol, Task};
 
 use crate::experiment::probe::views_note;
-use crate::figures::count;
+use crate::output::count;
 
 /// Notes below a table of probes with this head, in this number of random views.
 pub(super) fn of(head: Head, task: Task, views: Option<usize>) -> Vec<String> {

@@ -5,8 +5,8 @@ use super::protocol_notes;
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
 use crate::experiment::domain::DomainKind;
-use crate::experiment::probe::{ITEMS_PER_CLASS, MOST_ITERATIONS, views_note};
-use crate::figures::count;
+use crate::experiment::probe::{ITEMS_PER_CLASS, stopped_of, views_note};
+use crate::output::count;
 use crate::template::table::Table;
 use gim_eval::{Group, Head, Protocol, Task};
 
@@ -172,9 +172,7 @@ fn probe_notes(key: &ProbeKey, shown: &[(&Summary, String)]) -> Vec<String> {
     }
     let (stopped, all) = shown.iter().fold((0, 0), |(n, all), (s, _)| (n + s.stopped, all + s.seeds));
     if stopped > 0 {
-        notes.push(format!(
-            "{stopped} of these {all} probes stopped at {MOST_ITERATIONS} iterations, before they reached their tolerance."
-        ));
+        notes.push(stopped_of(stopped, all));
     }
     notes
 }

@@ -8,7 +8,11 @@ fn a_wrong_setting_is_shown_in_its_file() {
     let d = folder.path();
     for (text, what, line) in [
         ("[optimizer]\nlr = 200\n", "optimizer.lr: 200.0 is out of range", "2 | lr = 200"),
-        ("[train]\nschedule = \"both\"\n", "train.schedule: unknown variant `both`", "2 | schedule = \"both\""),
+        (
+            "[train]\nschedule = \"both\"\n",
+            "train.schedule: `both` is none of its values (use one of: simultaneous",
+            "2 | schedule = \"both\"",
+        ),
         ("[train]\nbatsh = 3\n", "did you mean `train.batch`?", "2 | batsh = 3"),
         ("[train\n", "unclosed table", "1 | [train"),
     ] {

@@ -42,9 +42,13 @@ pub fn or_skip(e: Error) -> Error {
     }
 }
 
-/// A note: "n things are left out: a, b, c".
-pub fn left_out(what: &[String], are: &str) -> String {
-    format!("{} {are} and left out: {}", what.len(), what.join(", "))
+/// A note: "2 files are bad and left out: a, b".
+pub fn left_out(what: &[String], thing: &str, are: &str) -> String {
+    let (n, list) = (what.len(), what.join(", "));
+    match n {
+        1 => format!("1 {thing} is {are} and left out: {list}"),
+        _ => format!("{n} {thing}s are {are} and left out: {list}"),
+    }
 }
 
 /// A bad file in a note: its name and what is wrong with it.

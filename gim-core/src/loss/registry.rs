@@ -227,8 +227,8 @@ impl TryFrom<String> for LossChoice {
         }
         let found = LossKind::ALL.iter().copied().find(|kind| kind.name() == name);
         found.map(|kind| Self(Some(kind))).ok_or_else(|| {
-            let names: Vec<_> = LossKind::ALL.iter().map(|kind| kind.name()).collect();
-            format!("unknown loss `{name}`; use {AUTO} or one of {}", names.join(", "))
+            let names: Vec<_> = LossKind::ALL.iter().map(|kind| format!("`{}`", kind.name())).collect();
+            format!("unknown variant `{name}`, expected one of `{AUTO}`, {}", names.join(", "))
         })
     }
 }

@@ -122,7 +122,8 @@ impl FeatureFile {
     pub fn labels(&self, task: &str) -> Result<&Labels> {
         self.labels.get(task).ok_or_else(|| {
             let have: Vec<&str> = self.tasks().collect();
-            Error::file(&self.path, format_args!("no labels {task:?}"), format_args!("it has {have:?}"))
+            let have = if have.is_empty() { "none".to_owned() } else { have.join(", ") };
+            Error::file(&self.path, format_args!("it has no labels `{task}`"), format_args!("it has {have}"))
         })
     }
 
@@ -139,7 +140,11 @@ impl FeatureFile {
     fn group(&self, group: &str) -> Result<&Group> {
         self.groups.get(group).ok_or_else(|| {
             let have: Vec<&str> = self.groups().collect();
-            Error::file(&self.path, format_args!("no group {group:?}"), format_args!("it has {have:?}"))
+            Error::file(
+                &self.path,
+                format_args!("it has no group `{group}`"),
+                format_args!("it has {}", have.join(", ")),
+            )
         })
     }
 

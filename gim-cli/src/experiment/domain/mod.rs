@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::embedded::Embedded;
-use crate::experiment::settings::{SectionDocs, docs};
+use crate::experiment::settings::{SectionDocs, docs, plain};
 
 pub(crate) use audio::AudioConfig;
 use columns::column_specs;
@@ -91,7 +91,10 @@ where
 pub(crate) fn section<T: DeserializeOwned + Default>(table: &mut toml::Table, name: &str) -> Result<T> {
     let Some(value) = table.remove(name) else { return Ok(T::default()) };
     value.clone().try_into().map_err(|e: toml::de::Error| {
-        let error = |key: String, e: &toml::de::Error| Error::config(key, e.message(), "fix the value");
+        let error = |key: String, e: &toml::de::Error| {
+            let (what, remedy) = plain(e.message());
+            Error::config(key, what, remedy)
+        };
         // Every setting has a default: the first that is no section by itself is the wrong one.
         let alone = |(key, value): (&String, &toml::Value)| {
             let section = toml::Table::from_iter([(key.clone(), value.clone())]);

@@ -30,12 +30,19 @@ pub(crate) enum FeatureFormat {
 }
 
 impl FeatureFormat {
-    /// The format that a file's name says; HDF5 if none.
-    pub(crate) fn of(path: &Path) -> Self {
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("npz") => Self::Npz,
-            Some("safetensors") => Self::Safetensors,
-            _ => Self::H5,
+    /// The format that a file's name says; HDF5 without an extension.
+    ///
+    /// # Errors
+    /// When the extension is that of no format.
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        match path.extension().map(|e| e.to_ascii_lowercase()).as_deref().map(|e| e.to_str()) {
+            None | Some(Some("h5" | "hdf5" | "he5")) => Ok(Self::H5),
+            Some(Some("npz")) => Ok(Self::Npz),
+            Some(Some("safetensors")) => Ok(Self::Safetensors),
+            Some(_) => {
+                let what = "the end of its name is that of no feature file";
+                Err(Error::file(path, what, "use .h5, .npz or .safetensors, or add --format"))
+            }
         }
     }
 }

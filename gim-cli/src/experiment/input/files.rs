@@ -14,7 +14,7 @@ use crate::experiment::interrupt::Scratch;
 const STDIN: &str = "-";
 
 /// Files that belong to no dataset.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LooseFiles {
     /// The folder that they are in; the command-line option where several were named.
     pub root: PathBuf,
@@ -95,7 +95,7 @@ impl Input {
             }
             let others: Vec<String> = others.iter().map(|p| p.display().to_string()).collect();
             if !others.is_empty() {
-                notes.push(left_out(&others, "files are of another kind"));
+                notes.push(left_out(&others, "file", "of another kind"));
             }
         }
         let root = alone.cloned().unwrap_or_else(|| PathBuf::from("--input"));

@@ -7,7 +7,7 @@ mod files;
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
-use gim_core::data::all_bad;
+use gim_core::data::{all_bad, left_out};
 use gim_core::files::temporary_name;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -94,13 +94,18 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     let dataset = config.domain.dataset();
     let files = request.input.list(|path| dataset.reads(path), request.skip_bad)?;
     let mut notes = files.notes.clone();
-    let mut extractor = dataset.extractor_of(&record, files, level).map_err(|e| request.input.name(e))?;
+    let good = LooseFiles { skip_bad: true, ..files.clone() };
+    let mut extractor = dataset.extractor_of(&record, files, level).map_err(|e| {
+        // Those that can be read may be too short: one error names them, too.
+        let short = dataset.extractor_of(&record, good, level).map_or(Vec::new(), |rest| too_short(&*rest, &trained));
+        request.input.name(and_short(e, &short))
+    })?;
     if !request.skip_bad {
         all_bad(extractor.root(), too_short(&*extractor, &trained)).map_err(|e| request.input.name(e))?;
     }
     notes.extend_from_slice(extractor.notes());
     say(notes.iter().map(|n| format!("note: {n}")), show);
-    say([format!("input: {}", extractor.amount())], show);
+    say([format!("read: {}", extractor.amount())], show);
 
     let made = provenance(&config, extractor.digest(), &record, run.weights()?)?;
     let frames = record.frames().filter(|_| level == Level::Frame);
@@ -117,7 +122,7 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     let written = writing.finish(&*extractor)?;
     progress.finish(&format!("features of {written} {}", extractor.noun()));
     if !short.is_empty() {
-        say([format!("note: {} files are too short and left out: {}", short.len(), short.join(", "))], show);
+        say([format!("note: {}", left_out(&short, "file", "too short"))], show);
     }
     Ok(())
 }
@@ -129,10 +134,33 @@ fn understood(item: &Extracted, level: Level, frames: Option<FrameTimes>) -> Str
     format!("features: {} modules of {} dimensions, a row per {level}{hop}", dims.len(), dims.join(", "))
 }
 
+/// An error of bad files that names those that are too short besides.
+fn and_short(e: Error, short: &[Error]) -> Error {
+    match e {
+        Error::File { path, what, remedy, source } if !short.is_empty() => {
+            let names: Vec<String> = short.iter().map(|e| because_of(e)).collect();
+            Error::File { path, what: format!("{what}; too short for features: {}", names.join(", ")), remedy, source }
+        }
+        e => e,
+    }
+}
+
+/// The file that an error is of.
+fn because_of(e: &Error) -> String {
+    match e {
+        Error::File { path, .. } => path.display().to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// An error for each file that has no features.
 fn too_short(extractor: &dyn Extractor, stack: &Stack<f32>) -> Vec<Error> {
     let short = extractor.items().iter().filter(|(item, _)| extractor.is_too_short(*item, stack));
-    let error = |item: usize| Error::file(PathBuf::from(extractor.id(item)), "is too short for features", "remove it");
+    let file = |item: usize| match extractor.root() {
+        folder if folder.is_dir() => folder.join(extractor.id(item)),
+        _ => PathBuf::from(extractor.id(item)),
+    };
+    let error = |item: usize| Error::file(file(item), "is too short for features", "remove it");
     short.map(|(item, _)| error(*item)).collect()
 }
 

@@ -200,8 +200,9 @@ impl RunDir {
 
     pub(crate) fn write_environment(&self, environment: &Environment) -> Result<()> {
         let file = self.environment_file();
-        let text = serde_json::to_string_pretty(environment)
+        let mut text = serde_json::to_string_pretty(environment)
             .map_err(|e| Error::internal(file.display(), format_args!("cannot be written: {e}")).caused_by(e))?;
+        text.push('\n');
         write_atomic(&file, text.as_bytes())
     }
 

@@ -270,7 +270,7 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
         entries.extend(found.images.into_iter().map(|image| new(image, None, Some(Split::Unlabeled))));
     }
     if !others.is_empty() {
-        notes.push(left_out(&others, "files are not JPEG or PNG in a class folder"));
+        notes.push(left_out(&others, "file", "not JPEG or PNG in a class folder"));
     }
     // By id, not as the system lists them: the order must not depend on the disk.
     entries.sort_by(|a, b| a.id.cmp(&b.id));
@@ -470,7 +470,7 @@ fn inspect(
         // In the order of ids, whatever the threads.
         all_bad(root, bad)?;
     } else if !named.is_empty() {
-        notes.push(left_out(&named, "images are bad"));
+        notes.push(left_out(&named, "image", "bad"));
     }
     Ok(good)
 }

@@ -247,7 +247,7 @@ pub(super) fn add_labels(
         return Err(or_skip_all(e, bad.len() - 1));
     }
     let bad: Vec<String> = bad.iter().map(|(at, what)| format!("{name}/{at} ({what})")).collect();
-    listing.notes.push(left_out(&bad, "images are bad"));
+    listing.notes.push(left_out(&bad, "image", "bad"));
     Ok(good)
 }
 
