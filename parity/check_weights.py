@@ -23,7 +23,7 @@ def run(folder, *args):
     subprocess.run([gim, "--quiet", *args], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 def speech(folder):
-    """Utterances of coloured noise by id."""
+    """Utterances of colored noise by id."""
     out = {}
     for name in ("ann-0", "ann-1", "ben-0", "ben-1"):
         samples = (np.cumsum(rng.normal(size=20_011)) % 2 * 9_000 - 9_000).astype("<i2")

@@ -39,11 +39,11 @@ pub fn label_frames(samples: usize) -> usize {
 /// The geometry of a convolution along time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSpec {
-    /// Kernel size, in steps of the input.
+    /// Kernel size, in positions of the input.
     pub kernel_size: usize,
-    /// Steps of the input from one output to the next.
+    /// Positions of the input from one output to the next.
     pub stride: usize,
-    /// Zeros before and after the input, in steps.
+    /// Zeros before and after the input.
     pub padding: usize,
 }
 

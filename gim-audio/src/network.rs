@@ -48,13 +48,13 @@ pub struct NetworkConfig {
     pub width: usize,
     /// Channels of the GRU; 0 for no context network.
     pub context: usize,
-    /// Kernel size of each convolution, in steps of its input.
+    /// Kernel size of each convolution, in positions of its input.
     pub kernel_sizes: Vec<usize>,
-    /// Stride of each convolution, in steps of its input.
+    /// Stride of each convolution, in positions of its input.
     pub strides: Vec<usize>,
-    /// Zeros before and after the input of each convolution, in steps.
+    /// Zeros before and after the input of each convolution.
     pub paddings: Vec<usize>,
-    /// Back-propagation through time in the GRU; without it, gradients stay within a step.
+    /// Back-propagation through time in the GRU; without it, gradients stay within a frame.
     pub bptt: bool,
     /// Every convolution's module has a GRU of its own. As published, there is no module of the
     /// context network alone then, so `separate-context` is the same as `fused-context`.

@@ -7,13 +7,13 @@ use crate::{Pool, Scalar};
 /// Features with less [`spread`] have collapsed: their standard deviation is below 0.3 % of their size.
 pub const LEAST_SPREAD: f64 = 1e-5;
 
-/// Positions that are looked at, at most.
+/// Most positions that are measured.
 const MOST_POSITIONS: usize = 1024;
 
 /// Share of the features' mean square that is variance between positions, Σ_c Var z_c / Σ_c E z_c²: 0
 /// when all positions have the same features, or none, and 1 when their mean is zero.
 ///
-/// Of a large batch, evenly spaced positions are looked at. NaN when a feature is.
+/// Of a large batch, evenly spaced positions are measured. NaN when a feature is.
 pub fn spread<F: Scalar>(features: &Activations<F>, pool: &Pool<F>) -> f64 {
     let (layout, channels) = (features.layout(), features.shape().channels);
     let positions = features.shape().positions();

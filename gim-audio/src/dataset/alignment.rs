@@ -13,7 +13,7 @@ use crate::geometry::{LABEL_HOP, LABEL_WINDOW, label_frames};
 
 /// Name that stretches without a phone are given.
 pub(super) const GAP: &str = "SIL";
-/// Seconds that an alignment may go on after its audio: aligners count in frames of 10 ms.
+/// Seconds by which an alignment may be longer than its audio: aligners count in frames of 10 ms.
 const SLACK: f64 = 0.05;
 /// Names of the tier of phones, in lower case; the aligner puts the speaker before it: `ann - phones`.
 const TIERS: [&str; 4] = ["phones", "phone", "phonemes", "phoneme"];
@@ -131,7 +131,7 @@ impl Alignments {
     /// into `phones`. `None` when it has no alignment.
     ///
     /// # Errors
-    /// When the alignment goes on after the end of the audio.
+    /// When the alignment is longer than the audio.
     pub(super) fn labels(&self, id: &str, samples: usize, phones: &[String]) -> Result<Option<Vec<u16>>> {
         let Some((path, intervals)) = self.of.get(id) else { return Ok(None) };
         let audio = samples as f64 / f64::from(RATE);

@@ -81,8 +81,7 @@ impl PhoneLabels {
     /// silence.
     ///
     /// # Errors
-    /// When an alignment goes on after the end of its audio: all are named. When no utterance has one, or there
-    /// are too many phones.
+    /// When an alignment is longer than its audio: all are named. When there are too many phones.
     pub(super) fn aligned<'a>(
         path: &Path,
         alignments: &Alignments,

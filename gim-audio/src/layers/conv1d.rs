@@ -1,11 +1,11 @@
 //! Convolution along time with ReLU, as matrix products on the activations in place.
 //!
-//! Activations are channels-last, so the window of output o is k·C consecutive values, from step
+//! Activations are channels-last, so the window of output o is k·C consecutive values, from position
 //! o·s on. The windows of an item are the overlapping rows of one matrix, and its convolution is
 //! one matrix product.
 //!
 //! The whole batch is a single product when every item is stored with margins of zeros, in exactly
-//! s times as many steps as its output. Then the windows of all items lie at the same distance from
+//! s times as many positions as its output. Then the windows of all items lie at the same distance from
 //! each other. A few of them straddle two items; their outputs land on margins, which are cleared.
 
 use gim_core::activations::{Activations, Layout, Shape};
@@ -26,11 +26,11 @@ pub struct Conv1dConfig {
     pub in_channels: usize,
     /// Output channels O.
     pub out_channels: usize,
-    /// Kernel size k, in steps.
+    /// Kernel size k, in positions.
     pub kernel_size: usize,
-    /// Stride s, in steps.
+    /// Stride s, in positions.
     pub stride: usize,
-    /// Zeros p before and after the input, in steps.
+    /// Zeros p before and after the input.
     pub padding: usize,
 }
 
@@ -91,14 +91,14 @@ impl<F: Scalar> Conv1d<F> {
         })
     }
 
-    fn steps_out(&self, steps: usize) -> Option<usize> {
+    fn positions_out(&self, positions: usize) -> Option<usize> {
         let Conv1dConfig { kernel_size, stride, padding, .. } = self.config;
-        (steps + 2 * padding).checked_sub(kernel_size).map(|n| n / stride + 1)
+        (positions + 2 * padding).checked_sub(kernel_size).map(|n| n / stride + 1)
     }
 
-    /// Stored steps that an item needs, counted from the start of its first window, `padding` steps
-    /// before its first step.
-    fn stored_steps(&self, x: Shape, y: Shape) -> usize {
+    /// Stored positions that an item needs, counted from the start of its first window, `padding`
+    /// before its first position.
+    fn stored_positions(&self, x: Shape, y: Shape) -> usize {
         let Conv1dConfig { kernel_size, stride, padding, .. } = self.config;
         (padding + x.height).max((y.height - 1) * stride + kernel_size)
     }
@@ -106,7 +106,7 @@ impl<F: Scalar> Conv1d<F> {
     fn products(&self, x: Layout, y: Layout) -> Products {
         let Conv1dConfig { stride, padding, .. } = self.config;
         assert!(
-            x.before >= padding && x.padded - (x.before - padding) >= self.stored_steps(x.shape, y.shape),
+            x.before >= padding && x.padded - (x.before - padding) >= self.stored_positions(x.shape, y.shape),
             "{x:?} has too little room for {}",
             self.describe_config()
         );
@@ -145,7 +145,7 @@ impl<F: Scalar> Conv1d<F> {
         self.config.kernel_size == 2 * self.config.stride && block >= LEAST_BLOCK
     }
 
-    /// Weights rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉. Block j of s steps of the
+    /// Weights rearranged for the input gradient: (q·O, s·C), q = ⌈k/s⌉. Block j of s positions of the
     /// gradient is Σ_i dy[j−i] · W[i·s..(i+1)·s], and dy[j−q+1..=j] are consecutive in memory.
     fn weight_by_block(&self, pool: &Pool<F>) -> gim_core::Buffer<F> {
         let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
@@ -167,7 +167,7 @@ impl<F: Scalar> Conv1d<F> {
         let (lx, ly) = (dx.layout(), dy.layout());
         let w = self.weight_by_block(pool);
         let packed = || Packed::new(Mat::new(&w, q * out_channels, stride * in_channels), pool);
-        // Blocks that hold a step of the input; windows start `padding` before the first step.
+        // Blocks that hold a position of the input; windows start `padding` before the first.
         let blocks = (padding + lx.shape.height).div_ceil(stride);
         let whole_batch = lx.padded == stride * ly.padded
             && lx.before >= padding
@@ -224,31 +224,31 @@ impl<F: Scalar> LayerInfo for Conv1d<F> {
 
     fn output(&self, x: Shape) -> Result<Shape> {
         assert_eq!((x.width, x.channels), (1, self.config.in_channels), "{x:?} into {}", self.describe_config());
-        let steps = self.steps_out(x.height).ok_or_else(|| {
+        let positions = self.positions_out(x.height).ok_or_else(|| {
             Error::config(
                 "input",
-                format_args!("{} steps are too short for {}", x.height, self.describe_config()),
+                format_args!("{} positions are too few for {}", x.height, self.describe_config()),
                 "use longer inputs",
             )
         })?;
-        Ok(Shape::sequence(x.batch, steps, self.config.out_channels))
+        Ok(Shape::sequence(x.batch, positions, self.config.out_channels))
     }
 
     fn multiply_adds(&self, x: Shape) -> u64 {
         let Conv1dConfig { in_channels, out_channels, kernel_size, .. } = self.config;
-        (x.batch * self.steps_out(x.height).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
+        (x.batch * self.positions_out(x.height).unwrap_or(0) * kernel_size * in_channels * out_channels) as u64
     }
 }
 
 impl<F: Scalar> Layer<F> for Conv1d<F> {
     fn input_layout(&self, x: Shape, y: Layout) -> Layout {
-        let need = self.stored_steps(x, y.shape);
+        let need = self.stored_positions(x, y.shape);
         let whole_batch = self.config.stride * y.padded;
         Layout::padded(x, self.config.padding, if whole_batch >= need { whole_batch } else { need })
     }
 
     fn output_layout(&self, y: Shape) -> Layout {
-        // One zero step on either side is what the layers below need to run the batch as one
+        // One zero position on either side is what the layers below need to run the batch as one
         // product.
         Layout::padded(y, 1, y.height + 2)
     }

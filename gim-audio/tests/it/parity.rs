@@ -41,7 +41,7 @@ fn key() -> Key {
 
 const CONVS: [(usize, usize, usize); 5] = [(10, 5, 2), (8, 4, 2), (4, 2, 2), (4, 2, 2), (4, 2, 1)];
 
-/// Name in the test vectors, and taps of a convolution's weight (0 for other parameters).
+/// Name in the test vectors, and kernel size of a convolution's weight (0 for other parameters).
 fn published(name: &str) -> (String, usize) {
     let (rest, last) = name.rsplit_once('.').unwrap();
     match rest.split_once('.') {

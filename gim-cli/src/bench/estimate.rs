@@ -38,7 +38,7 @@ pub(crate) struct ModuleCost {
 /// Cost of the matrix products of one shape.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ProductCost {
-    /// `product` (outputs, input gradients) or `outer` (weight gradients).
+    /// `gemm` (outputs, input gradients) or `gemm_tn` (weight gradients).
     pub kind: String,
     /// Rows or positions of a step.
     pub m: u64,

@@ -132,7 +132,7 @@ impl Info {
 
 /// Download, check and unpack a dataset.
 ///
-/// A download that was stopped goes on where it was. A dataset that is there is not fetched again.
+/// A download that was stopped continues where it was. A dataset that is there is not fetched again.
 ///
 /// Proxies are taken from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY; certificate authorities from
 /// the file in SSL_CERT_FILE, if it is set.

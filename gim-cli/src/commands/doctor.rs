@@ -34,7 +34,7 @@ enum State {
     Bad,
 }
 
-/// A thing that was looked at.
+/// A thing that was checked.
 #[derive(Debug, Serialize)]
 struct Finding {
     name: &'static str,

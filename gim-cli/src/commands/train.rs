@@ -36,7 +36,7 @@ pub struct Args {
     /// Override a setting, e.g. --set optimizer.lr=1e-3. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Go on without audio files or images that cannot be read, and images whose label is out of range, and list them,
+    /// Leave out audio files or images that cannot be read, and images whose label is out of range, and list them,
     /// also in notes.txt of the run (short for --set data.skip_bad=true). A file of many images that is cut short remains an error.
     #[arg(long)]
     skip_bad: bool,

@@ -146,7 +146,7 @@ impl<'a> Part<'a> {
         let (mut best, mut failures) = (self.have, 0);
         loop {
             let what = match self.attempt(address, &mut progress) {
-                Ok(()) => match self.judge()? {
+                Ok(()) => match self.sort_out()? {
                     Ok(seen) => {
                         progress.finish(&format!("downloaded {} ({})", self.source.name, size(self.have)));
                         return Ok(seen);
@@ -180,7 +180,7 @@ impl<'a> Part<'a> {
     }
 
     /// Whether the bytes that are there are the published ones; else why not.
-    fn judge(&self) -> Reply<std::result::Result<Seen, String>> {
+    fn sort_out(&self) -> Reply<std::result::Result<Seen, String>> {
         let seen = check(&self.path, self.net).map_err(Failure::Own)?;
         if self.net.any_checksum {
             return Ok(Ok(seen));

@@ -1,7 +1,7 @@
 //! Fetches a dataset: download, check, unpack, arrange, list, and one rename at the end.
 //!
 //! All is done in a folder beside the dataset's, `NAME.download`. A dataset's folder is therefore whole
-//! or absent, and a kill at any time leaves files from which the next call goes on.
+//! or absent, and a kill at any time leaves files from which the next call continues.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

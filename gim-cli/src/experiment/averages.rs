@@ -15,7 +15,7 @@ pub(crate) struct Averages {
 }
 
 impl Averages {
-    /// Averages that go on from the sums of an unfinished row, as [`Self::unfinished`] gives them.
+    /// Averages that continue from the sums of an unfinished row, as [`Self::unfinished`] gives them.
     pub(crate) fn resume(modules: usize, unfinished: &[Sums]) -> Self {
         let mut sums: Vec<_> = unfinished
             .iter()

@@ -104,7 +104,7 @@ pub(crate) fn commented(config: &Config) -> String {
 }
 
 /// What a setting, or each setting of a section, is for: name, default, purpose, and whether it may change
-/// when a run goes on. Settings that mean the same in both domains are told once.
+/// when a run is resumed. Settings that mean the same in both domains are told once.
 ///
 /// # Errors
 /// When no domain has such a setting.
@@ -130,7 +130,7 @@ pub(crate) fn explain(wanted: &str) -> Result<String> {
     if told.is_empty() {
         let near = nearest(wanted, names.iter().map(String::as_str));
         let near = near.map_or("see `gim config show audio-small`".into(), |n| format!("did you mean `{n}`?"));
-        return Err(Error::config(wanted, "is no setting", near));
+        return Err(Error::config(wanted, "unknown key", near));
     }
     let both = DomainKind::ALL.len();
     let title = |(text, kinds): (String, Vec<DomainKind>)| match kinds.first() {
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn settings_are_explained_by_name_and_by_section() {
         let text = explain("optimizer.lr").unwrap();
-        assert!(text.contains("Step size") && text.contains("Range: a number above 0, up to 100"), "{text}");
+        assert!(text.contains("Learning rate") && text.contains("Range: a number above 0, up to 100"), "{text}");
         assert_eq!(text.matches("optimizer.lr").count(), 1, "both domains mean the same: {text}");
         assert!(explain("data.crop").unwrap().contains("data.crop (audio)"));
         assert!(explain("train.log_every").unwrap().contains("May change"));

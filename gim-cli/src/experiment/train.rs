@@ -87,7 +87,7 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
     Ok(out)
 }
 
-/// Trains, or goes on with, the run in `run`: with the processes that `leader` leads, or alone. Gives
+/// Trains or resumes the run in `run`: with the processes that `leader` leads, or alone. Gives
 /// the steps done.
 ///
 /// # Errors

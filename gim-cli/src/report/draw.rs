@@ -98,12 +98,13 @@ fn network(config: &Config, run: &RunDir) -> Result<Figure> {
     let stack = config.build(record.as_ref(), &Pool::new())?;
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
-        let last = i + 1 == stack.modules().len();
+        // A context network ends the last module only.
+        let output = if d.context.is_some() { "c".into() } else { format!("z{}", i + 1) };
         ModuleBox {
             name: format!("Module {}", i + 1),
             layers: d.layers.into_iter().chain(d.context).collect(),
             loss: d.loss,
-            output: if last { "c".into() } else { format!("z{}", i + 1) },
+            output,
         }
     });
     let modules = modules.collect();

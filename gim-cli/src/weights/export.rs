@@ -81,7 +81,7 @@ fn facts(config: &Config, dataset: crate::experiment::dataset_record::DatasetRec
 }
 
 /// The state dictionary of the published model, which DataParallel wraps. The image model holds its
-/// parts twice, by two names. The audio model has a `GRUCell` where gradients stay within a step,
+/// parts twice, by two names. The audio model has a `GRUCell` where gradients stay within a frame,
 /// whose names lack the `_l0`.
 fn as_published(domain: &Domain, mut tensors: Tensors) -> Vec<(Vec<String>, Tensor)> {
     let vision = match domain {

@@ -12,7 +12,7 @@ use crate::experiment::domain::DomainKind;
 pub(super) struct Model {
     pub tensors: Tensors,
     /// The GRU's names lack the `_l0` of PyTorch's `GRU`: the published code uses a `GRUCell` when
-    /// gradients stay within a step.
+    /// gradients stay within a frame.
     pub gru_cell: bool,
 }
 

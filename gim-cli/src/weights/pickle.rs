@@ -91,7 +91,7 @@ pub(super) struct Pickle {
 }
 
 impl Pickle {
-    /// Reads the pickle at the start of `bytes`; what follows it is not looked at.
+    /// Reads the pickle at the start of `bytes`; what follows it is not read.
     pub(super) fn read(bytes: &[u8]) -> Read<Self> {
         let bytes = &bytes[..bytes.len().min(MOST_BYTES)];
         let mut machine = Machine::new(bytes);

@@ -26,7 +26,7 @@ pub(super) struct Place {
 enum Order {
     /// The same way.
     Same,
-    /// (O, C, taps) there, (O, taps, C) here.
+    /// (O, C, kernel) there, (O, kernel, C) here.
     ChannelsLast,
     /// (O, C, 3, 3) there, whose last row is masked; (O, 2·3, C) here.
     Masked,
@@ -41,17 +41,17 @@ impl Place {
 
     /// Index in our parameter of value `at` of the published tensor; none for a masked value.
     pub(super) fn ours(&self, at: usize) -> Option<usize> {
-        let taps = || self.shape[2..].iter().product::<usize>();
+        let kernel = || self.shape[2..].iter().product::<usize>();
         Some(match self.order {
             Order::Same => at,
             Order::ChannelsLast | Order::Masked => {
-                let (channels, taps) = (self.shape[1], taps());
-                let kept = if self.order == Order::Masked { taps - self.shape[3] } else { taps };
-                let (out, channel, tap) = (at / (channels * taps), at / taps % channels, at % taps);
-                if tap >= kept {
+                let (channels, kernel) = (self.shape[1], kernel());
+                let kept = if self.order == Order::Masked { kernel - self.shape[3] } else { kernel };
+                let (out, channel, place) = (at / (channels * kernel), at / kernel % channels, at % kernel);
+                if place >= kept {
                     return None;
                 }
-                (out * kept + tap) * channels + channel
+                (out * kept + place) * channels + channel
             }
             Order::Transposed => {
                 let [rows, columns] = [self.shape[0], self.shape[1]];
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn values_keep_their_meaning() {
-        // (o, c, tap) = (1, 2, 4) of (2, 3, 5) is (1, 4, 2) of (2, 5, 3).
+        // (o, c, place) = (1, 2, 4) of (2, 3, 5) is (1, 4, 2) of (2, 5, 3).
         assert_eq!(channels_last(String::new(), 2, 3, &[5]).ours(15 + 2 * 5 + 4), Some(15 + 4 * 3 + 2));
         let second = Place { order: Order::Transposed, first: 6, ..Place::same(String::new(), &[2, 3, 1, 1]) };
         assert_eq!(second.ours(3 + 2), Some(6 + 2 * 2 + 1));

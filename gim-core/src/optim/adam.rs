@@ -10,7 +10,7 @@ use crate::{Error, Result, Scalar};
 /// Settings of [`Adam`]; the default is the paper's.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamConfig {
-    /// Step size α.
+    /// Learning rate α.
     pub lr: f64,
     /// Decay β₁ of the mean gradient.
     pub beta1: f64,

@@ -62,7 +62,7 @@ pub enum OptimizerKind {
 pub struct OptimizerConfig {
     /// `adam` or `sgd`.
     pub kind: OptimizerKind,
-    /// Step size.
+    /// Learning rate.
     pub lr: f64,
     /// Adam's β₁.
     pub beta1: f64,

@@ -8,7 +8,7 @@ use crate::{Error, Result, Scalar};
 /// Settings of [`Sgd`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdConfig {
-    /// Step size.
+    /// Learning rate.
     pub lr: f64,
     /// Share of the last update that is kept; 0 for plain descent.
     pub momentum: f64,

@@ -19,7 +19,7 @@ pub use gather::{FinishedStep, Taken};
 pub use groups::{Group, balance, group_by};
 pub use in_turn::{iterative_modes, step_in_turn};
 pub use newest::{Order, run_async};
-pub use on_threads::{Feed, OnThreads, Part, SaveState};
+pub use on_threads::{NextBatch, OnThreads, Part, SaveState};
 pub use pipelined::{run_pipelined, run_pipelined_part};
 pub use recorded::{record_batch, step_from_record};
 pub use timeline::{ModuleTimeline, Span};

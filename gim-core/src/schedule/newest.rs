@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::on_threads::{Feed, Incoming, Link, OnThreads, Outgoing, Part, SaveState, Stamped, run_on_threads};
+use super::on_threads::{Incoming, Link, NextBatch, OnThreads, Outgoing, Part, SaveState, Stamped, run_on_threads};
 use super::{FinishedStep, ModuleTimeline};
 use crate::stack::Stack;
 use crate::{Result, Scalar};
@@ -40,7 +40,7 @@ pub fn run_async<F: Scalar, T: Send>(
     stack: &mut Stack<F>,
     on: OnThreads<'_>,
     order: Order<'_>,
-    feed: &mut Feed<'_, F>,
+    feed: &mut NextBatch<'_, F>,
     save: &SaveState<'_, F, T>,
     finished: &mut dyn FnMut(FinishedStep<T>) -> Result<()>,
 ) -> Result<Vec<ModuleTimeline>> {

@@ -22,7 +22,7 @@ use crate::stack::Stack;
 use crate::{Error, Result, Scalar};
 
 /// Gives the batches of the first module, one after the other; `None` ends the schedule.
-pub type Feed<'a, F> = dyn FnMut() -> Option<Packet<F>> + Send + 'a;
+pub type NextBatch<'a, F> = dyn FnMut() -> Option<Packet<F>> + Send + 'a;
 
 /// Saves the state of a module (0-based number) after so many steps of the run, if it is wanted.
 pub type SaveState<'a, F, T> = dyn Fn(&mut dyn Module<F>, usize, u64) -> Result<Option<T>> + Sync + 'a;
@@ -120,7 +120,7 @@ pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
     on: OnThreads<'a>,
     part: Part<'a, F>,
     links: Vec<Link<'a, F>>,
-    feed: &mut Feed<'_, F>,
+    feed: &mut NextBatch<'_, F>,
     save: &SaveState<'_, F, T>,
     finished: &mut dyn FnMut(FinishedStep<T>) -> Result<()>,
 ) -> Result<Vec<ModuleTimeline>> {
@@ -147,7 +147,7 @@ pub(super) fn run_on_threads<'a, F: Scalar, T: Send>(
             rest = above;
             let (sink, next): (Box<dyn Outgoing<F> + '_>, Box<dyn Incoming<F> + '_>) = match links.next() {
                 Some(link) => (link.sink, link.source),
-                None => (Box::new(Above(top.take())), Box::new(Nowhere)),
+                None => (Box::new(ToSink(top.take())), Box::new(Nowhere)),
             };
             let source = std::mem::replace(&mut from, next);
             let (events, shared) = (events.clone(), &shared);
@@ -223,7 +223,7 @@ fn pool(group: &Group) -> Result<rayon::ThreadPool> {
 
 /// The first group's batches.
 struct FeedSource<'a, 'b, F: Scalar> {
-    feed: &'a mut Feed<'b, F>,
+    feed: &'a mut NextBatch<'b, F>,
     /// Steps of the run given so far.
     next: u64,
     shared: &'a Shared,
@@ -242,9 +242,9 @@ impl<F: Scalar> Incoming<F> for FeedSource<'_, '_, F> {
 }
 
 /// The link to what is above the last group.
-struct Above<'a, F: Scalar>(Option<Box<dyn Sink<F> + Send + 'a>>);
+struct ToSink<'a, F: Scalar>(Option<Box<dyn Sink<F> + Send + 'a>>);
 
-impl<F: Scalar> Outgoing<F> for Above<'_, F> {
+impl<F: Scalar> Outgoing<F> for ToSink<'_, F> {
     fn put(&mut self, batch: Stamped<F>) {
         if let Some(sink) = &mut self.0 {
             sink.send(batch.packet);

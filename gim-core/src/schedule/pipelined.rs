@@ -3,7 +3,7 @@
 
 use std::sync::mpsc::sync_channel;
 
-use super::on_threads::{Feed, Link, OnThreads, Part, SaveState, run_on_threads};
+use super::on_threads::{Link, NextBatch, OnThreads, Part, SaveState, run_on_threads};
 use super::{FinishedStep, ModuleTimeline};
 use crate::stack::Stack;
 use crate::{Result, Scalar};
@@ -30,7 +30,7 @@ pub fn run_pipelined<F: Scalar, T: Send>(
     stack: &mut Stack<F>,
     on: OnThreads<'_>,
     link_depth: usize,
-    feed: &mut Feed<'_, F>,
+    feed: &mut NextBatch<'_, F>,
     save: &SaveState<'_, F, T>,
     finished: &mut dyn FnMut(FinishedStep<T>) -> Result<()>,
 ) -> Result<Vec<ModuleTimeline>> {
@@ -51,7 +51,7 @@ pub fn run_pipelined_part<'a, F: Scalar, T: Send>(
     on: OnThreads<'a>,
     part: Part<'a, F>,
     link_depth: usize,
-    feed: &mut Feed<'_, F>,
+    feed: &mut NextBatch<'_, F>,
     save: &SaveState<'_, F, T>,
     finished: &mut dyn FnMut(FinishedStep<T>) -> Result<()>,
 ) -> Result<Vec<ModuleTimeline>> {

@@ -12,7 +12,7 @@ use crate::checkpoint::{CheckpointMeta, to_bytes};
 use crate::link::{Packet, Sink};
 use crate::module::{Mode, Module};
 use crate::schedule::{
-    Feed, FinishedStep, Group, ModuleReport, OnThreads, Order, Part, Taken, balance, group_by, run_async,
+    FinishedStep, Group, ModuleReport, NextBatch, OnThreads, Order, Part, Taken, balance, group_by, run_async,
     run_pipelined, run_pipelined_part, step_in_turn,
 };
 use crate::stack::{LayoutPlans, Stack};
@@ -196,7 +196,7 @@ impl Sink<f32> for Noting<'_> {
 fn part(
     stack: &mut Stack<f32>,
     modules: Range<usize>,
-    feed: &mut Feed<'_, f32>,
+    feed: &mut NextBatch<'_, f32>,
     above: Box<dyn Sink<f32> + Send + '_>,
 ) -> Vec<FinishedStep<Vec<u8>>> {
     let (below, n) = (modules.start, modules.len());

@@ -18,7 +18,7 @@ use crate::experiment::dataset_record::DatasetRecord;
 /// The head of a message. Its bodies follow as bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Head {
-    /// What to train. Bodies: the checkpoints of the receiver's modules, if training goes on.
+    /// What to train. Bodies: the checkpoints of the receiver's modules, if training resumes.
     Plan(Box<Plan>),
     /// A batch of this shape for the receiver's first module. Body: its activations, margins included.
     Batch { step: u64, shape: Shape, labels: Vec<i32> },

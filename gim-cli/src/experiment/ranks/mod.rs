@@ -114,7 +114,7 @@ impl Drop for TalkerThread {
 }
 
 impl Leader {
-    /// Tells rank `to` what to train; `states` are the checkpoints of its modules, if it goes on.
+    /// Tells rank `to` what to train; `states` are the checkpoints of its modules, if it resumes.
     pub(crate) fn send_plan(&self, to: usize, plan: Plan, states: Vec<Vec<u8>>) {
         let bodies = states.into_iter().map(Body::Bytes).collect();
         self.talker.tell(Command::Send(to, Message { head: Head::Plan(Box::new(plan)), bodies }));

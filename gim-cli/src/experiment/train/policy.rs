@@ -1,4 +1,4 @@
-//! Which dataset a run may go on with.
+//! Which dataset a run may be resumed with.
 
 use gim_core::{Error, Result};
 
