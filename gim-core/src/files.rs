@@ -1,8 +1,9 @@
 //! Files that are either whole or not there: write beside, flush to the disk, rename.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -19,30 +20,148 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Like [`write_atomic`], with the content written by `fill` (buffered).
 ///
-/// The content goes to `<name>.tmp` in the same folder (a rename across file systems is not atomic) and reaches the disk
-/// before the rename, so that a power cut cannot leave an empty file under the final name. When anything fails, what was at
-/// `path` stays as it was and the temporary file is removed.
+/// The content goes to an [`Unfinished`] file. When anything fails, what was at `path` stays as it was. Waits while another
+/// process writes the same file.
 pub fn write_atomic_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
-    let beside = temporary_name(path)?;
-    let written = fill_and_sync(&beside, fill).and_then(|()| fs::rename(&beside, path));
-    if let Err(e) = written {
-        // Best effort: on a full disk the half-written file would only be in the way.
-        let _ = fs::remove_file(&beside);
-        return Err(Error::io(path, "write the file", e));
-    }
-    sync_folder_of(path);
-    Ok(())
+    Unfinished::wait(path)?.fill(fill)
 }
 
-/// The name under which a file is written before it takes its place: `<name>.tmp` in the same folder.
+/// Reads and writes a small file as one: `change` gets what is there and gives what shall be there. No other
+/// process that goes through this function comes between.
 ///
 /// # Errors
-/// When `path` ends in no file name.
+/// As `change`, and when the file cannot be written.
+pub fn update_atomic(path: &Path, change: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
+    let unfinished = Unfinished::wait(path)?;
+    let bytes = change()?;
+    unfinished.fill(|out| out.write_all(&bytes))
+}
+
+/// A file that is written beside its place and takes it when it is whole.
+///
+/// It is `.<name>.tmp` in the same folder, because a rename across file systems is not atomic. Its lock, which the system
+/// releases when the process ends, keeps a second process from writing it, too.
+#[derive(Debug)]
+pub struct Unfinished {
+    path: PathBuf,
+    beside: PathBuf,
+    /// Holds the lock; `None` when the file has taken its place.
+    lock: Option<File>,
+}
+
+impl Unfinished {
+    /// Begins to write `path`. A link is followed.
+    ///
+    /// # Errors
+    /// When another process writes the same file, what is there is no regular file, or the folder cannot be written.
+    pub fn begin(path: &Path) -> Result<Self> {
+        Self::locked(path, false)
+    }
+
+    /// As [`Unfinished::begin`], but waits for the other process.
+    ///
+    /// # Errors
+    /// When what is there is no regular file, or the folder cannot be written.
+    pub fn wait(path: &Path) -> Result<Self> {
+        Self::locked(path, true)
+    }
+
+    fn locked(path: &Path, wait: bool) -> Result<Self> {
+        let path = target(path)?;
+        let beside = temporary_name(&path)?;
+        let io = |e| Error::io(&path, "create", e);
+        loop {
+            let lock = File::options().create(true).truncate(false).write(true).open(&beside).map_err(io)?;
+            let locked = if wait { lock.lock().map_err(TryLockError::Error) } else { lock.try_lock() };
+            match locked {
+                Err(TryLockError::WouldBlock) => {
+                    let what = "another process is writing it";
+                    return Err(Error::file(&path, what, "wait for it, or name another file"));
+                }
+                // Some network file systems have no locks; names are all there is then.
+                Err(TryLockError::Error(_)) | Ok(()) => {}
+            }
+            // The one that had the lock may have moved this very file to its place meanwhile.
+            if is_same(&lock, &beside) {
+                return Ok(Self { path, beside, lock: Some(lock) });
+            }
+        }
+    }
+
+    /// Where to write.
+    pub fn beside(&self) -> &Path {
+        &self.beside
+    }
+
+    /// Writes the content and gives the file its place.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn fill(mut self, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+        fill_and_sync(&self.beside, fill).map_err(|e| Error::io(&self.path, "write the file", e))?;
+        self.place()
+    }
+
+    /// Gives the file, which is on the disk, its place.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn place(&mut self) -> Result<()> {
+        fs::rename(&self.beside, &self.path).map_err(|e| Error::io(&self.path, "rename the finished file to", e))?;
+        self.lock = None;
+        sync_folder_of(&self.path);
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // Best effort: on a full disk the half-written file would only be in the way.
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
+}
+
+/// Whether an open file is the one of this name.
+fn is_same(file: &File, path: &Path) -> bool {
+    let id = |meta: io::Result<fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
+    id(file.metadata()).is_some_and(|own| id(fs::metadata(path)) == Some(own))
+}
+
+/// The file that `path` names, behind links.
+///
+/// # Errors
+/// When it is there and no regular file: a rename would put a file in place of a device, a pipe or a folder.
+fn target(path: &Path) -> Result<PathBuf> {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => {
+            let linked = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+            let real = if linked { fs::canonicalize(path) } else { Ok(path.to_owned()) };
+            real.map_err(|e| Error::io(path, "follow", e))
+        }
+        Ok(_) => Err(Error::file(path, "is no regular file", "name a file to write")),
+        Err(_) => Ok(path.to_owned()),
+    }
+}
+
+/// Whether two names are of one file that is there.
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
+    let id = |path| fs::metadata(path).ok().map(|meta: fs::Metadata| (meta.dev(), meta.ino()));
+    id(a).is_some_and(|one| id(b) == Some(one))
+}
+
+/// The name under which a file is written before it takes its place: `.<name>.tmp` in the same folder.
+///
+/// # Errors
+/// When `path` ends in no file name, or is no regular file.
 pub fn temporary_name(path: &Path) -> Result<PathBuf> {
-    let name = path.file_name().ok_or_else(|| Error::file(path, "is not the name of a file", "name a file"))?;
-    let mut name = OsString::from(name);
-    name.push(".tmp");
-    Ok(path.with_file_name(name))
+    let path = target(path)?;
+    let name = path.file_name().ok_or_else(|| Error::file(&path, "is not the name of a file", "name a file"))?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(".tmp");
+    Ok(path.with_file_name(hidden))
 }
 
 /// Bytes that this user may still write in the folder of `path`; `None` when the system does not say.
@@ -140,6 +259,69 @@ mod tests {
         assert!(error.to_string().contains("free some space"), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_one_writes_a_file_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.h5");
+        // A file of another program, whatever its name.
+        let theirs = folder.path().join("a.h5.tmp");
+        fs::write(&theirs, b"precious").unwrap();
+        let mut first = Unfinished::begin(&path).unwrap();
+        fs::write(first.beside(), b"first").unwrap();
+        let refused = Unfinished::begin(&path).unwrap_err().to_string();
+        assert!(refused.contains("another process is writing it"), "{refused}");
+        let beside = first.beside().to_owned();
+        first.place().unwrap();
+        let second = Unfinished::begin(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        drop(second);
+        assert!(!beside.exists());
+        assert_eq!(fs::read(&theirs).unwrap(), b"precious");
+        // What a killed process left, without a lock, is no hindrance.
+        fs::write(&beside, b"half").unwrap();
+        write_atomic(&path, b"whole").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+
+    /// Threads that add a line each lose none.
+    #[test]
+    fn updates_come_one_after_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows");
+        std::thread::scope(|threads| {
+            for n in 0..16u8 {
+                let path = &path;
+                threads.spawn(move || {
+                    let add = || {
+                        let mut all = fs::read(path).unwrap_or_default();
+                        all.push(n);
+                        Ok(all)
+                    };
+                    update_atomic(path, add).unwrap();
+                });
+            }
+        });
+        let mut all = fs::read(&path).unwrap();
+        all.sort_unstable();
+        assert_eq!(all, (0..16).collect::<Vec<u8>>());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_devices_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+        fs::write(&real, b"old").unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        write_atomic(&link, b"new").unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"new");
+        for path in ["/dev/null", "/dev/fd/1", "/"] {
+            let refused = write_atomic(Path::new(path), b"x").unwrap_err().to_string();
+            assert!(refused.contains("is no regular file") || path == "/dev/fd/1", "{refused}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use gim_core::files::write_atomic;
+use gim_core::files::{update_atomic, write_atomic};
 use gim_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,22 +22,42 @@ pub fn read_rows<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> 
     })
 }
 
-/// Writes a table atomically: to `<path>.tmp`, then renamed. A reader sees the old or the new table.
+/// Writes a table atomically. A reader sees the old or the new table.
 ///
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_rows<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()> {
     let path = path.as_ref();
+    write_atomic(path, &to_csv(path, rows)?)
+}
+
+/// Changes a table, or begins one. No other process that does so comes between reading and writing.
+///
+/// # Errors
+/// When the table cannot be read or written.
+pub fn update_rows<T: Serialize + DeserializeOwned>(path: &Path, change: impl FnOnce(&mut Vec<T>)) -> Result<Vec<T>> {
+    let mut rows = Vec::new();
+    update_atomic(path, || {
+        if path.is_file() {
+            rows = read_rows(path)?;
+        }
+        change(&mut rows);
+        to_csv(path, &rows)
+    })?;
+    Ok(rows)
+}
+
+/// A table as text; errors call it `path`.
+fn to_csv<T: Serialize>(path: &Path, rows: &[T]) -> Result<Vec<u8>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer
             .serialize(row)
             .map_err(|e| Error::file(path, format_args!("cannot write a row: {e}"), "check the row").caused_by(e))?;
     }
-    let bytes = writer
+    writer
         .into_inner()
-        .map_err(|e| Error::file(path, format_args!("cannot finish the table: {}", e.error()), "check the rows"))?;
-    write_atomic(path, &bytes)
+        .map_err(|e| Error::file(path, format_args!("cannot finish the table: {}", e.error()), "check the rows"))
 }
 
 #[cfg(test)]

@@ -562,6 +562,7 @@ fn find_files(
                 find_files(&path, wanted, depth + 1, found)?;
             }
         } else if wanted(&path)
+            && path.is_file()
             && let Some(stem) = path.file_stem().and_then(|s| s.to_str())
         {
             found.push((normalized(stem).into_owned(), path.clone()));

@@ -31,6 +31,10 @@ use crate::dataset::wav::{Wav, is_wav};
 /// The sample rate of everything this crate hands out, in Hz.
 pub const RATE: u32 = 16_000;
 
+/// Largest sample of a sound file. Full scale is 1, and in files of floating-point numbers sometimes 32768; a damaged
+/// one of 1e30 would spoil the mean and deviation of a whole corpus.
+const LOUDEST: f32 = 1e7;
+
 /// Sample rates that can be converted, in Hz.
 const RATES: std::ops::RangeInclusive<u32> = 4_000..=192_000;
 
@@ -174,24 +178,33 @@ struct Flac {
     rate: u32,
     channels: usize,
     len: Option<u64>,
-    /// Where the stream begins in the file.
+    /// Where the stream begins and ends in the file.
     begin: u64,
-    bytes: u64,
+    end: u64,
 }
 
 impl Source {
     fn open(path: &Path, verify: bool) -> Result<Self> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let meta = file.metadata().map_err(|e| Error::io(path, "read", e))?;
+        // Before it is opened: that would wait for the other end of a pipe.
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(path, "open", e))?;
         if meta.is_dir() {
             return Err(Error::file(path, "is a folder, not an audio file", "check the path"));
         }
+        if !meta.is_file() {
+            return Err(Error::file(
+                path,
+                "is a pipe or a device",
+                "give a file; `gim extract --input -` reads a pipe",
+            ));
+        }
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         if meta.len() == 0 {
             return Err(Error::file(path, "the file is empty", "copy or make it again"));
         }
         let (begin, magic) = beginning(&file).map_err(|e| Error::io(path, "read", e))?;
         let source = if magic.starts_with(b"fLaC") {
-            let flac = Flac::open(path, file, begin, meta.len(), verify)?;
+            let end = ending(&file, meta.len()).map_err(|e| Error::io(path, "read", e))?;
+            let flac = Flac::open(path, file, begin, end, verify)?;
             let (rate, channels, len) = (flac.rate, flac.channels, flac.len);
             Self { container: Container::Flac(flac), rate, channels, len, bytes: meta.len() }
         } else if is_wav(&magic) {
@@ -232,36 +245,39 @@ impl Source {
     }
 }
 
-/// A file without the tag before its stream.
-struct Behind {
+/// A file without the tags before and after its stream.
+struct Between {
     file: File,
-    /// Length of the tag.
     begin: u64,
+    end: u64,
 }
 
-impl Read for Behind {
+impl Read for Between {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        self.file.read(out)
+        let left = self.end.saturating_sub(self.file.stream_position()?);
+        let n = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.file.read(&mut out[..n])
     }
 }
 
-impl Seek for Behind {
+impl Seek for Between {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
         let to = match to {
             SeekFrom::Start(at) => SeekFrom::Start(at.saturating_add(self.begin)),
-            other => other,
+            SeekFrom::End(by) => SeekFrom::Start(self.end.saturating_add_signed(by)),
+            SeekFrom::Current(by) => SeekFrom::Current(by),
         };
         Ok(self.file.seek(to)?.saturating_sub(self.begin))
     }
 }
 
-impl MediaSource for Behind {
+impl MediaSource for Between {
     fn is_seekable(&self) -> bool {
         true
     }
 
     fn byte_len(&self) -> Option<u64> {
-        self.file.byte_len().map(|len| len.saturating_sub(self.begin))
+        Some(self.end.saturating_sub(self.begin))
     }
 }
 
@@ -284,11 +300,36 @@ fn beginning(file: &File) -> std::io::Result<(u64, [u8; 12])> {
     }
 }
 
+/// Where the stream of a file of `len` bytes ends, before the tags that some programs put there: APE, and
+/// behind it ID3v1.
+fn ending(file: &File, len: u64) -> std::io::Result<u64> {
+    /// Bytes of an ID3v1 tag, and of the header and the footer of an APE tag.
+    const ID3: u64 = 128;
+    const APE: u64 = 32;
+    let mut end = len;
+    let mut mark = [0u8; 3];
+    if end > ID3 {
+        file.read_exact_at(&mut mark, end - ID3)?;
+        end -= if mark == *b"TAG" { ID3 } else { 0 };
+    }
+    if end > APE {
+        let mut footer = [0u8; 24];
+        file.read_exact_at(&mut footer, end - APE)?;
+        if footer.starts_with(b"APETAGEX") {
+            // Its length counts the footer, and not the header, which flag 31 declares.
+            let word = |at: usize| u32::from_le_bytes([footer[at], footer[at + 1], footer[at + 2], footer[at + 3]]);
+            let header = if word(20) >> 31 == 1 { APE } else { 0 };
+            end = end.saturating_sub(u64::from(word(12)) + header);
+        }
+    }
+    Ok(end)
+}
+
 impl Flac {
-    /// Opens a file of `bytes` bytes whose stream begins at byte `begin`.
-    fn open(path: &Path, mut file: File, begin: u64, bytes: u64, verify: bool) -> Result<Self> {
+    /// Opens a file whose stream is at bytes `begin .. end`.
+    fn open(path: &Path, mut file: File, begin: u64, end: u64, verify: bool) -> Result<Self> {
         file.seek(SeekFrom::Start(begin)).map_err(|e| Error::io(path, "read", e))?;
-        let stream = MediaSourceStream::new(Box::new(Behind { file, begin }), Default::default());
+        let stream = MediaSourceStream::new(Box::new(Between { file, begin, end }), Default::default());
         let format = FlacReader::try_new(stream, FormatOptions::default()).map_err(|e| {
             let what = format!("its header cannot be read: {}", say(&e));
             Error::file(path, what, "copy or encode the file again")
@@ -307,7 +348,7 @@ impl Flac {
             let what = format!("its encoding is not supported: {}", say(&e));
             Error::file(path, what, "convert it to FLAC or to PCM WAV").caused_by(e)
         })?;
-        Ok(Self { format: Box::new(format), decoder, rate, channels, len, begin, bytes })
+        Ok(Self { format: Box::new(format), decoder, rate, channels, len, begin, end })
     }
 
     /// Mono samples `first .. last`; fewer when the file ends before `last`.
@@ -319,7 +360,7 @@ impl Flac {
                 // Unusual block sizes can mislead the search: start over and decode from the
                 // beginning.
                 let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-                *self = Self::open(path, file, self.begin, self.bytes, false)?;
+                *self = Self::open(path, file, self.begin, self.end, false)?;
             }
             self.decoder.reset();
         }
@@ -328,7 +369,7 @@ impl Flac {
             Error::file(path, format_args!("it is damaged at sample {at}: {why}"), "copy or encode the file again")
         };
         // The header of a damaged file may declare anything: never reserve on its word alone.
-        let mut out = Vec::with_capacity((last.saturating_sub(first)).min(self.bytes.saturating_mul(4)) as usize);
+        let mut out = Vec::with_capacity((last.saturating_sub(first)).min(self.end.saturating_mul(4)) as usize);
         let mut frames: Vec<f32> = Vec::new();
         let mut at: Option<u64> = None;
         loop {
@@ -373,6 +414,11 @@ fn push_mono(path: &Path, at: u64, frames: &[f32], channels: usize, out: &mut Ve
     if let Some(bad) = frames.iter().position(|x| !x.is_finite()) {
         let (sample, value) = (at + (bad / channels) as u64, frames[bad]);
         let what = format!("sample {sample} is {value}, not a finite number");
+        return Err(Error::file(path, what, "make the file again, or remove it"));
+    }
+    if let Some(bad) = frames.iter().position(|x| x.abs() > LOUDEST) {
+        let (sample, value) = (at + (bad / channels) as u64, frames[bad]);
+        let what = format!("sample {sample} is {value:e}: no sound is that loud");
         return Err(Error::file(path, what, "make the file again, or remove it"));
     }
     if channels == 1 {

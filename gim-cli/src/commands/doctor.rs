@@ -2,13 +2,14 @@ use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
-use gim_core::Result;
-use gim_core::files::free_space;
+use gim_core::files::{create_folder, free_space};
 use gim_core::kernels::gemm::best_f32;
+use gim_core::{Error, Result};
 use gim_eval::features::hdf5_version;
 use serde::Serialize;
 
 use super::json;
+use crate::experiment::cache_folder::cache_folder;
 use crate::experiment::domain::{Domain, DomainKind};
 use crate::experiment::environment::Environment;
 use crate::output::{print, print_line};
@@ -110,6 +111,7 @@ fn examine() -> Vec<Finding> {
         );
     }
     findings.push(writing());
+    findings.push(caching());
     findings.push(Finding::good("HDF5", hdf5_version()));
     findings.extend(DomainKind::ALL.map(dataset));
     findings
@@ -132,6 +134,18 @@ fn writing() -> Finding {
             found: format!("no file can be written here: {e}"),
             advice: "change to a folder of yours, or give --out".into(),
         },
+    }
+}
+
+/// Whether embedded datasets can be unpacked.
+fn caching() -> Finding {
+    let folder = cache_folder();
+    let found = folder.display().to_string();
+    match create_folder(&folder).and_then(|()| {
+        tempfile::NamedTempFile::new_in(&folder).map(drop).map_err(|e| Error::io(&folder, "make a file", e))
+    }) {
+        Ok(()) => Finding::good("cache", found),
+        Err(e) => Finding::warning("cache", e.to_string(), "set XDG_CACHE_HOME to a folder of yours"),
     }
 }
 

@@ -34,7 +34,9 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
-        let step = export(&RunDir::new(self.run), self.to, self.step, &self.out)?;
+        let run = RunDir::new(self.run);
+        run.refuse_own(&self.out)?;
+        let step = export(&run, self.to, self.step, &self.out)?;
         if show != Mode::Quiet {
             note(format_args!("note: these are the weights after {step} steps"));
         }

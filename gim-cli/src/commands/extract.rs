@@ -57,7 +57,9 @@ impl Args {
             (None, None) => FeatureFormat::H5,
         };
         if let (Some(out), false) = (&self.out, self.input.is_empty()) {
-            let request = Request { input: Input::open(self.input)?, level: self.level, skip_bad: self.skip_bad };
+            run.refuse_own(out)?;
+            let input = Input::open(self.input)?;
+            let request = Request { input, level: self.level, skip_bad: self.skip_bad, out: out.clone() };
             write_as(format, out, |h5| extract_files(&run, &request, h5, show))?;
             written(out, show);
             return Ok(ExitCode::SUCCESS);
@@ -72,6 +74,7 @@ impl Args {
             snapshots(&run, &own, &run.snapshots_file(), self.any_corpus, show)?;
             return Ok(ExitCode::SUCCESS);
         };
+        run.refuse_own(&out)?;
         write_as(format, &out, |h5| extract(&run, h5, true, self.any_corpus, show))?;
         written(&out, show);
         Ok(ExitCode::SUCCESS)

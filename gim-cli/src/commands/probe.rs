@@ -86,7 +86,18 @@ impl Args {
             labels: self.labels,
             ..ProbeSpec::new(self.task, self.protocol, limits)
         };
-        let rows = if self.source.is_dir() {
+        let say = |rows: &[_]| -> Result<()> {
+            if self.json {
+                return print_line(json(&rows, true)?);
+            }
+            print(probe::print(rows))?;
+            if let (Some(stopped), true) = (probe::stopped(rows), show != Mode::Quiet) {
+                note(format_args!("note: {stopped}"));
+            }
+            Ok(())
+        };
+        // Results are printed before they are saved: a table that cannot be written loses none.
+        if self.source.is_dir() {
             let run = RunDir::new(self.source);
             let _lock = run.lock()?;
             // A test image has one view, its center.
@@ -102,20 +113,12 @@ impl Args {
                 None => features_of(&run, true, self.any_corpus, show)?,
             };
             let rows = probe::probe(&file, &spec, show)?;
+            say(&rows)?;
             run.merge_probe_rows(&rows)?;
-            rows
         } else {
             let rows = probe::probe(&self.source, &spec, show)?;
+            say(&rows)?;
             merge_probe_rows(&self.source.with_extension("probe.csv"), &rows)?;
-            rows
-        };
-        if self.json {
-            print_line(json(&rows, true)?)?;
-        } else {
-            print(probe::print(&rows))?;
-            if let (Some(stopped), true) = (probe::stopped(&rows), show != Mode::Quiet) {
-                note(format_args!("note: {stopped}"));
-            }
         }
         Ok(ExitCode::SUCCESS)
     }

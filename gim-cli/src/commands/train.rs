@@ -93,7 +93,7 @@ impl Args {
     fn config_and_run(self) -> Result<(Config, RunDir)> {
         if let Some(folder) = self.resume {
             let run = RunDir::new(folder);
-            if run.has_probes() && run.newest_checkpoint().is_none() {
+            if run.has_probes() && run.newest_checkpoint()?.is_none() {
                 // Training from the start would leave probes of other weights in the folder.
                 let what = "holds the results of a run whose weights are missing";
                 return Err(Error::file(run.path(), what, "train into another folder"));

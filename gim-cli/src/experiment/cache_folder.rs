@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 /// `$XDG_CACHE_HOME/gim`, `~/.cache/gim`, or a folder for temporary files.
 pub(crate) fn cache_folder() -> PathBuf {
     let given = |name| env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let given = |name| given(name).filter(|path: &PathBuf| path.is_absolute());
     given("XDG_CACHE_HOME")
-        .filter(|path| path.is_absolute())
         .or_else(|| given("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(env::temp_dir)
         .join("gim")

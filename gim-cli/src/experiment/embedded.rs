@@ -60,7 +60,13 @@ impl Embedded {
         if is_whole(&folder, &files) {
             return Ok(folder);
         }
-        create_folder(&version)?;
+        create_folder(&version).map_err(|e| match e {
+            Error::File { path, what, remedy, source } => {
+                let remedy = format!("{remedy}, or set XDG_CACHE_HOME to a folder of yours");
+                Error::File { path, what, remedy, source }
+            }
+            e => e,
+        })?;
         let failed = |what: &'static str| move |e: std::io::Error| Error::io(&version, what, e);
         let fresh = tempfile::tempdir_in(folder.parent().unwrap_or(cache)).map_err(failed("make a folder"))?;
         for (path, bytes) in &files {

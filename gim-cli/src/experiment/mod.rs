@@ -1,7 +1,7 @@
 //! One run: its configuration, folder, training, features and probes.
 
 mod averages;
-mod cache_folder;
+pub(crate) mod cache_folder;
 pub(crate) mod config;
 pub(crate) mod dataset_record;
 pub(crate) mod domain;

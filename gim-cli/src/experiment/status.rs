@@ -63,7 +63,7 @@ impl RunStatus {
         let held_by = FolderLock::holder(run.path());
         let rows = if run.has_curves() { run.train_rows()? } else { Vec::new() };
         let newest = rows.iter().map(|r| r.step).max();
-        let checkpoint = run.newest_checkpoint().map(|c| c.step);
+        let checkpoint = run.newest_checkpoint()?.map(|c| c.step);
         let step = newest.into_iter().chain(checkpoint).max().unwrap_or(0);
         // The dataset is not opened for this.
         let known = config.train.steps > 0 || run.dataset()?.is_some();

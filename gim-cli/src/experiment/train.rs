@@ -76,7 +76,7 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
     let config = run.config()?;
     let record = run.dataset()?;
     let build = || config.build(record.as_ref(), pool);
-    let mut all = run.checkpoints();
+    let mut all = run.checkpoints()?;
     let snapshots = config.train.snapshots(all.pop().map_or(0, |newest| newest.step));
     let mut out = vec![(0, build()?)];
     for checkpoint in all.into_iter().filter(|c| snapshots.contains(&c.step)) {

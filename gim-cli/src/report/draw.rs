@@ -13,6 +13,7 @@ use crate::experiment::config::Config;
 use crate::experiment::environment::corpus_name;
 use crate::experiment::feature_file;
 use crate::experiment::final_rows;
+use crate::experiment::fingerprint::difference;
 use crate::experiment::probe::{name_of, views_note};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train_config::Schedule;
@@ -34,8 +35,16 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
     let Some(first) = runs.first() else {
         return Err(Error::config("RUN", "no run is given", "name the folders of one or more runs"));
     };
-    create_folder(out)?;
     let config = first.config()?;
+    for run in &runs[1..] {
+        let mut other = run.config()?;
+        other.train.seed = config.train.seed;
+        if let Some(what) = difference(&config.fingerprint(), &other.fingerprint()) {
+            let what = format!("is of another configuration than {}: {what}", first.path().display());
+            return Err(Error::file(run.path(), what, "draw each configuration by itself"));
+        }
+    }
+    create_folder(out)?;
     let corpus = match first.environment()?.corpus {
         Some(corpus) => corpus.name,
         None => corpus_name(&config.domain.dataset().folder()?),

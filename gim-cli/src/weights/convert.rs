@@ -3,6 +3,7 @@
 use gim_core::stack::Stack;
 use gim_core::{Error, Result};
 
+use super::import::CKPT;
 use super::places::places;
 use super::{Tensor, Tensors};
 use crate::experiment::domain::Domain;
@@ -12,10 +13,10 @@ fn take(tensors: &mut Tensors, name: &str, shape: &[usize]) -> Result<Tensor> {
     let settings = "set what shapes do not tell, for instance --set network.stem=5";
     let tensor = tensors
         .remove(name)
-        .ok_or_else(|| Error::config("CKPT", format_args!("lacks `{name}`"), "give all files of the model"))?;
+        .ok_or_else(|| Error::config(CKPT, format_args!("lacks `{name}`"), "give all files of the model"))?;
     if tensor.shape != shape {
         let what = format!("has `{name}` of shape {:?}, the network's is {shape:?}", tensor.shape);
-        return Err(Error::config("CKPT", what, settings));
+        return Err(Error::config(CKPT, what, settings));
     }
     Ok(tensor)
 }

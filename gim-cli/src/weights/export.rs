@@ -37,10 +37,11 @@ pub(crate) fn export(run: &RunDir, format: Format, step: Option<u64>, out: &Path
     let record = run.need_dataset()?;
     let checkpoint = match step {
         None => run.newest_intact_checkpoint()?,
-        Some(step) => run.checkpoints().into_iter().find(|c| c.step == step),
+        Some(step) => run.checkpoints()?.into_iter().find(|c| c.step == step),
     };
+    let all = run.checkpoints()?;
     let checkpoint = checkpoint.ok_or_else(|| {
-        let steps: Vec<String> = run.checkpoints().iter().map(|c| c.step.to_string()).collect();
+        let steps: Vec<String> = all.iter().map(|c| c.step.to_string()).collect();
         let what = step.map_or("has no checkpoint".into(), |step| format!("has no checkpoint of step {step}"));
         let remedy =
             if steps.is_empty() { "train it first".into() } else { format!("use --step {}", steps.join(", or ")) };

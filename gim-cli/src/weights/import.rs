@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gim_core::files::is_same_file;
 use gim_core::{Error, Pool, Result};
 use gim_eval::Task;
 
@@ -48,6 +49,23 @@ pub(crate) struct Given {
 /// When a file cannot be read or is damaged, the network is not a published one, a setting has to be
 /// given, or the folder holds a run.
 pub(crate) fn import(files: &[PathBuf], given: &Given, run: &RunDir) -> Result<Vec<String>> {
+    if let Some(k) = (1..files.len()).find(|k| files[..*k].iter().any(|before| is_same_file(before, &files[*k]))) {
+        return Err(Error::file(&files[k], "is named twice", "name each file of the model once"));
+    }
+    import_whole(files, given, run).map_err(|e| match e {
+        // Parts of a model may be in any of its files.
+        Error::Config { key, what, remedy, source } if key == CKPT => {
+            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            Error::Config { key: names.join(", "), what, remedy, source }
+        }
+        e => e,
+    })
+}
+
+/// What errors call a model before its files are named.
+pub(super) const CKPT: &str = "CKPT";
+
+fn import_whole(files: &[PathBuf], given: &Given, run: &RunDir) -> Result<Vec<String>> {
     refuse_begun(run)?;
     let (mut facts, mut all) = (None, Vec::new());
     for path in files {
@@ -87,7 +105,7 @@ fn check_rest(model: &Model) -> Result<()> {
         None => Ok(()),
         Some(name) => {
             let what = format!("has `{name}`, which the network does not have");
-            Err(Error::config("CKPT", what, "give the files of one published model"))
+            Err(Error::config(CKPT, what, "give the files of one published model"))
         }
     }
 }

@@ -6,6 +6,7 @@ use gim_audio::network::NetworkConfig;
 use gim_core::{Error, Result};
 
 use super::Tensor;
+use super::import::CKPT;
 use super::names::Model;
 use crate::experiment::domain::DomainKind;
 
@@ -42,7 +43,7 @@ pub(super) fn infer(kind: DomainKind, model: &Model, given: &[String]) -> Result
 
 fn no_network(kind: DomainKind, wanted: &str) -> Error {
     let what = format!("has no `{wanted}`: this is not a published network for {kind}");
-    Error::config("CKPT", what, "give the files of one model, and --as audio or --as vision as it is")
+    Error::config(CKPT, what, "give the files of one model, and --as audio or --as vision as it is")
 }
 
 /// Number and rest of names that begin with `prefix` and a number.
@@ -106,7 +107,7 @@ fn audio(model: &Model, is_given: &dyn Fn(&str) -> bool) -> Result<Inferred> {
         out.set("loss.prediction_steps", (rows / width).max(1));
     } else if !is_given("loss.target") {
         let what = format!("a classifier of {} classes does not say what they are", out.classes);
-        return Err(Error::config("CKPT", what, "add --set loss.target=phones, or =speakers"));
+        return Err(Error::config(CKPT, what, "add --set loss.target=phones, or =speakers"));
     }
     let published = NetworkConfig::default();
     for key in ["network.strides", "network.paddings"] {

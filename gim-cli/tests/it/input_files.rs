@@ -198,8 +198,20 @@ fn bad_files_are_listed_and_can_be_left_out() {
     fs::write(d.join("new/short.wav"), &good[..44 + 2 * 100]).unwrap();
     ok(d, &["extract", "run", "--input", "new", "--out", "x.h5", "--skip-bad"]);
     assert_eq!(FeatureFile::open(d.join("x.h5")).unwrap().items(), ["a.wav"]);
+    let text = fails(d, &["extract", "run", "--input", "new", "--out", "z.h5"]);
+    assert!(text.contains("broken.flac") && text.contains("too short for features: new/short.wav"), "{text}");
     let out = gim(d, &["extract", "run", "--input", "new", "--out", "y.npz"]);
     assert!(piped(out, Path::new("/dev/null")).contains("broken.flac") && !d.join("y.npz").exists());
+
+    // A sample that no recording has would spoil all others.
+    let mut loud = good.clone();
+    loud[20] = 3;
+    loud[34] = 32;
+    loud[44..48].copy_from_slice(&1e30f32.to_le_bytes());
+    fs::create_dir(d.join("loud")).unwrap();
+    fs::write(d.join("loud/a.wav"), loud).unwrap();
+    let text = fails(d, &["extract", "run", "--input", "loud", "--out", "z.h5"]);
+    assert!(text.contains("loud/a.wav: sample 0 is 1e30"), "{text}");
 
     // Too short, twice, not there, of the other domain, nothing to read.
     for (input, level, says) in [
@@ -222,6 +234,43 @@ fn bad_files_are_listed_and_can_be_left_out() {
     assert!(!d.join("z.h5").exists());
 }
 
+/// Nothing that is there is lost to an output of the same name.
+#[test]
+fn outputs_spare_inputs_and_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    speech_run(d);
+    let input = d.join("mine.wav");
+    fs::copy(d.join("corpus/x/anna-0.wav"), &input).unwrap();
+    let before = content(d);
+    std::os::unix::fs::symlink(&input, d.join("link.h5")).unwrap();
+    let weights = "run/checkpoints/step-00000002/module_1.safetensors";
+    for (args, says) in [
+        (
+            &["extract", "run", "--input", "mine.wav", "--out", "mine.wav", "--format", "h5"][..],
+            "is the input mine.wav",
+        ),
+        (&["extract", "run", "--input", "mine.wav", "--out", "link.h5"], "is the input mine.wav"),
+        (&["extract", "run", "--input", "mine.wav", "--out", "run/config.toml", "--format", "npz"], "file of the run"),
+        (&["extract", "run", "--out", weights], "file of the run"),
+        (&["export", "run", "--to", "safetensors", "--out", weights], "file of the run"),
+        (&["export", "run", "--to", "torch", "--out", "/dev/null"], "is no regular file"),
+        (&["extract", "run", "--input", "mine.wav", "--out", "x.npy"], ".h5, .npz or .safetensors"),
+    ] {
+        let text = fails(d, args);
+        assert!(text.contains(says), "{text}");
+    }
+    fs::remove_file(d.join("link.h5")).unwrap();
+    assert_eq!(content(d), before);
+    // A pipe would be waited for without end.
+    assert!(Command::new("mkfifo").arg(d.join("corpus/x/pipe.flac")).status().unwrap().success());
+    ok(d, &["extract", "run", "--input", "corpus", "--out", "x.h5"]);
+    let text = fails(d, &["extract", "run", "--input", "corpus/x/pipe.flac", "--out", "y.h5"]);
+    assert!(text.contains("is a pipe or a device"), "{text}");
+    let text = fails(d, &["probe", "mine.wav", "--task", "speakers"]);
+    assert!(text.contains("it is no HDF5 file"), "{text}");
+}
+
 /// What was understood is said, unless quiet.
 #[test]
 fn what_was_understood_is_said() {
@@ -233,8 +282,8 @@ fn what_was_understood_is_said() {
     command.current_dir(d).args(["extract", "run", "--input", "corpus/x", "--out", "x.npz"]);
     let out = command.output().unwrap();
     let text = String::from_utf8(out.stderr).unwrap();
-    assert!(text.contains("input: 6 utterances (3.0 s)"), "{text}");
-    assert!(text.contains("1 files are of another kind and left out: corpus/x/notes.txt"), "{text}");
+    assert!(text.contains("read: 6 utterances (3.0 s)"), "{text}");
+    assert!(text.contains("1 file is of another kind and left out: corpus/x/notes.txt"), "{text}");
     assert!(text.contains("written to x.npz") && !text.contains(".gim-features"), "{text}");
     assert!(text.contains("a row per frame (10 ms)") && text.contains("features: 6 modules of 8, 8"), "{text}");
 }

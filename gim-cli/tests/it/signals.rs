@@ -94,7 +94,7 @@ fn signals_while_features_are_extracted() {
     let d = dir.path();
     speech(&d.join("speech"), 150);
     ok(d, &TRAIN);
-    let unfinished = d.join("run/features.h5.tmp");
+    let unfinished = d.join("run/.features.h5.tmp");
     for signal in ["-INT", "-TERM", "-HUP"] {
         let mut child = gim(d, &["--threads", "1", "extract", "run"]).spawn().unwrap();
         while !unfinished.is_file() {

@@ -229,6 +229,36 @@ fn damaged_features_and_weights_are_never_probed_in_silence() {
     assert!(said.contains("step-00000060") && said.contains("step-00000056 is used instead"), "{said}");
 }
 
+/// A checkpoint of modules that do not belong together is damaged, and the one before is used.
+#[test]
+fn mixed_checkpoints_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let more = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.log_every=2"];
+    ok(d, &[train("run").as_slice(), &more].concat());
+    let (old, new) = ("checkpoints/step-00000002", "checkpoints/step-00000004");
+    for (n, says) in ["is of step 2", "module 2 is missing", "is of module", "holds 5 modules of 6"].iter().enumerate()
+    {
+        let name = format!("run-{n}");
+        copy(&d.join("run"), &d.join(&name));
+        let (old, new) = (d.join(&name).join(old), d.join(&name).join(new));
+        let (two, three) = (new.join("module_2.safetensors"), new.join("module_3.safetensors"));
+        match n {
+            0 => drop(std::fs::copy(old.join("module_2.safetensors"), &two).unwrap()),
+            1 => std::fs::remove_file(&two).unwrap(),
+            2 => {
+                let kept = std::fs::read(&two).unwrap();
+                std::fs::rename(&three, &two).unwrap();
+                std::fs::write(&three, kept).unwrap();
+            }
+            _ => std::fs::remove_file(new.join("module_6.safetensors")).unwrap(),
+        }
+        let out = gim(d, &["export", &name, "--to", "safetensors", "--out", "x.safetensors"]).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success() && text.contains(says) && text.contains("step-00000002 is used"), "{n}: {text}");
+    }
+}
+
 /// `gim status` tells a run that trains from one that was stopped, and changes nothing.
 #[test]
 fn status_says_how_far_runs_are() {

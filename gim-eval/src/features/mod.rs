@@ -30,6 +30,17 @@ use hdf5::types::VarLenUnicode;
 use ndarray::ArrayView2;
 
 use crate::items::Split;
+use crate::records::{Group, GroupId};
+
+/// What to do about features of a group that are not finite.
+fn not_finite_remedy(group: &str) -> &'static str {
+    match group.parse::<GroupId>().map(GroupId::group) {
+        Ok(Group::Trained) => {
+            "did the model diverge? train with a smaller rate; or look for a damaged file in the dataset"
+        }
+        _ => "look for a damaged file in the dataset",
+    }
+}
 
 pub use reader::FeatureFile;
 pub use seal::{Seal, seal_of};

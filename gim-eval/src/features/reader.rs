@@ -172,7 +172,7 @@ impl FeatureFile {
             None => Ok(x),
             Some(row) => {
                 let what = format!("group {group}, row {} is not finite", first + row);
-                Err(Error::file(&self.path, what, "the model diverged: train with a smaller rate"))
+                Err(Error::file(&self.path, what, super::not_finite_remedy(group)))
             }
         }
     }

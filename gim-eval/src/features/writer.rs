@@ -1,10 +1,9 @@
 //! Writes feature files.
 
 use std::collections::HashSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use gim_core::files::temporary_name;
+use gim_core::files::Unfinished;
 use gim_core::{Error, Result};
 use hdf5::types::{VarLenAscii, VarLenUnicode};
 use ndarray::{Array1, Array2, ArrayView2, s};
@@ -17,11 +16,10 @@ use crate::items::{ItemIndex, Split};
 /// chunk once.
 const CHUNK: usize = 1 << 17;
 
-/// Writes a feature file item by item, to `<path>.tmp`; [`FeatureWriter::finish`] gives it its name.
+/// Writes a feature file item by item, beside its place; [`FeatureWriter::finish`] gives it its name.
 #[derive(Debug)]
 pub struct FeatureWriter {
     path: PathBuf,
-    temporary: PathBuf,
     /// `None` once closed.
     file: Option<hdf5::File>,
     layout: Layout,
@@ -32,7 +30,8 @@ pub struct FeatureWriter {
     rows: usize,
     test: Vec<u8>,
     labels: Vec<Vec<i32>>,
-    finished: bool,
+    /// Removed with the writer, after the library has closed it, unless it has taken its place.
+    unfinished: Unfinished,
 }
 
 /// A growing dataset, and the rows of its unfinished chunk.
@@ -118,11 +117,8 @@ impl FeatureWriter {
         hdf5::silence_errors(true);
         check_layout(&layout)?;
         let path = path.as_ref().to_owned();
-        let temporary = temporary_name(&path)?;
-        // The system's message is clearer than the HDF5 library's; the library then overwrites the empty file.
-        fs::File::create(&temporary).map_err(|e| Error::io(&path, "create", e))?;
         let mut writer = Self {
-            temporary,
+            unfinished: Unfinished::begin(&path)?,
             file: None,
             columns: Vec::new(),
             ids: Vec::new(),
@@ -132,7 +128,6 @@ impl FeatureWriter {
             test: Vec::new(),
             labels: vec![Vec::new(); layout.labels.len()],
             layout,
-            finished: false,
             path,
         };
         writer.begin(provenance).map_err(write_error(&writer.path, "begin the file", 0))?;
@@ -143,7 +138,7 @@ impl FeatureWriter {
         let file = hdf5::FileBuilder::new()
             .with_fcpl(|p| p.userblock(HEAD as u64))
             .with_fapl(|p| p.file_locking(false))
-            .create(&self.temporary)?;
+            .create(self.unfinished.beside())?;
         write_attr(&file, "format_version", &VERSION)?;
         write_attr(&file, "configuration", &text(&provenance.configuration)?)?;
         write_attr(&file, "seed", &provenance.seed)?;
@@ -194,7 +189,7 @@ impl FeatureWriter {
             }
             if let Some(row) = x.rows().into_iter().position(|r| r.iter().any(|v| !v.is_finite())) {
                 let what = format!("group {}, row {row} of the item is not finite", g.group);
-                return Err(self.refuse(item, what, "the model diverged: train with a smaller rate"));
+                return Err(self.refuse(item, what, super::not_finite_remedy(&g.group)));
             }
         }
         for (l, labels) in self.layout.labels.iter().zip(item.labels) {
@@ -253,10 +248,8 @@ impl FeatureWriter {
         }
         let bytes = self.bytes();
         self.end().map_err(|e| write_error(&self.path, "complete the file", bytes)(e))?;
-        seal(&self.temporary).map_err(|e| Error::io(&self.path, "complete", e))?;
-        fs::rename(&self.temporary, &self.path).map_err(|e| Error::io(&self.path, "rename the finished file to", e))?;
-        self.finished = true;
-        Ok(())
+        seal(self.unfinished.beside()).map_err(|e| Error::io(&self.path, "complete", e))?;
+        self.unfinished.place()
     }
 
     fn end(&mut self) -> hdf5::Result<()> {
@@ -291,16 +284,5 @@ impl FeatureWriter {
         drop((labels, classes, index));
         file.flush()?;
         file.close()
-    }
-}
-
-impl Drop for FeatureWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.columns.clear();
-            self.file = None;
-            // Best effort: nobody can act on a failure here.
-            let _ = fs::remove_file(&self.temporary);
-        }
     }
 }

@@ -33,7 +33,7 @@ fn centered_gram(x: ArrayView2<'_, f32>) -> Array2<f64> {
 
 /// HSIC(K, L) = tr(KHLH) / (n − 1)², and CKA from it: the paper's equations 3 and 4.
 fn naive(x: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> f64 {
-    let (k, l) = (centered_gram(x), centred_gram(y));
+    let (k, l) = (centered_gram(x), centered_gram(y));
     let scale = (x.nrows() as f64 - 1.0).powi(2);
     let hsic = |k: &Array2<f64>, l: &Array2<f64>| (k * l).sum() / scale;
     hsic(&k, &l) / (hsic(&k, &k) * hsic(&l, &l)).sqrt()

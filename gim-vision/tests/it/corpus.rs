@@ -170,7 +170,7 @@ fn labels_out_of_range_are_left_out() {
     check_pixels(&dataset.read(14).unwrap(), 14, 96);
     assert_ne!(dataset.digest(), whole);
     let notes = dataset.notes().join("\n");
-    for part in ["1 images are bad and left out: train/3 (label 0 is", "2 images", "test/0 (label 200", "test/1 ("] {
+    for part in ["1 image is bad and left out: train/3 (label 0 is", "2 images", "test/0 (label 200", "test/1 ("] {
         assert!(notes.contains(part), "{notes:?} should say {part:?}");
     }
     // Nothing left is an error even then, and leaving bad images out no remedy.
@@ -734,7 +734,7 @@ fn bad_images_are_errors_or_left_out() {
         let skip = DatasetOptions { skip_bad: true, ..options };
         let dataset = dataset::open(dir.path(), &skip).unwrap();
         assert_eq!(dataset.len(), 8);
-        let note = dataset.notes().iter().find(|n| n.contains("1 images are bad")).unwrap();
+        let note = dataset.notes().iter().find(|n| n.contains("1 image is bad")).unwrap();
         assert!(note.contains(&format!("train/dog/{name}")) && note.contains(what), "{note}");
     }
     // A class of bad images alone is an error even then.
@@ -945,7 +945,7 @@ fn a_manifest_names_files_classes_splits_and_labels() {
     let dir = temp();
     let root = dir.path();
     for n in 0..6 {
-        write(&root.join(format!("files/{n}.png")), png(&scene(n, 40, 40)));
+        write(&root.join(format!("files/{n}.png")), png(&scene(40, 40, 1, n)));
     }
     let rows = |rows: &str| std::fs::write(root.join("list.csv"), rows).unwrap();
     let listed = |more: DatasetOptions| {

@@ -8,7 +8,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use gim_core::data::{all_bad, left_out};
-use gim_core::files::temporary_name;
+use gim_core::files::{is_same_file, temporary_name};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{FrameTimes, Layout};
@@ -78,6 +78,8 @@ pub(crate) struct Request {
     pub(crate) level: Option<Level>,
     /// Leave bad files out.
     pub(crate) skip_bad: bool,
+    /// The file that the user named, which is none of the input.
+    pub(crate) out: PathBuf,
 }
 
 /// Writes the features of files to an HDF5 file: groups `module_k`. Nothing in the run changes.
@@ -93,6 +95,13 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     let record = run.need_dataset()?;
     let dataset = config.domain.dataset();
     let files = request.input.list(|path| dataset.reads(path), request.skip_bad)?;
+    if let Some((_, file)) = files.files.iter().find(|(_, file)| is_same_file(file, &request.out)) {
+        return Err(Error::file(
+            &request.out,
+            format_args!("is the input {}", file.display()),
+            "name another file for --out",
+        ));
+    }
     let mut notes = files.notes.clone();
     let good = LooseFiles { skip_bad: true, ..files.clone() };
     let mut extractor = dataset.extractor_of(&record, files, level).map_err(|e| {
@@ -138,7 +147,7 @@ fn understood(item: &Extracted, level: Level, frames: Option<FrameTimes>) -> Str
 fn and_short(e: Error, short: &[Error]) -> Error {
     match e {
         Error::File { path, what, remedy, source } if !short.is_empty() => {
-            let names: Vec<String> = short.iter().map(|e| because_of(e)).collect();
+            let names: Vec<String> = short.iter().map(file_of).collect();
             Error::File { path, what: format!("{what}; too short for features: {}", names.join(", ")), remedy, source }
         }
         e => e,
@@ -146,7 +155,7 @@ fn and_short(e: Error, short: &[Error]) -> Error {
 }
 
 /// The file that an error is of.
-fn because_of(e: &Error) -> String {
+fn file_of(e: &Error) -> String {
     match e {
         Error::File { path, .. } => path.display().to_string(),
         other => other.to_string(),

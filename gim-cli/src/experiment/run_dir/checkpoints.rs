@@ -1,6 +1,7 @@
 //! The checkpoints of a run.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gim_core::checkpoint::{self, CheckpointMeta};
@@ -45,22 +46,33 @@ impl RunDir {
     }
 
     /// Complete checkpoints, oldest first.
-    pub(crate) fn checkpoints(&self) -> Vec<Checkpoint> {
-        let Ok(entries) = fs::read_dir(self.checkpoints_folder()) else { return Vec::new() };
-        let mut found: Vec<Checkpoint> = entries
-            .flatten()
-            .filter_map(|e| {
-                let step = step_of(e.file_name().to_str()?)?;
-                Some(Checkpoint { step, folder: e.path() })
-            })
-            .collect();
+    ///
+    /// # Errors
+    /// When their folder is there and cannot be listed.
+    pub(crate) fn checkpoints(&self) -> Result<Vec<Checkpoint>> {
+        let folder = self.checkpoints_folder();
+        let failed = |e| Error::io(&folder, "list the checkpoints", e);
+        let entries = match fs::read_dir(&folder) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(failed)?,
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            if let Some(step) = entry.file_name().to_str().and_then(step_of) {
+                found.push(Checkpoint { step, folder: entry.path() });
+            }
+        }
         found.sort();
-        found
+        Ok(found)
     }
 
     /// The newest complete checkpoint.
-    pub(crate) fn newest_checkpoint(&self) -> Option<Checkpoint> {
-        self.checkpoints().pop()
+    ///
+    /// # Errors
+    /// As [`RunDir::checkpoints`].
+    pub(crate) fn newest_checkpoint(&self) -> Result<Option<Checkpoint>> {
+        Ok(self.checkpoints()?.pop())
     }
 
     /// The newest checkpoint whose digests hold; standard error names the newest when it is passed over.
@@ -74,8 +86,18 @@ impl RunDir {
     /// [`RunDir::newest_intact_checkpoint`] with what its modules say of themselves.
     fn newest_intact(&self) -> Result<Option<(Checkpoint, Vec<CheckpointMeta>)>> {
         let mut newest_damage = None;
-        for checkpoint in self.checkpoints().into_iter().rev() {
-            match checkpoint.verify() {
+        let all = self.checkpoints()?;
+        // All checkpoints of a run have as many modules. One that lacks its last can be told by the others only.
+        let most = all.iter().filter_map(|c| c.modules().ok()).map(|modules| modules.len()).max();
+        for checkpoint in all.into_iter().rev() {
+            let verified = checkpoint.verify().and_then(|modules| match most.filter(|most| modules.len() < *most) {
+                None => Ok(modules),
+                Some(most) => {
+                    let what = format!("is damaged: it holds {} modules of {most}", modules.len());
+                    Err(Error::file(&checkpoint.folder, what, "copy it again, or remove it"))
+                }
+            });
+            match verified {
                 Ok(modules) => {
                     if let Some(damage) = newest_damage {
                         note(format_args!("note: {damage}; {} is used instead", checkpoint.folder.display()));
@@ -138,7 +160,7 @@ impl RunDir {
             remove_checkpoint(&done)?;
         }
         fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", e))?;
-        for old in keep.superfluous(&self.checkpoints()) {
+        for old in keep.superfluous(&self.checkpoints()?) {
             remove_checkpoint(&old.folder)?;
         }
         Ok(())
@@ -202,10 +224,27 @@ impl Checkpoint {
         Ok(modules)
     }
 
-    /// Verifies the digests of all modules. Gives what they say of themselves, by module.
+    /// Verifies the digests of all modules, and that they are modules 1, 2, 3 … of this step. Gives what they say of
+    /// themselves, by module.
     fn verify(&self) -> Result<Vec<CheckpointMeta>> {
-        let mut all = self.modules()?.iter().map(|file| checkpoint::verify(file)).collect::<Result<Vec<_>>>()?;
+        let wrong = |path: &Path, what: String| {
+            Err(Error::file(path, format_args!("is damaged: {what}"), "copy the checkpoint again, or remove it"))
+        };
+        let mut all = Vec::new();
+        for file in self.modules()? {
+            let meta = checkpoint::verify(&file)?;
+            if meta.step != self.step {
+                return wrong(&file, format!("it is of step {}", meta.step));
+            }
+            if file != module_file(&self.folder, meta.module) {
+                return wrong(&file, format!("it is of module {}", meta.module));
+            }
+            all.push(meta);
+        }
         all.sort_by_key(|meta| meta.module);
+        if let Some(k) = (1..=all.len()).find(|k| all[k - 1].module != *k) {
+            return wrong(&self.folder, format!("module {k} is missing"));
+        }
         self.curves()?;
         Ok(all)
     }
@@ -316,12 +355,12 @@ mod tests {
     fn complete_checkpoints_are_found_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::new(folder.path());
-        assert_eq!(run.newest_checkpoint(), None);
+        assert_eq!(run.newest_checkpoint().unwrap(), None);
         for step in [200, 10] {
             fs::create_dir_all(run.checkpoints_folder().join(format!("step-{step:08}"))).unwrap();
         }
         fs::create_dir_all(run.checkpoints_folder().join("partial.tmp")).unwrap();
-        assert_eq!(run.checkpoints().iter().map(|c| c.step).collect::<Vec<_>>(), [10, 200]);
-        assert_eq!(run.newest_checkpoint().unwrap().step, 200);
+        assert_eq!(run.checkpoints().unwrap().iter().map(|c| c.step).collect::<Vec<_>>(), [10, 200]);
+        assert_eq!(run.newest_checkpoint().unwrap().unwrap().step, 200);
     }
 }

@@ -15,6 +15,7 @@
 mod checkpoints;
 mod curves;
 mod order;
+mod probes;
 mod recorded;
 mod side_log;
 mod timeline;
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::{create_folder, remove_if_there, remove_unfinished, write_atomic};
 use gim_core::{Error, Result};
-use gim_eval::{ProbeRow, TrainRow, table};
+use gim_eval::{TrainRow, table};
 
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
@@ -35,6 +36,7 @@ use crate::experiment::lock::FolderLock;
 pub(crate) use checkpoints::{Keep, Weights};
 pub(crate) use curves::{Curves, TrainLog};
 pub(crate) use order::{OrderLog, recorded_order};
+pub(crate) use probes::merge_probe_rows;
 pub(crate) use side_log::SideLog;
 
 /// The folder of a run. Nothing has to be there.
@@ -180,11 +182,30 @@ impl RunDir {
                 "give the folder that gim train made",
             ));
         }
-        Config::load(&self.config_file().to_string_lossy(), &[])
+        let file = self.config_file();
+        let text = fs::read_to_string(&file).map_err(|e| Error::io(&file, "read", e))?;
+        // Every configuration that this program writes begins with it; one cut short would mean defaults.
+        if !text.lines().any(|line| line.starts_with("domain")) {
+            let what = "is damaged: it does not say the domain";
+            return Err(Error::file(&file, what, "restore it from a copy, or write `gim config show PRESET` there"));
+        }
+        Config::load(&file.to_string_lossy(), &[])
     }
 
     pub(crate) fn write_config(&self, config: &Config) -> Result<()> {
         write_atomic(&self.config_file(), config.to_toml().as_bytes())
+    }
+
+    /// Refuses to write over what is in the run's folder.
+    ///
+    /// # Errors
+    /// When `out` is there and in the folder, by whichever name.
+    pub(crate) fn refuse_own(&self, out: &Path) -> Result<()> {
+        let (Ok(out_path), Ok(folder)) = (out.canonicalize(), self.path.canonicalize()) else { return Ok(()) };
+        if out_path.starts_with(&folder) {
+            return Err(Error::file(out, "is a file of the run", "name another file for --out"));
+        }
+        Ok(())
     }
 
     /// How the run was made.
@@ -262,22 +283,6 @@ impl RunDir {
         table::read_rows(self.train_file())
     }
 
-    /// Results of the probes.
-    ///
-    /// # Errors
-    /// When they are missing or damaged.
-    pub(crate) fn probe_rows(&self) -> Result<Vec<ProbeRow>> {
-        table::read_rows(self.probe_file())
-    }
-
-    /// Adds results of probes, which replace those of the same probes. Gives all.
-    ///
-    /// # Errors
-    /// When the table cannot be read or written.
-    pub(crate) fn merge_probe_rows(&self, new: &[ProbeRow]) -> Result<Vec<ProbeRow>> {
-        merge_probe_rows(&self.probe_file(), new)
-    }
-
     /// Removes the features, when they are used up.
     pub(crate) fn remove_features(&self) -> Result<()> {
         remove_used_up(&self.features_file())
@@ -298,26 +303,8 @@ fn remove_used_up(file: &Path) -> Result<()> {
     remove_if_there(file, "remove features that are used up")
 }
 
-/// Adds rows to a table, replacing those of the same group, module, task, protocol, head, views, share
-/// of labels and seed.
-///
-/// # Errors
-/// When the table cannot be read or written.
-pub(crate) fn merge_probe_rows(path: &Path, new: &[ProbeRow]) -> Result<Vec<ProbeRow>> {
-    let mut rows: Vec<ProbeRow> = if path.is_file() { table::read_rows(path)? } else { Vec::new() };
-    let id = |r: &ProbeRow| {
-        (r.group, r.module, r.task, r.protocol, (r.head, r.views, r.test_views), r.labels.to_bits(), r.seed)
-    };
-    rows.retain(|old| !new.iter().any(|n| id(n) == id(old)));
-    rows.extend_from_slice(new);
-    table::write_rows(path, &rows)?;
-    Ok(rows)
-}
-
 #[cfg(test)]
 mod tests {
-    use gim_eval::{Group, Head, Protocol, Task};
-
     use super::*;
 
     fn run() -> (tempfile::TempDir, RunDir) {
@@ -327,46 +314,11 @@ mod tests {
     }
 
     #[test]
-    fn probes_replace_their_own_rows() {
-        let (_folder, run) = run();
-        let row = |module, labels, accuracy| ProbeRow {
-            group: Group::Trained,
-            module,
-            task: Task::Phones,
-            protocol: Protocol::Converged,
-            head: Head::Linear,
-            views: None,
-            test_views: None,
-            labels,
-            dims: 4,
-            train_rows: 10,
-            test_rows: 10,
-            accuracy,
-            accuracy_no_silence: None,
-            macro_accuracy: accuracy,
-            top5: None,
-            majority: 0.1,
-            l2: None,
-            iterations: 1,
-            converged: true,
-            seconds: 0.0,
-            seed: 1,
-            step: None,
-            checkpoint: None,
-        };
-        assert!(!run.has_probes() && run.probe_rows().is_err());
-        run.merge_probe_rows(&[row(1, 1.0, 0.5), row(1, 0.1, 0.3)]).unwrap();
-        let all = run.merge_probe_rows(&[row(1, 1.0, 0.6), row(2, 1.0, 0.7)]).unwrap();
-        assert_eq!(all, [row(1, 0.1, 0.3), row(1, 1.0, 0.6), row(2, 1.0, 0.7)]);
-        assert_eq!(run.probe_rows().unwrap(), all);
-    }
-
-    #[test]
     fn what_was_left_half_done_is_removed() {
         let (folder, run) = run();
         let leftovers = [
-            "environment.json.tmp",
-            "features.h5.tmp",
+            ".environment.json.tmp",
+            ".features.h5.tmp",
             "checkpoints/partial.tmp/",
             "checkpoints/step-00000004.removed.tmp/",
         ];
@@ -399,7 +351,7 @@ mod tests {
     #[test]
     fn a_folder_without_a_run_says_so() {
         let (_folder, run) = run();
-        assert!(!run.is_begun() && run.newest_checkpoint().is_none());
+        assert!(!run.is_begun() && run.newest_checkpoint().unwrap().is_none());
         assert!(run.config().unwrap_err().to_string().contains("is not the folder of a run"));
     }
 }

@@ -65,9 +65,11 @@ impl Stamp<'_> {
 pub(super) fn name_last_checkpoint(e: Error, run: &RunDir) -> Error {
     match e {
         Error::Diverged { module, step, what, remedy } => {
-            let last = run.newest_checkpoint().map_or("there is no checkpoint yet".to_owned(), |c| {
-                format!("the last good checkpoint is {}", c.folder.display())
-            });
+            let last = match run.newest_checkpoint() {
+                Ok(Some(c)) => format!("the last good checkpoint is {}", c.folder.display()),
+                Ok(None) => "there is no checkpoint yet".to_owned(),
+                Err(e) => e.to_string(),
+            };
             Error::Diverged { module, step, what, remedy: format!("{remedy}; {last}") }
         }
         other => other,
