@@ -1,7 +1,7 @@
 //! Speech corpora in the layout of LibriSpeech.
 //!
 //! ```text
-//! root/<any folders>/<speaker>-<chapter>-<utterance>.flac   (or .wav)
+//! root/<any folders>/<speaker>-<chapter>-<utterance>.flac   (or .wav .mp3 .ogg)
 //! root/train_split.txt, test_split.txt                      one utterance a line
 //! root/phone_labels.txt, phones.txt                         optional
 //! root/labels.csv                                           optional: labels of utterances by column
@@ -451,7 +451,7 @@ fn all_audio(root: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut files = Vec::new();
     find_files(root, &is_audio, 0, &mut files)?;
     if files.is_empty() {
-        return Err(Error::file(root, "no .flac or .wav file in it or its folders", "check the path"));
+        return Err(Error::file(root, "no .flac, .wav, .mp3 or .ogg file in it or its folders", "check the path"));
     }
     // By utterance, not by path: the order must not depend on where the corpus lies.
     files.sort();
@@ -571,9 +571,12 @@ fn find_files(
     Ok(())
 }
 
-/// Whether a file's name is that of a FLAC or WAV file.
+/// Names that audio files end in.
+const EXTENSIONS: [&str; 5] = ["flac", "wav", "mp3", "ogg", "oga"];
+
+/// Whether a file's name is that of an audio file.
 pub fn is_audio(path: &Path) -> bool {
-    ["flac", "wav"].iter().any(|extension| has_extension(path, extension))
+    EXTENSIONS.iter().any(|extension| has_extension(path, extension))
 }
 
 /// Notes labels without utterances, and utterances of the splits without labels.

@@ -1,4 +1,4 @@
-//! FLAC and WAV files to mono f32 at 16 kHz: whole files, or a range of samples without decoding
+//! FLAC, WAV, MP3 and OGG Vorbis files to mono f32 at 16 kHz: whole files, or a range of samples without decoding
 //! the rest.
 //!
 //! - Integer samples are scaled to [−1, 1): 16-bit x becomes x/32768, exactly.
@@ -26,6 +26,7 @@ use symphonia::core::io::{MediaSource, MediaSourceStream};
 use symphonia::core::units::Timestamp;
 use symphonia::default::formats::FlacReader;
 
+use crate::dataset::compressed::{Compressed, is_compressed};
 use crate::dataset::wav::{Wav, is_wav};
 
 /// The sample rate of everything this crate hands out, in Hz.
@@ -44,17 +45,17 @@ const SEEK_FROM: u64 = 8_192;
 /// What is known of a file without decoding it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AudioInfo {
-    /// Length in samples at 16 kHz; `None` when a FLAC header does not say (a stream written to a
+    /// Length in samples at 16 kHz; `None` when a header does not say (MP3, OGG, or a FLAC stream written to a
     /// pipe).
     pub len: Option<usize>,
     /// Size of the file in bytes.
     pub bytes: u64,
 }
 
-/// Reads the header of a FLAC or WAV file.
+/// Reads the header of an audio file.
 ///
 /// # Errors
-/// The file is missing, unreadable, empty, not FLAC or WAV, has no samples or a sample rate outside
+/// The file is missing, unreadable, empty, of no known format, has no samples or a sample rate outside
 /// 4 to 192 kHz.
 pub fn info(path: &Path) -> Result<AudioInfo> {
     guarded(path, || {
@@ -161,7 +162,7 @@ struct Source {
     container: Container,
     rate: u32,
     channels: usize,
-    /// Frames (samples a channel) in the file; `None` when a FLAC header does not say.
+    /// Frames (samples a channel) in the file; `None` when a header does not say.
     len: Option<u64>,
     bytes: u64,
 }
@@ -169,6 +170,7 @@ struct Source {
 enum Container {
     Flac(Flac),
     Wav(Wav),
+    Compressed(Compressed),
 }
 
 /// An open FLAC file: container and codec.
@@ -202,17 +204,26 @@ impl Source {
             return Err(Error::file(path, "the file is empty", "copy or make it again"));
         }
         let (begin, magic) = beginning(&file).map_err(|e| Error::io(path, "read", e))?;
+        let end = ending(&file, meta.len()).map_err(|e| Error::io(path, "read", e))?;
         let source = if magic.starts_with(b"fLaC") {
-            let end = ending(&file, meta.len()).map_err(|e| Error::io(path, "read", e))?;
-            let flac = Flac::open(path, file, begin, end, verify)?;
+            let flac = Flac::open(path, begin, end, verify)?;
             let (rate, channels, len) = (flac.rate, flac.channels, flac.len);
             Self { container: Container::Flac(flac), rate, channels, len, bytes: meta.len() }
         } else if is_wav(&magic) {
             let wav = Wav::open(path, file, begin, meta.len())?;
             let (rate, channels, len) = (wav.rate, wav.channels, Some(wav.frames));
             Self { container: Container::Wav(wav), rate, channels, len, bytes: meta.len() }
+        } else if is_compressed(&magic) {
+            let open = Compressed::open(path, begin, end)?;
+            let (rate, channels) = (open.rate, open.channels);
+            // Headers give no length, or a guess.
+            Self { container: Container::Compressed(open), rate, channels, len: None, bytes: meta.len() }
         } else {
-            let what = if magic.starts_with(b"RIFX") { "is a big-endian WAV" } else { "is neither FLAC nor WAV" };
+            let what = if magic.starts_with(b"RIFX") {
+                "is a big-endian WAV"
+            } else {
+                "is no FLAC, WAV, MP3 or OGG Vorbis file"
+            };
             return Err(Error::file(path, what, "convert it to 16 kHz FLAC, or remove it"));
         };
         if !RATES.contains(&source.rate) {
@@ -230,6 +241,7 @@ impl Source {
         let last = self.len.map_or(last, |len| last.min(len));
         let wav = match &mut self.container {
             Container::Flac(flac) => return flac.read(path, first, last),
+            Container::Compressed(open) => return open.read(path, first, last),
             Container::Wav(wav) => wav,
         };
         let mut out = Vec::with_capacity(last.saturating_sub(first) as usize);
@@ -246,10 +258,19 @@ impl Source {
 }
 
 /// A file without the tags before and after its stream.
-struct Between {
+pub(super) struct Between {
     file: File,
     begin: u64,
     end: u64,
+}
+
+impl Between {
+    /// Bytes `begin .. end` of a file.
+    pub(super) fn open(path: &Path, begin: u64, end: u64) -> Result<Self> {
+        let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        file.seek(SeekFrom::Start(begin)).map_err(|e| Error::io(path, "read", e))?;
+        Ok(Self { file, begin, end })
+    }
 }
 
 impl Read for Between {
@@ -327,9 +348,8 @@ fn ending(file: &File, len: u64) -> std::io::Result<u64> {
 
 impl Flac {
     /// Opens a file whose stream is at bytes `begin .. end`.
-    fn open(path: &Path, mut file: File, begin: u64, end: u64, verify: bool) -> Result<Self> {
-        file.seek(SeekFrom::Start(begin)).map_err(|e| Error::io(path, "read", e))?;
-        let stream = MediaSourceStream::new(Box::new(Between { file, begin, end }), Default::default());
+    fn open(path: &Path, begin: u64, end: u64, verify: bool) -> Result<Self> {
+        let stream = MediaSourceStream::new(Box::new(Between::open(path, begin, end)?), Default::default());
         let format = FlacReader::try_new(stream, FormatOptions::default()).map_err(|e| {
             let what = format!("its header cannot be read: {}", say(&e));
             Error::file(path, what, "copy or encode the file again")
@@ -359,8 +379,7 @@ impl Flac {
             if !landed {
                 // Unusual block sizes can mislead the search: start over and decode from the
                 // beginning.
-                let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-                *self = Self::open(path, file, self.begin, self.end, false)?;
+                *self = Self::open(path, self.begin, self.end, false)?;
             }
             self.decoder.reset();
         }
@@ -410,7 +429,7 @@ impl Flac {
 }
 
 /// Appends the means over channels of interleaved samples; the first is that of frame `at`.
-fn push_mono(path: &Path, at: u64, frames: &[f32], channels: usize, out: &mut Vec<f32>) -> Result<()> {
+pub(super) fn push_mono(path: &Path, at: u64, frames: &[f32], channels: usize, out: &mut Vec<f32>) -> Result<()> {
     if let Some(bad) = frames.iter().position(|x| !x.is_finite()) {
         let (sample, value) = (at + (bad / channels) as u64, frames[bad]);
         let what = format!("sample {sample} is {value}, not a finite number");
@@ -432,7 +451,7 @@ fn push_mono(path: &Path, at: u64, frames: &[f32], channels: usize, out: &mut Ve
 }
 
 /// The decoder's message, without its own wording of "damaged".
-fn say(e: &Fault) -> String {
+pub(super) fn say(e: &Fault) -> String {
     match e {
         Fault::DecodeError(s) | Fault::Unsupported(s) | Fault::LimitError(s) => (*s).to_owned(),
         Fault::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => "the file ends too early".to_owned(),

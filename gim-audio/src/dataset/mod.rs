@@ -1,6 +1,7 @@
 //! Speech corpora: audio files, phone labels, crops for training.
 
 mod alignment;
+mod compressed;
 pub mod corpus;
 pub mod decode;
 mod inspect;

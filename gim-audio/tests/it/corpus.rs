@@ -272,7 +272,7 @@ fn utterances_without_features_are_named() {
 #[test]
 fn nothing_there() {
     let dir = tempfile::tempdir().unwrap();
-    says(&dir, &["no .flac or .wav file"]);
+    says(&dir, &["no .flac, .wav, .mp3 or .ogg file"]);
     assert!(open(&dir.path().join("absent")).unwrap_err().contains("no such folder"));
     file(&dir, "a/x.wav", "");
     says(&dir, &["x.wav", "empty"]);

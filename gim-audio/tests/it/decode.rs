@@ -56,7 +56,7 @@ fn tags_before_the_file_are_skipped() {
         }
     }
     std::fs::write(dir.path().join("only"), [&b"ID3\x04\0\0\0\0\x02\x2c"[..], &[0; 50]].concat()).unwrap();
-    assert!(decode(&dir.path().join("only")).unwrap_err().to_string().contains("neither FLAC nor WAV"));
+    assert!(decode(&dir.path().join("only")).unwrap_err().to_string().contains("no FLAC, WAV, MP3 or OGG"));
 }
 
 /// The body of `fmt ` of integer samples.
@@ -202,6 +202,61 @@ fn flac_ranges_are_slices_of_the_whole() {
 }
 
 /// What is wrong with each file, and its name, must be in the message.
+fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Files of lossy encoders hold the tone that was encoded, from its first sample on; ranges have the bits of the whole.
+#[test]
+fn mp3_and_vorbis_files_are_decoded() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, amplitude) in [("tone.mp3", 0.4), ("tone-stereo.mp3", 0.2), ("tone.ogg", 0.4)] {
+        let path = fixture(name);
+        assert_eq!(info(&path).unwrap().len, None);
+        let x = decode(&path).unwrap();
+        assert_eq!(len(&path).unwrap(), x.len());
+        assert_eq!(x.len(), 9_600, "{name}");
+        let tone = |t: usize| amplitude * (std::f64::consts::TAU * 440.0 * t as f64 / 16_000.0).sin();
+        // Not at the ends, where encoders smear the beginning and the end of the tone.
+        let error = (1_600..8_000).map(|t| (f64::from(x[t]) - tone(t)).powi(2)).sum::<f64>() / 6_400.0;
+        assert!(error.sqrt() < 0.02 * amplitude, "{name}: {}", error.sqrt());
+        for (first, n) in [(0, 100), (5_000, 777), (9_599, 1)] {
+            let mut part = vec![0.0; n];
+            decode_range(&path, first, &mut part).unwrap();
+            assert!(part == x[first..first + n], "{name}: {first}");
+        }
+        assert!(decode_range(&path, 9_599, &mut [0.0; 2]).is_err());
+        // Tags before and after it change nothing.
+        let mut tagged = vec![b'I', b'D', b'3', 4, 0, 0, 0, 0, 0, 20];
+        tagged.resize(30, 0x52);
+        tagged.extend(std::fs::read(&path).unwrap());
+        tagged.extend([&b"TAG"[..], &[b' '; 125]].concat());
+        std::fs::write(dir.path().join("tagged"), tagged).unwrap();
+        assert!(decode(&dir.path().join("tagged")).unwrap() == x, "{name}");
+    }
+}
+
+/// Programs for music put tags behind a FLAC file; they are none of its blocks.
+#[test]
+fn tags_behind_a_flac_file_are_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tagged.flac");
+    let plain = std::fs::read(a_flac()).unwrap();
+    let x = decode(&a_flac()).unwrap();
+    let id3 = [&b"TAG"[..], &[b' '; 125]].concat();
+    let word = |n: u32| n.to_le_bytes();
+    // A footer, behind an item of 40 bytes and a header.
+    let ape = [&b"APETAGEX"[..], &word(2_000), &word(72), &word(1), &word(1 << 31), &[0; 8]].concat();
+    let ape = [&[0u8; 32][..], &[b'x'; 40], &ape].concat();
+    for tags in [id3.clone(), ape.clone(), [ape, id3].concat()] {
+        std::fs::write(&path, [&plain[..], &tags].concat()).unwrap();
+        assert!(decode(&path).unwrap() == x);
+        let mut part = vec![0.0; 50];
+        decode_range(&path, x.len() - 50, &mut part).unwrap();
+        assert!(part == x[x.len() - 50..]);
+    }
+}
+
 #[test]
 fn bad_files_are_named_and_explained() {
     let dir = tempfile::tempdir().unwrap();
@@ -212,8 +267,8 @@ fn bad_files_are_named_and_explained() {
         assert!(e.contains("bad.wav") && e.contains(says), "{e:?} should say {says:?}");
     };
     fails(b"", "empty");
-    fails(b"hello", "neither FLAC nor WAV");
-    fails(&[0u8; 5000], "neither FLAC nor WAV");
+    fails(b"hello", "no FLAC, WAV, MP3 or OGG");
+    fails(&[0u8; 5000], "no FLAC, WAV, MP3 or OGG");
     fails(&wav_bytes(&[], 1, 16_000, Pcm::S16), "no samples");
     fails(&wav_bytes(&noise(100, 1), 0, 16_000, Pcm::S16), "");
     fails(&wav_bytes(&noise(100, 1), 1, 0, Pcm::S16), "");
@@ -242,6 +297,31 @@ fn truncated_flac_is_an_error_at_every_length() {
         assert!(e.contains("cut.flac"), "{e}");
         let mut part = vec![0.0; 4000];
         let _ = decode_range(&path, 12_000, &mut part);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Damaged files of lossy encoders are decoded or refused, never a panic or a hang.
+    #[test]
+    fn any_change_of_a_compressed_file_is_decoded_or_refused(
+        name in prop::sample::select(vec!["tone.mp3", "tone-stereo.mp3", "tone.ogg"]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("damaged");
+        let mut bytes = std::fs::read(fixture(name)).unwrap();
+        for (at, with) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        std::fs::write(&path, bytes).unwrap();
+        if let Ok(x) = decode(&path) {
+            prop_assert!(x.iter().all(|v| v.is_finite()));
+        }
     }
 }
 

@@ -16,8 +16,8 @@ use crate::output::note;
 /// of a few utterances at earlier training steps, for the figure of the latent space. With --out,
 /// nothing in the run changes.
 ///
-/// With --input, the file holds the features of every module for audio files (FLAC, WAV) or images
-/// (JPEG, PNG), without labels. They are standardized as the run's dataset was. All files are checked
+/// With --input, the file holds the features of every module for audio files (FLAC, WAV, MP3, OGG) or
+/// images (JPEG, PNG, WebP), without labels. They are standardized as the run's dataset was. All files are checked
 /// before anything is written.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples: gim extract runs/a --out features.h5\n          \

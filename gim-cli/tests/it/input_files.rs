@@ -226,7 +226,8 @@ fn bad_files_are_listed_and_can_be_left_out() {
         let text = fails(d, &args);
         assert!(text.contains(says), "{text}");
     }
-    for (file, says) in [("new/broken.flac", "standard input: is neither FLAC nor WAV"), ("new/empty.wav", "is empty")]
+    for (file, says) in
+        [("new/broken.flac", "standard input: is no FLAC, WAV, MP3 or OGG"), ("new/empty.wav", "is empty")]
     {
         let text = piped(gim(d, &["extract", "run", "--input", "-", "--out", "z.h5"]), &d.join(file));
         assert!(text.contains(says), "{text}");

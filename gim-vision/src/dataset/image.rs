@@ -65,11 +65,11 @@ impl Image {
         Self { height, width, channels, pixels }
     }
 
-    /// Decodes a JPEG or PNG file, whatever its name, and turns it upright by its EXIF orientation.
-    /// Transparency is dropped, 16 bits become 8, palettes and CMYK become red, green and blue.
+    /// Decodes a JPEG, PNG or WebP file, whatever its name, and turns it upright by its EXIF orientation.
+    /// Of an animation it is the first image. Transparency is dropped, 16 bits become 8, palettes and CMYK become red, green and blue.
     ///
     /// # Errors
-    /// When the file is unreadable, neither JPEG nor PNG, of a kind of JPEG that is not supported,
+    /// When the file is unreadable, neither JPEG nor PNG nor WebP, of a kind of JPEG that is not supported,
     /// damaged, cut short, or its pixels take more than 1 GiB.
     pub fn open(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, "read", e))?;
@@ -79,6 +79,9 @@ impl Image {
             check_bytes(path, &decoder)?;
             if bytes.starts_with(JPEG) && !is_complete(&bytes) {
                 return Err(Error::file(path, "the JPEG is cut short", "copy or download the file again"));
+            }
+            if is_webp(&bytes) && !is_whole_webp(&bytes) {
+                return Err(Error::file(path, "the WebP is cut short", "copy or download the file again"));
             }
             let mut image = DynamicImage::from_decoder(decoder).map_err(|e| damaged(path, e))?;
             image.apply_orientation(orientation);
@@ -91,18 +94,21 @@ impl Image {
         })
     }
 
-    /// (height, width) of a JPEG or PNG file, turned upright. Only its headers are read.
+    /// (height, width) of a JPEG, PNG or WebP file, turned upright. Only its headers are read.
     ///
     /// # Errors
-    /// When the file is unreadable, neither JPEG nor PNG, or its headers are damaged.
+    /// When the file is unreadable, neither JPEG nor PNG nor WebP, or its headers are damaged.
     pub fn size_of(path: &Path) -> Result<(usize, usize)> {
         let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let mut bytes = Vec::new();
         (&file).take(HEAD as u64).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
         guarded(path, || {
-            let found = upright_size(path, &bytes, &file);
-            if found.is_ok() || bytes.len() < HEAD {
-                return found;
+            // The orientation of a WebP file is behind its pixels.
+            if !is_webp(&bytes) || bytes.len() < HEAD {
+                let found = upright_size(path, &bytes, &file);
+                if found.is_ok() || bytes.len() < HEAD {
+                    return found;
+                }
             }
             // A color profile or a preview can push the size further back.
             file.seek(SeekFrom::Start(HEAD as u64)).map_err(|e| Error::io(path, "read", e))?;
@@ -194,13 +200,24 @@ pub fn short_side((height, width): (usize, usize), to: usize) -> (usize, usize) 
 const JPEG: &[u8] = &[0xff, 0xd8, 0xff];
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
+/// Whether a file that begins with `bytes` is WebP: a RIFF file of that kind.
+fn is_webp(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP")
+}
+
+/// Whether a WebP file is as long as it says; the decoder takes less.
+fn is_whole_webp(bytes: &[u8]) -> bool {
+    let declared = bytes.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b));
+    bytes.len() as u64 >= u64::from(declared) + 8
+}
+
 /// The decoder for the format that the first bytes show.
 fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
     if bytes.is_empty() {
         return Err(Error::file(path, "the file is empty", "copy or make it again"));
     }
-    if !bytes.starts_with(JPEG) && !bytes.starts_with(PNG) {
-        return Err(Error::file(path, "is neither JPEG nor PNG", "convert it to one of them, or remove it"));
+    if !bytes.starts_with(JPEG) && !bytes.starts_with(PNG) && !is_webp(bytes) {
+        return Err(Error::file(path, "is no JPEG, PNG or WebP", "convert it to one of them, or remove it"));
     }
     if let Some(kind) = unsupported_jpeg(bytes) {
         let what = format!("this kind of JPEG is not supported: {kind}");
@@ -236,6 +253,9 @@ fn unsupported_jpeg(bytes: &[u8]) -> Option<&'static str> {
             0xc3 => return Some("lossless coding"),
             0xc5..=0xc7 => return Some("hierarchical coding"),
             0xc9..=0xcf => return Some("arithmetic coding"),
+            0xc0..=0xc2 if bytes.get(at + 4).is_some_and(|bits| *bits != 8) => {
+                return Some("other than 8 bits a sample");
+            }
             // The frame that it knows, or the pixels.
             0xc0..=0xc2 | 0xda => return None,
             0xff => at += 1,

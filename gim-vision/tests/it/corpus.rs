@@ -12,6 +12,7 @@ use gim_vision::dataset::loader::check_sizes;
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{self, DatasetOptions, ImageDataset, Split};
 use image::codecs::png::PngEncoder;
+use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -578,7 +579,7 @@ fn bad_class_folders() {
     says(&dir.path().join("f"), &["not a folder"]);
     let dir = folders();
     std::fs::create_dir(dir.path().join("train/empty")).unwrap();
-    says(dir.path(), &["train/empty", "no JPEG or PNG"]);
+    says(dir.path(), &["train/empty", "no JPEG, PNG or WebP"]);
     write(&dir.path().join("train/empty/now.png"), png(&scene(8, 8, 1, 0)));
     assert!(open(dir.path()).unwrap().notes().iter().any(|n| n.contains("class empty")));
     write(&dir.path().join("val/strange/x.png"), png(&scene(8, 8, 1, 0)));
@@ -704,7 +705,7 @@ fn bad_images_are_errors_or_left_out() {
     let good = jpeg(&scene(40, 30, 3, 1));
     let whole = png(&scene(40, 30, 3, 1));
     let cases: [(&str, Vec<u8>, &str, bool); 8] = [
-        ("bad.jpg", b"GIF89a, no JPEG".to_vec(), "neither JPEG nor PNG", true),
+        ("bad.jpg", b"GIF89a, no JPEG".to_vec(), "no JPEG, PNG or WebP", true),
         ("bad.jpg", Vec::new(), "empty", true),
         ("bad.jpg", good[..20].to_vec(), "damaged", true),
         ("bad.jpg", good[..good.len() / 2 + 200].to_vec(), "cut short", false),
@@ -938,6 +939,31 @@ fn a_large_corpus() {
     let all = dataset::open(&root, &DatasetOptions { skip_bad: true, ..Default::default() }).unwrap();
     println!("open, all decoded: {:.2} s", began.elapsed().as_secs_f64());
     assert_eq!(all.digest(), dataset.digest());
+}
+
+/// WebP files hold the pixels that were encoded without loss; a cut or damaged one is refused.
+#[test]
+fn webp_files_are_read() {
+    let dir = temp();
+    let (color, gray) = (scene(30, 44, 3, 1), scene(30, 44, 1, 2));
+    for (name, image) in [("c.webp", &color), ("g.webp", &gray)] {
+        let kind = if image.channels == 3 { ExtendedColorType::Rgb8 } else { ExtendedColorType::L8 };
+        let mut bytes = Vec::new();
+        WebPEncoder::new_lossless(&mut bytes).encode(&image.pixels, 44, 30, kind).unwrap();
+        let path = dir.path().join("cat").join(name);
+        write(&path, &bytes);
+        assert_eq!(Image::size_of(&path).unwrap(), (30, 44));
+        assert_eq!(Image::open(&path).unwrap().rgb().pixels, image.clone().rgb().pixels, "{name}");
+        for n in [13, 40, bytes.len() / 2, bytes.len() - 1] {
+            let cut = dir.path().join("cut");
+            write(&cut, &bytes[..n]);
+            let e = Image::open(&cut).unwrap_err().to_string();
+            assert!(e.contains("cut"), "{e}");
+        }
+    }
+    write(&dir.path().join("dog/a.jpg"), jpeg(&gray));
+    let dataset = open(dir.path()).unwrap();
+    assert_eq!((dataset.len(), dataset.id(0)), (3, "cat/c.webp".to_owned()));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Folders of JPEG and PNG files, one folder a class.
+//! Folders of JPEG, PNG and WebP files, one folder a class.
 //!
 //! ```text
 //! root/train/<class>/<any folders>/*.jpg     with root/test/<class>/… or root/val/<class>/…
@@ -265,12 +265,12 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
         find(root, dir, &mut Visited::new(root, root)?, &mut found)?;
         others.append(&mut found.others);
         if found.images.is_empty() {
-            return Err(Error::file(dir, "it holds no JPEG or PNG file", "add images, or remove the folder"));
+            return Err(Error::file(dir, "it holds no JPEG, PNG or WebP file", "add images, or remove the folder"));
         }
         entries.extend(found.images.into_iter().map(|image| new(image, None, Some(Split::Unlabeled))));
     }
     if !others.is_empty() {
-        notes.push(left_out(&others, "file", "not JPEG or PNG in a class folder"));
+        notes.push(left_out(&others, "file", "not JPEG, PNG or WebP in a class folder"));
     }
     // By id, not as the system lists them: the order must not depend on the disk.
     entries.sort_by(|a, b| a.id.cmp(&b.id));
@@ -420,7 +420,7 @@ fn labeled(
             find(root, dir, &mut visited, &mut found)?;
             others.append(&mut found.others);
             if found.images.is_empty() {
-                let what = "the class folder holds no JPEG or PNG file";
+                let what = "the class folder holds no JPEG, PNG or WebP file";
                 return Err(Error::file(dir, what, "add images, or remove the folder"));
             }
             let make = |(id, path)| Entry { id, path, class: Some(class), split: *split, size: (0, 0), bytes: 0 };
@@ -538,9 +538,9 @@ fn subfolders(dir: &Path, others: &mut Vec<String>) -> Result<Vec<(String, PathB
     Ok(folders)
 }
 
-/// Whether a file's name is that of a JPEG or PNG file.
+/// Whether a file's name is that of a JPEG, PNG or WebP file.
 pub fn is_image(path: &Path) -> bool {
-    path.extension().is_some_and(|e| ["jpg", "jpeg", "png"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+    path.extension().is_some_and(|e| ["jpg", "jpeg", "png", "webp"].iter().any(|known| e.eq_ignore_ascii_case(known)))
 }
 
 /// Adds all files below `dir`.

@@ -7,7 +7,7 @@
 //! | CIFAR-10 | `data_batch_1.bin` … `data_batch_5.bin test_batch.bin`, optional `batches.meta.txt` |
 //! | CIFAR-100 | `train.bin test.bin`, optional `fine_label_names.txt` |
 //! | IDX (MNIST's) | `train-images-idx3-ubyte train-labels-idx1-ubyte t10k-…`, `.gz` or not, optional `classes.txt` |
-//! | class folders | `train/<class>/*` and `test/` or `val/`, or `<class>/*`: JPEG and PNG of any size |
+//! | class folders | `train/<class>/*` and `test/` or `val/`, or `<class>/*`: JPEG, PNG and WebP of any size |
 //!
 //! The folders that archives unpack to, and those in which torchvision keeps datasets, may also be one
 //! or two folders below: `stl10_binary`, `FashionMNIST/raw`, `imagenette2-160`, ….
