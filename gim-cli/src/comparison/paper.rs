@@ -7,6 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::experiment::domain::DomainKind;
 
+/// How values of the paper are known, by their marks.
+pub(crate) const MARKS: [(&str, &str); 4] = [
+    ("M", "a value of the paper that is recalled, not checked; with ~"),
+    ("S", "a value seen in a public source"),
+    ("F", "a value read off a figure of the paper"),
+    ("C", "a value read in the published code"),
+];
+
 /// A row of the paper's tables. Lists of runs and `results/paper.csv` use the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Method {

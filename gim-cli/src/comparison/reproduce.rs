@@ -7,6 +7,7 @@ use gim_core::{Error, Pool, Result};
 use gim_eval::{Group, ProbeRow, Protocol, Task};
 
 use crate::comparison::comparison_dir::ComparisonDir;
+use crate::comparison::paper;
 use crate::comparison::summary::{self, Ablation, Summary, reported, signed, with};
 use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
@@ -193,7 +194,7 @@ impl Corpora {
 
     /// Records the dataset that a run was trained on.
     fn note(&mut self, config: &Config, run: &RunDir) -> Result<()> {
-        let Some(own) = run.environment()?.corpus else { return Ok(()) };
+        let Some(own) = run.trained_on()? else { return Ok(()) };
         match self.expected(config).filter(|other| other.digest != own.digest) {
             Some(other) => {
                 let what = format!("was trained on {own}, other runs of this comparison on {other}");
@@ -362,8 +363,8 @@ fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run
 /// The results as text: the modules of every method, then the ablations.
 pub(crate) fn print(outcome: &Outcome) -> String {
     let mut out = format!(
-        "{:<34} {:<9} {:<24} {:<11} {:>13} {:>13} {:>12} {:>9}\n",
-        "run", "task", "protocol", "features", "all %", "no silence %", "over random", "paper"
+        "{:<34} {:<9} {:<24} {:<11} {:>13} {:>13} {:>12}  {:>12}\n",
+        "run", "task", "protocol", "features", "all %", "no silence %", "over random", "paper, all %"
     );
     for (i, s) in outcome.summary.iter().enumerate() {
         let Some(name) = s.features() else { continue };
@@ -372,13 +373,13 @@ pub(crate) fn print(outcome: &Outcome) -> String {
             continue;
         }
         out += &format!(
-            "{:<34} {:<9} {:<24} {name:<11} {:>13} {:>13} {:>12} {:>9}\n",
+            "{:<34} {:<9} {:<24} {name:<11} {:>13} {:>13} {:>12}  {:>12}\n",
             s.run,
             s.task,
             s.how(),
             with(s.accuracy, s.accuracy_ci95),
             s.no_silence.map_or("–".into(), |m| with(m, s.no_silence_ci95)),
-            s.over_random.map_or(String::new(), |d| format!("{d:+.1}")),
+            s.over_random.map_or(String::new(), |d| signed(d, None)),
             reported(s.paper, s.paper_mark.as_deref()),
         );
     }
@@ -394,6 +395,13 @@ pub(crate) fn print(outcome: &Outcome) -> String {
             a.ablation_of,
             a.reference
         );
+    }
+    if outcome.summary.iter().any(|s| s.no_silence.is_some() && s.over_random.is_some()) {
+        out += "over random: of phones without silence\n";
+    }
+    let used = |mark: &str| outcome.summary.iter().any(|s| s.paper_mark.as_deref() == Some(mark));
+    for (mark, meaning) in paper::MARKS.iter().filter(|(mark, _)| used(mark)) {
+        out += &format!("paper ({mark}): {meaning}\n");
     }
     out
 }

@@ -107,6 +107,8 @@ pub(crate) fn reported(value: Option<f64>, mark: Option<&str>) -> String {
 
 /// A difference and its half-width as text.
 pub(crate) fn signed(mean: f64, half: Option<f64>) -> String {
+    // No "-0.0" of what rounds to nothing.
+    let mean = if mean.abs() < 0.05 { 0.0 } else { mean };
     half.map_or(format!("{mean:+.1}"), |h| format!("{mean:+.1} ± {h:.1}"))
 }
 

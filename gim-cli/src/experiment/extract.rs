@@ -242,7 +242,7 @@ pub(super) fn provenance(
 }
 
 pub(super) fn same_corpus(run: &RunDir, here: &TrainedOn, any_corpus: bool) -> Result<()> {
-    match run.environment()?.corpus {
+    match run.trained_on()? {
         Some(on) if on.digest != here.digest && !any_corpus => {
             let what = format!("was trained on {on}, not on {here}");
             let remedy = "restore its files, labels and splits, name that corpus by GIM_DATA, or say --any-corpus";

@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 21] = [
+const MAY_CHANGE: [&str; 22] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -24,6 +24,7 @@ const MAY_CHANGE: [&str; 21] = [
     "train.link_depth",
     "train.log_every",
     "train.checkpoint_every",
+    "train.checkpoint_minutes",
     "train.keep_record",
     "train.probe_every",
     // What a record holds decides; that there is one does not.

@@ -46,7 +46,7 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     }
     let first = config.train.steps_each(|| Ok(epoch_steps))? * below as u64;
     let record = DatasetRecord { epoch_steps, ..record };
-    write_begun(config, run, &mut stack, &record, from.environment()?.corpus, first)
+    write_begun(config, run, &mut stack, &record, from.trained_on()?, first)
 }
 
 /// Writes a run that begins with the weights of `stack`, at `step`. `corpus` is what they were

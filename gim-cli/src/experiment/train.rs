@@ -12,6 +12,7 @@ mod on_threads;
 mod online;
 mod policy;
 mod record;
+mod save_clock;
 mod validation;
 
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ use online::OnlineProbes;
 pub(crate) use policy::CorpusPolicy;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
+use save_clock::SaveClock;
 use validation::Validation;
 
 /// Whether a run has done all its steps.
@@ -296,6 +298,7 @@ impl<'a> Training<'a> {
         mut progress: Progress,
         seconds: &dyn Fn() -> f64,
     ) -> Result<Progress> {
+        let clock = SaveClock::new(self.config.train.checkpoint_minutes);
         for step in self.first..self.total {
             self.stop_if_asked(step, &record)?;
             self.step(step, &mut record, &mut progress)?;
@@ -307,7 +310,7 @@ impl<'a> Training<'a> {
             }
             self.validate(done, &mut record)?;
             self.probe(done, &mut record)?;
-            if self.keep.due(done) {
+            if clock.saves(self.keep.due(done)) {
                 self.save(done, &record)?;
             }
             progress.tick(done, || record.averages.shown());

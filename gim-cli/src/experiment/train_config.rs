@@ -96,6 +96,9 @@ pub struct TrainConfig {
     pub log_every: u64,
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
+    /// Minutes after which a checkpoint is saved, however few steps were taken; 0 for none. It is removed after the next
+    /// one. Not on several processes.
+    pub checkpoint_minutes: f64,
     /// Steps between measurements on the items that `data.validate` holds out.
     pub validate_every: u64,
     /// Steps between linear probes of a few training items while training goes on; 0 for none.
@@ -205,6 +208,7 @@ impl Default for TrainConfig {
             seed: 1,
             log_every: 10,
             checkpoint_every: 200,
+            checkpoint_minutes: 15.0,
             validate_every: 200,
             probe_every: 0,
             snapshots: vec![0.03, 0.2],

@@ -45,7 +45,7 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     create_folder(out)?;
-    let corpus = match first.environment()?.corpus {
+    let corpus = match first.trained_on()? {
         Some(corpus) => corpus.name,
         None => corpus_name(&config.domain.dataset().folder()?),
     };

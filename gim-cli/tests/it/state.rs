@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::{fails, gim, is_one_error, ok, printed};
+use crate::common::{fails, gim, is_one_error, ok, printed, result};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -227,6 +227,58 @@ fn damaged_features_and_weights_are_never_probed_in_silence() {
     std::fs::write(&weights, bytes).unwrap();
     let said = String::from_utf8(ok(d, &["extract", "run", "--out", "features.h5"]).stderr).unwrap();
     assert!(said.contains("step-00000060") && said.contains("step-00000056 is used instead"), "{said}");
+}
+
+/// By the clock, a checkpoint comes at any step. A run that is killed after one ends as an undisturbed one.
+#[test]
+fn checkpoints_come_by_the_clock() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    for schedule in ["simultaneous", "iterative", "pipelined"] {
+        let (whole, run) = (format!("{schedule}-whole"), format!("{schedule}-run"));
+        let set = format!("train.schedule={schedule}");
+        let more = ["--set", "train.steps=24", "--set", "train.checkpoint_every=24", "--set", &set];
+        ok(d, &[train(&whole).as_slice(), &more].concat());
+        let clock = ["--set", "train.checkpoint_minutes=1e-9"];
+        let mut child = gim(d, &[train(&run).as_slice(), &more, &clock].concat()).spawn().unwrap();
+        // The total is a multiple of 24 steps for all schedules.
+        let at = |path: &Path| path.file_name()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
+        let by_clock = || {
+            let all = std::fs::read_dir(d.join(&run).join("checkpoints")).into_iter().flatten().flatten();
+            all.filter_map(|e| at(&e.path())).any(|step| !step.is_multiple_of(24))
+        };
+        let seen = loop {
+            if by_clock() {
+                break true;
+            }
+            if child.try_wait().unwrap().is_some() {
+                break false;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        };
+        drop(child.kill());
+        child.wait().unwrap();
+        assert!(seen, "{schedule}: no checkpoint came by the clock");
+        ok(d, &["train", "--resume", &run, "--threads", "1"]);
+        assert!(result(&d.join(&whole)) == result(&d.join(&run)), "{schedule}");
+        assert!(!by_clock(), "{schedule}: the last checkpoint removes those of the clock");
+    }
+}
+
+/// How a run was made is for the reader: without environment.json the run is as good as before. Without its
+/// configuration it is not.
+#[test]
+fn only_what_is_needed_is_asked_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let two = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.log_every=2"];
+    ok(d, &[train("run").as_slice(), &two].concat());
+    std::fs::remove_file(d.join("run/environment.json")).unwrap();
+    ok(d, &["probe", "run", "--task", "speakers", "--protocol", "knn"]);
+    ok(d, &["figures", "run"]);
+    ok(d, &["train", "--resume", "run"]);
+    std::fs::write(d.join("run/config.toml"), "").unwrap();
+    assert!(fails(d, &["export", "run", "--to", "torch", "--out", "x"]).contains("config.toml: is damaged"));
 }
 
 /// A checkpoint of modules that do not belong together is damaged, and the one before is used.

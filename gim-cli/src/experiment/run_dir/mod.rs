@@ -30,7 +30,7 @@ use gim_eval::{TrainRow, table};
 
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
-use crate::experiment::environment::Environment;
+use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::lock::FolderLock;
 
 pub(crate) use checkpoints::{Keep, Weights};
@@ -194,6 +194,17 @@ impl RunDir {
 
     pub(crate) fn write_config(&self, config: &Config) -> Result<()> {
         write_atomic(&self.config_file(), config.to_toml().as_bytes())
+    }
+
+    /// What the run was trained on, by its record of the dataset, else by environment.json; none where neither says.
+    ///
+    /// # Errors
+    /// When it has no record, and environment.json is missing or damaged.
+    pub(crate) fn trained_on(&self) -> Result<Option<TrainedOn>> {
+        match self.dataset()? {
+            Some(record) => Ok(Some(record.corpus).filter(|corpus| !corpus.digest.is_empty())),
+            None => Ok(self.environment()?.corpus),
+        }
     }
 
     /// Refuses to write over what is in the run's folder.

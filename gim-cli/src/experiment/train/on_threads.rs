@@ -16,6 +16,7 @@ use gim_core::schedule::{
 use gim_core::stack::Stack;
 use gim_eval::ScheduleRow;
 
+use super::save_clock::SaveClock;
 use super::{Record, Stamp, Training, name_last_checkpoint};
 use crate::experiment::interrupt;
 use crate::experiment::progress::Progress;
@@ -82,7 +83,7 @@ impl<'a> Training<'a> {
             total: self.total,
             keep: self.keep.clone(),
             order: None,
-            wanted: Arc::default(),
+            wanted: Arc::new(Wanted::new(&self.config.train)),
         }
     }
 }
@@ -140,7 +141,8 @@ impl Training<'_> {
         let wanted = Arc::clone(&writer.wanted);
         let save = |module: &mut dyn Module<f32>, index: usize, step: u64| {
             let stamp = Stamp { step, fingerprint, dataset };
-            let wanted = keep.due(step) && (!is_async || wanted.is(index, step, step == total));
+            let wanted =
+                wanted.is(index, step, Due { by_steps: keep.due(step), in_step: !is_async, last: step == total });
             wanted.then(|| stamp.bytes(module, index)).transpose()
         };
         let (source, plans, pool) = (&mut self.source, &self.plans, &self.pool);
@@ -231,24 +233,42 @@ pub(super) struct Writer<'a> {
     pub(super) wanted: Arc<Wanted>,
 }
 
-/// Checkpoints of asynchronous training that have been begun and are not written yet.
-#[derive(Default)]
-pub(super) struct Wanted(Mutex<BTreeSet<u64>>);
+/// Checkpoints that have been begun and are not written yet.
+pub(super) struct Wanted {
+    begun: Mutex<BTreeSet<u64>>,
+    clock: SaveClock,
+}
+
+/// What is known of a checkpoint after some steps.
+struct Due {
+    /// The number of steps asks for it.
+    by_steps: bool,
+    /// All modules do the same steps, so that it never waits for slow ones.
+    in_step: bool,
+    /// It is that of the last step.
+    last: bool,
+}
 
 /// Checkpoints that wait for slow modules; further ones are left out, so that memory stays bounded.
 const BEGUN: usize = 2;
 
 impl Wanted {
+    /// None begun; the clock starts.
+    fn new(train: &TrainConfig) -> Self {
+        Self { begun: Mutex::default(), clock: SaveClock::new(train.checkpoint_minutes) }
+    }
+
     fn steps(&self) -> MutexGuard<'_, BTreeSet<u64>> {
         // A set is whole whatever has panicked meanwhile.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the module takes part in the checkpoint after `done` steps. The first module, which
-    /// comes to it before all others, decides; the `last` is never left out.
-    fn is(&self, index: usize, done: u64, last: bool) -> bool {
+    /// comes to it before all others, decides; the last is never left out.
+    fn is(&self, index: usize, done: u64, due: Due) -> bool {
         let mut steps = self.steps();
-        if index == 0 && (last || steps.len() < BEGUN) {
+        let may_wait = steps.len() < BEGUN || due.last || due.in_step && due.by_steps;
+        if index == 0 && may_wait && self.clock.saves(due.by_steps) {
             steps.insert(done);
         }
         steps.contains(&done)
@@ -273,6 +293,7 @@ impl Writer<'_> {
         }
         if !step.saved.is_empty() {
             self.wanted.steps().remove(&done);
+            self.flush()?;
             self.record.save(self.run, step.saved.into_iter().map(Ok), done, &self.keep)?;
         }
         self.progress.tick(done, || self.record.averages.shown());

@@ -21,7 +21,7 @@ impl CorpusPolicy<'_> {
     pub(super) fn check(self, run: &RunDir, first: u64, corpus: &TrainedOn) -> Result<()> {
         let before = match self {
             Self::Any => None,
-            _ if first > 0 => run.environment()?.corpus,
+            _ if first > 0 => run.trained_on()?,
             Self::Only(corpus) => Some(corpus.clone()),
             Self::Begun => None,
         };
