@@ -10,11 +10,12 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 16] = [
+const MAY_CHANGE: [&str; 17] = [
     "data.path",
     // The run's record of its dataset knows the labels.
     "data.labels",
     "data.cache_mb",
+    "probe.memory_mb",
     "train.groups",
     "train.link_depth",
     "train.log_every",
@@ -55,6 +56,8 @@ impl Config {
                 section.remove(key);
             }
         }
+        // Fingerprints of older versions have no sections that decide nothing.
+        table.retain(|_, section| section.as_table().is_none_or(|keys| !keys.is_empty()));
         // The run's record of its dataset knows the items.
         if let HeldOut::List(_) = self.domain.dataset().held_out()
             && let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut)
@@ -105,6 +108,7 @@ mod tests {
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",
+            "probe.memory_mb=1",
             "train.record_epochs=3",
             "train.record_type=float16",
         ] {

@@ -37,7 +37,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 50] = [
+const COMMON: [(&str, Range); 51] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.auxiliary.hidden", Whole(0, 100)),
@@ -73,6 +73,7 @@ const COMMON: [(&str, Range); 50] = [
     ("optimizer.eps", Positive(1.0)),
     ("optimizer.lr", Positive(100.0)),
     ("optimizer.momentum", Real(0.0, BELOW_ONE)),
+    ("probe.memory_mb", Whole(0, 1 << 40)),
     ("train.batch", Whole(1, 65_536)),
     ("train.checkpoint_every", Whole(1, MOST_STEPS)),
     ("train.epochs", Whole(0, 10_000_000)),

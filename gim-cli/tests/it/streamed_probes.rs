@@ -1,0 +1,56 @@
+//! The memory of probes decides no result.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::common::{folders, gim, ok};
+
+/// Rows of a probe without its time, and what the program notes.
+fn probe(d: &Path, args: &[&str]) -> (Vec<Value>, String) {
+    let out = gim(d, &[&["probe", "run", "--json"], args].concat()).output().unwrap();
+    let notes = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{args:?}: {notes}");
+    let mut rows: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
+    rows.iter_mut().for_each(|row| drop(row.as_object_mut().unwrap().remove("seconds")));
+    (rows, notes)
+}
+
+/// All protocols and heads for a task, in memory and streamed, on one thread and on three.
+fn no_difference(d: &Path, task: &str) {
+    let views: &[&str] = if task == "phones" { &[] } else { &["--views", "2", "--test-views", "2"] };
+    for protocol in [&["converged"][..], &["knn"], &["paper"], &["paper", "--head", "mlp"]] {
+        let views = if protocol[0] == "paper" { views } else { &[] };
+        let args = [&["--task", task, "--protocol"], protocol, views].concat();
+        let (want, silent) = probe(d, &args);
+        assert!(!want.is_empty() && !silent.contains("in blocks"), "{silent}");
+        for threads in ["1", "3"] {
+            let (got, notes) = probe(d, &[&args[..], &["--memory-mb", "0", "--threads", threads]].concat());
+            assert_eq!(got, want, "{args:?}");
+            assert!(notes.contains("module_1") && notes.contains("in blocks"), "{notes}");
+        }
+    }
+}
+
+#[test]
+fn streamed_probes_of_speech_give_the_same_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let small = ["--set", "network.width=16", "--set", "network.context=8", "--set", "train.batch=4"];
+    ok(d, &[&["train", "audio-quick", "--out", "run", "--set", "train.steps=3"], &small[..]].concat());
+    no_difference(d, "phones");
+    no_difference(d, "speakers");
+}
+
+#[test]
+fn streamed_probes_of_images_give_the_same_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("images"), false);
+    let small = ["network.widths=[4,8]", "network.blocks=[1,2]", "data.crop=20", "train.batch=4", "data.path=images"];
+    let small = small.iter().flat_map(|set| ["--set", set]);
+    let args: Vec<&str> =
+        ["train", "vision-quick", "--out", "run", "--set", "train.steps=2"].into_iter().chain(small).collect();
+    ok(d, &args);
+    no_difference(d, "classes");
+}
