@@ -140,8 +140,8 @@ fn one_class(file: &Path, task: Task, labels: usize) -> Error {
 /// Says that features are not in memory.
 fn note_streamed(group: &str, examples: &Examples) {
     if let Some(need) = examples.streamed() {
-        let gigabytes = need as f64 / 1e9;
-        note(format_args!("{group}: {gigabytes:.1} GB exceed probe.memory_mb, so features are read in blocks"));
+        let megabytes = need as f64 / 1e6;
+        note(format_args!("{group}: {megabytes:.1} MB exceed probe.memory_mb, so features are read in blocks"));
     }
 }
 

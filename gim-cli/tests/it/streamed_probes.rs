@@ -31,12 +31,17 @@ fn no_difference(d: &Path, task: &str) {
     }
 }
 
+fn train(d: &Path, preset: &str, settings: &[&str]) {
+    let settings = settings.iter().chain(&["train.batch=4", "train.steps=2", "train.modules=1"]);
+    let settings = settings.flat_map(|set| ["--set", set]);
+    ok(d, &["train", preset, "--out", "run"].into_iter().chain(settings).collect::<Vec<_>>());
+}
+
 #[test]
 fn streamed_probes_of_speech_give_the_same_rows() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let small = ["--set", "network.width=16", "--set", "network.context=8", "--set", "train.batch=4"];
-    ok(d, &[&["train", "audio-quick", "--out", "run", "--set", "train.steps=3"], &small[..]].concat());
+    train(d, "audio-quick", &["network.width=16", "network.context=8"]);
     no_difference(d, "phones");
     no_difference(d, "speakers");
 }
@@ -46,10 +51,7 @@ fn streamed_probes_of_images_give_the_same_rows() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     folders(&d.join("images"), false);
-    let small = ["network.widths=[4,8]", "network.blocks=[1,2]", "data.crop=20", "train.batch=4", "data.path=images"];
-    let small = small.iter().flat_map(|set| ["--set", set]);
-    let args: Vec<&str> =
-        ["train", "vision-quick", "--out", "run", "--set", "train.steps=2"].into_iter().chain(small).collect();
-    ok(d, &args);
+    let network = ["network.widths=[4,8]", "network.blocks=[1,2]", "loss.prediction_steps=2"];
+    train(d, "vision-quick", &[&network[..], &["data.crop=20", "data.path=images"]].concat());
     no_difference(d, "classes");
 }
