@@ -12,7 +12,10 @@ use std::time::Instant;
 
 /// Writes the features item by item and reads them back.
 fn file_speed(all: &Examples, frames: usize, classes: usize) -> Result<()> {
-    let (x, path) = (all.features(), std::env::temp_dir().join(format!("probe_speed_{}.h5", std::process::id())));
+    let (x, path) = (
+        all.features().unwrap_or_else(|| unreachable!("these are in memory")),
+        std::env::temp_dir().join(format!("probe_speed_{}.h5", std::process::id())),
+    );
     let layout = Layout {
         groups: vec![GroupSpec { group: "module_1".into(), name: "1".into(), dims: x.ncols() }],
         labels: vec![LabelSpec { task: "class".into(), per: Per::Frame, classes, silence: None, names: Vec::new() }],

@@ -1,16 +1,19 @@
 //! Labeled features in two parts: one to fit a probe, one to evaluate it.
 
+use std::path::Path;
+
 use gim_core::{Error, Key, Purpose, Result};
 use ndarray::{Array2, ArrayView2};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use crate::items::{ItemIndex, Split};
+use crate::source::{Budget, Source};
 
 /// Features with labels, items and a split.
 #[derive(Debug, Clone)]
 pub struct Examples {
-    features: Array2<f32>,
+    source: Source,
     labels: Vec<i32>,
     n_classes: usize,
     index: ItemIndex,
@@ -29,7 +32,20 @@ impl Examples {
         index: ItemIndex,
         split: Vec<Split>,
     ) -> Result<Self> {
-        let (rows, items) = (features.nrows(), index.n_items());
+        let features =
+            if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned() };
+        Self::new(Source::Memory(features), labels, n_classes, index, split)
+    }
+
+    /// As [`Examples::per_frame`], of features that may be in a file.
+    pub(crate) fn new(
+        source: Source,
+        labels: Vec<i32>,
+        n_classes: usize,
+        index: ItemIndex,
+        split: Vec<Split>,
+    ) -> Result<Self> {
+        let (rows, items) = (source.rows(), index.n_items());
         if rows != index.n_rows() || labels.len() != rows || split.len() != items {
             return Err(Error::data(
                 "examples",
@@ -42,10 +58,10 @@ impl Examples {
                 "features, labels, index and split must be about the same items",
             ));
         }
-        if n_classes < 2 || features.ncols() == 0 {
+        if n_classes < 2 || source.dims() == 0 {
             return Err(Error::data(
                 "examples",
-                format_args!("{n_classes} classes, {} dimensions", features.ncols()),
+                format_args!("{n_classes} classes, {} dimensions", source.dims()),
                 "a probe needs two classes and one dimension at least",
             ));
         }
@@ -56,9 +72,7 @@ impl Examples {
                 "number the classes from 0; -1 means no label",
             ));
         }
-        let features =
-            if features.is_standard_layout() { features } else { features.as_standard_layout().into_owned() };
-        Ok(Self { features, labels, n_classes, index, split })
+        Ok(Self { source, labels, n_classes, index, split })
     }
 
     /// One row an item: `features (n_items, D)`, `labels (n_items)`, `split (n_items)`.
@@ -70,9 +84,19 @@ impl Examples {
         Self::per_frame(features, labels, n_classes, index, split)
     }
 
-    /// All features (N, D), of both parts.
-    pub fn features(&self) -> ArrayView2<'_, f32> {
-        self.features.view()
+    /// All features (N, D), of both parts; `None` where they are read from their file in blocks.
+    pub fn features(&self) -> Option<ArrayView2<'_, f32>> {
+        match &self.source {
+            Source::Memory(features) => Some(features.view()),
+            Source::Disk(_) => None,
+        }
+    }
+
+    /// Bytes of memory that a probe of all features would need, where that is more than the budget: they
+    /// are read from their file in blocks. `None` where they are in memory.
+    pub fn streamed(&self) -> Option<u64> {
+        let need = Budget::need(self.source.rows(), self.source.dims(), self.n_classes);
+        self.source.limit().map(|_| need)
     }
 
     /// All labels (N), of both parts.
@@ -92,8 +116,7 @@ impl Examples {
             }
         }
         Part {
-            features: self.features.as_slice().unwrap_or_else(|| unreachable!("features are made row-major")),
-            dims: self.features.ncols(),
+            source: &self.source,
             n_classes: self.n_classes,
             split,
             labels: rows.iter().map(|r| self.labels[*r] as u32).collect(),
@@ -123,6 +146,9 @@ impl Examples {
             return Err(Error::config("--labels", what, "give a share above 0 and up to 1"));
         }
         let all = self.part(Split::Train);
+        if share == 1.0 {
+            return Ok(all);
+        }
         let mut order: Vec<usize> = (0..all.n_items()).collect();
         // The probes' own draws are of other items.
         order.shuffle(&mut key.with_purpose(Purpose::Probe).with_item(6).rng());
@@ -143,9 +169,8 @@ impl Examples {
 /// The labeled rows of one side of the split; `n` of them, grouped by item.
 #[derive(Debug, Clone)]
 pub struct Part<'a> {
-    /// All features (N, D), row-major; this part reads the rows in `rows` only.
-    features: &'a [f32],
-    dims: usize,
+    /// All features (N, D); this part reads the rows in `rows` only.
+    source: &'a Source,
     n_classes: usize,
     split: Split,
     rows: Vec<usize>,
@@ -167,7 +192,7 @@ impl<'a> Part<'a> {
 
     /// Dimensions of a row.
     pub fn dims(&self) -> usize {
-        self.dims
+        self.source.dims()
     }
 
     /// Number of classes.
@@ -200,10 +225,66 @@ impl<'a> Part<'a> {
         &self.rows
     }
 
-    /// Features of row `i` of this part.
-    pub(crate) fn row(&self, i: usize) -> &'a [f32] {
-        let at = self.rows[i] * self.dims;
-        &self.features[at..at + self.dims]
+    /// The budget that the features exceed, and the folder for scores; `None` where they are in memory.
+    pub(crate) fn limit(&self) -> Option<(Budget, &'a Path)> {
+        self.source.limit()
+    }
+
+    /// Rows of a block of [`Part::for_each_block`]; those of a multiple of 1024 but for the last one.
+    pub(crate) fn block_rows(&self) -> usize {
+        self.limit().map_or(Budget::UNLIMITED, |limit| limit.0).block_rows(self.dims())
+    }
+
+    /// `out (rows, D)` = some rows, counted within this part.
+    ///
+    /// # Errors
+    /// When the features cannot be read.
+    pub(crate) fn gather(&self, rows: impl IntoIterator<Item = usize>, out: &mut [f32]) -> Result<()> {
+        let rows: Vec<usize> = rows.into_iter().map(|i| self.rows[i]).collect();
+        self.source.gather(&rows, out)
+    }
+
+    /// Calls `work` with the number of each batch and the features (rows, D) of its rows. While one is
+    /// worked on, the next one is read if it is in a file. `batch` gives the rows of a batch.
+    ///
+    /// # Errors
+    /// Those of `work`, and when the features cannot be read.
+    pub(crate) fn for_each_batch<R: IntoIterator<Item = usize>>(
+        &self,
+        batches: usize,
+        batch: impl Fn(usize) -> R + Sync,
+        mut work: impl FnMut(usize, &mut [f32]) -> Result<()> + Send,
+    ) -> Result<()> {
+        let read = |i: usize, x: &mut Vec<f32>| {
+            if i >= batches {
+                return Ok(());
+            }
+            let rows: Vec<usize> = batch(i).into_iter().map(|row| self.rows[row]).collect();
+            x.resize(rows.len() * self.dims(), 0.0);
+            self.source.gather(&rows, x)
+        };
+        let (mut x, mut next) = (Vec::new(), Vec::new());
+        if self.limit().is_none() {
+            return (0..batches).try_for_each(|i| read(i, &mut x).and_then(|()| work(i, &mut x)));
+        }
+        read(0, &mut x)?;
+        for i in 0..batches {
+            let (worked, was_read) = rayon::join(|| work(i, &mut x), || read(i + 1, &mut next));
+            worked.and(was_read)?;
+            std::mem::swap(&mut x, &mut next);
+        }
+        Ok(())
+    }
+
+    /// [`Part::for_each_batch`] of all rows in order, [`Part::block_rows`] at a time. `work` gets the first
+    /// row of each block.
+    ///
+    /// # Errors
+    /// As [`Part::for_each_batch`].
+    pub(crate) fn for_each_block(&self, mut work: impl FnMut(usize, &mut [f32]) -> Result<()> + Send) -> Result<()> {
+        let (n, each) = (self.n_rows(), self.block_rows());
+        let rows = |i: usize| i * each..n.min((i + 1) * each);
+        self.for_each_batch(n.div_ceil(each), rows, |i, x| work(i * each, x))
     }
 
     /// Whether the rows of each item are of one class.
@@ -232,7 +313,10 @@ impl<'a> Part<'a> {
                 "give the split at least one labeled item on each side",
             ));
         }
-        let bad = (0..self.n_rows()).into_par_iter().find_first(|i| self.row(*i).iter().any(|x| !x.is_finite()));
+        // Features in a file are checked whenever they are read.
+        let (values, d) = (self.source.values().unwrap_or_default(), self.dims());
+        let finite = |row: usize| values.get(row * d..(row + 1) * d).is_none_or(|x| x.iter().all(|x| x.is_finite()));
+        let bad = (0..self.n_rows()).into_par_iter().find_first(|i| !finite(self.rows[*i]));
         match bad {
             None => Ok(()),
             Some(i) => Err(Error::data(

@@ -56,7 +56,9 @@ pub mod metrics;
 pub mod probe;
 pub mod records;
 pub mod regression;
+mod scratch;
 pub mod similarity;
+mod source;
 pub mod synthetic;
 pub mod table;
 pub mod views;
@@ -75,4 +77,5 @@ pub use records::{
 };
 pub use regression::{Baseline, Deviation, Measured, compare};
 pub use similarity::{cka_matrix, linear_cka};
+pub use source::Budget;
 pub use views::{ViewFile, ViewWriter};

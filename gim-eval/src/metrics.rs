@@ -84,13 +84,19 @@ pub fn argmax(scores: &[f32]) -> u32 {
 ///
 /// Ties go to the lower class, as in [`argmax`]: `top_k(.., 1)` is the accuracy.
 pub fn top_k(n_classes: usize, logits: &[f32], truth: &[u32], k: usize) -> Option<f64> {
+    let right = among_top(n_classes, logits, truth, k);
+    (!truth.is_empty()).then(|| right as f64 / truth.len() as f64)
+}
+
+/// Number of rows for [`top_k`].
+pub(crate) fn among_top(n_classes: usize, logits: &[f32], truth: &[u32], k: usize) -> usize {
     assert_eq!(logits.len(), truth.len() * n_classes, "scores of {} rows and {n_classes} classes", truth.len());
     let right = logits.chunks_exact(n_classes).zip(truth).filter(|(row, t)| {
         let t = **t as usize;
         let better = row.iter().enumerate().filter(|(i, s)| **s > row[t] || (**s == row[t] && *i < t));
         better.count() < k
     });
-    (!truth.is_empty()).then(|| right.count() as f64 / truth.len() as f64)
+    right.count()
 }
 
 /// Metrics of a fitted probe on a part.

@@ -6,7 +6,8 @@
 //!
 //! A file of views is a [feature file](crate::features) whose items are named `item@view`. The views of
 //! the training items come first, view by view, then those of the test items. A view of a group is one
-//! block of rows, so that a probe holds one view at a time.
+//! block of rows, so that a probe holds one view at a time, or blocks of one where a view exceeds the
+//! budget of the file.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use gim_core::{Error, Result};
 
 use crate::examples::Examples;
 use crate::features::{FeatureFile, FeatureWriter, Item, Layout, Provenance};
-use crate::items::Split;
+use crate::items::{ItemIndex, Split};
 
 /// A file of views being written.
 #[derive(Debug)]
@@ -137,8 +138,9 @@ impl ViewFile {
     fn rows(&self, group: &str, task: &str, first: usize, n: usize, split: Split) -> Result<Examples> {
         let rows = first..first + n;
         let labels = self.file.labels(task)?;
-        let features = self.file.read_rows(group, rows.clone())?;
-        Examples::per_item(features, labels.values[rows].to_vec(), labels.classes, vec![split; n])
+        let source = self.file.source(group, rows.clone(), labels.classes)?;
+        let labels_of = labels.values[rows].to_vec();
+        Examples::new(source, labels_of, labels.classes, ItemIndex::single(n), vec![split; n])
     }
 }
 

@@ -89,7 +89,7 @@ impl ProbeWork {
 fn write(all: &Examples, train: &Part<'_>, folder: &Path) -> Result<()> {
     create_folder(folder)?;
     let (n, d) = (train.n_rows(), train.dims());
-    let features = all.features();
+    let features = all.features().unwrap_or_else(|| unreachable!("these are in memory"));
     let features = train.rows().iter().flat_map(|row| features.row(*row).to_vec()).map(f32::to_le_bytes);
     write_npy(&folder.join("x.npy"), "<f4", &format!("({n}, {d})"), features)?;
     write_npy(&folder.join("y.npy"), "<u4", &format!("({n},)"), train.labels().iter().map(|y| y.to_le_bytes()))

@@ -9,6 +9,7 @@ use super::json;
 use crate::experiment::domain::{DomainKind, check_task};
 use crate::experiment::extract::features_of;
 use crate::experiment::probe::{self, ProbeSpec};
+use crate::experiment::probe_config::ProbeConfig;
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::{RunDir, merge_probe_rows};
 use crate::experiment::views::{TEST_VIEWS, ViewLimits, views_of};
@@ -58,6 +59,10 @@ pub struct Args {
     /// Share of the training labels to fit on, between 0 and 1.
     #[arg(long, default_value_t = 1.0)]
     labels: f64,
+    /// Most memory for the features of a module, in MB; larger ones are read in blocks [default:
+    /// probe.memory_mb of the run, 4096 for a file].
+    #[arg(long, value_name = "MB")]
+    memory_mb: Option<u64>,
     /// Use the present dataset even if the run was trained on another.
     #[arg(long)]
     any_corpus: bool,
@@ -86,6 +91,8 @@ impl Args {
             labels: self.labels,
             ..ProbeSpec::new(self.task, self.protocol, limits)
         };
+        let within =
+            |settings: &ProbeConfig| ProbeConfig { memory_mb: self.memory_mb.unwrap_or(settings.memory_mb) }.budget();
         let say = |rows: &[_]| -> Result<()> {
             if self.json {
                 return print_line(json(&rows, true)?);
@@ -100,8 +107,9 @@ impl Args {
         if self.source.is_dir() {
             let run = RunDir::new(self.source);
             let _lock = run.lock()?;
+            let config = run.config()?;
             // A test image has one view, its center.
-            if run.config()?.domain.kind() == DomainKind::Vision {
+            if config.domain.kind() == DomainKind::Vision {
                 spec.views.iter_mut().for_each(|views| views.test = 1);
             }
             // Before features are computed. Another dataset may have other labels.
@@ -112,11 +120,11 @@ impl Args {
                 Some(counts) => views_of(&run, counts, true, self.any_corpus, show)?,
                 None => features_of(&run, true, self.any_corpus, show)?,
             };
-            let rows = probe::probe(&file, &spec, show)?;
+            let rows = probe::probe(&file, &spec, within(&config.probe), show)?;
             say(&rows)?;
             run.merge_probe_rows(&rows)?;
         } else {
-            let rows = probe::probe(&self.source, &spec, show)?;
+            let rows = probe::probe(&self.source, &spec, within(&ProbeConfig::default()), show)?;
             say(&rows)?;
             merge_probe_rows(&self.source.with_extension("probe.csv"), &rows)?;
         }

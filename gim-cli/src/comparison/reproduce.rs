@@ -262,7 +262,7 @@ impl SeedRun<'_> {
                 let source = match spec.views {
                     None => match &mut whole {
                         Some(opened) => &*opened,
-                        empty => &*empty.insert(Opened::new(features.clone(), None)?),
+                        empty => &*empty.insert(Opened::new(features.clone(), None, self.config.probe.budget())?),
                     },
                     Some(counts) => self.views(&mut viewed, counts, show)?,
                 };
@@ -295,7 +295,7 @@ impl SeedRun<'_> {
             // Closed before it is made anew.
             *open = None;
             let file = views_of(self.run, counts, self.baselines.is_none(), false, show)?;
-            *open = Some(Opened::new(file, Some(counts))?);
+            *open = Some(Opened::new(file, Some(counts), self.config.probe.budget())?);
         }
         open.as_ref().ok_or_else(|| Error::internal("views", "were not opened"))
     }

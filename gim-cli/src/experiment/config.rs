@@ -10,6 +10,7 @@ use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Domain, DomainKind, section, text};
 use crate::experiment::loss_text;
 use crate::experiment::place::{Place, locate};
+use crate::experiment::probe_config::ProbeConfig;
 use crate::experiment::ranges;
 use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
@@ -34,6 +35,8 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// Length and schedule of training.
     pub train: TrainConfig,
+    /// Memory of probes.
+    pub probe: ProbeConfig,
 }
 
 impl Config {
@@ -93,6 +96,7 @@ impl Config {
             domain: Domain::take(kind, &mut table)?,
             optimizer: section(&mut table, "optimizer")?,
             train: section(&mut table, "train")?,
+            probe: section(&mut table, "probe")?,
         };
         config.check()?;
         Ok(config)
@@ -103,17 +107,20 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let [data, network, loss] = self.domain.sections();
         let loss = loss_text::with_own_settings(loss, self.domain.model().loss_kind().ok());
-        let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
-        let sections = [data, network, loss].into_iter().chain(rest);
+        let sections = [data, network, loss].into_iter().chain(self.shared_sections());
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
     }
 
+    /// Name and TOML of the sections that both domains have.
+    fn shared_sections(&self) -> [(&'static str, String); 3] {
+        [("optimizer", text(&self.optimizer)), ("train", text(&self.train)), ("probe", text(&self.probe))]
+    }
+
     /// Every setting there is, with its value.
     pub(crate) fn every_setting(&self) -> toml::Table {
-        let rest = [("optimizer", text(&self.optimizer)), ("train", text(&self.train))];
         let value = |text: String| text.parse().unwrap_or_else(|e| unreachable!("this is TOML: {e}"));
-        let sections = self.domain.sections().into_iter().chain(rest);
+        let sections = self.domain.sections().into_iter().chain(self.shared_sections());
         sections.map(|(name, text)| (name.to_owned(), toml::Value::Table(value(text)))).collect()
     }
 

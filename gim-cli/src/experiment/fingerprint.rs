@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 22] = [
+const MAY_CHANGE: [&str; 23] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -20,6 +20,7 @@ const MAY_CHANGE: [&str; 22] = [
     "data.phone_labels",
     "data.phones",
     "data.cache_mb",
+    "probe.memory_mb",
     "train.groups",
     "train.link_depth",
     "train.log_every",
@@ -61,6 +62,8 @@ impl Config {
                 section.remove(key);
             }
         }
+        // Fingerprints of older versions have no sections that decide nothing.
+        table.retain(|_, section| section.as_table().is_none_or(|keys| !keys.is_empty()));
         // The run's record of its dataset knows the items.
         if let HeldOut::List(_) = self.domain.dataset().held_out()
             && let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut)
@@ -111,6 +114,7 @@ mod tests {
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",
+            "probe.memory_mb=1",
             "train.record_epochs=3",
             "train.record_type=float16",
         ] {

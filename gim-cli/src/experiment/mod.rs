@@ -21,6 +21,7 @@ mod loss_text;
 pub(crate) mod one_module;
 pub(crate) mod place;
 pub(crate) mod probe;
+pub(crate) mod probe_config;
 pub(crate) mod progress;
 mod ranges;
 #[cfg(feature = "mpi")]

@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use gim_core::{Error, Key, Purpose, Result};
 use gim_eval::{
-    ConvergedProbe, FeatureFile, FittedProbe, Group, GroupId, Head, Knn, PaperProbe, Part, Probe, ProbeRow, Protocol,
-    Provenance, Score, Split, Task, ViewFile,
+    Budget, ConvergedProbe, Examples, FeatureFile, FittedProbe, Group, GroupId, Head, Knn, PaperProbe, Part, Probe,
+    ProbeRow, Protocol, Provenance, Score, Split, Task, ViewFile,
 };
 
 use crate::experiment::domain::no_such_labels;
 use crate::experiment::feature_file;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::views::{ViewCounts, ViewLimits};
+use crate::output::note;
 
 /// What to probe and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,12 +56,12 @@ fn kind(group: &str) -> (Group, usize) {
 }
 
 /// Probes all groups (or the trained `module`, with its baselines) for a task. `file` holds views when
-/// the probe needs them, else whole items.
+/// the probe needs them, else whole items. Features above `budget` stay in the file.
 ///
 /// # Errors
 /// When the file has no such labels, or cannot be read.
-pub(crate) fn probe(file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
-    Opened::new(file.to_owned(), spec.views)?.probe(spec, show)
+pub(crate) fn probe(file: &Path, spec: &ProbeSpec, budget: Budget, show: Show) -> Result<Vec<ProbeRow>> {
+    Opened::new(file.to_owned(), spec.views, budget)?.probe(spec, show)
 }
 
 /// A file that several probes read. Opening it reads all of it.
@@ -72,12 +73,12 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// Opens a feature file of whole items, or of `views`.
+    /// Opens a feature file of whole items, or of `views`. Features above `budget` stay in it.
     ///
     /// # Errors
     /// As [`feature_file::open`], or when it holds the other of the two.
-    pub(crate) fn new(file: PathBuf, views: Option<ViewCounts>) -> Result<Self> {
-        let whole = feature_file::open(&file)?;
+    pub(crate) fn new(file: PathBuf, views: Option<ViewCounts>, budget: Budget) -> Result<Self> {
+        let whole = feature_file::open(&file)?.with_budget(budget);
         let source = match views {
             Some(_) => Source::Views(ViewFile::new(&file, whole)?),
             None => Source::Whole(whole),
@@ -138,6 +139,14 @@ fn one_class(file: &Path, task: Task, labels: usize) -> Error {
     Error::file(file, what, format_args!("a probe for {task} needs two classes; see notes.txt of the run"))
 }
 
+/// Says that features are not in memory.
+fn note_streamed(group: &str, examples: &Examples) {
+    if let Some(need) = examples.streamed() {
+        let megabytes = need as f64 / 1e6;
+        note(format_args!("{group}: {megabytes:.1} MB exceed probe.memory_mb, so features are read in blocks"));
+    }
+}
+
 /// What probes read.
 enum Source {
     /// Whole items.
@@ -163,6 +172,7 @@ impl Source {
             Self::Whole(features) => features.examples(group, task)?,
             Self::Views(views) => views.train(group, task, 0)?,
         };
+        note_streamed(group, &examples);
         let train = examples.train_with_labels(spec.labels, key)?;
         if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
             return Err(one_class(file, spec.task, train.n_rows()));

@@ -73,6 +73,7 @@ const COMMON: [(&str, Range); 51] = [
     ("optimizer.eps", Positive(1.0)),
     ("optimizer.lr", Positive(100.0)),
     ("optimizer.momentum", Real(0.0, BELOW_ONE)),
+    ("probe.memory_mb", Whole(0, 1 << 40)),
     ("train.batch", Whole(1, 65_536)),
     ("train.checkpoint_every", Whole(1, MOST_STEPS)),
     ("train.checkpoint_minutes", Real(0.0, 1e6)),

@@ -10,6 +10,7 @@ use gim_core::{Error, Result};
 use crate::experiment::config::{Config, flat};
 use crate::experiment::domain::DomainKind;
 use crate::experiment::fingerprint::may_change;
+use crate::experiment::probe_config::ProbeConfig;
 use crate::experiment::ranges;
 use crate::experiment::train_config::TrainConfig;
 
@@ -23,7 +24,7 @@ pub(crate) fn docs<T: DocumentedFields>(name: &'static str) -> SectionDocs {
 
 /// What a setting is for: its documentation, and its range if it is a number.
 fn purpose(config: &Config, section: &str, key: &str) -> Option<String> {
-    let shared = [docs::<OptimizerConfig>("optimizer"), docs::<TrainConfig>("train")];
+    let shared = [docs::<OptimizerConfig>("optimizer"), docs::<TrainConfig>("train"), docs::<ProbeConfig>("probe")];
     let sections =
         config.domain.docs().into_iter().chain(shared).map(|(name, keys, texts)| (name.to_owned(), keys, texts));
     let losses = LossKind::ALL.iter().map(|kind| {

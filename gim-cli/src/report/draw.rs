@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use gim_core::files::create_folder;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{FeatureFile, Group, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
-use ndarray::Axis;
 
 use crate::comparison::paper;
 use crate::experiment::config::Config;
@@ -222,7 +221,7 @@ pub(crate) fn alike(groups: &[(String, &FeatureFile, String)], title: &str, subt
             (0..split.len()).filter(|i| split[*i] == Split::Test).flat_map(|i| per_item.rows(i)).collect();
         let step = test.len().div_ceil(SIMILARITY_ROWS).max(1);
         let rows: Vec<usize> = test.into_iter().step_by(step).collect();
-        let own = file.read_group(group)?.select(Axis(0), &rows);
+        let own = file.select_rows(group, &rows)?;
         // CKA is undefined for a module that maps everything to one point.
         if own.outer_iter().any(|row| row != own.row(0)) {
             features.push(own);

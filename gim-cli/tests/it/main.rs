@@ -26,5 +26,6 @@ mod schedules;
 mod server;
 mod signals;
 mod state;
+mod streamed_probes;
 mod validation;
 mod weights;

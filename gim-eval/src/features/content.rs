@@ -11,6 +11,7 @@ use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenU
 use super::reader::{FeatureFile, Group};
 use super::{AGAIN, FrameTimes, Labels, Per, Provenance, VERSION, WITHOUT_SILENCE};
 use crate::items::{ItemIndex, Split};
+use crate::source::{Budget, Stamp};
 
 /// Bytes of data that a byte of the file can hold at most: zlib's limit.
 const MOST_COMPRESSED: u64 = 1100;
@@ -22,8 +23,8 @@ const LONGEST: usize = 1024;
 /// A file that is being opened.
 pub(super) struct Content<'a> {
     pub(super) path: &'a Path,
-    /// Its length.
-    pub(super) bytes: u64,
+    /// Its length, and when it was written.
+    pub(super) stamp: Stamp,
 }
 
 /// Outer error: the HDF5 library's; inner: the content's.
@@ -49,7 +50,7 @@ impl Content<'_> {
         let value = data.dtype()?.size() as u64;
         let size = data.shape().iter().try_fold(value, |size, n| size.checked_mul(*n as u64));
         match size {
-            Some(size) if size <= self.bytes.saturating_mul(MOST_COMPRESSED) => Ok(Ok(())),
+            Some(size) if size <= self.stamp.bytes.saturating_mul(MOST_COMPRESSED) => Ok(Ok(())),
             _ => self.bad(format_args!("{} has {:?} values, more than the file can hold", data.name(), data.shape())),
         }
     }
@@ -114,7 +115,18 @@ impl Content<'_> {
             groups.insert(key, Group { name, dims: shape[1], data });
         }
         let path = self.path.to_owned();
-        Ok(Ok(FeatureFile { path, groups, ids, index, split, labels, frames, provenance }))
+        Ok(Ok(FeatureFile {
+            path,
+            groups,
+            ids,
+            index,
+            split,
+            labels,
+            frames,
+            provenance,
+            budget: Budget::UNLIMITED,
+            stamp: self.stamp,
+        }))
     }
 
     fn index(&self, file: &hdf5::File, ids: &[String]) -> Loaded<ItemIndex> {
@@ -125,7 +137,7 @@ impl Content<'_> {
         }
         let mut next = 0u64;
         for (pair, id) in pairs.chunks_exact(2).zip(ids) {
-            if pair[0] != next || pair[1] == 0 || pair[1] > self.bytes.saturating_mul(MOST_COMPRESSED) {
+            if pair[0] != next || pair[1] == 0 || pair[1] > self.stamp.bytes.saturating_mul(MOST_COMPRESSED) {
                 let (first, rows) = (pair[0], pair[1]);
                 return self.bad(format_args!("item {id:?} begins at row {first} with {rows} rows, not at {next}"));
             }

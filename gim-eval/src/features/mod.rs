@@ -56,7 +56,7 @@ pub fn hdf5_version() -> String {
 const VERSION: u32 = 3;
 /// The first version. It does not say which class is silence: class 0 of `phone` was taken.
 const WITHOUT_SILENCE: u32 = 1;
-const AGAIN: &str = "write the features again";
+pub(crate) const AGAIN: &str = "write the features again";
 
 /// One group of features in a file to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +162,7 @@ pub struct Labels {
     pub names: Vec<String>,
 }
 
-fn h5_error(path: &Path, doing: &str, remedy: &str) -> impl Fn(hdf5::Error) -> Error {
+pub(crate) fn h5_error(path: &Path, doing: &str, remedy: &str) -> impl Fn(hdf5::Error) -> Error {
     move |e| Error::file(path, format_args!("cannot {doing}: {e}"), remedy).caused_by(e)
 }
 

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use gim_core::{Error, Result};
-use ndarray::{Array2, s};
+use ndarray::{Array1, Array2, s};
 
 use super::content::Content;
 use super::seal::{Seal, seal_of};
 use super::{AGAIN, FrameTimes, Labels, Per, Provenance, h5_error};
 use crate::examples::Examples;
 use crate::items::{ItemIndex, Split, mean_of_rows};
+use crate::scratch::Scratch;
+use crate::source::{Budget, OnDisk, Place, Source, Stamp};
 
 /// Values that are read at a time where all are read.
 const BLOCK: usize = 1 << 20;
@@ -35,6 +38,9 @@ pub struct FeatureFile {
     pub(super) labels: BTreeMap<String, Labels>,
     pub(super) frames: Option<FrameTimes>,
     pub(super) provenance: Provenance,
+    pub(super) budget: Budget,
+    /// The file when it was opened.
+    pub(super) stamp: Stamp,
 }
 
 impl FeatureFile {
@@ -61,8 +67,13 @@ impl FeatureFile {
     pub fn open_unsealed(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         hdf5::silence_errors(true);
-        let bytes = std::fs::metadata(path).map_err(|e| Error::io(path, "read", e))?.len();
-        Content { path, bytes }.load().map_err(h5_error(path, "read", AGAIN))?
+        Content { path, stamp: Stamp::of(path)? }.load().map_err(h5_error(path, "read", AGAIN))?
+    }
+
+    /// The file with a budget for [`FeatureFile::examples`]; without one, all features come into memory.
+    #[must_use]
+    pub fn with_budget(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Reads all features once, some rows at a time.
@@ -177,6 +188,21 @@ impl FeatureFile {
         }
     }
 
+    /// These rows (rows, D) of a group, in this order, without the others in memory.
+    ///
+    /// # Errors
+    /// As [`FeatureFile::read_rows`].
+    pub fn select_rows(&self, group: &str, rows: &[usize]) -> Result<Array2<f32>> {
+        let (g, all) = (self.group(group)?, self.index.n_rows());
+        if let Some(row) = rows.iter().find(|row| **row >= all) {
+            let what = format!("no row {row} in group {group}");
+            return Err(Error::file(&self.path, what, format_args!("it has {all} rows")));
+        }
+        let mut x = vec![0.0; rows.len() * g.dims];
+        Source::Disk(self.on_disk(self.place(group, 0)?, all, g.dims)).gather(rows, &mut x)?;
+        Ok(Array2::from_shape_vec((rows.len(), g.dims), x).unwrap_or_else(|e| unreachable!("x has these values: {e}")))
+    }
+
     /// Means over time (n_items, D) of a group. Reads item by item, to need little memory.
     ///
     /// # Errors
@@ -190,23 +216,64 @@ impl FeatureFile {
     }
 
     /// Features of `group` with the labels `task`. Rows are frames if frames are labeled, else the
-    /// means of items.
+    /// means of items. Features that exceed the budget stay in the file, and are read in blocks.
     ///
     /// # Errors
-    /// As [`FeatureFile::read_group`] and [`FeatureFile::labels`].
+    /// As [`FeatureFile::read_group`] and [`FeatureFile::labels`]. Where features stay in the file, a value
+    /// that is not finite is an error when it is read.
     pub fn examples(&self, group: &str, task: &str) -> Result<Examples> {
         let labels = self.labels(task)?;
         let (values, split) = (labels.values.clone(), self.split.clone());
-        match labels.per {
-            Per::Frame => {
-                Examples::per_frame(self.read_group(group)?, values, labels.classes, self.index.clone(), split)
-            }
-            Per::Item => {
-                // One row an item: the mean is the row itself, and one read is faster than n_items.
-                let single = self.index.n_rows() == self.index.n_items();
-                let x = if single { self.read_group(group)? } else { self.read_means(group)? };
-                Examples::per_item(x, values, labels.classes, split)
-            }
+        let index = match labels.per {
+            Per::Frame => self.index.clone(),
+            Per::Item => ItemIndex::single(self.index.n_items()),
+        };
+        // One row an item: the mean is the row itself, and one read is faster than n_items.
+        let source = if index.n_rows() == self.index.n_rows() {
+            self.source(group, 0..self.index.n_rows(), labels.classes)?
+        } else {
+            self.means(group, labels.classes)?
+        };
+        Examples::new(source, values, labels.classes, index, split)
+    }
+
+    /// Some rows of a group: in memory if a probe of `classes` classes stays within the budget.
+    pub(crate) fn source(&self, group: &str, rows: Range<usize>, classes: usize) -> Result<Source> {
+        let g = self.group(group)?;
+        // The sum over rows of a single dimension is not made in blocks.
+        if g.dims == 1 || Budget::need(rows.len(), g.dims, classes) <= self.budget.bytes {
+            return Ok(Source::Memory(self.read_rows(group, rows)?));
         }
+        Ok(Source::Disk(self.on_disk(self.place(group, rows.start)?, rows.len(), g.dims)))
+    }
+
+    /// The rows of a group from row `first` on.
+    fn place(&self, group: &str, first: usize) -> Result<Place> {
+        let (path, data) = (self.path.clone(), self.group(group)?.data.clone());
+        Ok(Place::Group { path, stamp: self.stamp, group: group.to_owned(), data, first })
+    }
+
+    /// Means over time of a group, as [`FeatureFile::source`].
+    fn means(&self, group: &str, classes: usize) -> Result<Source> {
+        let (dims, items) = (self.group(group)?.dims, self.index.n_items());
+        if dims == 1 || Budget::need(items, dims, classes) <= self.budget.bytes {
+            return Ok(Source::Memory(self.read_means(group)?));
+        }
+        let file = Scratch::new(self.folder())?;
+        let mut mean = Array1::zeros(dims);
+        for (item, rows) in self.index.iter().enumerate() {
+            mean_of_rows(self.read_rows(group, rows)?.view(), mean.view_mut());
+            file.write(item * dims, mean.as_slice().unwrap_or_else(|| unreachable!("a new array is in order")))?;
+        }
+        Ok(Source::Disk(self.on_disk(Place::Scratch(Arc::new(file)), items, dims)))
+    }
+
+    fn on_disk(&self, place: Place, rows: usize, dims: usize) -> OnDisk {
+        OnDisk { place, rows, dims, budget: self.budget, folder: self.folder().to_owned() }
+    }
+
+    /// The folder of the file.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 }

@@ -5,8 +5,9 @@ use rand::seq::SliceRandom;
 
 use super::lbfgs::{Solution, Stop, minimize};
 use super::precondition::gram;
-use super::softmax::{Softmax, scores};
-use super::{FittedProbe, Standardize, gather};
+use super::problem::{Problem, Resident, Streamed};
+use super::softmax::scores;
+use super::{FittedProbe, Standardize};
 use crate::examples::Part;
 use crate::metrics::{argmax, majority};
 
@@ -68,26 +69,39 @@ impl ConvergedProbe {
         self.check()?;
         let pool = Pool::new();
         let (d, classes) = (train.dims(), train.n_classes());
-        let by = Standardize::of(train);
+        let by = Standardize::of(train)?;
         let (mut l2, mut start, mut path) = (self.l2[0], vec![0.0; (d + 1) * classes], Vec::new());
         let mut correlations = None;
         if self.l2.len() > 1 {
             let (fit, held_out) = hold_out(train, self.validation, key.with_item(3))?;
-            let some = Rows::new(&fit, draw(fit.n_rows(), self.path_rows, key.with_item(4)), &by);
-            let validation = Rows::new(&held_out, draw(held_out.n_rows(), self.path_rows, key.with_item(5)), &by);
+            let some = Rows::new(&fit, draw(fit.n_rows(), self.path_rows, key.with_item(4)), &by)?;
+            let validation = Rows::new(&held_out, draw(held_out.n_rows(), self.path_rows, key.with_item(5)), &by)?;
             correlations = gram(&some.x, some.labels.len(), d);
-            (l2, start) = self.choose(&some, &validation, classes, correlations.as_deref(), start, &mut path, &pool);
+            (l2, start) = self.choose(&some, &validation, classes, correlations.as_deref(), start, &mut path, &pool)?;
             l2 *= some.labels.len() as f64 / train.n_rows() as f64;
             pool.trim();
         }
-        let all = Rows::new(train, (0..train.n_rows()).collect(), &by);
-        if correlations.is_none() {
-            let rows = all.labels.len().min(self.path_rows);
-            correlations = gram(&all.x[..rows * d], rows, d);
-        }
-        let problem = all.problem(d, classes, &pool);
         let stop = Stop { tolerance: self.tolerance, max_iterations: self.max_iterations };
-        let Solution { theta, iterations, converged } = minimize(&problem, l2, start, correlations.as_deref(), stop);
+        let Solution { theta, iterations, converged } = match train.limit() {
+            None => {
+                let all = Rows::new(train, (0..train.n_rows()).collect(), &by)?;
+                if correlations.is_none() {
+                    let rows = all.labels.len().min(self.path_rows);
+                    correlations = gram(&all.x[..rows * d], rows, d);
+                }
+                all.minimize(d, classes, l2, start, correlations.as_deref(), stop, &pool)?
+            }
+            Some((budget, folder)) => {
+                if correlations.is_none() {
+                    let first = Rows::new(train, (0..train.n_rows().min(self.path_rows)).collect(), &by)?;
+                    correlations = gram(&first.x, first.labels.len(), d);
+                }
+                let (x, labels) = (Streamed { part: train, by: &by }, train.labels());
+                let on_disk = budget.scores_on_disk(labels.len(), classes).then(|| (folder, train.block_rows()));
+                let problem = Problem { x: &x, labels, d, classes, pool: &pool, on_disk };
+                minimize(&problem, l2, start, correlations.as_deref(), stop)?
+            }
+        };
         let (weights, bias) = narrow(&theta, d * classes);
         Ok(FittedProbe {
             hidden: None,
@@ -113,15 +127,14 @@ impl ConvergedProbe {
         mut theta: Vec<f64>,
         path: &mut Vec<(f64, f64)>,
         pool: &Pool<f32>,
-    ) -> (f64, Vec<f64>) {
+    ) -> Result<(f64, Vec<f64>)> {
         let d = theta.len() / classes - 1;
-        let problem = fit.problem(d, classes, pool);
         let stop = Stop { tolerance: self.tolerance.max(PATH_TOLERANCE), max_iterations: self.max_iterations };
         let mut grid = self.l2.clone();
         grid.sort_by(|a, b| b.total_cmp(a));
         let (mut best, mut worse) = ((f64::NEG_INFINITY, grid[0], Vec::new()), 0);
         for l2 in grid {
-            theta = minimize(&problem, l2, theta, correlations, stop).theta;
+            theta = fit.minimize(d, classes, l2, theta, correlations, stop, pool)?.theta;
             let accuracy = validation.accuracy(&theta, d, classes, pool);
             path.push((l2, accuracy));
             if accuracy > best.0 {
@@ -134,7 +147,7 @@ impl ConvergedProbe {
                 }
             }
         }
-        (best.1, best.2)
+        Ok((best.1, best.2))
     }
 }
 
@@ -145,14 +158,26 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(part: &Part<'_>, rows: Vec<usize>, by: &Standardize) -> Self {
+    fn new(part: &Part<'_>, rows: Vec<usize>, by: &Standardize) -> Result<Self> {
         let mut x = vec![0.0; rows.len() * part.dims()];
-        gather(part, &rows, Some(by), &mut x);
-        Self { x, labels: rows.iter().map(|r| part.labels()[*r]).collect() }
+        part.gather(rows.iter().copied(), &mut x)?;
+        by.apply(&mut x);
+        Ok(Self { x, labels: rows.iter().map(|r| part.labels()[*r]).collect() })
     }
 
-    fn problem<'a>(&'a self, d: usize, classes: usize, pool: &'a Pool<f32>) -> Softmax<'a, f32> {
-        Softmax { x: &self.x, labels: &self.labels, d, classes, pool }
+    /// [`minimize`] on these rows.
+    fn minimize(
+        &self,
+        d: usize,
+        classes: usize,
+        l2: f64,
+        start: Vec<f64>,
+        correlations: Option<&[f64]>,
+        stop: Stop,
+        pool: &Pool<f32>,
+    ) -> Result<Solution> {
+        let (x, labels) = (Resident(&self.x), &self.labels);
+        minimize(&Problem { x: &x, labels, d, classes, pool, on_disk: None }, l2, start, correlations, stop)
     }
 
     fn accuracy(&self, theta: &[f64], d: usize, classes: usize, pool: &Pool<f32>) -> f64 {

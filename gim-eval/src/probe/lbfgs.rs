@@ -7,11 +7,11 @@
 use std::collections::VecDeque;
 
 use gim_core::kernels::vector::{add_scaled, dot};
-use gim_core::{Buffer, Scalar};
-use rayon::prelude::*;
+use gim_core::{Buffer, Result, Scalar};
 
 use super::precondition::Preconditioner;
-use super::softmax::Softmax;
+use super::problem::{Problem, Scores};
+use super::softmax::prior_curvature;
 
 /// Most pairs of step and change of gradient that are kept. On features of alike channels, 60 save three
 /// quarters of the iterations that 10 take.
@@ -50,12 +50,9 @@ pub(super) struct Solution {
 }
 
 struct State<'a, F: Scalar> {
-    problem: &'a Softmax<'a, F>,
     l2: f64,
-    /// Scores, scores along the direction, and ∂loss/∂scores; (n, classes).
-    z: Buffer<F>,
-    zp: Buffer<F>,
-    r: Buffer<F>,
+    n_weights: usize,
+    scores: Scores<'a, F>,
     /// A direction or gradient in working precision.
     narrow: Buffer<F>,
 }
@@ -65,41 +62,38 @@ fn largest(v: &[f64]) -> f64 {
 }
 
 impl<F: Scalar> State<'_, F> {
-    fn n_weights(&self) -> usize {
-        self.problem.d * self.problem.classes
-    }
-
     /// z or zp = scores of `theta`.
-    fn scores(&mut self, theta: &[f64], along: bool) {
+    fn scores(&mut self, theta: &[f64], along: bool) -> Result<()> {
         self.narrow.iter_mut().zip(theta).for_each(|(n, t)| *n = F::of(*t));
-        let (weight, bias) = self.narrow.split_at(self.n_weights());
-        self.problem.scores(weight, bias, if along { &mut self.zp } else { &mut self.z });
+        let (weight, bias) = self.narrow.split_at(self.n_weights);
+        self.scores.compute(weight, bias, along)
     }
 
     /// Gradient of the penalized loss at `theta`, from r.
-    fn gradient(&mut self, theta: &[f64], g: &mut [f64]) {
-        let at = self.n_weights();
+    fn gradient(&mut self, theta: &[f64], g: &mut [f64]) -> Result<()> {
+        let at = self.n_weights;
         let (dw, db) = self.narrow.split_at_mut(at);
-        self.problem.gradient(&self.r, dw, db);
+        self.scores.gradient(dw, db)?;
         g.iter_mut().zip(self.narrow.iter()).for_each(|(g, n)| *g = n.f64());
         g[..at].iter_mut().zip(theta).for_each(|(g, t)| *g += self.l2 * t);
+        Ok(())
     }
 
     /// Finds α with a small enough slope along `p`; leaves r at z + α·zp and returns α and the penalized loss.
     ///
     /// `f` and `slope` are the loss and its slope at α = 0.
-    fn search(&mut self, theta: &[f64], p: &[f64], f: f64, slope: f64) -> Option<(f64, f64)> {
-        let w = self.n_weights();
+    fn search(&mut self, theta: &[f64], p: &[f64], f: f64, slope: f64) -> Result<Option<(f64, f64)>> {
+        let w = self.n_weights;
         let (tt, tp, pp) = (dot(&theta[..w], &theta[..w]), dot(&theta[..w], &p[..w]), dot(&p[..w], &p[..w]));
         let (mut low, mut low_slope, mut high) = (0.0, slope, None::<(f64, f64)>);
         let mut a = 1.0;
         let mut too_far = 0;
         for _ in 0..TRIALS {
-            let (loss, s) = self.problem.loss(&self.z, Some((F::of(a), &self.zp)), &mut self.r);
+            let (loss, s) = self.scores.loss(Some(F::of(a)))?;
             let s = s + self.l2 * (tp + a * pp);
             let value = loss + 0.5 * self.l2 * (tt + 2.0 * a * tp + a * a * pp);
             if value <= f + NOISE * f.abs() && s.abs() <= SLOPE * slope.abs() {
-                return Some((a, value));
+                return Ok(Some((a, value)));
             }
             // A loss that is not finite counts as uphill.
             if s < 0.0 && value.is_finite() {
@@ -123,7 +117,7 @@ impl<F: Scalar> State<'_, F> {
                 }
             };
         }
-        None
+        Ok(None)
     }
 }
 
@@ -176,35 +170,32 @@ impl Steps {
 }
 
 /// Minimizes mean loss + λ/2 ‖weights‖² (bias free) from `start`.
+///
+/// # Errors
+/// When features cannot be read, or scores cannot be kept on disk.
 pub(super) fn minimize<F: Scalar>(
-    problem: &Softmax<'_, F>,
+    problem: &Problem<'_, F>,
     l2: f64,
     start: Vec<f64>,
     gram: Option<&[f64]>,
     stop: Stop,
-) -> Solution {
-    let (n, c, d, pool) = (problem.n(), problem.classes, problem.d, problem.pool);
-    let mut state = State {
-        problem,
-        l2,
-        z: pool.zeros(n * c),
-        zp: pool.take(n * c),
-        r: pool.take(n * c),
-        narrow: pool.take(start.len()),
-    };
+) -> Result<Solution> {
+    let (c, d) = (problem.classes, problem.d);
+    let (scores, narrow) = (Scores::zeros(problem)?, problem.pool.take(start.len()));
+    let mut state = State { l2, n_weights: d * c, scores, narrow };
     let is_zero = start.iter().all(|t| *t == 0.0);
     let mut theta = start;
     let mut g = vec![0.0; theta.len()];
     // The tolerance is relative to the gradient at zero parameters, whatever the start.
-    problem.loss(&state.z, None, &mut state.r);
-    state.gradient(&vec![0.0; theta.len()], &mut g);
+    state.scores.loss(None)?;
+    state.gradient(&vec![0.0; theta.len()], &mut g)?;
     let goal = stop.tolerance * largest(&g).max(f64::MIN_POSITIVE);
 
     let penalty = |theta: &[f64]| 0.5 * l2 * dot(&theta[..d * c], &theta[..d * c]);
-    state.scores(&theta, false);
-    let mut f = problem.loss(&state.z, None, &mut state.r).0 + penalty(&theta);
-    state.gradient(&theta, &mut g);
-    let curvature = if is_zero { problem.prior_curvature() } else { problem.curvature(&state.r) };
+    state.scores(&theta, false)?;
+    let mut f = state.scores.loss(None)?.0 + penalty(&theta);
+    state.gradient(&theta, &mut g)?;
+    let curvature = if is_zero { prior_curvature(problem.labels, c) } else { state.scores.curvature()? };
     let guess = Preconditioner::new(gram, d, l2, &curvature);
 
     let mut steps = Steps::new(theta.len());
@@ -214,27 +205,27 @@ pub(super) fn minimize<F: Scalar>(
     loop {
         let done = largest(&g) <= goal;
         if (done && fresh > 0) || fresh >= REFRESH {
-            state.scores(&theta, false);
-            f = problem.loss(&state.z, None, &mut state.r).0 + penalty(&theta);
-            state.gradient(&theta, &mut g);
+            state.scores(&theta, false)?;
+            f = state.scores.loss(None)?.0 + penalty(&theta);
+            state.gradient(&theta, &mut g)?;
             fresh = 0;
             continue;
         }
         if done || iterations >= stop.max_iterations {
-            return Solution { theta, iterations, converged: done };
+            return Ok(Solution { theta, iterations, converged: done });
         }
         steps.direction(&g, &guess, &mut p);
         let slope = dot(&g, &p);
         let found = if slope < 0.0 {
-            state.scores(&p, true);
-            state.search(&theta, &p, f, slope)
+            state.scores(&p, true)?;
+            state.search(&theta, &p, f, slope)?
         } else {
             None
         };
         let Some((a, value)) = found else {
             if steps.pairs.is_empty() {
                 // The preconditioned gradient does not lead down either: the limit of the precision.
-                return Solution { theta, iterations, converged: false };
+                return Ok(Solution { theta, iterations, converged: false });
             }
             steps.pairs.clear();
             fresh = REFRESH;
@@ -245,20 +236,17 @@ pub(super) fn minimize<F: Scalar>(
         if iterations.is_multiple_of(PATIENCE) {
             if milestone - value <= NOISE * value.abs() {
                 add_scaled(&mut theta, a, &p);
-                return Solution { theta, iterations, converged: false };
+                return Ok(Solution { theta, iterations, converged: false });
             }
             milestone = value;
         }
         f = value;
-        let step = F::of(a);
-        state.z.par_chunks_mut(1 << 14).zip(state.zp.par_chunks(1 << 14)).for_each(|(z, p)| {
-            add_scaled(z, step, p);
-        });
+        state.scores.advance(F::of(a))?;
         let (mut s, mut y) = steps.vectors(theta.len());
         s.iter_mut().zip(&p).for_each(|(s, p)| *s = a * p);
         theta.iter_mut().zip(&s).for_each(|(t, s)| *t += s);
         y.copy_from_slice(&g);
-        state.gradient(&theta, &mut g);
+        state.gradient(&theta, &mut g)?;
         y.iter_mut().zip(&g).for_each(|(y, g)| *y = g - *y);
         steps.keep(s, y);
     }

@@ -14,6 +14,7 @@ mod converged;
 mod lbfgs;
 mod paper;
 mod precondition;
+mod problem;
 mod softmax;
 
 use std::time::{Duration, Instant};
@@ -28,7 +29,8 @@ pub use paper::{Batch, HIDDEN, HeadInit, ItemOrder, PaperProbe};
 
 use crate::examples::Part;
 use crate::items::Split;
-use crate::metrics::{Score, argmax, top_k};
+use crate::metrics::{Score, among_top, argmax};
+use crate::source::UNIT;
 
 /// A protocol with its settings.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,11 +66,6 @@ fn check_train(train: &Part<'_>) -> Result<()> {
     train.check()
 }
 
-/// The elements of an array that was made row-major.
-fn row_major(logits: &Array2<f32>) -> &[f32] {
-    logits.as_slice().unwrap_or_else(|| unreachable!("logits are row-major"))
-}
-
 /// Standardizes features to mean 0 and variance 1, by the statistics of the training rows.
 #[derive(Debug, Clone, PartialEq)]
 struct Standardize {
@@ -78,54 +75,56 @@ struct Standardize {
 }
 
 /// Rows of a partial sum.
-const ROWS: usize = 1024;
+const ROWS: usize = UNIT;
 
 impl Standardize {
-    fn of(part: &Part<'_>) -> Self {
+    fn of(part: &Part<'_>) -> Result<Self> {
         let (n, d) = (part.n_rows(), part.dims());
         // Sums of differences from one row: no cancellation when the mean is far from zero.
-        let origin = part.row(0);
-        let sums: Vec<Vec<(f64, f64)>> = (0..n.div_ceil(ROWS))
-            .into_par_iter()
-            .map(|i| {
+        let mut origin = vec![0.0; d];
+        part.gather([0], &mut origin)?;
+        let mut all = vec![(0f64, 0f64); d];
+        part.for_each_block(|_, x| {
+            let sums = x.par_chunks(ROWS * d).map(|rows| {
                 let mut sums = vec![(0f64, 0f64); d];
-                for row in i * ROWS..n.min((i + 1) * ROWS) {
-                    for ((s, x), o) in sums.iter_mut().zip(part.row(row)).zip(origin) {
+                for row in rows.chunks_exact(d) {
+                    for ((s, x), o) in sums.iter_mut().zip(row).zip(&origin) {
                         let x = f64::from(*x) - f64::from(*o);
                         s.0 += x;
                         s.1 += x * x;
                     }
                 }
                 sums
-            })
-            .collect();
+            });
+            let sums: Vec<Vec<(f64, f64)>> = sums.collect();
+            for sums in sums {
+                all.iter_mut().zip(sums).for_each(|(all, s)| *all = (all.0 + s.0, all.1 + s.1));
+            }
+            Ok(())
+        })?;
         let (mut mean, mut inverse_std) = (Vec::with_capacity(d), Vec::with_capacity(d));
-        for j in 0..d {
-            let (sum, square) = sums.iter().fold((0.0, 0.0), |(a, b), s| (a + s[j].0, b + s[j].1));
+        for (o, (sum, square)) in origin.iter().zip(all) {
             let m = sum / n as f64;
             let std = (square / n as f64 - m * m).max(0.0).sqrt();
-            let center = f64::from(origin[j]) + m;
+            let center = f64::from(*o) + m;
             mean.push(center as f32);
             // Less variation than the features' own rounding is none.
             let varies = std > 1e-6 * center.abs() && std > f64::from(f32::MIN_POSITIVE);
             inverse_std.push(if varies { (1.0 / std).min(f64::from(f32::MAX)) as f32 } else { 0.0 });
         }
-        Self { mean, inverse_std }
+        Ok(Self { mean, inverse_std })
     }
-}
 
-/// `out (rows, D)` = these rows of `part`, standardized if `standardize` is given.
-fn gather(part: &Part<'_>, rows: &[usize], by: Option<&Standardize>, out: &mut [f32]) {
-    let d = part.dims();
-    out.par_chunks_mut(d * 64).zip(rows.par_chunks(64)).for_each(|(out, rows)| {
-        for (out, row) in out.chunks_exact_mut(d).zip(rows) {
-            out.copy_from_slice(part.row(*row));
-            if let Some(by) = by {
-                let scale = by.mean.iter().zip(&by.inverse_std);
-                out.iter_mut().zip(scale).for_each(|(x, (m, s))| *x = (*x - m) * s);
+    /// Standardizes rows x (n, D).
+    fn apply(&self, x: &mut [f32]) {
+        let d = self.mean.len();
+        x.par_chunks_mut(d * 64).for_each(|rows| {
+            for row in rows.chunks_exact_mut(d) {
+                let scale = self.mean.iter().zip(&self.inverse_std);
+                row.iter_mut().zip(scale).for_each(|(x, (m, s))| *x = (*x - m) * s);
             }
-        }
-    });
+        });
+    }
 }
 
 /// A linear map of rows.
@@ -201,11 +200,8 @@ impl FittedProbe {
         self.seconds
     }
 
-    /// Scores (rows, classes) of the rows of a part.
-    ///
-    /// # Errors
-    /// When the part is empty, its features are not finite, or it is of another size than the training part.
-    pub fn logits(&self, part: &Part<'_>) -> Result<Array2<f32>> {
+    /// Calls `each` with the first row of a block of rows and their scores (rows, classes), block by block.
+    fn score(&self, part: &Part<'_>, mut each: impl FnMut(usize, &[f32]) + Send) -> Result<()> {
         let (d, c) = (part.dims(), self.bias.len());
         let (first, outputs) = self.hidden.as_ref().map_or((&self.weights, c), |h| (&h.weights, h.bias.len()));
         if d * outputs != first.len() || part.n_classes() != c {
@@ -217,20 +213,39 @@ impl FittedProbe {
         }
         part.check()?;
         let pool = Pool::new();
-        let mut logits = Array2::zeros((part.n_rows(), c));
-        let rows: Vec<usize> = (0..part.n_rows()).collect();
-        let out = logits.as_slice_mut().unwrap_or_else(|| unreachable!("a new array is row-major"));
-        for (rows, z) in rows.chunks(8192).zip(out.chunks_mut(8192 * c)) {
-            let mut x = pool.take(rows.len() * d);
-            gather(part, rows, self.standardize.as_ref(), &mut x);
-            if let Some(map) = &self.hidden {
-                let mut h = pool.take(rows.len() * outputs);
-                softmax::scores(&x, rows.len(), d, &map.weights, &map.bias, &mut h, &pool);
-                h.iter_mut().for_each(|h| *h = h.max(0.0));
-                x = h;
+        part.for_each_block(|first, x| {
+            let rows = x.len() / d;
+            if let Some(by) = &self.standardize {
+                by.apply(x);
             }
-            softmax::scores(&x, rows.len(), self.weights.len() / c, &self.weights, &self.bias, z, &pool);
-        }
+            let mut z = pool.take(rows * c);
+            let mut scores = |x: &[f32]| {
+                softmax::scores(x, rows, self.weights.len() / c, &self.weights, &self.bias, &mut z, &pool);
+            };
+            match &self.hidden {
+                None => scores(x),
+                Some(map) => {
+                    let mut h = pool.take(rows * outputs);
+                    softmax::scores(x, rows, d, &map.weights, &map.bias, &mut h, &pool);
+                    h.iter_mut().for_each(|h| *h = h.max(0.0));
+                    scores(&h);
+                }
+            }
+            each(first, &z);
+            Ok(())
+        })
+    }
+
+    /// Scores (rows, classes) of the rows of a part.
+    ///
+    /// # Errors
+    /// When the part is empty, its features are not finite or cannot be read, or it is of another size
+    /// than the training part.
+    pub fn logits(&self, part: &Part<'_>) -> Result<Array2<f32>> {
+        let c = self.bias.len();
+        let mut logits = Array2::zeros((part.n_rows(), c));
+        let out = logits.as_slice_mut().unwrap_or_else(|| unreachable!("a new array is row-major"));
+        self.score(part, |first, z| out[first * c..][..z.len()].copy_from_slice(z))?;
         Ok(logits)
     }
 
@@ -239,8 +254,9 @@ impl FittedProbe {
     /// # Errors
     /// As [`FittedProbe::logits`].
     pub fn predict(&self, part: &Part<'_>) -> Result<Vec<u32>> {
-        let logits = self.logits(part)?;
-        Ok(row_major(&logits).chunks_exact(self.bias.len()).map(argmax).collect())
+        let mut predicted = Vec::with_capacity(part.n_rows());
+        self.score(part, |_, z| predicted.extend(z.chunks_exact(self.bias.len()).map(argmax)))?;
+        Ok(predicted)
     }
 
     /// Evaluates the probe on a part, also without the class `silence` if given.
@@ -248,10 +264,13 @@ impl FittedProbe {
     /// # Errors
     /// As [`FittedProbe::logits`].
     pub fn evaluate(&self, part: &Part<'_>, silence: Option<usize>) -> Result<Score> {
-        let logits = self.logits(part)?;
-        let (logits, c, truth) = (row_major(&logits), self.bias.len(), part.labels());
-        let predicted: Vec<u32> = logits.chunks_exact(c).map(argmax).collect();
-        let top5 = top_k(c, logits, truth, 5).unwrap_or(f64::NAN);
+        let (c, truth) = (self.bias.len(), part.labels());
+        let (mut predicted, mut in_five) = (Vec::with_capacity(truth.len()), 0);
+        self.score(part, |first, z| {
+            predicted.extend(z.chunks_exact(c).map(argmax));
+            in_five += among_top(c, z, &truth[first..first + z.len() / c], 5);
+        })?;
+        let top5 = in_five as f64 / truth.len() as f64;
         Ok(Score::new(c, truth, &predicted, top5, self.majority, silence))
     }
 }

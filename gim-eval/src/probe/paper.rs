@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::softmax::{self, Softmax};
-use super::{FittedProbe, Map, check_train, gather};
+use super::{FittedProbe, Map, check_train};
 use crate::examples::{Examples, Part};
 use crate::metrics::majority;
 use crate::records::{Head, Task};
@@ -140,7 +140,7 @@ impl PaperProbe {
                 Some(fit) => fit,
                 none => none.insert(Fit::new(*self, &part, key.with_purpose(Purpose::Probe))?),
             };
-            on_pool_thread(|| fit.epoch(epoch, &part));
+            on_pool_thread(|| fit.epoch(epoch, &part))?;
         }
         let fitted = fit.map(Fit::finish).unwrap_or_else(|| unreachable!("there is an epoch"));
         fitted.checked(begin.elapsed())
@@ -148,7 +148,7 @@ impl PaperProbe {
 
     pub(super) fn fit(&self, train: &Part<'_>, key: Key) -> Result<FittedProbe> {
         let mut fit = Fit::new(*self, train, key)?;
-        (0..self.epochs).for_each(|epoch| fit.epoch(epoch, train));
+        (0..self.epochs).try_for_each(|epoch| fit.epoch(epoch, train))?;
         Ok(fit.finish())
     }
 }
@@ -183,7 +183,7 @@ impl Fit {
     }
 
     /// One pass over the training items.
-    fn epoch(&mut self, epoch: usize, train: &Part<'_>) {
+    fn epoch(&mut self, epoch: usize, train: &Part<'_>) -> Result<()> {
         let mut items: Vec<usize> = (0..train.n_items()).collect();
         if self.probe.order == ItemOrder::Shuffled {
             items.shuffle(&mut self.key.with_epoch(epoch as u32).with_item(2).rng());
@@ -193,19 +193,18 @@ impl Fit {
             Batch::Items(n) => (n, 1),
             Batch::Full(n) => (n, n.min(items.len())),
         };
-        let (mut rows, mut labels) = (Vec::new(), Vec::new());
-        for batch in items.chunks(size).filter(|b| b.len() >= least) {
-            rows.clear();
-            rows.extend(batch.iter().flat_map(|i| train.index().rows(*i)));
+        let batches: Vec<&[usize]> = items.chunks(size).filter(|b| b.len() >= least).collect();
+        let rows = |batch: usize| batches[batch].iter().flat_map(|i| train.index().rows(*i));
+        let mut labels = Vec::new();
+        train.for_each_batch(batches.len(), rows, |batch, x| {
             labels.clear();
-            labels.extend(rows.iter().map(|r| train.labels()[*r]));
-            let mut x = self.pool.take(rows.len() * train.dims());
-            gather(train, &rows, None, &mut x);
+            labels.extend(rows(batch).map(|r| train.labels()[r]));
             let dropout = self.key.with_step(self.steps as u64).with_item(9);
-            self.net.gradient(&x, &labels, dropout, &self.pool);
+            self.net.gradient(x, &labels, dropout, &self.pool);
             self.adam.update(&mut self.net);
             self.steps += 1;
-        }
+            Ok(())
+        })
     }
 
     fn finish(self) -> FittedProbe {

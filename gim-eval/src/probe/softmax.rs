@@ -33,40 +33,9 @@ impl<F: Scalar> Softmax<'_, F> {
     /// loss = mean over rows of  log Σ_c exp z_c − z_y        r_c = (p_c − 1[c = y]) / n,  p = softmax(z)
     /// ```
     pub(super) fn loss(&self, z: &[F], along: Option<(F, &[F])>, r: &mut [F]) -> (f64, f64) {
-        let c = self.classes;
-        let share = F::of(1.0 / self.n() as f64);
-        let sums: Vec<(f64, f64)> = r
-            .par_chunks_mut(ROWS * c)
-            .zip(z.par_chunks(ROWS * c))
-            .zip(self.labels.par_chunks(ROWS))
-            .enumerate()
-            .map(|(i, ((r, z), labels))| {
-                let along = along.map(|(a, zp)| (a, &zp[i * ROWS * c..][..z.len()]));
-                match along {
-                    Some((a, zp)) => r.iter_mut().zip(z).zip(zp).for_each(|((r, z), p)| *r = *z + a * *p),
-                    None => r.copy_from_slice(z),
-                }
-                let (mut loss, mut slope) = (0.0, 0.0);
-                for (j, (row, label)) in r.chunks_exact_mut(c).zip(labels).enumerate() {
-                    let y = *label as usize;
-                    let own = row[y];
-                    let (max, sum) = exp_shifted(row);
-                    loss += sum.f64().ln() - (own - max).f64();
-                    let scale = share / sum;
-                    row.iter_mut().for_each(|v| *v *= scale);
-                    row[y] -= share;
-                    if let Some((_, zp)) = along {
-                        let zp = &zp[j * c..][..c];
-                        slope += dot(row, zp).f64();
-                    }
-                }
-                (loss, slope)
-            })
-            .collect();
-        let (loss, slope) = sums.iter().fold((0.0, 0.0), |(l, s), (dl, ds)| (l + dl, s + ds));
+        let (loss, slope) = loss_of(self.labels, self.n(), z, along, r, (0.0, 0.0));
         (loss / self.n() as f64, slope)
     }
-
     /// ∂loss/∂weight = xᵀ·r and ∂loss/∂bias = column sums of r, overwriting.
     pub(super) fn gradient(&self, r: &[F], dw: &mut [F], db: &mut [F]) {
         let (n, d, c) = (self.n(), self.d, self.classes);
@@ -74,37 +43,79 @@ impl<F: Scalar> Softmax<'_, F> {
         db.fill(F::zero());
         add_column_sums(db, r);
     }
+}
 
-    /// Mean of p(1 − p) over rows, by class, from r: the diagonal of the Hessian ∂²loss/∂z² relative to 1/n.
-    pub(super) fn curvature(&self, r: &[F]) -> Vec<f64> {
-        let (c, n) = (self.classes, self.n() as f64);
-        let sums: Vec<Vec<f64>> = r
-            .par_chunks(ROWS * c)
-            .map(|r| {
-                let mut sums = vec![0.0; c];
-                for row in r.chunks_exact(c) {
-                    // |n·r| is p for the other classes and 1 − p for the row's own.
-                    let q = row.iter().map(|v| v.f64().abs() * n);
-                    sums.iter_mut().zip(q).for_each(|(sum, q)| *sum += q * (1.0 - q));
+/// Sums of the loss and its derivative along zp over some of `n` rows, with ∂loss/∂z into r, as
+/// [`Softmax::loss`]. The sums go on from those of the rows before, which are a multiple of [`ROWS`].
+pub(super) fn loss_of<F: Scalar>(
+    labels: &[u32],
+    n: usize,
+    z: &[F],
+    along: Option<(F, &[F])>,
+    r: &mut [F],
+    before: (f64, f64),
+) -> (f64, f64) {
+    let c = z.len() / labels.len().max(1);
+    let share = F::of(1.0 / n as f64);
+    let sums: Vec<(f64, f64)> = r
+        .par_chunks_mut(ROWS * c)
+        .zip(z.par_chunks(ROWS * c))
+        .zip(labels.par_chunks(ROWS))
+        .enumerate()
+        .map(|(i, ((r, z), labels))| {
+            let along = along.map(|(a, zp)| (a, &zp[i * ROWS * c..][..z.len()]));
+            match along {
+                Some((a, zp)) => r.iter_mut().zip(z).zip(zp).for_each(|((r, z), p)| *r = *z + a * *p),
+                None => r.copy_from_slice(z),
+            }
+            let (mut loss, mut slope) = (0.0, 0.0);
+            for (j, (row, label)) in r.chunks_exact_mut(c).zip(labels).enumerate() {
+                let y = *label as usize;
+                let own = row[y];
+                let (max, sum) = exp_shifted(row);
+                loss += sum.f64().ln() - (own - max).f64();
+                let scale = share / sum;
+                row.iter_mut().for_each(|v| *v *= scale);
+                row[y] -= share;
+                if let Some((_, zp)) = along {
+                    let zp = &zp[j * c..][..c];
+                    slope += dot(row, zp).f64();
                 }
-                sums
-            })
-            .collect();
-        let mut mean = vec![0.0; c];
-        for part in sums {
-            mean.iter_mut().zip(part).for_each(|(m, s)| *m += s / n);
-        }
-        mean
-    }
+            }
+            (loss, slope)
+        })
+        .collect();
+    sums.iter().fold(before, |(l, s), (dl, ds)| (l + dl, s + ds))
+}
 
-    /// The same where every row has the probabilities of the classes as a whole: what a fit from zero
-    /// weights soon comes to.
-    pub(super) fn prior_curvature(&self) -> Vec<f64> {
-        let mut counts = vec![0usize; self.classes];
-        self.labels.iter().for_each(|y| counts[*y as usize] += 1);
-        let share = |count: usize| count as f64 / self.n() as f64;
-        counts.into_iter().map(|count| share(count) * (1.0 - share(count))).collect()
+/// `mean (classes)` += the sum of p(1 − p) / n over some of `n` rows, from their r: in the end the diagonal
+/// of the Hessian ∂²loss/∂z² relative to 1/n. The rows before are a multiple of [`ROWS`].
+pub(super) fn add_curvature<F: Scalar>(r: &[F], n: usize, mean: &mut [f64]) {
+    let (c, n) = (mean.len(), n as f64);
+    let sums: Vec<Vec<f64>> = r
+        .par_chunks(ROWS * c)
+        .map(|r| {
+            let mut sums = vec![0.0; c];
+            for row in r.chunks_exact(c) {
+                // |n·r| is p for the other classes and 1 − p for the row's own.
+                let q = row.iter().map(|v| v.f64().abs() * n);
+                sums.iter_mut().zip(q).for_each(|(sum, q)| *sum += q * (1.0 - q));
+            }
+            sums
+        })
+        .collect();
+    for part in sums {
+        mean.iter_mut().zip(part).for_each(|(m, s)| *m += s / n);
     }
+}
+
+/// [`add_curvature`] where every row has the probabilities of the classes as a whole: what a fit from
+/// zero weights soon comes to.
+pub(super) fn prior_curvature(labels: &[u32], classes: usize) -> Vec<f64> {
+    let mut counts = vec![0usize; classes];
+    labels.iter().for_each(|y| counts[*y as usize] += 1);
+    let share = |count: usize| count as f64 / labels.len() as f64;
+    counts.into_iter().map(|count| share(count) * (1.0 - share(count))).collect()
 }
 
 /// z (n, classes) = x (n, d) · weight (d, classes) + bias.
@@ -169,7 +180,9 @@ mod tests {
         let (loss, _) = problem.loss(&[0.0, 0.0, 0.0, 3f64.ln()], None, &mut r);
         assert!((loss - (2f64.ln() - 0.75f64.ln()) / 2.0).abs() < 1e-12);
         let mean = (0.25 + 0.1875) / 2.0;
-        assert!(problem.curvature(&r).iter().all(|h| (h - mean).abs() < 1e-12));
-        assert_eq!(problem.prior_curvature(), [0.25, 0.25]);
+        let mut got = [0.0; 2];
+        add_curvature(&r, 2, &mut got);
+        assert!(got.iter().all(|h| (h - mean).abs() < 1e-12));
+        assert_eq!(prior_curvature(&[0, 1], 2), [0.25, 0.25]);
     }
 }

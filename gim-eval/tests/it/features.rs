@@ -8,7 +8,7 @@ use gim_eval::{
     FeatureFile, FeatureWriter, FrameTimes, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Result, Split,
     mean_over_time,
 };
-use ndarray::{Array2, ArrayView2, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 fn layout(deflate: Option<u8>) -> Layout {
     let group = |group: &str, name: &str, dims| GroupSpec { group: group.into(), name: name.into(), dims };
@@ -86,6 +86,9 @@ fn there_and_back() {
         assert_eq!(file.read_group("baseline_mfcc").unwrap(), b);
         assert_eq!(file.read_rows("baseline_mfcc", 11..28).unwrap(), b.slice(s![11..28, ..]));
         assert_eq!(file.read_rows("module_1", 4..4).unwrap().nrows(), 0);
+        let some = [3, 4, 30, 2, 2, 49];
+        assert_eq!(file.select_rows("module_1", &some).unwrap(), a.select(Axis(0), &some));
+        assert!(file.select_rows("module_1", &[3, 1 << 40]).unwrap_err().to_string().contains("no row"));
         assert_eq!(file.items()[3], "utterance-3");
         assert_eq!(file.split(), [Split::Train, Split::Train, Split::Test, Split::Train]);
         assert_eq!(file.tasks().collect::<Vec<_>>(), ["phone", "speaker"]);
@@ -98,7 +101,7 @@ fn there_and_back() {
         let phones = file.examples("module_1", "phone").unwrap();
         assert_eq!((phones.part(Split::Train).n_items(), phones.part(Split::Test).n_rows()), (3, 1));
         let speakers = file.examples("module_1", "speaker").unwrap();
-        assert_eq!(speakers.features(), file.read_means("module_1").unwrap());
+        assert_eq!(speakers.features().unwrap(), file.read_means("module_1").unwrap());
 
         for wrong in [
             file.read_group("module_9").unwrap_err(),
@@ -128,7 +131,7 @@ fn one_row_an_item() {
     assert_eq!(writer.n_items(), 5000);
     writer.finish().unwrap();
     let file = FeatureFile::open(&path).unwrap();
-    assert_eq!(file.examples("module_1", "class").unwrap().features(), x);
+    assert_eq!(file.examples("module_1", "class").unwrap().features().unwrap(), x);
 }
 
 #[test]

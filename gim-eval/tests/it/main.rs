@@ -6,4 +6,5 @@ mod features;
 mod knn;
 mod probe;
 mod similarity;
+mod streamed;
 mod views;

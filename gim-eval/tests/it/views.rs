@@ -56,12 +56,12 @@ fn a_file_gives_back_its_views() {
     assert_eq!((file.views(), file.test_views(), file.test_items()), (4, 2, 30));
     for view in 0..4 {
         let train = file.train("module_1", "speaker", view).unwrap();
-        assert_eq!(train.features().row(7), row(7, view).row(0));
+        assert_eq!(train.features().unwrap().row(7), row(7, view).row(0));
         assert_eq!(train.part(Split::Train).n_rows(), 60);
     }
     let test = file.test("module_1", "speaker").unwrap();
     assert_eq!(test.part(Split::Test).n_rows(), 60);
-    assert_eq!(test.features().row(31), row(61, 1).row(0));
+    assert_eq!(test.features().unwrap().row(31), row(61, 1).row(0));
     assert!(file.train("module_1", "speaker", 4).unwrap_err().to_string().contains("no view 4"));
     assert!(file.train("module_9", "speaker", 0).is_err());
 }

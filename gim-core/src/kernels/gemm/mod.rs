@@ -8,6 +8,7 @@
 //! How a product is cut into blocks depends on its shape alone, and where partial sums are added they are added in block
 //! order, so the thread count never reaches the result.
 
+mod blockwise;
 mod mat;
 mod pack;
 mod tile;
@@ -16,6 +17,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+pub use blockwise::BlockwiseTn;
 pub use mat::{Mat, MatMut, Rows, Store};
 pub use pack::Packed;
 use tile::{LARGEST, LEFT_STRIDE, RunTile, TN_LEFT_STRIDE, TN_RIGHT_STRIDE};
@@ -257,26 +259,43 @@ pub fn gemm_tn<F: Scalar>(
     let row_blocks: Vec<_> = parts(m, TN_ROWS, tile.rows).collect();
     let col_blocks: Vec<_> = parts(n, TN_COLS, tile.cols).collect();
     let blocks = row_blocks.len() * col_blocks.len();
-    let depth_parts = (TN_PARTS / blocks).clamp(1, k.div_ceil(TN_PART).max(1));
+    let parts = tn_parts(k, blocks);
     let block = |task: usize| (&row_blocks[task / col_blocks.len()], &col_blocks[task % col_blocks.len()]);
-    if depth_parts == 1 {
+    if parts.len() <= 1 {
         let to = Shared::new(&mut c);
-        let each_task = |task| gemm_tn_block(a, b, 0..k, block(task), to, into == Store::Add);
+        let each_task = |task| gemm_tn_block(a, b, 0..k, tn_depth(k), block(task), to, into == Store::Add);
         timed(Kind::GemmTn, (k, m, n), threads.count(blocks), || threads.for_each("gemm_tn", blocks, &each_task));
         return;
     }
     // Each part sums into values of its own; then they are added in order.
-    let mut sums = pool.take(depth_parts * m * n);
-    let parts: Vec<_> = parts(k, k.div_ceil(depth_parts), 8).collect();
-    let tos: Vec<_> =
-        sums.chunks_exact_mut(m * n).take(parts.len()).map(|part| Shared::new(&mut MatMut::new(part, m, n))).collect();
+    let mut sums = pool.take(parts.len() * m * n);
+    let tos: Vec<_> = sums.chunks_exact_mut(m * n).map(|part| Shared::new(&mut MatMut::new(part, m, n))).collect();
     let each_task = |task: usize| {
-        gemm_tn_block(a, b, parts[task / blocks].clone(), block(task % blocks), tos[task / blocks], false);
+        let (part, to) = (parts[task / blocks].clone(), tos[task / blocks]);
+        let depth = tn_depth(part.len());
+        gemm_tn_block(a, b, part, depth, block(task % blocks), to, false);
     };
     let tasks = parts.len() * blocks;
     timed(Kind::GemmTn, (k, m, n), threads.count(tasks), || threads.for_each("gemm_tn", tasks, &each_task));
+    add_parts(&sums, parts.len(), c, into);
+}
+
+/// The parts of `k` positions that [`gemm_tn`] sums one by one, where the result is cut into `blocks`.
+fn tn_parts(k: usize, blocks: usize) -> Vec<Range<usize>> {
+    let most = (TN_PARTS / blocks).clamp(1, k.div_ceil(TN_PART).max(1));
+    parts(k, k.div_ceil(most).max(1), 8).collect()
+}
+
+/// Positions of a kernel's call in a part of `len` positions; the last call may have fewer.
+fn tn_depth(len: usize) -> usize {
+    parts(len, TN_DEPTH, 8).next().map_or(TN_DEPTH, |depths| depths.len())
+}
+
+/// c (m, n) = or += the sum of `parts` matrices, one after the other.
+fn add_parts<F: Scalar>(sums: &[F], parts: usize, c: MatMut<'_, F>, into: Store) {
+    let (m, n) = (c.rows, c.cols);
     for (row, to) in c.data.chunks_mut(c.row_stride).take(m).enumerate() {
-        for part in 0..parts.len() {
+        for part in 0..parts {
             let from = &sums[(part * m + row) * n..][..n];
             if part == 0 && into == Store::Overwrite {
                 to[..n].copy_from_slice(from);
@@ -287,17 +306,19 @@ pub fn gemm_tn<F: Scalar>(
     }
 }
 
-/// One task of [`gemm_tn`]: the sum over `positions` for some rows and columns.
+/// One task of [`gemm_tn`]: the sum over `positions` for some rows and columns, `depth` positions at a
+/// time.
 fn gemm_tn_block<F: Scalar>(
     a: Mat<'_, F>,
     b: &impl Rows<F>,
     positions: Range<usize>,
+    depth: usize,
     (rows, cols): (&Range<usize>, &Range<usize>),
     to: Shared<F>,
     add: bool,
 ) {
     let tile = F::tile(b.dim().1);
-    let most = positions.len().min(TN_DEPTH);
+    let most = positions.len().min(depth);
     // The last tile of a block reads past its last column.
     let (left_len, right_len) = (most * TN_LEFT_STRIDE, most * TN_RIGHT_STRIDE);
     if positions.is_empty() && !add {
@@ -309,9 +330,9 @@ fn gemm_tn_block<F: Scalar>(
         let blocks: Vec<_> = parts(cols.len(), TN_BLOCK, tile.cols)
             .map(|block| cols.start + block.start..cols.start + block.end)
             .collect();
-        for depths in parts(positions.len(), TN_DEPTH, 8) {
-            let add = add || depths.start > 0;
-            let depths = positions.start + depths.start..positions.start + depths.end;
+        for first in positions.clone().step_by(depth) {
+            let add = add || first > positions.start;
+            let depths = first..positions.end.min(first + depth);
             let after = depths.end..positions.end.min(depths.end + depths.len());
             a.copy(depths.clone(), rows.clone(), left, TN_LEFT_STRIDE);
             let tiles = |cols: &Range<usize>| cols.len().div_ceil(tile.cols) * rows.len().div_ceil(tile.rows);
