@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use gim_eval::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::domain::DomainKind;
+use crate::experiment::domain::{DomainKind, MethodKind};
 
 /// A row of the paper's tables. Lists of runs and `results/paper.csv` use the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,19 @@ pub(crate) enum Method {
     /// Memory of the first module of Greedy InfoMax.
     #[serde(rename = "gim first module")]
     GimFirstModule,
+}
+
+impl Method {
+    /// What it is as a method of ours, if it is one.
+    pub(crate) fn kind(self) -> Option<MethodKind> {
+        match self {
+            Self::Gim => Some(MethodKind::Gim),
+            Self::Cpc => Some(MethodKind::Cpc),
+            Self::Supervised => Some(MethodKind::Supervised),
+            Self::GreedySupervised => Some(MethodKind::GreedySupervised),
+            _ => None,
+        }
+    }
 }
 
 impl Display for Method {

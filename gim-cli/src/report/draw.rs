@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::create_folder;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureFile, Group, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
+use gim_eval::{FeatureFile, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
 use ndarray::Axis;
 
 use crate::comparison::paper;
@@ -18,7 +18,7 @@ use crate::experiment::run_dir::RunDir;
 use crate::experiment::train_config::Schedule;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, OnlineCurves,
-    PaperCurve, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module,
+    PaperCurve, Role, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module,
     loss_by_module, online, similarity, staleness, timeline,
 };
 use crate::report::{image_figures, latent};
@@ -143,22 +143,21 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
     let spec = AccuracyByModule {
         title: format!("{how} for {task}, by module"),
         subtitle: subtitle.to_owned(),
+        method: config.domain.figures().method(),
         task,
         protocol: Some(protocol),
         rows: rows.clone(),
     };
     let mut figures = vec![(accuracy_by_module(&spec)?, format!("accuracy-{name}"))];
     if task == Task::Speakers {
-        let method = |label: &str, group| ErrorCurve { label: label.into(), group, rows: rows.clone() };
+        let kind = config.domain.figures().method();
+        let method = |label: &str, role| ErrorCurve { label: label.into(), role, rows: rows.clone() };
         let spec = ErrorByModule {
             title: format!("{how}: speaker error by module"),
             subtitle: subtitle.to_owned(),
             task,
             protocol: Some(protocol),
-            methods: vec![
-                method(&config.domain.figures().method(), Group::Trained),
-                method("Random encoder", Group::Random),
-            ],
+            methods: vec![method(kind.name(), Role::Method(kind)), method("Random encoder", Role::Random)],
             paper: paper_errors(task, &rows),
         };
         figures.push((error_by_module(&spec)?, format!("error-{name}")));
@@ -240,7 +239,7 @@ pub(crate) fn paper_errors(task: Task, rows: &[ProbeRow]) -> Vec<PaperCurve> {
         let label = format!("{}, LibriSpeech", p.method);
         match curves.iter_mut().find(|c| c.label == label) {
             Some(curve) => curve.errors.push(p.value),
-            None => curves.push(PaperCurve { label, errors: vec![p.value] }),
+            None => curves.push(PaperCurve { label, method: p.method.kind(), errors: vec![p.value] }),
         }
     }
     curves
@@ -250,6 +249,7 @@ pub(crate) fn paper_errors(task: Task, rows: &[ProbeRow]) -> Vec<PaperCurve> {
 mod tests {
     use super::*;
     use crate::comparison::summary::test_row;
+    use gim_eval::Group;
 
     fn speakers(protocol: Protocol, views: Option<usize>, head: Head) -> ProbeRow {
         ProbeRow { task: Task::Speakers, protocol, views, head, ..test_row(Group::Trained, 1, 1, 0.9) }
