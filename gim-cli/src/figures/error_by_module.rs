@@ -87,7 +87,9 @@ pub(crate) fn error_by_module(spec: &ErrorByModule) -> Result<Figure> {
     let levels = levels(spec);
     let values = values.chain(levels.iter().map(|l| l.error));
     let (low, high) = values.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
-    let is_log = spans_a_decade(low, high);
+    let means = all().map(|p| p.mean).chain(paper_errors().map(|e| 100.0 * e)).chain(levels.iter().map(|l| l.error));
+    let (least, most) = means.fold((f64::INFINITY, 0.0f64), |(l, h), v| (l.min(v), h.max(v)));
+    let is_log = spans_a_decade(least, most);
     let y_scale = match is_log {
         true => Scale::log(low / 1.2, (high * 1.2).min(100.0)),
         // Room around the curves, so that small differences look small.

@@ -15,6 +15,8 @@ pub(super) const PURPLE: Color = Color(204, 121, 167);
 pub(super) const ORANGE: Color = Color(230, 159, 0);
 pub(super) const SKY: Color = Color(86, 180, 233);
 const YELLOW: Color = Color(240, 228, 66);
+/// Supervised learning: dark, and no text.
+const DARK: Color = Color(64, 64, 64);
 /// Raw input: waveform or pixels.
 pub(super) const BROWN: Color = Color(130, 90, 70);
 /// For gradient blocks and gradients only: what must read as "stop". Their shape differs, too.
@@ -58,14 +60,15 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// Its color. No method has the color of a baseline.
+    /// Its color. No method has the color of a baseline, and no two have one hue: on a dark page, where
+    /// light and dark change places, each is still told apart.
     pub(super) fn color(self) -> Color {
-        const FURTHER: [Color; 4] = [Color::BLACK, Color(120, 120, 40), Color(60, 40, 140), Color(150, 70, 90)];
+        const FURTHER: [Color; 4] = [SKY, Color(120, 120, 40), Color(60, 40, 140), Color(150, 70, 90)];
         match self {
             Self::Method(MethodKind::Gim) => BLUE,
             Self::Method(MethodKind::Cpc) => VERMILLION,
-            Self::Method(MethodKind::Supervised) => PURPLE,
-            Self::Method(MethodKind::GreedySupervised) => SKY,
+            Self::Method(MethodKind::Supervised) => DARK,
+            Self::Method(MethodKind::GreedySupervised) => PURPLE,
             Self::Further(i) => FURTHER[i % FURTHER.len()],
             Self::Random => GREEN,
             Self::Mfcc => ORANGE,

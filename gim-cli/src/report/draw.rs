@@ -132,8 +132,8 @@ pub(crate) fn how(rows: &[ProbeRow], task: Task, protocol: Protocol, converged: 
     }
 }
 
-/// Accuracy by module of one task and protocol; for speakers also the error, with the paper's where the
-/// protocol is the published one. Empty without such probes.
+/// Accuracy by module of one task and protocol; for speakers by the published protocol also the error,
+/// beside the paper's. Empty without such probes.
 fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, subtitle: &str) -> Result<Named> {
     let rows = linear_probes(probed, task, protocol);
     if rows.is_empty() {
@@ -149,7 +149,9 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
         rows: rows.clone(),
     };
     let mut figures = vec![(accuracy_by_module(&spec)?, format!("accuracy-{name}"))];
-    if task == Task::Speakers {
+    let paper = paper_errors(task, &rows);
+    // Without the paper's errors, a chart of errors says what that of accuracies says.
+    if !paper.is_empty() {
         let kind = config.domain.figures().method();
         let method = |label: &str, role| ErrorCurve { label: label.into(), role, rows: rows.clone() };
         let spec = ErrorByModule {
@@ -158,7 +160,7 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
             task,
             protocol: Some(protocol),
             methods: vec![method(kind.name(), Role::Method(kind)), method("Random encoder", Role::Random)],
-            paper: paper_errors(task, &rows),
+            paper,
         };
         figures.push((error_by_module(&spec)?, format!("error-{name}")));
     }

@@ -19,8 +19,11 @@ pub(super) struct Preview {
 
 /// Width in pixels up to which a chart keeps its size; a wider one has half of it.
 const WIDE: u32 = 720;
-/// Colors of a chart: the most frequent ones, to which the rest is rounded.
+/// Colors of a chart, to which the rest is rounded: the most frequent ones, and some that differ from
+/// them by more than a square distance.
 const COLORS: usize = 32;
+const COMMON: usize = 26;
+const UNLIKE: i32 = 48 * 48;
 /// A chart has no more colors than that, those of smooth edges included.
 const MOST_COLORS: usize = 12_000;
 /// Width in pixels and JPEG quality of a photograph.
@@ -55,10 +58,18 @@ fn chart(image: &RgbImage) -> Option<Vec<u8>> {
     }
     let mut order: Vec<(Rgb<u8>, usize)> = counts.into_iter().collect();
     order.sort_by_key(|(color, n)| (std::cmp::Reverse(*n), color.0));
-    let palette: Vec<Rgb<u8>> = order.iter().take(COLORS).map(|c| c.0).collect();
+    let away = |a: Rgb<u8>, b: Rgb<u8>| (0..3).map(|c| (i32::from(a[c]) - i32::from(b[c])).pow(2)).sum::<i32>();
+    let mut palette: Vec<Rgb<u8>> = Vec::new();
+    for (color, _) in &order {
+        // The last few are for colors unlike all others, such as that of thin letters.
+        let unlike = || palette.iter().all(|other| away(*color, *other) > UNLIKE);
+        if palette.len() < COMMON || palette.len() < COLORS && unlike() {
+            palette.push(*color);
+        }
+    }
     let nearest = |color: &Rgb<u8>| {
-        let away = |other: &Rgb<u8>| (0..3).map(|c| (i32::from(color[c]) - i32::from(other[c])).pow(2)).sum::<i32>();
-        palette.iter().enumerate().min_by_key(|(_, other)| away(other)).map_or(0, |(i, _)| i as u8)
+        let places = palette.iter().enumerate();
+        places.min_by_key(|(_, other)| away(*color, **other)).map_or(0, |(i, _)| i as u8)
     };
     let index: HashMap<Rgb<u8>, u8> = order.iter().map(|(color, _)| (*color, nearest(color))).collect();
     let indices: Vec<u8> = image.pixels().map(|p| index[p]).collect();
