@@ -56,8 +56,10 @@ impl FigureFile {
         if self.earlier {
             caption += " Drawn earlier: the features it shows were not kept.";
         }
-        // Beside a PNG that was drawn earlier may lie an SVG of another state of the runs.
-        let vector = (!self.earlier).then(|| std::fs::read_to_string(self.path.with_extension("svg")).ok()).flatten();
+        // The SVG is written after the PNG: an older one is of another state of the runs.
+        let vector = self.path.with_extension("svg");
+        let written = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let vector = (written(&vector) >= written(&self.path)).then(|| std::fs::read_to_string(&vector).ok()).flatten();
         let drawing = match vector.map(|svg| compact(&svg)).filter(|svg| svg.len() <= LARGE_VECTOR) {
             Some(svg) => Drawing::Vector(svg),
             None => Drawing::Bitmap(preview(&bytes)),
