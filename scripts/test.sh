@@ -19,3 +19,5 @@ else
   cargo test --workspace --all-targets "${release[@]}"
 fi
 cargo test --workspace --doc -q "${release[@]}"
+# Skipped where Chromium is not installed.
+for page in results/*/report.html; do bash scripts/page.sh "$page"; done

@@ -4,7 +4,8 @@ use gim_core::{Error, Result};
 
 use super::comparison::{Comparison, make};
 use crate::comparison::job::{Job, run_job};
-use crate::comparison::reproduce::{Plan, Scope, print};
+use crate::comparison::printed::print;
+use crate::comparison::reproduce::{Plan, Scope};
 use crate::experiment::interrupt::save_on_interrupt;
 use crate::experiment::progress::Mode;
 use crate::output;

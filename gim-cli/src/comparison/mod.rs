@@ -7,6 +7,7 @@ pub(crate) mod headline;
 pub(crate) mod job;
 pub(crate) mod memory;
 pub(crate) mod paper;
+pub(crate) mod printed;
 pub(crate) mod reproduce;
 pub(crate) mod summary;
 pub(crate) mod sweep;

@@ -5,11 +5,11 @@ use std::fmt::{self, Display};
 use gim_eval::Task;
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::domain::DomainKind;
+use crate::experiment::domain::{DomainKind, MethodKind};
 
 /// How values of the paper are known, by their marks.
 pub(crate) const MARKS: [(&str, &str); 4] = [
-    ("M", "a value of the paper that is recalled, not checked; with ~"),
+    ("M and ~", "a value of the paper that is recalled, not checked"),
     ("S", "a value seen in a public source"),
     ("F", "a value read off a figure of the paper"),
     ("C", "a value read in the published code"),
@@ -54,6 +54,19 @@ pub(crate) enum Method {
     /// Memory of the first module of Greedy InfoMax.
     #[serde(rename = "gim first module")]
     GimFirstModule,
+}
+
+impl Method {
+    /// What it is as a method of ours, if it is one.
+    pub(crate) fn kind(self) -> Option<MethodKind> {
+        match self {
+            Self::Gim => Some(MethodKind::Gim),
+            Self::Cpc => Some(MethodKind::Cpc),
+            Self::Supervised => Some(MethodKind::Supervised),
+            Self::GreedySupervised => Some(MethodKind::GreedySupervised),
+            _ => None,
+        }
+    }
 }
 
 impl Display for Method {

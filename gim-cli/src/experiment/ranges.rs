@@ -37,7 +37,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 51] = [
+const COMMON: [(&str, Range); 52] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.auxiliary.hidden", Whole(0, 100)),

@@ -6,8 +6,9 @@ use gim_core::Result;
 
 use super::axes::{Panel, Sample, Scale, Shape, Sheet, error_bar};
 use super::canvas::{Canvas, Color};
-use super::palette::{BLUE, GREEN, MUTED, ORANGE, PURPLE};
-use super::{BARS, Figure, mean_and_half_width, select, task_word};
+use super::palette::{MUTED, Role};
+use super::{BARS, Figure, mean_and_half_width, percent, select, task_word};
+use crate::experiment::domain::MethodKind;
 use crate::output::count;
 use gim_eval::{Group, ProbeRow, Protocol, Task};
 
@@ -20,6 +21,8 @@ pub(crate) struct AccuracyByModule {
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
+    /// The method whose encoder is shown.
+    pub method: MethodKind,
     /// Task to show: `phones`, `speakers` or `classes`.
     pub task: Task,
     /// Probe protocol to show; required when the rows hold several.
@@ -69,15 +72,13 @@ pub(crate) fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
     let low = if low < 35.0 { 0.0 } else { low - 4.0 };
     let y_scale = Scale::linear(low, (high + 3.0).min(100.0), 8, true);
 
-    let legend = LEGEND
-        .into_iter()
-        .filter(|(part, ..)| panels.iter().any(|p| p.has(*part)))
-        .map(|(_, sample, label)| (sample, label.to_owned()))
-        .collect();
+    let parts: Vec<Part> = Part::ALL.into_iter().filter(|part| panels.iter().any(|p| p.has(*part))).collect();
+    let legend = parts.iter().map(|part| (part.sample(spec.method), part.label().to_owned())).collect();
     let sheet = Sheet {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend,
+        named_ends: metrics.len() == 1,
         panel_titles: match metrics[..] {
             [_] => vec![String::new()],
             [(ALL, _), (second, _), ..] if second != SILENT => {
@@ -97,7 +98,13 @@ pub(crate) fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
     };
     let (mut canvas, areas) = sheet.lay_out(|_| (Scale::modules(n_modules), y_scale.clone()))?;
     for (area, content) in areas.iter().zip(&panels) {
-        content.draw(&mut canvas, area);
+        content.draw(&mut canvas, area, spec.method);
+    }
+    if let ([panel], [content]) = (&areas[..], &panels[..])
+        && sheet.named_ends
+    {
+        let ends: Vec<_> = parts.iter().map(|part| content.end(*part, panel)).collect();
+        sheet.name_ends(&mut canvas, panel, &ends)?;
     }
 
     let n_seeds = seeds.len().max(1);
@@ -105,8 +112,7 @@ pub(crate) fn accuracy_by_module(spec: &AccuracyByModule) -> Result<Figure> {
     let markers = if n_seeds > 1 { format!("markers: mean over {seeds}, {BARS}") } else { seeds };
     let mut caption =
         format!("{}: probe accuracy for {} on the frozen output of each module ({markers}).", spec.title, spec.task);
-    let baselines: Vec<&str> =
-        LEGEND.into_iter().skip(1).filter(|(part, ..)| panels.iter().any(|p| p.has(*part))).map(|l| l.2).collect();
+    let baselines: Vec<&str> = parts.iter().filter(|p| **p != Part::Trained).map(|p| p.label()).collect();
     if !baselines.is_empty() {
         caption.push_str(&format!(" Baselines: {}.", baselines.join(", ")));
     }
@@ -122,13 +128,31 @@ enum Part {
     Majority,
 }
 
-const LEGEND: [(Part, Sample, &str); 5] = [
-    (Part::Trained, Sample::Marked(BLUE, Shape::Circle), "trained encoder"),
-    (Part::Random, Sample::Marked(GREEN, Shape::Square), "random encoder (same architecture)"),
-    (Part::Mfcc, Sample::Dashed(ORANGE), "MFCC"),
-    (Part::Raw, Sample::Dashed(PURPLE), "raw input"),
-    (Part::Majority, Sample::Dotted(MUTED), "majority class"),
-];
+impl Part {
+    /// In the order of the legend.
+    const ALL: [Self; 5] = [Self::Trained, Self::Random, Self::Mfcc, Self::Raw, Self::Majority];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Trained => "trained encoder",
+            Self::Random => "random encoder",
+            Self::Mfcc => "MFCC",
+            Self::Raw => "raw input",
+            Self::Majority => "majority class",
+        }
+    }
+
+    /// How it looks beside a method.
+    fn sample(self, method: MethodKind) -> Sample {
+        match self {
+            Self::Trained => Sample::Marked(Role::Method(method).color(), Shape::Circle),
+            Self::Random => Sample::Marked(Role::Random.color(), Shape::Square),
+            Self::Mfcc => Sample::Dashed(Role::Mfcc.color()),
+            Self::Raw => Sample::Dashed(Role::Raw.color()),
+            Self::Majority => Sample::Dotted(MUTED),
+        }
+    }
+}
 
 /// What one panel shows, in percent.
 struct Content {
@@ -185,18 +209,37 @@ impl Content {
         all
     }
 
-    fn draw(&self, canvas: &mut Canvas, panel: &Panel) {
+    /// Where the curve or line of a part ends, in pixels; it must have one.
+    fn end(&self, part: Part, panel: &Panel) -> (f64, f64) {
+        let of = |series: &Series| {
+            let last = series.last_key_value();
+            last.map(|(module, values)| panel.at(*module as f64, mean_and_half_width(values).0))
+        };
+        let line = |value: Option<f64>| value.map(|v| panel.at(f64::INFINITY, v));
+        let end = match part {
+            Part::Trained => of(&self.trained),
+            Part::Random => of(&self.random),
+            Part::Mfcc => line(self.mfcc),
+            Part::Raw => line(self.raw),
+            Part::Majority => line(self.majority),
+        };
+        end.unwrap_or_else(|| panel.at(f64::INFINITY, 0.0))
+    }
+
+    fn draw(&self, canvas: &mut Canvas, panel: &Panel, method: MethodKind) {
         let levels = [(Part::Majority, self.majority), (Part::Raw, self.raw), (Part::Mfcc, self.mfcc)];
         for (part, value) in levels {
-            let sample = LEGEND.into_iter().find(|l| l.0 == part).map(|l| l.1);
-            if let (Some(value), Some(sample)) = (value, sample) {
-                panel.horizontal_line(canvas, value, sample);
+            if let Some(value) = value {
+                panel.horizontal_line(canvas, value, part.sample(method));
+                let end = panel.at(f64::INFINITY, value);
+                canvas.hint(end, format!("{}: {}", part.label(), percent(value, 0.0)));
             }
         }
         // The two series stand side by side: their error bars do not hide each other.
         let offset = if self.has(Part::Random) && self.has(Part::Trained) { 3.0 } else { 0.0 };
-        draw_series(canvas, panel, &self.random, GREEN, Shape::Square, offset);
-        draw_series(canvas, panel, &self.trained, BLUE, Shape::Circle, -offset);
+        let trained = Role::Method(method).color();
+        draw_series(canvas, panel, &self.random, Role::Random.color(), Shape::Square, offset);
+        draw_series(canvas, panel, &self.trained, trained, Shape::Circle, -offset);
     }
 }
 
@@ -221,6 +264,7 @@ fn draw_series(canvas: &mut Canvas, panel: &Panel, series: &Series, color: Color
             error_bar(canvas, at(m, mean - half), at(m, mean + half), color);
         }
         shape.draw(canvas, at(m, mean), 5.0, color, false);
+        canvas.hint(at(m, mean), format!("module {m}: {}", percent(mean, half)));
     }
 }
 
@@ -230,7 +274,10 @@ mod tests {
     use super::*;
 
     fn spec(task: Task, rows: Vec<ProbeRow>) -> AccuracyByModule {
-        AccuracyByModule { title: "Accuracy — toy".into(), subtitle: String::new(), task, protocol: None, rows }
+        let method = MethodKind::Gim;
+        AccuracyByModule {
+            title: "Accuracy — toy".into(), subtitle: String::new(), method, task, protocol: None, rows
+        }
     }
 
     #[test]
@@ -254,7 +301,7 @@ mod tests {
     #[test]
     fn speakers_have_one_panel() {
         let figure = accuracy_by_module(&spec(Task::Speakers, probe_rows(Task::Speakers, 1, &[1]))).unwrap();
-        check_figure(&figure, &["random encoder (same architecture)", "Speaker accuracy (%)"]);
+        check_figure(&figure, &["random encoder", "Speaker accuracy (%)"]);
         assert!(!figure.canvas.texts().contains(&ALL));
     }
 

@@ -3,7 +3,7 @@
 use gim_core::{Error, Result};
 use gim_eval::Confusion;
 
-use super::heat_map::{HeatMap, heat_map};
+use super::heat_map::{HeatMap, Measure, heat_map};
 use super::{Figure, nothing_to_draw};
 
 const FIGURE: &str = "confusion";
@@ -51,6 +51,7 @@ pub(crate) fn confusion(spec: &ConfusionMap) -> Result<Figure> {
         names: &names,
         shares: shares.collect(),
         axes: ["True class", "Predicted class"],
+        measure: Measure::OfRow,
         note: if absent { "Gray: the class has no test rows." } else { "" },
     })?;
 
@@ -96,7 +97,7 @@ mod tests {
     fn draws_any_number_of_classes() {
         for n in [2, 3, 10, 22, 23, 41] {
             let figure = confusion(&spec(n)).unwrap();
-            check_figure(&figure, &["True class", "Predicted class", "class 0", "100 %", "25 %"]);
+            check_figure(&figure, &["True class", "Predicted class", "class 0", "100", "25", "share of the row (%)"]);
             // Cells of 23 classes and more are too small.
             let numbers = figure.canvas.texts().iter().filter(|t| t.parse::<f64>().is_ok()).count();
             assert_eq!(numbers > 0, n <= 22, "{n} classes");

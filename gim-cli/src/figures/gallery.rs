@@ -7,6 +7,7 @@
 
 use super::testing::{blobs, confused, probe_rows, tile, train_rows};
 use super::*;
+use crate::experiment::domain::MethodKind;
 
 const SUBTITLE: &str = "speech-mini, seeds 1, 2, 3";
 const CLASSES: [&str; 5] = ["tench", "English springer", "cassette player", "chain saw", "church"];
@@ -60,6 +61,7 @@ fn accuracies() -> Vec<Named> {
         accuracy_by_module(&AccuracyByModule {
             title: format!("Linear probe for {task} by module"),
             subtitle: SUBTITLE.into(),
+            method: MethodKind::Gim,
             task,
             protocol: None,
             rows: probe_rows(task, n_modules, seeds),
@@ -74,12 +76,16 @@ fn accuracies() -> Vec<Named> {
 }
 
 fn errors() -> Vec<Named> {
-    let curve = |label: &str, group, m, seeds: &[u64]| ErrorCurve {
+    let curve = |label: &str, role, m, seeds: &[u64]| ErrorCurve {
         label: label.into(),
-        group,
+        role,
         rows: probe_rows(Task::Speakers, m, seeds),
     };
-    let paper = |label: &str, errors: [f64; 6]| PaperCurve { label: label.into(), errors: errors.to_vec() };
+    let paper = |label: &str, method, errors: [f64; 6]| PaperCurve {
+        label: label.into(),
+        method: Some(method),
+        errors: errors.to_vec(),
+    };
     let chart = |methods, paper| {
         error_by_module(&ErrorByModule {
             title: "Speaker error by module".into(),
@@ -91,21 +97,21 @@ fn errors() -> Vec<Named> {
         })
     };
     let papers = vec![
-        paper("GIM", [0.736, 0.0995, 0.0203, 0.0130, 0.0093, 0.0063]),
-        paper("CPC", [0.649, 0.112, 0.0315, 0.0150, 0.0064, 0.0044]),
-        paper("supervised", [0.793, 0.551, 0.160, 0.0717, 0.0480, 0.0117]),
-        paper("greedy supervised", [0.525, 0.0395, 0.0239, 0.0171, 0.0177, 0.0134]),
+        paper("GIM", MethodKind::Gim, [0.736, 0.0995, 0.0203, 0.0130, 0.0093, 0.0063]),
+        paper("CPC", MethodKind::Cpc, [0.649, 0.112, 0.0315, 0.0150, 0.0064, 0.0044]),
+        paper("supervised", MethodKind::Supervised, [0.793, 0.551, 0.160, 0.0717, 0.0480, 0.0117]),
+        paper("greedy supervised", MethodKind::GreedySupervised, [0.525, 0.0395, 0.0239, 0.0171, 0.0177, 0.0134]),
     ];
-    let mut perfect = curve("CPC", Group::Trained, 6, &[4, 5]);
+    let mut perfect = curve("CPC", Role::Method(MethodKind::Cpc), 6, &[4, 5]);
     perfect.rows.iter_mut().filter(|r| r.module > 4).for_each(|r| r.accuracy = 1.0);
     let methods = vec![
-        curve("GIM", Group::Trained, 6, &[1, 2, 3]),
+        curve("GIM", Role::Method(MethodKind::Gim), 6, &[1, 2, 3]),
         perfect,
-        curve("random encoder", Group::Random, 6, &[1, 2, 3]),
+        curve("random encoder", Role::Random, 6, &[1, 2, 3]),
     ];
     vec![
         named("error_6x3", chart(methods, papers)),
-        named("error_1x1", chart(vec![curve("GIM", Group::Trained, 1, &[1])], vec![])),
+        named("error_1x1", chart(vec![curve("GIM", Role::Method(MethodKind::Gim), 1, &[1])], vec![])),
     ]
 }
 

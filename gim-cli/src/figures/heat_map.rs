@@ -21,11 +21,48 @@ pub(super) struct HeatMap<'a> {
     pub(super) axes: [&'a str; 2],
     /// Line below the map, may be empty.
     pub(super) note: &'a str,
+    /// What a share is.
+    pub(super) measure: Measure,
+}
+
+/// What the shares of a map are, and how they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Percent of a row: 0 to 100.
+    OfRow,
+    /// Linear centered kernel alignment: 0 to 1.
+    Cka,
+}
+
+impl Measure {
+    /// Its name beside the color bar.
+    fn name(self) -> &'static str {
+        match self {
+            Self::OfRow => "share of the row (%)",
+            Self::Cka => "linear CKA",
+        }
+    }
+
+    /// A share as a number in a cell; empty where numbers would only hide others.
+    fn cell(self, share: f64) -> String {
+        match self {
+            Self::OfRow => format!("{:.0}", 100.0 * share).trim_start_matches('0').to_owned(),
+            Self::Cka => format!("{share:.2}"),
+        }
+    }
+
+    /// A share as a number at the color bar.
+    fn tick(self, share: f64) -> String {
+        match self {
+            Self::OfRow => format!("{:.0}", 100.0 * share),
+            Self::Cka => format!("{share:.2}"),
+        }
+    }
 }
 
 /// Side of the whole map, about, in pixels.
 const SIDE: f64 = 780.0;
-/// Side of the smallest cell with room for `100`.
+/// Side of the smallest cell with room for `100` or `0.37`.
 const ROOM_FOR_NUMBER: f64 = 34.0;
 /// Smallest and largest side of a cell; below the smallest, lines of names would touch.
 const SMALLEST: f64 = 18.0;
@@ -52,7 +89,8 @@ pub(super) fn heat_map(spec: &HeatMap<'_>) -> Result<(Canvas, bool)> {
     // Names below the columns stand upright unless all fit side by side.
     let upright = name_width + 8.0 > cell;
     let below = if upright { name_width + 8.0 } else { 22.0 };
-    let (left, right) = (MARGIN + 26.0 + name_width + 8.0, 28.0 + BAR + 8.0 + text_width("100 %", LABEL)? + MARGIN);
+    let (left, right) =
+        (MARGIN + 26.0 + name_width + 8.0, 28.0 + BAR + 8.0 + text_width("0.00", LABEL)? + 24.0 + MARGIN);
     let width = (left + side + right).max(640.0);
 
     let heading = Heading::new(spec.title, spec.subtitle, width - 2.0 * MARGIN)?;
@@ -64,12 +102,12 @@ pub(super) fn heat_map(spec: &HeatMap<'_>) -> Result<(Canvas, bool)> {
 
     let grid = Grid { left, top, cell, n };
     let numbers = cell >= ROOM_FOR_NUMBER;
-    grid.draw_rows(&mut canvas, &names, &spec.shares, numbers);
+    grid.draw_rows(&mut canvas, &names, spec, numbers);
     grid.draw_column_names(&mut canvas, &names, upright);
     canvas.outline((left, top, side, side), FRAME);
     canvas.text_upward((MARGIN + 12.0, top + side / 2.0), Align::Middle, spec.axes[0], AXIS_TITLE);
     canvas.text((left + side / 2.0, foot - 5.0), Align::Middle, spec.axes[1], AXIS_TITLE);
-    draw_bar(&mut canvas, (left + side + 28.0, top), side);
+    draw_bar(&mut canvas, (left + side + 28.0, top), side, spec.measure)?;
     for (l, line) in notes.iter().enumerate() {
         canvas.text((MARGIN, foot + 18.0 + 20.0 * l as f64), Align::Start, line.as_str(), NOTE);
     }
@@ -86,9 +124,9 @@ struct Grid {
 
 impl Grid {
     /// Draws every row: its name, its cells and, where there is room, their numbers.
-    fn draw_rows(&self, canvas: &mut Canvas, names: &[String], shares: &[Option<Vec<f64>>], numbers: bool) {
+    fn draw_rows(&self, canvas: &mut Canvas, names: &[String], spec: &HeatMap<'_>, numbers: bool) {
         let Self { left, top, cell, n } = *self;
-        for (row, (name, shares)) in names.iter().zip(shares).enumerate() {
+        for (row, (name, shares)) in names.iter().zip(&spec.shares).enumerate() {
             let y = top + cell * row as f64;
             let baseline = y + cell / 2.0 + 5.0;
             canvas.text((left - 8.0, baseline), Align::End, name.as_str(), LABEL);
@@ -99,12 +137,15 @@ impl Grid {
             for (column, share) in shares.iter().copied().enumerate() {
                 let x = left + cell * column as f64;
                 canvas.rect(x, y, cell, cell, heat(share));
-                let percent = format!("{:.0}", 100.0 * share);
-                // A map full of zeros hides the numbers that matter.
-                if numbers && percent != "0" {
+                if !numbers {
+                    let value = format!("{name}, {}: {}", names[column], spec.measure.tick(share));
+                    canvas.hint((x + cell / 2.0, y + cell / 2.0), value);
+                }
+                let number = spec.measure.cell(share);
+                if numbers && !number.is_empty() {
                     let color = if dark(heat(share)) { Color::WHITE } else { NUMBER };
                     let style = if row == column { TextStyle::bold(14.0, color) } else { TextStyle::new(14.0, color) };
-                    canvas.text((x + cell / 2.0, baseline), Align::Middle, percent, style);
+                    canvas.text((x + cell / 2.0, baseline), Align::Middle, number, style);
                 }
             }
         }
@@ -149,8 +190,8 @@ fn contrast(a: Color, b: Color) -> f64 {
     light(a).max(light(b)) / light(a).min(light(b))
 }
 
-/// The color bar, 100 % at its top.
-fn draw_bar(canvas: &mut Canvas, (left, top): (f64, f64), height: f64) {
+/// The color bar, 1 at its top, with the name of what it shows.
+fn draw_bar(canvas: &mut Canvas, (left, top): (f64, f64), height: f64, measure: Measure) -> Result<()> {
     const STEPS: usize = 100;
     let step = height / STEPS as f64;
     for i in 0..STEPS {
@@ -159,11 +200,16 @@ fn draw_bar(canvas: &mut Canvas, (left, top): (f64, f64), height: f64) {
         canvas.rect(left, top + step * i as f64, BAR, height - step * i as f64, heat(share));
     }
     canvas.outline((left, top, BAR, height), FRAME);
-    for percent in [0.0, 25.0, 50.0, 75.0, 100.0] {
-        let y = top + height * (1.0 - percent / 100.0);
+    let mut widest: f64 = 0.0;
+    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let (y, tick) = (top + height * (1.0 - share), measure.tick(share));
         canvas.line(vec![(left + BAR, y), (left + BAR + 4.0, y)], FRAME, 1.0);
-        canvas.text((left + BAR + 8.0, y + 5.0), Align::Start, format!("{percent} %"), LABEL);
+        widest = widest.max(text_width(&tick, LABEL)?);
+        canvas.text((left + BAR + 8.0, y + 5.0), Align::Start, tick, LABEL);
     }
+    let at = (left + BAR + 8.0 + widest + 20.0, top + height / 2.0);
+    canvas.text_upward(at, Align::Middle, measure.name(), AXIS_TITLE);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use ndarray::Array2;
 
 use super::axes::{SHAPES, Sample, Scale, Shape, Sheet, columns};
 use super::canvas::Color;
-use super::palette::PALETTE;
+use super::palette::TEN;
 use super::tsne::{Tsne, tsne};
 use super::{Figure, nothing_to_draw};
 
@@ -49,24 +49,27 @@ pub(crate) struct LatentPanel {
 pub(crate) fn latent_space(spec: &LatentSpace) -> Result<Figure> {
     let maps = maps(spec)?;
     let small = spec.columns.is_some_and(|c| c > 3);
-    let (mut canvas, panels) = sheet(spec, small).lay_out(|i| (range(&maps[i], 0), range(&maps[i], 1)))?;
+    let sheet = sheet(spec, small);
+    let (mut canvas, panels) = sheet.lay_out(|i| ranges(&maps[i], sheet.panel.0 / sheet.panel.1))?;
     let radius = match spec.class.len() {
         _ if small => 2.6,
         301.. => 3.4,
         _ => 4.2,
     };
     for (panel, map) in panels.iter().zip(&maps) {
-        for (i, &class) in spec.class.iter().enumerate() {
-            let at = panel.at(map[[i, 0]], map[[i, 1]]);
-            // A white rim keeps markers apart where they crowd.
-            shape(class).draw(&mut canvas, at, radius + 1.0, Color::WHITE, false);
-            shape(class).draw(&mut canvas, at, radius, color(class), false);
+        // Class by class: in an SVG, marks of one color that follow each other share a path.
+        for class in 0..spec.names.len() {
+            let own = || spec.class.iter().zip(map.outer_iter()).filter(move |(c, _)| **c == class);
+            // A white rim keeps classes apart where they crowd.
+            for (radius, color) in [(radius + 1.0, Color::WHITE), (radius, color(class))] {
+                own().for_each(|(_, xy)| shape(class).draw(&mut canvas, panel.at(xy[0], xy[1]), radius, color, false));
+            }
         }
     }
     let rows = if spec.columns.is_some() { ", a row per snapshot of training" } else { "" };
     let caption = format!(
-        "t-SNE of {} items of {} {} in the feature space of each module{rows} (exact, perplexity {:.0}, {} iterations, \
-         PCA initialization).",
+        "t-SNE of {} items of {} {} in the feature space of each module{rows} (features standardized; exact, \
+         perplexity {:.0}, {} iterations, PCA initialization; both axes of a map have one scale).",
         spec.class.len(),
         spec.names.len(),
         spec.what,
@@ -92,7 +95,7 @@ fn maps(spec: &LatentSpace) -> Result<Vec<Array2<f64>>> {
             let what = format!("{} has {} items for {} labels", panel.title, panel.features.nrows(), spec.class.len());
             return Err(Error::data(place(), what, "give features and labels of the same items"));
         }
-        maps.push(tsne(panel.features.view(), &spec.tsne)?);
+        maps.push(tsne(standardized(&panel.features).view(), &spec.tsne)?);
     }
     Ok(maps)
 }
@@ -103,6 +106,7 @@ fn sheet(spec: &LatentSpace, small: bool) -> Sheet {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend: spec.names.iter().enumerate().map(|(c, name)| (marker(c), name.clone())).collect(),
+        named_ends: false,
         panel_titles: spec.panels.iter().map(|p| p.title.clone()).collect(),
         columns: spec.columns.unwrap_or_else(|| columns(n)),
         panel: match n {
@@ -123,23 +127,42 @@ fn marker(class: usize) -> Sample {
     Sample::Marker(color(class), shape(class))
 }
 
-/// Seven colors (yellow, the eighth, is too weak for small marks) and five shapes: 35
-/// classes look different.
+/// Features (n_items, D) with mean 0 and variance 1 in each dimension, so that none outweighs the
+/// others by its scale; a constant one is 0.
+fn standardized(features: &Array2<f32>) -> Array2<f32> {
+    let mut out = features.clone();
+    for mut column in out.columns_mut() {
+        let n = column.len() as f64;
+        let mean = column.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        let variance = column.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / n;
+        let scale = if variance > 0.0 { variance.sqrt().recip() } else { 0.0 };
+        column.mapv_inplace(|v| ((f64::from(v) - mean) * scale) as f32);
+    }
+    out
+}
+
+/// Ten colors; those after them repeat with another shape.
 fn color(class: usize) -> Color {
-    PALETTE[class % 7]
+    TEN[class % TEN.len()]
 }
 
+/// Neighbors in the list have different shapes, and so have classes of one color.
 fn shape(class: usize) -> Shape {
-    SHAPES[class % SHAPES.len()]
+    SHAPES[(class + class / TEN.len()) % SHAPES.len()]
 }
 
-/// The range of one coordinate of a map (n_items, 2), with a margin for the markers.
-fn range(map: &Array2<f64>, coordinate: usize) -> Scale {
-    let column = map.column(coordinate);
-    let low = column.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = column.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let margin = 0.06 * (high - low).max(1e-9);
-    Scale::bare(low - margin, high + margin)
+/// Axes of a map (n_items, 2) in a panel of this ratio of width to height, with a margin for the
+/// markers: a unit is as long along one as along the other.
+fn ranges(map: &Array2<f64>, ratio: f64) -> (Scale, Scale) {
+    let ends = |coordinate: usize| {
+        let column = map.column(coordinate);
+        let low = column.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = column.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        ((low + high) / 2.0, (high - low).max(1e-9) / 2.0)
+    };
+    let ((x, half_x), (y, half_y)) = (ends(0), ends(1));
+    let half = 1.12 * half_y.max(half_x / ratio);
+    (Scale::bare(x - ratio * half, x + ratio * half), Scale::bare(y - half, y + half))
 }
 
 #[cfg(test)]
@@ -175,6 +198,24 @@ mod tests {
             "{}",
             figure.caption
         );
+    }
+
+    #[test]
+    fn dimensions_weigh_the_same_and_axes_have_one_scale() {
+        let features = ndarray::arr2(&[[0.0, 5.0, 100.0], [2.0, 5.0, 300.0], [4.0, 5.0, 500.0]]);
+        let out = standardized(&features);
+        assert!(out.column(0).iter().zip(out.column(2)).all(|(a, b)| (a - b).abs() < 1e-6), "{out}");
+        assert_eq!(out.column(1).to_vec(), [0.0; 3]);
+        let (x, y) = ranges(&ndarray::arr2(&[[0.0, 0.0], [30.0, 2.0]]), 1.5);
+        let (width, height) = (x.high() - x.low(), y.high() - y.low());
+        assert!((width / height - 1.5).abs() < 1e-9 && width > 30.0 && (x.low() + x.high() - 30.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn ten_classes_have_ten_colors() {
+        let colors: std::collections::BTreeSet<_> = (0..10).map(|c| (color(c).0, color(c).1, color(c).2)).collect();
+        assert_eq!(colors.len(), 10);
+        assert!((0..40).all(|c| (0..c).all(|d| (color(c), shape(c)) != (color(d), shape(d)))));
     }
 
     #[test]

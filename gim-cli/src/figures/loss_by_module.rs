@@ -45,6 +45,8 @@ struct Curve {
 /// A long raw curve is drawn as the band between the lowest and the highest value of so many bins,
 /// a smooth one through about so many points.
 const BINS: usize = 220;
+/// Points of a curve that tell their value to the pointer.
+const HINTS: usize = 5;
 /// Fewest rows on either side that a running line is fitted to.
 const LEAST_HALF: usize = 3;
 
@@ -90,6 +92,7 @@ pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend,
+        named_ends: false,
         panel_titles: modules.iter().map(|m| format!("Module {m}")).collect(),
         columns: columns(modules.len()),
         panel: if modules.len() == 1 { (680.0, 380.0) } else { (350.0, 250.0) },
@@ -145,6 +148,11 @@ fn draw_panel(canvas: &mut Canvas, panel: &Panel, runs: &[Curve], chance: Option
         panel.horizontal_line(canvas, chance, Sample::Dashed(MUTED));
     }
     for (i, curve) in runs.iter().enumerate() {
+        // A hint every few points, and at the end.
+        let every = curve.smooth.len().div_ceil(HINTS).max(1);
+        for &(x, y) in curve.smooth.iter().rev().step_by(every) {
+            canvas.hint(panel.at(x, y), format!("step {x:.0}: {y:.3}"));
+        }
         let points: Vec<_> = curve.smooth.iter().map(|&(x, y)| panel.at(x, y)).collect();
         match points[..] {
             [at] => canvas.disc(at, 4.5, color(i)),

@@ -5,7 +5,7 @@ use gim_core::Result;
 use super::bars::{AXIS, BAR, BarAxis, LEGEND, LINE, WIDTH, legend_of_bars};
 use super::canvas::{Align, Canvas, wrap};
 use super::heading::Heading;
-use super::palette::{BLUE, LABEL, MARGIN, MUTED, NOTE, ORANGE};
+use super::palette::{LABEL, MARGIN, MUTED, NOTE, SILVER, SLATE};
 use super::{Figure, nothing_to_draw, short};
 
 /// Input of [`memory`].
@@ -59,7 +59,7 @@ pub(crate) fn memory(spec: &MemoryBars) -> Result<Figure> {
     let body: f64 = methods.iter().zip(&names).map(|(m, n)| height(m.len(), n.len())).sum();
     let mut canvas = Canvas::new(WIDTH, top + body + AXIS);
     heading.draw(&mut canvas, MARGIN);
-    let entries = [(BLUE, "activations, gradients, scratch"), (ORANGE, "parameters and optimizer state")];
+    let entries = [(SLATE, "activations, gradients, scratch"), (SILVER, "parameters and optimizer state")];
     legend_of_bars(&mut canvas, (MARGIN, legend_top), entries)?;
 
     let unit = (WIDTH - LEFT - MARGIN - NUMBERS) / most;
@@ -76,8 +76,15 @@ pub(crate) fn memory(spec: &MemoryBars) -> Result<Figure> {
         for (i, bar) in bars.iter().enumerate() {
             let at = y + i as f64 * (BAR + GAPS.0);
             canvas.text((LEFT - 12.0, at + 14.0), Align::End, bar.schedule.as_str(), NOTE);
-            canvas.rect(LEFT, at, bar.buffers * unit, BAR, BLUE);
-            canvas.rect(LEFT + bar.buffers * unit, at, bar.state * unit, BAR, ORANGE);
+            canvas.rect(LEFT, at, bar.buffers * unit, BAR, SLATE);
+            canvas.rect(LEFT + bar.buffers * unit, at, bar.state * unit, BAR, SILVER);
+            for (x, what, value) in [
+                (bar.buffers / 2.0, "activations, gradients, scratch", bar.buffers),
+                (bar.buffers + bar.state / 2.0, "parameters and optimizer state", bar.state),
+            ] {
+                let middle = (LEFT + x * unit, at + BAR / 2.0);
+                canvas.hint(middle, format!("{}, {}: {what} {} MB", bar.method, bar.schedule, short(value)));
+            }
             let paper = bar.paper.as_ref().map_or(String::new(), |p| format!(" (paper: {p})"));
             let number = format!("{}{paper}", short(bar.buffers + bar.state));
             let end = LEFT + (bar.buffers + bar.state) * unit;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | training loss, a panel per module | [`loss_by_module()`] |
 //! | accuracy by module, beside baselines | [`accuracy_by_module()`] |
-//! | error by module on a log axis, methods overlaid | [`error_by_module()`] |
+//! | error by module, methods overlaid | [`error_by_module()`] |
 //! | t-SNE of labeled items, a panel per module | [`latent_space()`] |
 //! | the modules and the gradient blocks between them | [`architecture()`] |
 //! | top-activating image patches, a row per module | [`patches()`] |
@@ -71,6 +71,7 @@ pub(crate) use loss_by_module::{LossByModule, LossRun, loss_by_module};
 pub(crate) use memory::{MemoryBar, MemoryBars, memory};
 pub(crate) use neighbors::{Neighbor, NeighborRow, Neighbors, QueryBlock, neighbors};
 pub(crate) use online::{OnlineCurves, online};
+pub(crate) use palette::Role;
 pub(crate) use patches::{Neuron, PatchFigure, PatchRow, patches};
 pub(crate) use scaling::{ScalingCurves, ScalingPoint, scaling};
 pub(crate) use similarity::{SimilarityMap, similarity};
@@ -114,6 +115,11 @@ fn nothing_to_draw(figure: &str, what: &str, remedy: &str) -> Error {
 /// Mean and half-width of its 95 % CI (0 for a single value).
 fn mean_and_half_width(values: &[f64]) -> (f64, f64) {
     Interval::of(values).map_or((f64::NAN, 0.0), |i| (i.mean, if i.n > 1 { i.half_width } else { 0.0 }))
+}
+
+/// A mean and the half-width of its interval, in percent; the interval is left out where it is 0.
+fn percent(mean: f64, half: f64) -> String {
+    if half > 0.0 { format!("{mean:.1} ± {half:.1} %") } else { format!("{mean:.1} %") }
 }
 
 /// A number with three significant digits, or all digits before the point.

@@ -121,7 +121,7 @@ pub(crate) fn neighbors(spec: &Neighbors) -> Result<Figure> {
         if layout.shown < layout.most { format!(" Shown: the nearest {}.", layout.shown) } else { String::new() };
     let caption = format!(
         "Nearest neighbors of {}, nearest first, in the feature space of each row. Green, whole frames: the query's class. \
-         Orange, broken frames: another class. At the right: how many have the query's class.{left_out}",
+         Orange, broken frames: another class. At the right: precision, the share of the neighbors that have the query's class.{left_out}",
         count(spec.queries.len(), "query image"),
     );
     Ok(Figure { canvas, caption })
@@ -151,7 +151,7 @@ impl Layout {
             title_width = title_width.max(text_width(&line, PANEL_TITLE)?);
         }
         let left = TITLES + title_width + 16.0;
-        let count_width = 12.0 + text_width(&format!("{most} of {most}"), NOTE)?;
+        let count_width = 12.0 + text_width(&precision(most, most), NOTE)?;
         // Names need room below the images; without them the images may be smaller.
         let named = names().next().is_some();
         let room = WIDEST - MARGIN - left - count_width;
@@ -193,9 +193,15 @@ impl Layout {
         }
         let (same, of) = tally(row);
         let x = self.x(row.neighbors.len().min(self.shown)) - GAP + 12.0;
-        canvas.text((x, top + framed / 2.0 + 5.0), Align::Start, format!("{same} of {of}"), NOTE);
+        canvas.text((x, top + framed / 2.0 + 5.0), Align::Start, precision(same, of), NOTE);
         Ok(())
     }
+}
+
+/// The share of a row's neighbors that have the query's class, with the measure's name.
+fn precision(same: usize, of: usize) -> String {
+    let share = if of == 0 { "none".into() } else { format!("{:.2}", same as f64 / of as f64) };
+    format!("precision@{of}: {share}")
 }
 
 /// A name below an image `side` wide, in two lines at most.
@@ -300,7 +306,7 @@ mod tests {
         }
         let mut ragged = spec(1, 2, 5, false);
         ragged.queries[0].rows[0].neighbors.clear();
-        check_figure(&neighbors(&ragged).unwrap(), &["0 of 0"]);
+        check_figure(&neighbors(&ragged).unwrap(), &["precision@0: none"]);
     }
 
     #[test]

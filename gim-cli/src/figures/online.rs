@@ -38,6 +38,7 @@ pub(crate) fn online(spec: &OnlineCurves) -> Result<Figure> {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend: tasks.iter().enumerate().map(|(i, task)| (Sample::Line(color(i)), task.to_string())).collect(),
+        named_ends: false,
         panel_titles: modules.iter().map(|m| format!("Module {m}")).collect(),
         columns: columns(modules.len()),
         panel: if modules.len() == 1 { (680.0, 380.0) } else { (350.0, 250.0) },

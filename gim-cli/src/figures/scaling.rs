@@ -2,7 +2,7 @@
 
 use gim_core::Result;
 
-use super::axes::{Sample, Scale, Shape, Sheet, columns};
+use super::axes::{Sample, Scale, Shape, Sheet, columns, spans_a_decade};
 use super::palette::{BLUE, GREEN, MUTED, VERMILLION};
 use super::{Figure, nothing_to_draw};
 
@@ -31,7 +31,7 @@ pub(crate) struct ScalingPoint {
     pub end_to_end: Option<(f64, f64)>,
 }
 
-/// Draws seconds of a step against ranks, both logarithmic.
+/// Draws seconds of a step against ranks, on logarithmic axes where they span more than a decade.
 ///
 /// # Errors
 /// When a panel has no point, or a time is not positive.
@@ -60,6 +60,7 @@ pub(crate) fn scaling(spec: &ScalingCurves) -> Result<Figure> {
         title: spec.title.clone(),
         subtitle: spec.subtitle.clone(),
         legend,
+        named_ends: false,
         panel_titles: spec.panels.iter().map(|(title, _)| title.clone()).collect(),
         columns: columns(spec.panels.len()),
         panel: if spec.panels.len() == 1 { (680.0, 380.0) } else { (400.0, 320.0) },
@@ -68,8 +69,12 @@ pub(crate) fn scaling(spec: &ScalingCurves) -> Result<Figure> {
         notes: vec!["This version cannot run replicas of modules.".into()],
         numbers: true,
     };
-    let y = Scale::log(0.8 * low, 1.25 * high);
-    let (mut canvas, panels) = sheet.lay_out(|_| (Scale::log(0.9, 1.1 * most), y.clone()))?;
+    let axis = |low, high, n_ticks| match spans_a_decade(low, high) {
+        true => Scale::log(low, high),
+        false => Scale::linear(low, high, n_ticks, false),
+    };
+    let y = axis(0.8 * low, 1.25 * high, 6);
+    let (mut canvas, panels) = sheet.lay_out(|_| (axis(0.9, 1.1 * most, 8), y.clone()))?;
     for (panel, (_, points)) in panels.iter().zip(&spec.panels) {
         let ideal = |p: &ScalingPoint| points[0].greedy * points[0].ranks as f64 / p.ranks as f64;
         let mut curve = |of: &dyn Fn(&ScalingPoint) -> Option<f64>, sample: Sample| {

@@ -3,7 +3,7 @@
 use gim_core::{Error, Result};
 use ndarray::Array2;
 
-use super::heat_map::{HeatMap, heat_map};
+use super::heat_map::{HeatMap, Measure, heat_map};
 use super::{Figure, nothing_to_draw};
 
 const FIGURE: &str = "similarity";
@@ -23,7 +23,7 @@ pub(crate) struct SimilarityMap {
     pub rows: usize,
 }
 
-/// Draws linear CKA in percent: 100 for features that are the same up to rotation and scale.
+/// Draws linear CKA from 0 to 1: 1 for features that are the same up to rotation and scale.
 ///
 /// # Errors
 /// When there are no features, or `cka` is not (n, n) for n names.
@@ -43,11 +43,12 @@ pub(crate) fn similarity(spec: &SimilarityMap) -> Result<Figure> {
         names: &spec.names,
         shares,
         axes: ["Features", "Features"],
+        measure: Measure::Cka,
         note: "",
     })?;
     let caption = format!(
-        "Linear CKA (Kornblith et al. 2019) in percent between {n} groups of features of the same {} test rows. \
-         100: the same up to rotation and scale.",
+        "Linear CKA (Kornblith et al. 2019), from 0 to 1, between {n} groups of features of the same {} test rows. \
+         1: the same up to rotation and scale.",
         spec.rows
     );
     Ok(Figure { canvas, caption })
@@ -64,7 +65,7 @@ mod tests {
         let cka = Array2::from_shape_fn((4, 4), |(i, j)| if i == j { 1.0 } else { 0.37 });
         let spec = SimilarityMap { title: "Similarity".into(), subtitle: String::new(), names, cka, rows: 50 };
         let figure = similarity(&spec).unwrap();
-        check_figure(&figure, &["module 1", "100", "37", "Features"]);
+        check_figure(&figure, &["module 1", "1.00", "0.37", "Features", "linear CKA"]);
         assert!(figure.caption.contains("50 test rows"));
         assert!(similarity(&SimilarityMap { names: vec!["a".into()], ..spec.clone() }).is_err());
         assert!(similarity(&SimilarityMap { names: Vec::new(), ..spec }).is_err());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gim_core::Result;
 use gim_core::files::create_folder;
-use gim_eval::{Group, ProbeRow, Protocol, Task, TrainRow};
+use gim_eval::{ProbeRow, Protocol, Task, TrainRow};
 
 use crate::comparison::memory::Peak;
 use crate::comparison::reproduce::FinishedRun;
@@ -14,8 +14,8 @@ use crate::experiment::extract::trained_modules;
 use crate::experiment::feature_file;
 use crate::experiment::final_rows;
 use crate::figures::{
-    ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, MemoryBar, MemoryBars, error_by_module, loss_by_module,
-    memory,
+    ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, MemoryBar, MemoryBars, Role, error_by_module,
+    loss_by_module, memory,
 };
 use crate::report::draw::{alike, how, linear_probes, losses_of, paper_errors};
 
@@ -55,9 +55,10 @@ fn by_task(runs: &[FinishedRun], protocol: Protocol) -> Result<BTreeMap<Task, Ve
 /// Error by module of all methods, a figure for each fitted protocol and task that several have.
 fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
+    let roles = roles(runs)?;
     for protocol in [Protocol::Paper, Protocol::Converged] {
         for (task, methods) in by_task(runs, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
-            let (figure, name) = error_of(task, protocol, &methods)?;
+            let (figure, name) = error_of(task, protocol, &methods, &roles)?;
             let [png, _svg] = figure.save(out, &name)?;
             saved.push(png);
         }
@@ -65,12 +66,37 @@ fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     Ok(saved)
 }
 
+/// What each method is drawn as, by its name. Methods of one kind that share a task, as those with
+/// other losses do, differ.
+fn roles(runs: &[FinishedRun]) -> Result<BTreeMap<&str, Role>> {
+    let mut roles = BTreeMap::new();
+    let mut taken: BTreeMap<(DomainKind, Task), Vec<Role>> = BTreeMap::new();
+    for run in runs.iter().filter(|r| r.is_method()) {
+        let tasks = run.entry.tasks()?;
+        let is_free =
+            |role: &Role| tasks.iter().all(|t| taken.get(&(run.domain(), *t)).is_none_or(|r| !r.contains(role)));
+        let own = Role::Method(run.config.domain.figures().method());
+        let role = std::iter::once(own).chain((0..).map(Role::Further)).find(is_free).unwrap_or(own);
+        for task in &tasks {
+            taken.entry((run.domain(), *task)).or_default().push(role);
+        }
+        roles.insert(run.entry.name.as_str(), role);
+    }
+    Ok(roles)
+}
+
 /// Error by module of several methods, and the figure's name.
-fn error_of(task: Task, protocol: Protocol, methods: &[Probed<'_>]) -> Result<(Figure, String)> {
-    let curve = |label: &str, group, rows: &[ProbeRow]| ErrorCurve { label: label.into(), group, rows: rows.to_vec() };
+fn error_of(
+    task: Task,
+    protocol: Protocol,
+    methods: &[Probed<'_>],
+    roles: &BTreeMap<&str, Role>,
+) -> Result<(Figure, String)> {
+    let curve = |label: &str, role, rows: &[ProbeRow]| ErrorCurve { label: label.into(), role, rows: rows.to_vec() };
+    let role = |run: &FinishedRun| roles.get(run.entry.name.as_str()).copied().unwrap_or(Role::Further(0));
     let mut curves: Vec<ErrorCurve> =
-        methods.iter().map(|(run, rows)| curve(&run.entry.title, Group::Trained, rows)).collect();
-    curves.push(curve("Random encoder", Group::Random, &methods[0].1));
+        methods.iter().map(|(run, rows)| curve(&run.entry.title, role(run), rows)).collect();
+    curves.push(curve("Random encoder", Role::Random, &methods[0].1));
     let seeds = methods.iter().map(|m| m.1.iter().map(|r| r.seed).collect::<BTreeSet<_>>().len());
     let (least, most) = seeds.fold((usize::MAX, 0), |(least, most), n| (least.min(n), most.max(n)));
     let rows: Vec<ProbeRow> = methods.iter().flat_map(|m| &m.1).cloned().collect();

@@ -12,6 +12,7 @@ use crate::comparison::reproduce::{FinishedRun, Outcome, Plan};
 use crate::comparison::summary::Summary;
 use crate::experiment::domain::DomainKind;
 use crate::report::figure_file::FigureFile;
+use crate::report::links::Links;
 use crate::report::page::{Page, Report, RunProvenance};
 use crate::report::{compare, draw};
 
@@ -21,16 +22,16 @@ use crate::report::{compare, draw};
 /// When a run's files cannot be read, or a file cannot be written.
 pub(crate) fn write(plan: &Plan, outcome: &Outcome) -> Result<Vec<PathBuf>> {
     let runs = &outcome.runs;
-    let mut figures = Vec::new();
-    for run in runs.iter().filter(|r| r.is_method()) {
-        let folder = plan.out.figures_of(&run.entry);
-        figures.extend(and_earlier(draw::draw(&run.seeds, &folder)?, &folder));
-    }
     let folder = plan.out.figures();
     let peaks = memory::of_methods(runs, &plan.out)?;
     let mut drawn = compare::draw(runs, &folder)?;
     drawn.extend(compare::memory_of(&peaks, runs, &folder)?);
-    figures.extend(and_earlier(drawn, &folder));
+    // What compares methods comes first: the page begins with it.
+    let mut figures = and_earlier(drawn, &folder);
+    for run in runs.iter().filter(|r| r.is_method()) {
+        let folder = plan.out.figures_of(&run.entry);
+        figures.extend(and_earlier(draw::draw(&run.seeds, &folder)?, &folder));
+    }
     let tables = write_tables(plan, outcome, &peaks)?;
     let page = write_page(plan, outcome, &peaks, &figures)?;
     Ok(figures.into_iter().map(|f| f.path).chain(tables).chain([page]).collect())
@@ -69,7 +70,8 @@ fn write_tables(plan: &Plan, outcome: &Outcome, peaks: &[Peak]) -> Result<Vec<Pa
 }
 
 fn write_page(plan: &Plan, outcome: &Outcome, peaks: &[Peak], figures: &[FigureFile]) -> Result<PathBuf> {
-    let claims = claims::evaluate(&outcome.runs, &outcome.summary, peaks);
+    let several = outcome.runs.iter().any(|r| r.seeds.len() > 1);
+    let claims = several.then(|| claims::evaluate(&outcome.runs, &outcome.summary, peaks));
     let configuration = |r: &FinishedRun| (r.entry.title.clone(), r.entry.name.clone(), r.config.to_toml());
     let report = Report {
         title: format!("Greedy InfoMax: {}", plan.name),
@@ -77,7 +79,8 @@ fn write_page(plan: &Plan, outcome: &Outcome, peaks: &[Peak], figures: &[FigureF
         summary: &outcome.summary,
         ablations: &outcome.ablations,
         peaks,
-        claims: &claims,
+        claims: claims.as_deref(),
+        links: Links::new(&outcome.runs, plan.out.path()),
         folder: plan.out.path(),
         figures,
         configurations: outcome.runs.iter().map(configuration).collect(),

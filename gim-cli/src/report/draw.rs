@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::create_folder;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FeatureFile, Group, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
+use gim_eval::{FeatureFile, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
 
 use crate::comparison::paper;
 use crate::experiment::config::Config;
@@ -18,7 +18,7 @@ use crate::experiment::run_dir::RunDir;
 use crate::experiment::train_config::Schedule;
 use crate::figures::{
     AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, OnlineCurves,
-    PaperCurve, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module,
+    PaperCurve, Role, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module,
     loss_by_module, online, similarity, staleness, timeline,
 };
 use crate::report::{image_figures, latent};
@@ -141,8 +141,8 @@ pub(crate) fn how(rows: &[ProbeRow], task: Task, protocol: Protocol, converged: 
     }
 }
 
-/// Accuracy by module of one task and protocol; for speakers also the error, with the paper's where the
-/// protocol is the published one. Empty without such probes.
+/// Accuracy by module of one task and protocol; for speakers by the published protocol also the error,
+/// beside the paper's. Empty without such probes.
 fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, subtitle: &str) -> Result<Named> {
     let rows = linear_probes(probed, task, protocol);
     if rows.is_empty() {
@@ -152,23 +152,24 @@ fn probes(config: &Config, probed: &[ProbeRow], task: Task, protocol: Protocol, 
     let spec = AccuracyByModule {
         title: format!("{how} for {task}, by module"),
         subtitle: subtitle.to_owned(),
+        method: config.domain.figures().method(),
         task,
         protocol: Some(protocol),
         rows: rows.clone(),
     };
     let mut figures = vec![(accuracy_by_module(&spec)?, format!("accuracy-{name}"))];
-    if task == Task::Speakers {
-        let method = |label: &str, group| ErrorCurve { label: label.into(), group, rows: rows.clone() };
+    let paper = paper_errors(task, &rows);
+    // Without the paper's errors, a chart of errors says what that of accuracies says.
+    if !paper.is_empty() {
+        let kind = config.domain.figures().method();
+        let method = |label: &str, role| ErrorCurve { label: label.into(), role, rows: rows.clone() };
         let spec = ErrorByModule {
             title: format!("{how}: speaker error by module"),
             subtitle: subtitle.to_owned(),
             task,
             protocol: Some(protocol),
-            methods: vec![
-                method(&config.domain.figures().method(), Group::Trained),
-                method("Random encoder", Group::Random),
-            ],
-            paper: paper_errors(task, &rows),
+            methods: vec![method(kind.name(), Role::Method(kind)), method("Random encoder", Role::Random)],
+            paper,
         };
         figures.push((error_by_module(&spec)?, format!("error-{name}")));
     }
@@ -249,7 +250,7 @@ pub(crate) fn paper_errors(task: Task, rows: &[ProbeRow]) -> Vec<PaperCurve> {
         let label = format!("{}, LibriSpeech", p.method);
         match curves.iter_mut().find(|c| c.label == label) {
             Some(curve) => curve.errors.push(p.value),
-            None => curves.push(PaperCurve { label, errors: vec![p.value] }),
+            None => curves.push(PaperCurve { label, method: p.method.kind(), errors: vec![p.value] }),
         }
     }
     curves
@@ -259,6 +260,7 @@ pub(crate) fn paper_errors(task: Task, rows: &[ProbeRow]) -> Vec<PaperCurve> {
 mod tests {
     use super::*;
     use crate::comparison::summary::test_row;
+    use gim_eval::Group;
 
     fn speakers(protocol: Protocol, views: Option<usize>, head: Head) -> ProbeRow {
         ProbeRow { task: Task::Speakers, protocol, views, head, ..test_row(Group::Trained, 1, 1, 0.9) }

@@ -2,17 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use gim_core::{Error, Result};
-use image::ImageFormat;
-use image::codecs::jpeg::JpegEncoder;
 
+use super::compact::compact;
+use super::links::url_of;
+use super::preview::{Preview, preview};
 use crate::figures::caption_of;
 
-/// Size in bytes above which a figure may be a photograph, and the JPEG quality for it.
-const LARGE_FIGURE: usize = 256 << 10;
-const JPEG_QUALITY: u8 = 85;
+/// Size in bytes up to which an SVG stands in the page; above, a bitmap is smaller.
+const LARGE_VECTOR: usize = 96 << 10;
 
 /// A figure's PNG file.
 #[derive(Debug, Clone)]
@@ -32,8 +30,19 @@ pub(super) struct ShownFigure {
     pub(crate) caption: String,
     /// The file, relative to the comparison's folder.
     pub(crate) path: String,
-    /// The image as a data URL.
-    pub(crate) source: String,
+    /// The same as a URL.
+    pub(crate) url: String,
+    /// How the page shows it.
+    pub(crate) drawing: Drawing,
+}
+
+/// A figure inside the page.
+#[derive(Debug)]
+pub(super) enum Drawing {
+    /// An SVG element.
+    Vector(String),
+    /// A bitmap, linked to the file.
+    Bitmap(Preview),
 }
 
 impl FigureFile {
@@ -47,33 +56,27 @@ impl FigureFile {
         if self.earlier {
             caption += " Drawn earlier: the features it shows were not kept.";
         }
-        let (kind, bytes) = embedded(bytes);
+        // The SVG is written after the PNG: an older one is of another state of the runs.
+        let vector = self.path.with_extension("svg");
+        let written = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+        let vector = (written(&vector) >= written(&self.path)).then(|| std::fs::read_to_string(&vector).ok()).flatten();
+        let drawing = match vector.map(|svg| compact(&svg)).filter(|svg| svg.len() <= LARGE_VECTOR) {
+            Some(svg) => Drawing::Vector(svg),
+            None => Drawing::Bitmap(preview(&bytes)),
+        };
+        let file = match drawing {
+            Drawing::Vector(_) => self.path.with_extension("svg"),
+            Drawing::Bitmap(_) => self.path.clone(),
+        };
+        let file = file.strip_prefix(folder).unwrap_or(&file);
         Ok(ShownFigure {
             name: figure_name(&self.path, folder),
             caption: caption.trim().to_owned(),
-            path: self.path.strip_prefix(folder).unwrap_or(&self.path).to_string_lossy().into_owned(),
-            source: format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)),
+            url: url_of(file),
+            path: file.to_string_lossy().into_owned(),
+            drawing,
         })
     }
-}
-
-/// Format and bytes of a figure on the page: JPEG for photographs, which makes them much smaller;
-/// the PNG itself for drawings.
-fn embedded(png: Vec<u8>) -> (&'static str, Vec<u8>) {
-    if png.len() > LARGE_FIGURE
-        && let Some(jpeg) = as_jpeg(&png)
-        && jpeg.len() < png.len() / 2
-    {
-        return ("jpeg", jpeg);
-    }
-    ("png", png)
-}
-
-fn as_jpeg(png: &[u8]) -> Option<Vec<u8>> {
-    let image = image::load_from_memory_with_format(png, ImageFormat::Png).ok()?.to_rgb8();
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, JPEG_QUALITY).encode_image(&image).ok()?;
-    Some(jpeg)
 }
 
 /// `audio/gim/figures/loss.png` in the comparison's folder → `audio/gim: loss`. Figures of all runs
@@ -96,22 +99,5 @@ mod tests {
         let name = |file: &str| figure_name(&Path::new("runs/figures").join(file), Path::new("runs/figures"));
         assert_eq!(name("audio/gim/figures/loss.png"), "audio/gim: loss");
         assert_eq!(name("figures/error-speakers.png"), "error-speakers");
-    }
-
-    #[test]
-    fn photographs_are_embedded_as_jpeg_and_drawings_as_they_are() {
-        let png = |pixel: fn(u32, u32) -> u8| {
-            let image = image::GrayImage::from_fn(700, 700, |x, y| image::Luma([pixel(x, y)]));
-            let mut bytes = std::io::Cursor::new(Vec::new());
-            image.write_to(&mut bytes, ImageFormat::Png).unwrap();
-            bytes.into_inner()
-        };
-        let photograph = png(|x, y| ((x + y) / 6 % 240 + (x * x * 31 + y * y * 17) / 7 % 12) as u8);
-        assert!(photograph.len() > LARGE_FIGURE, "{}", photograph.len());
-        let (kind, bytes) = embedded(photograph.clone());
-        assert!(kind == "jpeg" && bytes.starts_with(&[0xff, 0xd8]) && 2 * bytes.len() < photograph.len());
-        let drawing = png(|x, y| if x == y { 0 } else { 255 });
-        assert_eq!(embedded(drawing.clone()), ("png", drawing));
-        assert_eq!(embedded(vec![7; 2 * LARGE_FIGURE]), ("png", vec![7; 2 * LARGE_FIGURE]));
     }
 }

@@ -3,12 +3,18 @@
 use std::path::Path;
 
 use askama::Template;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use gim_core::Result;
+use sha2::{Digest, Sha256};
 
-use super::figure_file::{FigureFile, ShownFigure};
+use super::figure_file::{Drawing, FigureFile, ShownFigure};
+use super::links::{Links, SeedFiles};
+use super::runs_table;
 use super::tables::{self, Section};
 use crate::comparison::claims::{Claim, Verdict};
 use crate::comparison::memory::Peak;
+use crate::comparison::paper::MARKS;
 use crate::comparison::summary::{Ablation, Summary};
 use crate::experiment::environment::Environment;
 use crate::output::count;
@@ -38,11 +44,14 @@ pub(crate) struct Report<'a> {
     pub(crate) ablations: &'a [Ablation],
     /// Memory by method and schedule.
     pub(crate) peaks: &'a [Peak],
-    /// The paper's claims.
-    pub(crate) claims: &'a [Claim],
+    /// The paper's claims; `None` if no run has several seeds, because nothing tells a single
+    /// difference from chance.
+    pub(crate) claims: Option<&'a [Claim]>,
+    /// Files of the runs.
+    pub(crate) links: Links,
     /// The comparison's folder.
     pub(crate) folder: &'a Path,
-    /// Figures in the folder.
+    /// Figures in the folder, the most telling first.
     pub(crate) figures: &'a [FigureFile],
     /// Title, name and TOML of every run's configuration.
     pub(crate) configurations: Vec<(String, String, String)>,
@@ -52,12 +61,24 @@ pub(crate) struct Report<'a> {
 #[derive(Debug)]
 pub(crate) struct Page {
     title: String,
-    verdict: String,
+    /// The findings, a sentence or two each.
+    summary: Vec<String>,
+    links: Links,
+    hero: Option<ShownFigure>,
     claims: Vec<ShownClaim>,
     sections: Vec<Section>,
     figures: Vec<ShownFigure>,
     runs: Section,
-    configurations: Vec<(String, String, String)>,
+    configurations: Vec<ShownConfiguration>,
+}
+
+/// The configuration of a run.
+#[derive(Debug)]
+struct ShownConfiguration {
+    title: String,
+    run: String,
+    toml: String,
+    files: Vec<SeedFiles>,
 }
 
 /// A claim of the paper and its verdict here.
@@ -85,16 +106,25 @@ const READING: [(&str, &str); 8] = [
     ("macro", "mean over classes, so that rare classes count as much as common ones"),
     ("over random", "points above the random encoder at the same module"),
     ("paper", "what the paper reports, for its own networks and datasets"),
-    ("M and ~", "a value of the paper that is recalled, not checked"),
-    ("S", "a value seen in a public source"),
-    ("F", "a value read off a figure of the paper"),
-    ("C", "a value read in the published code"),
+    MARKS[0],
+    MARKS[1],
+    MARKS[2],
+    MARKS[3],
 ];
+
+/// Sorts tables by a column. The page allows this script alone, by its digest.
+const SCRIPT: &str = include_str!("../../templates/report.js");
+
+/// Why a page of single seeds states no verdict.
+const ONE_SEED: &str = "No claim of the paper is evaluated: each run has one seed, so a difference has no 95 % interval \
+                        and nothing tells it from chance. Train two or more seeds for verdicts.";
 
 #[derive(Template)]
 #[template(path = "report.html")]
 struct HtmlPage<'a> {
     page: &'a Page,
+    script: &'static str,
+    digest: String,
     claims_notes: &'a [&'static str],
     reading: &'a [(&'static str, &'static str)],
 }
@@ -108,25 +138,39 @@ struct MarkdownPage<'a> {
 }
 
 impl Page {
-    /// Builds the page of a report. Figures are embedded.
+    /// Builds the page of a report. Drawings are embedded; large bitmaps as previews.
     ///
     /// # Errors
     /// When a figure cannot be read.
     pub(crate) fn new(report: Report<'_>) -> Result<Self> {
+        let sections = tables::sections(report.summary, report.ablations, report.peaks, &report.links);
+        let mut summary = vec![report.claims.map_or_else(|| ONE_SEED.to_owned(), verdict)];
+        summary.extend(
+            sections.iter().filter(|s| s.leading).filter_map(|s| Some(format!("{}. {}", s.title, s.finding.as_ref()?))),
+        );
+        let mut figures = report.figures.iter().map(|f| f.read(report.folder));
+        let hero = figures.next().transpose()?;
+        let configuration = |(title, run, toml): (String, String, String)| {
+            let files = report.links.of(&run);
+            ShownConfiguration { title, run, toml, files }
+        };
         Ok(Self {
-            verdict: verdict(report.claims),
-            claims: report.claims.iter().map(ShownClaim::new).collect(),
-            sections: tables::sections(report.summary, report.ablations, report.peaks),
-            figures: report.figures.iter().map(|f| f.read(report.folder)).collect::<Result<_>>()?,
-            runs: tables::runs(&report.environments),
+            summary,
+            claims: report.claims.unwrap_or_default().iter().map(ShownClaim::new).collect(),
+            sections,
+            hero,
+            figures: figures.collect::<Result<_>>()?,
+            runs: runs_table::runs(&report.environments),
             title: report.title,
-            configurations: report.configurations,
+            configurations: report.configurations.into_iter().map(configuration).collect(),
+            links: report.links,
         })
     }
 
     /// The page in HTML.
     pub(crate) fn html(&self) -> String {
-        rendered(&HtmlPage { page: self, claims_notes: &CLAIMS_NOTES, reading: &READING })
+        let digest = format!("sha256-{}", STANDARD.encode(Sha256::digest(SCRIPT)));
+        rendered(&HtmlPage { page: self, script: SCRIPT, digest, claims_notes: &CLAIMS_NOTES, reading: &READING })
     }
 
     /// The page in Markdown, without the configurations.
@@ -174,7 +218,8 @@ mod tests {
             summary: &[],
             ablations: &[],
             peaks: &[],
-            claims: &[claim],
+            claims: Some(&[claim]),
+            links: Links::default(),
             folder: folder.path(),
             figures: &[FigureFile { path: png, earlier: true }],
             configurations: vec![("A".into(), "a".into(), "x = \"<\"".into())],
@@ -185,8 +230,30 @@ mod tests {
         assert!(html.contains("data:image/png;base64,bm90") && html.ends_with("</html>"), "{html}");
         assert!(html.contains("a</b> Drawn earlier") && html.contains("1 of 1 claim of the paper held"));
         assert!(!html.contains("://") && html.contains("default-src 'none'"), "nothing is fetched");
+        let script = html.split("<script>").nth(1).and_then(|s| s.split("</script>").next()).unwrap();
+        assert!(html.contains(&STANDARD.encode(Sha256::digest(script))), "the script is the one that is allowed");
         let markdown = page.markdown();
         assert!(markdown.contains("| a \\< b \\| c | held | +1 |"), "{markdown}");
         assert!(markdown.contains("![a](<a.png>)\n\n**a** Drawn earlier"), "{markdown}");
+    }
+
+    #[test]
+    fn one_seed_has_no_verdicts() {
+        let report = Report {
+            title: "T".into(),
+            environments: Vec::new(),
+            summary: &[],
+            ablations: &[],
+            peaks: &[],
+            claims: None,
+            links: Links::default(),
+            folder: Path::new("out"),
+            figures: &[],
+            configurations: Vec::new(),
+        };
+        let page = Page::new(report).unwrap();
+        for text in [page.html(), page.markdown()] {
+            assert!(text.contains("each run has one seed") && !text.contains("held"), "{text}");
+        }
     }
 }

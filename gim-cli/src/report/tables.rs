@@ -1,6 +1,7 @@
 //! The tables of a comparison's page: the finding in a sentence, the values, and notes.
 
-use super::page::RunProvenance;
+use super::links::Links;
+use super::matrix::Matrix;
 use super::protocol_notes;
 use crate::comparison::memory::Peak;
 use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
@@ -19,6 +20,10 @@ pub(super) struct Section {
     pub title: String,
     /// The finding in a sentence.
     pub finding: Option<String>,
+    /// The primary accuracies by method and module.
+    pub matrix: Option<Matrix>,
+    /// Whether the finding stands in the page's summary.
+    pub leading: bool,
     /// The values.
     pub table: Table,
     /// Notes below the table.
@@ -27,7 +32,7 @@ pub(super) struct Section {
 
 /// Sections for probes by task and protocol, then ablations, then memory. Those without rows are
 /// left out.
-pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Peak]) -> Vec<Section> {
+pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Peak], links: &Links) -> Vec<Section> {
     let methods: Vec<&Summary> = summary.iter().filter(|s| !ablations.iter().any(|a| a.run == s.run)).collect();
     let mut keys: Vec<ProbeKey> = Vec::new();
     for key in methods.iter().map(|s| ProbeKey::of(s)) {
@@ -37,7 +42,10 @@ pub(super) fn sections(summary: &[Summary], ablations: &[Ablation], peaks: &[Pea
     }
     // Methods are evaluated with all labels first, with few of them later.
     keys.sort_by_key(ProbeKey::few_labels);
-    let probes = keys.iter().enumerate().map(|(i, key)| probe_section(key, &methods, format!("probes-{}", i + 1)));
+    let probes = keys.iter().enumerate().map(|(i, key)| {
+        let id = format!("probes-{}", i + 1);
+        probe_section(key, &methods, id, links)
+    });
     probes.chain(ablation_section(ablations)).chain(memory_section(peaks)).collect()
 }
 
@@ -85,7 +93,7 @@ impl ProbeKey {
 }
 
 /// The probes of one task, protocol and share of labels, by method and module.
-fn probe_section(key: &ProbeKey, methods: &[&Summary], id: String) -> Section {
+fn probe_section(key: &ProbeKey, methods: &[&Summary], id: String, links: &Links) -> Section {
     let mut shown: Vec<(&Summary, String)> = Vec::new();
     for s in methods.iter().filter(|s| ProbeKey::of(s) == *key) {
         let Some(features) = s.features() else { continue };
@@ -116,6 +124,8 @@ fn probe_section(key: &ProbeKey, methods: &[&Summary], id: String) -> Section {
         id,
         title: key.title(),
         finding: highest(&shown),
+        matrix: Some(Matrix::of(&shown, links)),
+        leading: !key.few_labels(),
         table: Table::new(&names, shown.iter().map(row).collect()),
         notes: probe_notes(key, &shown),
     }
@@ -202,6 +212,8 @@ fn ablation_section(ablations: &[Ablation]) -> Option<Section> {
              The others cannot be told from zero, or have one seed.",
             count(ablations.len(), "difference")
         )),
+        matrix: None,
+        leading: true,
         table: Table::new(
             &["run", "change", "task", "accuracy", "full method", "difference", "paper"],
             ablations.iter().map(row).collect(),
@@ -238,6 +250,8 @@ fn memory_section(peaks: &[Peak]) -> Option<Section> {
         id: "memory".into(),
         title: "Peak memory of a training step, by method and schedule".into(),
         finding: Some(domains.iter().filter_map(range).collect::<Vec<_>>().join(" ")),
+        matrix: None,
+        leading: false,
         table: Table::new(
             &["run", "method", "schedule", "buffers, MB", "state, MB", "total, MB", "paper"],
             peaks.iter().map(row).collect(),
@@ -249,35 +263,6 @@ fn memory_section(peaks: &[Peak]) -> Option<Section> {
             "The paper's values are for its own networks on a GPU.".into(),
         ],
     })
-}
-
-/// How each run was made.
-pub(super) fn runs(runs: &[RunProvenance]) -> Section {
-    let row = |r: &RunProvenance| {
-        let e = &r.environment;
-        let changed = if e.git_dirty == Some(true) { " with local changes" } else { "" };
-        vec![
-            r.run.clone(),
-            e.seed.to_string(),
-            e.corpus.as_ref().map_or(String::new(), |c| c.name.clone()),
-            e.command.join(" "),
-            format!("{}{changed}", e.short_commit()),
-            format!("{}, {}", e.cpu.as_deref().unwrap_or("unknown"), count(e.threads, "thread")),
-            e.started.clone(),
-            r.seconds.map_or(String::new(), |s| format!("{s:.0}")),
-        ]
-    };
-    let hours = runs.iter().filter_map(|r| r.seconds).sum::<f64>() / 3600.0;
-    Section {
-        id: "runs".into(),
-        title: "Runs".into(),
-        finding: Some(format!("{} trained for {hours:.1} hours in all.", count(runs.len(), "run"))),
-        table: Table::new(
-            &["run", "seed", "dataset", "command", "commit", "processor", "started", "training, s"],
-            runs.iter().map(row).collect(),
-        ),
-        notes: vec!["Features and probes take further time, which is not counted here.".into()],
-    }
 }
 
 #[cfg(test)]
@@ -331,7 +316,7 @@ mod tests {
             probe("audio/cpc", Group::Random, 1, Task::Phones, 1.0, 20.0),
             probe("vision/gim", Group::Trained, 1, Task::Classes, 1.0, 50.0),
         ];
-        let sections = sections(&rows, &[], &[]);
+        let sections = sections(&rows, &[], &[], &Links::default());
         let titles: Vec<&str> = sections.iter().map(|s| s.title.as_str()).collect();
         let expected = [
             "Phone accuracy (audio): linear probe to convergence",
@@ -340,6 +325,12 @@ mod tests {
         ];
         assert_eq!(titles, expected);
         let [phones, images, few] = &sections[..] else { unreachable!() };
+        let matrix = phones.matrix.as_ref().unwrap();
+        let shown: Vec<_> = matrix.rows.iter().map(|r| (r.name.as_str(), &*r.cells[0].text, r.cells[0].best)).collect();
+        assert_eq!(
+            shown,
+            [("audio/gim", "30.0", false), ("audio/cpc", "35.0", true), ("Random encoder", "10.0", false)]
+        );
         assert_eq!(phones.table.rows.len(), 3);
         assert_eq!(phones.table.rows[2][..5], ["audio/cpc", "module 1", "1", "35.0", "45.0"]);
         let finding = "Highest mean: 35.0 % (audio/cpc, module 1). Random encoder, random 1: 10.0 %.";
@@ -379,7 +370,12 @@ mod tests {
             paper_gb: None,
             paper_mark: None,
         };
-        let sections = sections(&[], &ablations, &[peak("audio/a", 3.0), peak("audio/b", 2.0), peak("vision/a", 9.0)]);
+        let sections = sections(
+            &[],
+            &ablations,
+            &[peak("audio/a", 3.0), peak("audio/b", 2.0), peak("vision/a", 9.0)],
+            &Links::default(),
+        );
         let finding = |i: usize| sections[i].finding.clone().unwrap();
         let expected = "Of 3 differences, 0 are above zero by more than their 95 % interval and 1 below.";
         assert!(finding(0).starts_with(expected), "{}", finding(0));

@@ -14,7 +14,7 @@ pub trait FigureSpec {
     fn size_name(&self) -> String;
 
     /// The method: how the network is cut, and what it learns from.
-    fn method(&self) -> String;
+    fn method(&self) -> MethodKind;
 
     /// The dataset's images as features see them, standardized as in the run of `record`; `None`
     /// where items are not images.
@@ -26,13 +26,37 @@ pub trait FigureSpec {
     }
 }
 
-/// Name of a method in figures.
-pub(super) fn method(end_to_end: bool, labels: bool) -> String {
-    match (end_to_end, labels) {
-        (false, false) => "Greedy InfoMax",
-        (true, false) => "CPC",
-        (false, true) => "Greedy supervised",
-        (true, true) => "Supervised",
+/// How a network is cut into modules, and what it learns from. Each kind has one color in all figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MethodKind {
+    /// Modules that learn without labels.
+    Gim,
+    /// A whole network that learns without labels.
+    Cpc,
+    /// A whole network that learns from labels.
+    Supervised,
+    /// Modules that learn from labels.
+    GreedySupervised,
+}
+
+impl MethodKind {
+    /// The kind of a network that learns end to end or in modules, from labels or without.
+    pub(super) fn new(end_to_end: bool, labels: bool) -> Self {
+        match (end_to_end, labels) {
+            (false, false) => Self::Gim,
+            (true, false) => Self::Cpc,
+            (false, true) => Self::GreedySupervised,
+            (true, true) => Self::Supervised,
+        }
     }
-    .into()
+
+    /// Its name in figures.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gim => "Greedy InfoMax",
+            Self::Cpc => "CPC",
+            Self::Supervised => "Supervised",
+            Self::GreedySupervised => "Greedy supervised",
+        }
+    }
 }

@@ -100,7 +100,8 @@ impl RunDir {
         Ok(lock)
     }
 
-    fn config_file(&self) -> PathBuf {
+    /// The configuration of the run.
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.path.join("config.toml")
     }
 
@@ -117,11 +118,13 @@ impl RunDir {
         self.path.join("notes.txt")
     }
 
-    fn train_file(&self) -> PathBuf {
+    /// Losses by training step.
+    pub(crate) fn train_file(&self) -> PathBuf {
         self.path.join("train.csv")
     }
 
-    fn probe_file(&self) -> PathBuf {
+    /// The rows of all probes.
+    pub(crate) fn probe_file(&self) -> PathBuf {
         self.path.join("probe.csv")
     }
 

@@ -7,5 +7,5 @@ mod sheet;
 
 pub(super) use marker::{SHAPES, Sample, Shape, error_bar};
 pub(super) use panel::Panel;
-pub(super) use scale::Scale;
-pub(super) use sheet::{Sheet, columns};
+pub(super) use scale::{Scale, spans_a_decade};
+pub(super) use sheet::{Sheet, are_named, columns};

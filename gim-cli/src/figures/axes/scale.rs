@@ -1,5 +1,11 @@
 //! Axes: their range, their ticks, and where a value lies.
 
+/// Whether positive values from `low` to `high` span more than a factor of ten: less needs no
+/// logarithmic axis.
+pub(crate) fn spans_a_decade(low: f64, high: f64) -> bool {
+    high > 10.0 * low
+}
+
 /// An axis: its range and its ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Scale {

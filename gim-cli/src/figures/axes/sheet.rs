@@ -6,13 +6,40 @@ use super::marker::SAMPLE_WIDTH;
 use super::{Panel, Sample, Scale};
 use crate::figures::canvas::{Align, Canvas, shorten, text_width, wrap};
 use crate::figures::heading::Heading;
-use crate::figures::palette::{AXIS_TITLE, LABEL, MARGIN, NOTE, PANEL_TITLE};
+use crate::figures::palette::{AXIS_TITLE, FRAME, LABEL, MARGIN, NOTE, PANEL_TITLE};
 
 /// Between panels: half the widest numbers of two neighboring axes must fit.
 const GAP: f64 = 36.0;
 const ROW_GAP: f64 = 12.0;
 const LEGEND_LINE: f64 = 24.0;
 const NOTE_LINE: f64 = 20.0;
+/// From the panel to the names beside the ends of curves, between two of them, and the widest.
+const NAMES: f64 = 20.0;
+const NAME_LINE: f64 = 20.0;
+const NAME_WIDTH: f64 = 220.0;
+/// Most curves that are named at their ends: with more, a name is hard to follow to its curve.
+const MOST_NAMED: usize = 5;
+
+/// Whether so many curves are named at their ends.
+pub(crate) fn are_named(n_curves: usize) -> bool {
+    n_curves <= MOST_NAMED
+}
+
+/// Heights in rising order, moved apart to [`NAME_LINE`] and, where they fit, into `top..bottom`.
+fn spread(heights: &[f64], top: f64, bottom: f64) -> Vec<f64> {
+    let mut out = heights.to_vec();
+    let mut free = top;
+    for y in &mut out {
+        *y = y.max(free);
+        free = *y + NAME_LINE;
+    }
+    let mut free = bottom;
+    for y in out.iter_mut().rev() {
+        *y = y.min(free);
+        free = *y - NAME_LINE;
+    }
+    out
+}
 
 /// Columns for so many panels: three, unless two fill the rows better.
 pub(crate) fn columns(n_panels: usize) -> usize {
@@ -26,6 +53,9 @@ pub(crate) struct Sheet {
     pub(crate) subtitle: String,
     /// Samples and what they mean.
     pub(crate) legend: Vec<(Sample, String)>,
+    /// Whether the legend's entries stand beside the ends of their curves, right of the last panel,
+    /// instead of above it: [`Sheet::name_ends`] writes them.
+    pub(crate) named_ends: bool,
     /// A title for each panel; all may be empty.
     pub(crate) panel_titles: Vec<String>,
     pub(crate) columns: usize,
@@ -107,12 +137,13 @@ impl Sheet {
         let (panel_width, panel_height) = self.panel;
         let panel_top = if self.panel_titles.iter().all(String::is_empty) { 8.0 } else { 28.0 };
         let x_title = if self.x_title.is_empty() { 0.0 } else { 24.0 };
-        let natural = left + columns as f64 * panel_width + (columns - 1) as f64 * GAP + MARGIN;
+        let right = self.names_width()? + MARGIN;
+        let natural = left + columns as f64 * panel_width + (columns - 1) as f64 * GAP + right;
         let width = natural.max(640.0);
 
         let inner = width - 2.0 * MARGIN;
         let heading = Heading::new(&self.title, &self.subtitle, inner)?;
-        let legend = self.legend_rows(inner)?;
+        let legend = if self.named_ends { Vec::new() } else { self.legend_rows(inner)? };
         let notes = self.notes.iter().map(|note| wrap(note, NOTE, inner)).collect::<Result<Vec<_>>>()?.concat();
         Ok(Layout {
             header: heading.height() + LEGEND_LINE * legend.len() as f64,
@@ -160,6 +191,34 @@ impl Sheet {
         }
     }
 
+    /// Room for names beside the ends of curves.
+    fn names_width(&self) -> Result<f64> {
+        let mut widest: f64 = 0.0;
+        for (_, label) in self.legend.iter().filter(|_| self.named_ends) {
+            widest = widest.max(NAMES + SAMPLE_WIDTH + 8.0 + text_width(&shorten(label, LABEL, NAME_WIDTH)?, LABEL)?);
+        }
+        Ok(widest)
+    }
+
+    /// Writes each entry of the legend right of the panel, as near to the end of its curve as the
+    /// others let it; `ends` (in pixels) are in the order of the legend.
+    pub(crate) fn name_ends(&self, canvas: &mut Canvas, panel: &Panel, ends: &[(f64, f64)]) -> Result<()> {
+        let mut order: Vec<usize> = (0..ends.len().min(self.legend.len())).collect();
+        order.sort_by(|a, b| ends[*a].1.total_cmp(&ends[*b].1));
+        let heights =
+            spread(&order.iter().map(|i| ends[*i].1).collect::<Vec<_>>(), panel.top, panel.top + panel.height);
+        let right = panel.left + panel.width;
+        for (i, y) in order.into_iter().zip(heights) {
+            let ((x, end), (sample, label)) = (ends[i], &self.legend[i]);
+            let left = right + NAMES;
+            canvas.line(vec![(x + 8.0, end), (right.max(x + 8.0), end), (left - 3.0, y)], FRAME, 0.7);
+            sample.draw(canvas, left, y);
+            let label = shorten(label, LABEL, NAME_WIDTH)?;
+            canvas.text((left + SAMPLE_WIDTH + 8.0, y + 5.0), Align::Start, label, LABEL);
+        }
+        Ok(())
+    }
+
     /// Draws the title, grid and axis titles of panel `i`.
     fn draw_panel(&self, canvas: &mut Canvas, panel: &Panel, i: usize, layout: &Layout) -> Result<()> {
         let first_column = i.is_multiple_of(layout.columns);
@@ -176,5 +235,18 @@ impl Sheet {
             canvas.text_upward(at, Align::Middle, self.y_title.as_str(), AXIS_TITLE);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_keep_apart_and_inside() {
+        assert_eq!(spread(&[50.0, 90.0], 0.0, 100.0), [50.0, 90.0]);
+        assert_eq!(spread(&[50.0, 51.0, 52.0], 0.0, 200.0), [50.0, 70.0, 90.0]);
+        assert_eq!(spread(&[95.0, 99.0, 100.0], 0.0, 100.0), [60.0, 80.0, 100.0]);
+        assert!(spread(&[], 0.0, 1.0).is_empty());
     }
 }

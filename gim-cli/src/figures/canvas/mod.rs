@@ -66,12 +66,27 @@ pub(crate) struct Canvas {
     marks: Vec<Mark>,
     /// Above all marks: plotters writes no image into an SVG, so they are added at its end.
     tiles: Vec<PlacedTile>,
+    /// Shown by an SVG viewer while the pointer is over them.
+    hints: Vec<Hint>,
+}
+
+/// A text for a disc of the drawing.
+#[derive(Debug, Clone, PartialEq)]
+struct Hint {
+    at: Point,
+    text: String,
 }
 
 impl Canvas {
     /// An empty canvas; fractions of a pixel are rounded up.
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Self { width: width.ceil() as u32, height: height.ceil() as u32, marks: Vec::new(), tiles: Vec::new() }
+        Self {
+            width: width.ceil() as u32,
+            height: height.ceil() as u32,
+            marks: Vec::new(),
+            tiles: Vec::new(),
+            hints: Vec::new(),
+        }
     }
 
     /// Width and height in pixels.
@@ -183,6 +198,11 @@ impl Canvas {
     /// everything else.
     pub(super) fn tile(&mut self, left: f64, top: f64, side: f64, tile: &Tile) {
         self.tiles.push(PlacedTile::in_square(left, top, side, tile));
+    }
+
+    /// Tells the value at a point to the pointer: a title in the SVG, nothing in a PNG.
+    pub(super) fn hint(&mut self, at: Point, text: impl Into<String>) {
+        self.hints.push(Hint { at, text: text.into() });
     }
 
     /// Draws all marks, `scale` units of the back end to the pixel.

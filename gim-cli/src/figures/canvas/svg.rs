@@ -9,7 +9,7 @@ use plotters::style::{Color as _, FontTransform, WHITE};
 
 use super::text::TextMark;
 use super::tile::PlacedTile;
-use super::{Align, Area, BackEnd, Canvas, Color, Point, defect};
+use super::{Align, Area, BackEnd, Canvas, Color, Hint, Point, defect};
 
 /// SVG user units per nominal pixel.
 const UNITS: u32 = 10;
@@ -34,10 +34,11 @@ impl Canvas {
         }
         let (nominal, real) = (format!("width=\"{w}\" height=\"{h}\""), (self.width, self.height));
         let mut text = text.replacen(&nominal, &format!("width=\"{}\" height=\"{}\"", real.0, real.1), 1);
-        if !self.tiles.is_empty() {
+        if !self.tiles.is_empty() || !self.hints.is_empty() {
             let end = text.rfind("</svg>").ok_or_else(|| defect("the SVG has no end"))?;
             let images = self.tiles.iter().map(|p| image_element(p, f64::from(UNITS))).collect::<Result<String>>()?;
-            text.insert_str(end, &images);
+            let hints: String = self.hints.iter().map(|h| hint_element(h, f64::from(UNITS))).collect();
+            text.insert_str(end, &(images + &hints));
         }
         Ok(text)
     }
@@ -72,6 +73,18 @@ impl BackEnd for SVGBackend<'_> {
     }
 }
 
+/// Radius of the disc that shows a hint, in pixels.
+const HINT: f64 = 8.0;
+
+/// An invisible disc with a title.
+fn hint_element(hint: &Hint, scale: f64) -> String {
+    let [x, y, radius] = [hint.at.0, hint.at.1, HINT].map(|v| (v * scale).round());
+    let text = hint.text.replace('&', "&amp;").replace('<', "&lt;");
+    format!(
+        "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"none\" pointer-events=\"all\"><title>{text}</title></circle>\n"
+    )
+}
+
 /// The `<image>` element of a tile.
 fn image_element(placed: &PlacedTile, scale: f64) -> Result<String> {
     let [x, y, width, height] = [placed.left, placed.top, placed.width, placed.height].map(|v| (v * scale).round());
@@ -99,6 +112,17 @@ mod tests {
         assert_eq!(root.attribute("viewBox"), Some("0 0 1200 600"));
         let texts: Vec<_> = document.descendants().filter(|n| n.has_tag_name("text")).collect();
         assert_eq!(texts[0].text().unwrap().trim(), "a < b");
+    }
+
+    #[test]
+    fn hints_become_titles() {
+        let mut canvas = sample();
+        canvas.hint((20.0, 30.0), "a < b & c");
+        let svg = canvas.svg().unwrap();
+        let document = roxmltree::Document::parse(&svg).unwrap();
+        let title = document.descendants().find(|n| n.has_tag_name("title")).unwrap();
+        assert_eq!(title.text(), Some("a < b & c"));
+        assert_eq!(title.parent_element().and_then(|c| c.attribute("cx")), Some("200"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use self::batches::SpeechBatches;
 use self::extractor::SpeechExtractor;
-use super::figures::{FigureSpec, method};
+use super::figures::{FigureSpec, MethodKind};
 use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
 use crate::experiment::cache_folder::index_of;
@@ -397,8 +397,8 @@ impl FigureSpec for AudioConfig {
         format!("{} channels", self.network.width)
     }
 
-    fn method(&self) -> String {
-        method(self.is_end_to_end(), self.loss.target != Target::Future)
+    fn method(&self) -> MethodKind {
+        MethodKind::new(self.is_end_to_end(), self.loss.target != Target::Future)
     }
 }
 

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use self::batches::{HeldOutImages, ImageBatches};
 use self::extractor::ImageExtractor;
-use super::figures::{FigureSpec, method};
+use super::figures::{FigureSpec, MethodKind};
 use super::size::{self, StepSize};
 use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
 use crate::experiment::cache_folder::index_of;
@@ -340,8 +340,8 @@ impl FigureSpec for VisionConfig {
         format!("widths {:?}", self.network.widths)
     }
 
-    fn method(&self) -> String {
-        method(self.is_end_to_end(), self.loss.target != Target::Future)
+    fn method(&self) -> MethodKind {
+        MethodKind::new(self.is_end_to_end(), self.loss.target != Target::Future)
     }
 
     fn center_crops(&self, record: &DatasetRecord) -> Result<Option<CenterCrops>> {
