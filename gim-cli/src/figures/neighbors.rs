@@ -286,7 +286,7 @@ mod tests {
             let spec = spec(2, 4, 8, named);
             let figure = neighbors(&spec).unwrap();
             let (same, of) = tally(&spec.queries[0].rows[2]);
-            check_figure(&figure, &["raw pixels", "Module 3", "cassette player", &format!("{same} of {of}")]);
+            check_figure(&figure, &["raw pixels", "Module 3", "cassette player", &precision(same, of)]);
             assert_eq!(figure.canvas.n_tiles(), 2 + 2 * 4 * 8);
             assert!(figure.caption.contains("2 query images, nearest first"), "{}", figure.caption);
             let wrong = spec.queries.iter().flat_map(|q| &q.rows).map(|r| 8 - tally(r).0).sum::<usize>();
