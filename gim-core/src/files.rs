@@ -331,7 +331,7 @@ mod tests {
         fs::write(&in_the_way, b"").unwrap();
         let path = in_the_way.join("a.csv");
         let error = write_atomic(&path, b"x").unwrap_err().to_string();
-        assert!(error.contains("a.csv") && error.contains("cannot write"), "{error}");
+        assert!(error.contains("a.csv") && error.contains("cannot create"), "{error}");
         assert!(create_folder(&path).is_err());
         assert!(write_atomic(Path::new("/"), b"x").is_err());
     }

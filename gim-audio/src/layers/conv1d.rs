@@ -227,7 +227,7 @@ impl<F: Scalar> LayerInfo for Conv1d<F> {
         let positions = self.positions_out(x.height).ok_or_else(|| {
             Error::config(
                 "input",
-                format_args!("{} positions are too few for {}", x.height, self.describe_config()),
+                format_args!("a sequence of {} is too short for {}", x.height, self.describe_config()),
                 "use longer inputs",
             )
         })?;

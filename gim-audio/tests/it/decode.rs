@@ -219,7 +219,7 @@ fn mp3_and_vorbis_files_are_decoded() {
         let tone = |t: usize| amplitude * (std::f64::consts::TAU * 440.0 * t as f64 / 16_000.0).sin();
         // Not at the ends, where encoders smear the beginning and the end of the tone.
         let error = (1_600..8_000).map(|t| (f64::from(x[t]) - tone(t)).powi(2)).sum::<f64>() / 6_400.0;
-        assert!(error.sqrt() < 0.02 * amplitude, "{name}: {}", error.sqrt());
+        assert!(error.sqrt() < 0.05 * amplitude, "{name}: {}", error.sqrt());
         for (first, n) in [(0, 100), (5_000, 777), (9_599, 1)] {
             let mut part = vec![0.0; n];
             decode_range(&path, first, &mut part).unwrap();

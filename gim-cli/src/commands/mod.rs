@@ -137,7 +137,8 @@ mod tests {
     fn closed_sets_are_parsed() {
         let probe = |task| Program::try_parse_from(["gim", "probe", "run", "--task", task]);
         assert!(matches!(probe("phones").map(|p| p.command), Ok(Command::Probe(_))));
-        assert!(probe("vowels").err().is_some_and(|e| e.to_string().contains("phones, speakers, classes")));
+        // A column of labels may have any name that is one.
+        assert!(probe("vowels").is_ok() && probe("two words").is_err());
         let train = |schedule| Program::try_parse_from(["gim", "train", "audio-quick", "--schedule", schedule]);
         assert!(train("iterative").is_ok() && train("both").is_err());
     }

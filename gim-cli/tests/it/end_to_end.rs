@@ -270,7 +270,7 @@ fn bad_input_is_one_clear_error() {
     }
     std::fs::write(&file, &bytes).unwrap();
 
-    let file = d.join("run/environment.json");
+    let file = d.join("run/dataset.json");
     let environment = std::fs::read_to_string(&file).unwrap();
     let digest = environment.split("\"digest\": \"").nth(1).unwrap().split('"').next().unwrap();
     std::fs::write(&file, environment.replace("speech-mini", "other").replace(digest, "0123")).unwrap();

@@ -206,6 +206,7 @@ fn bad_files_are_listed_and_can_be_left_out() {
     // A sample that no recording has would spoil all others.
     let mut loud = good.clone();
     loud[20] = 3;
+    loud[32] = 4;
     loud[34] = 32;
     loud[44..48].copy_from_slice(&1e30f32.to_le_bytes());
     fs::create_dir(d.join("loud")).unwrap();

@@ -102,7 +102,7 @@ fn bad_audio_stops_a_run_before_it_starts() {
     std::fs::write(d.join("corpus/x/anna-0.wav"), "").unwrap();
     std::fs::write(d.join("corpus/x/ben-2.wav"), "RIFF, but no more").unwrap();
     let e = fails(d, &train("run", "data.path=corpus", &[]));
-    for part in ["2 files are bad", "anna-0.wav: the file is empty", "ben-2.wav: is neither", "--skip-bad"] {
+    for part in ["2 files are bad", "anna-0.wav: the file is empty", "ben-2.wav: is no FLAC", "--skip-bad"] {
         assert!(e.contains(part), "{e:?} should say {part:?}");
     }
     assert!(!d.join("run").exists(), "a run that cannot start leaves nothing");
@@ -142,7 +142,10 @@ fn images_of_one_class_or_none() {
         ok(d, &["train", "vision-quick", "--out", &run].into_iter().chain(settings).collect::<Vec<_>>());
         ok(d, &["extract", &run, "--out", "f.h5"]);
         let e = fails(d, &["probe", &run, "--task", "classes"]);
-        assert!(e.contains(if root == "one" { "nothing to tell apart" } else { "no labels \"class\"" }), "{root}: {e}");
+        assert!(
+            e.contains(if root == "one" { "nothing to tell apart" } else { "has no labels `classes`" }),
+            "{root}: {e}"
+        );
         let more = ["--set", "loss.target=classes"];
         let supervised = ["train", "vision-quick", "--out", "s.run"].into_iter().chain(settings).chain(more);
         assert!(fails(d, &supervised.collect::<Vec<_>>()).contains("there is nothing to learn from labels"));

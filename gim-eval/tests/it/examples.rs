@@ -118,6 +118,6 @@ fn shares_out_of_range_are_refused() {
     let examples = utterances();
     for share in [0.0, -0.1, 1.0 + 1e-9, f64::NAN, f64::INFINITY] {
         let refusal = examples.train_with_labels(share, key(1)).unwrap_err().to_string();
-        assert!(refusal.starts_with("probe.labels") && refusal.contains(&share.to_string()), "{refusal}");
+        assert!(refusal.starts_with("--labels") && refusal.contains(&share.to_string()), "{refusal}");
     }
 }

@@ -50,8 +50,9 @@ pub(crate) fn check_task(task: Task, record: &DatasetRecord) -> Result<()> {
     if record.classes.contains_key(task.label()) {
         return Ok(());
     }
-    let remedy = format!("the run was trained on {}, whose labels these are", record.corpus.name);
-    Err(Error::config("--task", no_such_labels(task.name(), record.classes.keys()), remedy))
+    let remedy = "name labels that it has; of a dataset with others, add --any-corpus";
+    let what = format!("{} has {}", record.corpus.name, no_such_labels(task.name(), record.classes.keys()));
+    Err(Error::config("--task", what, remedy))
 }
 
 /// "there are no labels `digti`; did you mean `digit`? There are: digit, phones", of the names that labels

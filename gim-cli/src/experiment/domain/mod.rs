@@ -200,14 +200,16 @@ pub(crate) fn given(file: &str) -> Option<PathBuf> {
     (!file.is_empty()).then(|| PathBuf::from(file))
 }
 
-/// The folder of a dataset: that of `data.path`; without one, the folder of its manifest, if it has one.
+/// The folder of a dataset: that of `data.path`; without one, or where a preset names an embedded dataset, the folder
+/// of its manifest, if it has one.
 pub(crate) fn folder_of(path: &str, manifest: &str, name: &str, embedded: &[Embedded], what: &str) -> Result<PathBuf> {
-    match (path, given(manifest)) {
-        ("", Some(manifest)) => {
+    let own = !path.is_empty() && path.split(':').next() != Some(EMBEDDED);
+    match given(manifest).filter(|_| !own) {
+        Some(manifest) => {
             let folder = manifest.parent().filter(|folder| !folder.as_os_str().is_empty());
             Ok(folder.unwrap_or(Path::new(".")).to_owned())
         }
-        _ => folder(path, name, embedded, what),
+        None => folder(path, name, embedded, what),
     }
 }
 
