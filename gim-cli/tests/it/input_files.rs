@@ -208,6 +208,7 @@ fn bad_files_are_listed_and_can_be_left_out() {
     loud[20] = 3;
     loud[32] = 4;
     loud[34] = 32;
+    loud[44..].fill(0);
     loud[44..48].copy_from_slice(&1e30f32.to_le_bytes());
     fs::create_dir(d.join("loud")).unwrap();
     fs::write(d.join("loud/a.wav"), loud).unwrap();
