@@ -36,6 +36,11 @@ pub fn label_frames(samples: usize) -> usize {
     if samples < LABEL_WINDOW { 0 } else { (samples - LABEL_WINDOW) / LABEL_HOP + 1 }
 }
 
+/// Where the window of label `n` has its center, in samples.
+pub fn label_center(n: usize) -> f64 {
+    (LABEL_HOP * n) as f64 + (LABEL_WINDOW as f64 - 1.0) / 2.0
+}
+
 /// The geometry of a convolution along time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConvSpec {
@@ -82,9 +87,8 @@ impl ReceptiveField {
     /// The label whose center is nearest to that of `frame`, the later of two; below 0 before the
     /// first. A fraction is a place between frames.
     pub fn label_of(&self, frame: f64) -> isize {
-        let first_label = (LABEL_WINDOW as f64 - 1.0) / 2.0;
         let sample = self.hop as f64 * frame + self.center;
-        ((sample - first_label) / LABEL_HOP as f64 + 0.5).floor() as isize
+        ((sample - label_center(0)) / LABEL_HOP as f64 + 0.5).floor() as isize
     }
 }
 

@@ -68,7 +68,7 @@ impl Unfinished {
 
     fn locked(path: &Path, wait: bool) -> Result<Self> {
         let path = target(path)?;
-        let beside = temporary_name(&path)?;
+        let beside = hidden_beside(&path)?;
         let io = |e| Error::io(&path, "create", e);
         loop {
             let lock = File::options().create(true).truncate(false).write(true).open(&beside).map_err(io)?;
@@ -82,7 +82,8 @@ impl Unfinished {
                 Err(TryLockError::Error(_)) | Ok(()) => {}
             }
             // The one that had the lock may have moved this very file to its place meanwhile.
-            if is_same(&lock, &beside) {
+            let own = id(&lock.metadata().map_err(io)?);
+            if fs::metadata(&beside).is_ok_and(|named| id(&named) == own) {
                 return Ok(Self { path, beside, lock: Some(lock) });
             }
         }
@@ -123,10 +124,14 @@ impl Drop for Unfinished {
     }
 }
 
-/// Whether an open file is the one of this name.
-fn is_same(file: &File, path: &Path) -> bool {
-    let id = |meta: io::Result<fs::Metadata>| meta.ok().map(|meta| (meta.dev(), meta.ino()));
-    id(file.metadata()).is_some_and(|own| id(fs::metadata(path)) == Some(own))
+/// Whether two names are of one file that is there. Nothing is opened: that could wait for the other end of a pipe.
+pub fn is_same_file(a: &Path, b: &Path) -> bool {
+    fs::metadata(a).is_ok_and(|a| fs::metadata(b).is_ok_and(|b| id(&a) == id(&b)))
+}
+
+/// What tells a file from all others.
+fn id(meta: &fs::Metadata) -> (u64, u64) {
+    (meta.dev(), meta.ino())
 }
 
 /// The file that `path` names, behind links.
@@ -145,19 +150,17 @@ fn target(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Whether two names are of one file that is there.
-pub fn is_same_file(a: &Path, b: &Path) -> bool {
-    let id = |path| fs::metadata(path).ok().map(|meta: fs::Metadata| (meta.dev(), meta.ino()));
-    id(a).is_some_and(|one| id(b) == Some(one))
-}
-
 /// The name under which a file is written before it takes its place: `.<name>.tmp` in the same folder.
 ///
 /// # Errors
 /// When `path` ends in no file name, or is no regular file.
 pub fn temporary_name(path: &Path) -> Result<PathBuf> {
-    let path = target(path)?;
-    let name = path.file_name().ok_or_else(|| Error::file(&path, "is not the name of a file", "name a file"))?;
+    hidden_beside(&target(path)?)
+}
+
+/// `.<name>.tmp` in the same folder.
+fn hidden_beside(path: &Path) -> Result<PathBuf> {
+    let name = path.file_name().ok_or_else(|| Error::file(path, "is not the name of a file", "name a file"))?;
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(".tmp");
@@ -222,6 +225,11 @@ fn sync_folder_of(path: &Path) {
     }
     #[cfg(not(unix))]
     let _ = path;
+}
+
+/// Whether a file's name ends in one of these extensions, in any case.
+pub fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|own| extensions.iter().any(|extension| own.eq_ignore_ascii_case(extension)))
 }
 
 /// Bytes in hexadecimal, two digits each: how digests are written.

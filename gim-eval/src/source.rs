@@ -10,7 +10,7 @@ use gim_core::{Error, Result};
 use ndarray::{Array2, s};
 use rayon::prelude::*;
 
-use crate::features::{AGAIN, h5_error};
+use crate::features::{AGAIN, h5_error, not_finite};
 use crate::scratch::Scratch;
 
 /// Rows of a block are multiples of this, and so is where blocks begin: sums over rows are made in parts
@@ -204,13 +204,11 @@ impl OnDisk {
     }
 
     fn not_finite(&self, row: usize) -> Error {
-        let remedy = "train with a smaller rate, or leave this item out";
         match &self.place {
-            Place::Group { path, group, first, .. } => {
-                Error::file(path, format_args!("group {group}, row {} is not finite", first + row), remedy)
-            }
+            Place::Group { path, group, first, .. } => not_finite(path, group, first + row),
             Place::Scratch(_) => {
-                Error::data("examples", format_args!("the features of row {row} are not finite"), remedy)
+                let what = format_args!("the features of row {row} are not finite");
+                Error::data("examples", what, "train with a smaller rate, or leave this item out")
             }
         }
     }

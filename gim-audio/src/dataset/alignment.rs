@@ -1,15 +1,16 @@
 //! Phones with the times at which they begin and end: TextGrid files (Praat, the Montreal Forced Aligner)
 //! and CTM files (Kaldi).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use gim_core::data::{Lines, all_bad, normalized};
+use gim_core::files::has_extension;
 use gim_core::{Error, Result};
 
 use crate::dataset::decode::RATE;
-use crate::geometry::{LABEL_HOP, LABEL_WINDOW, label_frames};
+use crate::geometry::{label_center, label_frames};
 
 /// Name that stretches without a phone are given.
 pub(super) const GAP: &str = "SIL";
@@ -36,12 +37,7 @@ pub(super) struct Alignments {
 
 /// Whether a path is that of alignments: a folder, or a CTM file.
 pub(super) fn is_alignment(path: &Path) -> bool {
-    path.is_dir() || has_extension(path, "ctm")
-}
-
-/// Whether a file's name ends so, in any case.
-pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|e| e.eq_ignore_ascii_case(extension))
+    path.is_dir() || has_extension(path, &["ctm"])
 }
 
 impl Alignments {
@@ -128,7 +124,7 @@ impl Alignments {
     }
 
     /// Labels of an utterance of `samples` at 100 Hz: the phone in the middle of each window, as an index
-    /// into `phones`. `None` when it has no alignment.
+    /// into all [`phones`](Self::phones). `None` when it has no alignment.
     ///
     /// # Errors
     /// When the alignment is longer than the audio.
@@ -140,13 +136,12 @@ impl Alignments {
             let what = format!("utterance {id}: its phones end at {end:.2} s, but its audio at {audio:.2} s");
             return Err(Error::file(path, what, "check that alignments and audio belong together"));
         }
-        let class: HashMap<&str, u16> = phones.iter().enumerate().map(|(i, p)| (p.as_str(), i as u16)).collect();
         let of = |n: usize| {
-            let middle = (LABEL_HOP * n) as f64 + (LABEL_WINDOW as f64 - 1.0) / 2.0;
-            let time = middle / f64::from(RATE);
+            let time = label_center(n) / f64::from(RATE);
             let after = intervals.partition_point(|i| i.time[0] <= time);
             let at = intervals[..after].last().filter(|i| time < i.time[1]);
-            class[at.map_or(GAP, |i| name(&i.phone))]
+            let said = at.map_or(GAP, |i| name(&i.phone));
+            phones.partition_point(|phone| phone.as_str() < said) as u16
         };
         Ok(Some((0..label_frames(samples)).map(of).collect()))
     }
@@ -170,7 +165,7 @@ fn grid_text(path: &Path) -> Result<String> {
     let unit: fn([u8; 2]) -> u16 = match bytes[..] {
         [0xfe, 0xff, ..] => u16::from_be_bytes,
         [0xff, 0xfe, ..] => u16::from_le_bytes,
-        _ => return Ok(Lines::read(path)?.into_text()),
+        _ => return Ok(Lines::of(path, bytes)?.into_text()),
     };
     let units: Vec<u16> = bytes.chunks_exact(2).map(|two| unit([two[0], two[1]])).collect();
     let text = String::from_utf16(&units).ok().filter(|_| bytes.len() % 2 == 0);

@@ -25,8 +25,8 @@ pub(super) struct Compressed {
     track: u32,
     pub(super) rate: u32,
     pub(super) channels: usize,
-    begin: u64,
-    end: u64,
+    /// Where the stream begins and ends in the file.
+    place: (u64, u64),
     /// Whether some of it was decoded already.
     begun: bool,
 }
@@ -37,10 +37,10 @@ pub(super) fn is_compressed(magic: &[u8]) -> bool {
 }
 
 impl Compressed {
-    /// Opens a file whose stream is at bytes `begin .. end`.
-    pub(super) fn open(path: &Path, begin: u64, end: u64) -> Result<Self> {
-        let between = Between::open(path, begin, end)?;
-        let stream = MediaSourceStream::new(Box::new(between), Default::default());
+    /// Opens a stream of a file.
+    pub(super) fn open(path: &Path, stream: Between) -> Result<Self> {
+        let place = stream.place();
+        let stream = MediaSourceStream::new(Box::new(stream), Default::default());
         let (options, meta) = (FormatOptions::default(), MetadataOptions::default());
         let format = symphonia::default::get_probe().probe(&Hint::new(), stream, options, meta).map_err(|e| {
             let what = format!("its header cannot be read: {}", say(&e));
@@ -59,13 +59,13 @@ impl Compressed {
         if channels == 0 {
             return Err(Error::file(path, "has no channels", REMEDY));
         }
-        Ok(Self { format, decoder, track, rate, channels, begin, end, begun: false })
+        Ok(Self { format, decoder, track, rate, channels, place, begun: false })
     }
 
     /// Mono samples `first .. last`; fewer when the file ends before `last`.
     pub(super) fn read(&mut self, path: &Path, first: u64, last: u64) -> Result<Vec<f32>> {
         if std::mem::replace(&mut self.begun, true) {
-            *self = Self { begun: true, ..Self::open(path, self.begin, self.end)? };
+            *self = Self { begun: true, ..Self::open(path, Between::again(path, self.place)?)? };
         }
         let damaged = |at: u64, e: Fault| {
             let what = format!("it is damaged at sample {at}: {}", say(&e));

@@ -26,14 +26,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use gim_core::data::Split;
-use gim_core::data::{Columns, FileIndex, ItemId, LabelTable, Manifest, all_bad, normalized};
-use gim_core::files::hex;
+use gim_core::data::{Columns, FileIndex, ItemId, Manifest, all_bad, labels_of, normalized};
+use gim_core::files::{has_extension, hex};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::dataset::alignment::{Alignments, has_extension, is_alignment};
+use crate::dataset::alignment::{Alignments, is_alignment};
 use crate::dataset::decode;
 use crate::dataset::inspect::{Heard, Inspect};
 use crate::dataset::phones::PhoneLabels;
@@ -307,7 +307,7 @@ impl Corpus {
 
     /// Index of the utterance with an id.
     pub fn find(&self, id: &str) -> Option<usize> {
-        self.utterances.binary_search_by(|u| u.id.as_str().cmp(id)).ok()
+        by_id(&self.utterances, id)
     }
 
     /// The phone labels, if the corpus has any.
@@ -488,7 +488,7 @@ fn phone_labels(
     if is_alignment(&path) {
         let alignments = if path.is_dir() {
             let mut grids = Vec::new();
-            find_files(&path, &|file| has_extension(file, "textgrid"), 0, &mut grids)?;
+            find_files(&path, &|file| has_extension(file, &["textgrid"]), 0, &mut grids)?;
             grids.sort();
             Alignments::read_grids(&path, grids)?
         } else {
@@ -499,7 +499,7 @@ fn phone_labels(
         return Ok(Some(labels));
     }
     let phones = options.phones.clone().or_else(|| existing(root, PHONES));
-    let known = |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).is_ok() || skipped.contains(id);
+    let known = |id: &str| by_id(utterances, id).is_some() || skipped.contains(id);
     let read = PhoneLabels::read(&path, phones.as_deref(), known)?;
     for file in std::iter::once(&path).chain(&phones) {
         hash.update(fs::read(file).map_err(|e| Error::io(file, "read", e))?);
@@ -518,22 +518,22 @@ fn label_columns(
     utterances: &[Utterance],
     notes: &mut Vec<String>,
 ) -> Result<Columns> {
-    let listed = manifest.map(|m| m.labels(options.columns.as_deref())).transpose()?.flatten();
-    if let Some((table, of)) = listed {
-        let find = |row: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(of[row])).ok();
-        return table.fit(utterances.len(), find, notes);
-    }
-    match options.columns.clone().or_else(|| existing(root, "labels.csv")) {
-        Some(path) => LabelTable::read(&path)?.fit(utterances.len(), |row| named(utterances, row), notes),
+    match labels_of(root, manifest, options.columns.as_deref())? {
+        Some((table, Some(of))) => table.fit(utterances.len(), |row| by_id(utterances, of[row]), notes),
+        Some((table, None)) => table.fit(utterances.len(), |row| named(utterances, row), notes),
         None => Ok(Columns::default()),
     }
 }
 
+/// The utterance with an id.
+pub(super) fn by_id(utterances: &[Utterance], id: &str) -> Option<usize> {
+    utterances.binary_search_by(|u| u.id.as_str().cmp(id)).ok()
+}
+
 /// The utterance that a row of a table names: by its id, or by its file.
 fn named(utterances: &[Utterance], row: &str) -> Option<usize> {
-    let find = |id: &str| utterances.binary_search_by(|u| u.id.as_str().cmp(id)).ok();
     let stem = || Path::new(row.rsplit(['/', '\\']).next()?).file_stem()?.to_str();
-    find(row).or_else(|| find(stem()?))
+    by_id(utterances, row).or_else(|| by_id(utterances, stem()?))
 }
 
 pub(super) fn existing(root: &Path, name: &str) -> Option<PathBuf> {
@@ -576,7 +576,7 @@ const EXTENSIONS: [&str; 5] = ["flac", "wav", "mp3", "ogg", "oga"];
 
 /// Whether a file's name is that of an audio file.
 pub fn is_audio(path: &Path) -> bool {
-    EXTENSIONS.iter().any(|extension| has_extension(path, extension))
+    has_extension(path, &EXTENSIONS)
 }
 
 /// Notes labels without utterances, and utterances of the splits without labels.

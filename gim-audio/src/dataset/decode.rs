@@ -181,8 +181,7 @@ struct Flac {
     channels: usize,
     len: Option<u64>,
     /// Where the stream begins and ends in the file.
-    begin: u64,
-    end: u64,
+    place: (u64, u64),
 }
 
 impl Source {
@@ -204,9 +203,8 @@ impl Source {
             return Err(Error::file(path, "the file is empty", "copy or make it again"));
         }
         let (begin, magic) = beginning(&file).map_err(|e| Error::io(path, "read", e))?;
-        let end = ending(&file, meta.len()).map_err(|e| Error::io(path, "read", e))?;
         let source = if magic.starts_with(b"fLaC") {
-            let flac = Flac::open(path, begin, end, verify)?;
+            let flac = Flac::open(path, Between::tags(path, file, begin, meta.len())?, verify)?;
             let (rate, channels, len) = (flac.rate, flac.channels, flac.len);
             Self { container: Container::Flac(flac), rate, channels, len, bytes: meta.len() }
         } else if is_wav(&magic) {
@@ -214,7 +212,7 @@ impl Source {
             let (rate, channels, len) = (wav.rate, wav.channels, Some(wav.frames));
             Self { container: Container::Wav(wav), rate, channels, len, bytes: meta.len() }
         } else if is_compressed(&magic) {
-            let open = Compressed::open(path, begin, end)?;
+            let open = Compressed::open(path, Between::tags(path, file, begin, meta.len())?)?;
             let (rate, channels) = (open.rate, open.channels);
             // Headers give no length, or a guess.
             Self { container: Container::Compressed(open), rate, channels, len: None, bytes: meta.len() }
@@ -265,11 +263,28 @@ pub(super) struct Between {
 }
 
 impl Between {
-    /// Bytes `begin .. end` of a file.
-    pub(super) fn open(path: &Path, begin: u64, end: u64) -> Result<Self> {
-        let mut file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        file.seek(SeekFrom::Start(begin)).map_err(|e| Error::io(path, "read", e))?;
+    /// A file of `len` bytes whose stream begins at byte `begin`.
+    fn tags(path: &Path, file: File, begin: u64, len: u64) -> Result<Self> {
+        let io = |e| Error::io(path, "read", e);
+        let end = ending(&file, len).map_err(io)?;
+        Self::rewound(file, begin, end).map_err(io)
+    }
+
+    /// Bytes `begin .. end` of a file, from the first on.
+    fn rewound(mut file: File, begin: u64, end: u64) -> std::io::Result<Self> {
+        file.seek(SeekFrom::Start(begin))?;
         Ok(Self { file, begin, end })
+    }
+
+    /// The same bytes of the file, from the first on. It is opened anew.
+    pub(super) fn again(path: &Path, (begin, end): (u64, u64)) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+        Self::rewound(file, begin, end).map_err(|e| Error::io(path, "read", e))
+    }
+
+    /// Where they are in the file.
+    pub(super) fn place(&self) -> (u64, u64) {
+        (self.begin, self.end)
     }
 }
 
@@ -347,9 +362,10 @@ fn ending(file: &File, len: u64) -> std::io::Result<u64> {
 }
 
 impl Flac {
-    /// Opens a file whose stream is at bytes `begin .. end`.
-    fn open(path: &Path, begin: u64, end: u64, verify: bool) -> Result<Self> {
-        let stream = MediaSourceStream::new(Box::new(Between::open(path, begin, end)?), Default::default());
+    /// Opens a stream of a file.
+    fn open(path: &Path, stream: Between, verify: bool) -> Result<Self> {
+        let place = stream.place();
+        let stream = MediaSourceStream::new(Box::new(stream), Default::default());
         let format = FlacReader::try_new(stream, FormatOptions::default()).map_err(|e| {
             let what = format!("its header cannot be read: {}", say(&e));
             Error::file(path, what, "copy or encode the file again")
@@ -368,7 +384,7 @@ impl Flac {
             let what = format!("its encoding is not supported: {}", say(&e));
             Error::file(path, what, "convert it to FLAC or to PCM WAV").caused_by(e)
         })?;
-        Ok(Self { format: Box::new(format), decoder, rate, channels, len, begin, end })
+        Ok(Self { format: Box::new(format), decoder, rate, channels, len, place })
     }
 
     /// Mono samples `first .. last`; fewer when the file ends before `last`.
@@ -379,7 +395,7 @@ impl Flac {
             if !landed {
                 // Unusual block sizes can mislead the search: start over and decode from the
                 // beginning.
-                *self = Self::open(path, self.begin, self.end, false)?;
+                *self = Self::open(path, Between::again(path, self.place)?, false)?;
             }
             self.decoder.reset();
         }
@@ -388,7 +404,7 @@ impl Flac {
             Error::file(path, format_args!("it is damaged at sample {at}: {why}"), "copy or encode the file again")
         };
         // The header of a damaged file may declare anything: never reserve on its word alone.
-        let mut out = Vec::with_capacity((last.saturating_sub(first)).min(self.end.saturating_mul(4)) as usize);
+        let mut out = Vec::with_capacity((last.saturating_sub(first)).min(self.place.1.saturating_mul(4)) as usize);
         let mut frames: Vec<f32> = Vec::new();
         let mut at: Option<u64> = None;
         loop {

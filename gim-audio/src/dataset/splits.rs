@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gim_core::data::{Lines, Manifest, Split, SplitFolder, draw_fifth};
 use gim_core::{Error, Result};
 
-use crate::dataset::corpus::{CorpusOptions, MissingPolicy, TEST_SPLIT, TRAIN_SPLIT, Utterance, existing};
+use crate::dataset::corpus::{CorpusOptions, MissingPolicy, TEST_SPLIT, TRAIN_SPLIT, Utterance, by_id, existing};
 
 /// The utterances that split files may name.
 pub(super) struct Listed<'a> {
@@ -86,7 +86,7 @@ pub(super) fn manifest_splits(
     }
     let (mut train, mut test, mut idle) = (Vec::new(), Vec::new(), 0usize);
     for item in manifest.items() {
-        let Ok(u) = listed.utterances.binary_search_by(|u| u.id.as_str().cmp(&item.id)) else { continue };
+        let Some(u) = by_id(listed.utterances, &item.id) else { continue };
         match manifest.split_of(item) {
             Some(Split::Train | Split::Unlabeled) => train.push(u),
             Some(Split::Test) => test.push(u),
@@ -198,11 +198,11 @@ fn read_split(path: &Path, listed: &Listed<'_>, missing: MissingPolicy, notes: &
             let what = format!("utterance {row} is on line {before} already");
             return Err(lines.error(line, what, "remove one of the lines"));
         }
-        match listed.utterances.binary_search_by(|u| u.id.as_str().cmp(row)) {
-            Ok(u) => split.push(u),
-            Err(_) if listed.skipped.contains(row) => skipped += 1,
-            Err(_) if missing == MissingPolicy::Ignore => absent += 1,
-            Err(_) => {
+        match by_id(listed.utterances, row) {
+            Some(u) => split.push(u),
+            None if listed.skipped.contains(row) => skipped += 1,
+            None if missing == MissingPolicy::Ignore => absent += 1,
+            None => {
                 let what = format!("utterance {row} is not in the corpus");
                 return Err(lines.error(line, what, "complete the corpus, or allow missing utterances"));
             }

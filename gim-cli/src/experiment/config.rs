@@ -58,10 +58,18 @@ impl Config {
             )
             .caused_by(e)
         })?;
-        Self::parse(source, &text, overrides).map_err(|e| {
+        Self::of_file(source, &text, overrides)
+    }
+
+    /// The configuration that the text of the file `source` holds, with overrides. Errors know their place in it.
+    ///
+    /// # Errors
+    /// As [`Config::parse`].
+    pub(crate) fn of_file(source: &str, text: &str, overrides: &[String]) -> Result<Self> {
+        Self::parse(source, text, overrides).map_err(|e| {
             // What an override sets, the file does not say.
             let of_file = |key: &str| !overrides.iter().any(|o| o.split('=').next().is_some_and(|k| k.trim() == key));
-            locate(e, source, &text, of_file)
+            locate(e, source, text, of_file)
         })
     }
 

@@ -45,12 +45,11 @@ fn purpose(config: &Config, section: &str, key: &str) -> Option<String> {
 fn values_of(config: &Config, name: &str) -> Option<Vec<String>> {
     /// No setting has it.
     const OTHER: &str = "?";
-    let is_text = flat(&config.every_setting()).get(name).is_some_and(toml::Value::is_str);
-    let wrong = |kind| Config::parse("", &format!("domain = \"{kind}\""), &[format!("{name}=\"{OTHER}\"")]).err();
-    match wrong(config.domain.kind()).filter(|_| is_text)? {
-        Error::Config { key, remedy, .. } if key == name => {
-            let listed = remedy.strip_prefix(ONE_OF)?;
-            Some(listed.split(", ").map(str::to_owned).collect())
+    flat(&config.every_setting()).get(name).filter(|value| value.is_str())?;
+    let text = format!("domain = \"{}\"", config.domain.kind());
+    match Config::parse("", &text, &[format!("{name}=\"{OTHER}\"")]) {
+        Err(Error::Config { key, remedy, .. }) if key == name => {
+            Some(remedy.strip_prefix(ONE_OF)?.split(", ").map(str::to_owned).collect())
         }
         _ => None,
     }

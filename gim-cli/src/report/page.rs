@@ -206,6 +206,21 @@ fn verdict(claims: &[Claim]) -> String {
 mod tests {
     use super::*;
 
+    fn report(folder: &Path) -> Report<'_> {
+        Report {
+            title: "T".into(),
+            environments: Vec::new(),
+            summary: &[],
+            ablations: &[],
+            peaks: &[],
+            claims: None,
+            links: Links::default(),
+            folder,
+            figures: &[],
+            configurations: Vec::new(),
+        }
+    }
+
     #[test]
     fn the_page_is_whole_and_escapes_what_it_shows() {
         let folder = tempfile::tempdir().unwrap();
@@ -213,16 +228,10 @@ mod tests {
         std::fs::write(&png, b"not looked into").unwrap();
         let claim = Claim { text: "a < b | c".into(), verdict: Verdict::Held, evidence: "+1".into() };
         let report = Report {
-            title: "T".into(),
-            environments: Vec::new(),
-            summary: &[],
-            ablations: &[],
-            peaks: &[],
             claims: Some(&[claim]),
-            links: Links::default(),
-            folder: folder.path(),
             figures: &[FigureFile { path: png, earlier: true }],
             configurations: vec![("A".into(), "a".into(), "x = \"<\"".into())],
+            ..report(folder.path())
         };
         let page = Page::new(report).unwrap();
         let html = page.html();
@@ -239,19 +248,7 @@ mod tests {
 
     #[test]
     fn one_seed_has_no_verdicts() {
-        let report = Report {
-            title: "T".into(),
-            environments: Vec::new(),
-            summary: &[],
-            ablations: &[],
-            peaks: &[],
-            claims: None,
-            links: Links::default(),
-            folder: Path::new("out"),
-            figures: &[],
-            configurations: Vec::new(),
-        };
-        let page = Page::new(report).unwrap();
+        let page = Page::new(report(Path::new("out"))).unwrap();
         for text in [page.html(), page.markdown()] {
             assert!(text.contains("each run has one seed") && !text.contains("The paper's claims"), "{text}");
         }

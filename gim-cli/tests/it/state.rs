@@ -38,6 +38,12 @@ fn train(out: &str) -> Vec<&str> {
     SETTINGS.into_iter().chain(["--out", out]).collect()
 }
 
+/// A run of four steps with checkpoints of steps 2 and 4.
+fn short_run(d: &Path) {
+    let more = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.log_every=2"];
+    ok(d, &[train("run").as_slice(), &more].concat());
+}
+
 /// How often a kind of fault is repeated.
 fn repeats() -> usize {
     std::env::var("GIM_STATE_REPEATS").ok().and_then(|n| n.parse().ok()).unwrap_or(6)
@@ -272,8 +278,7 @@ fn checkpoints_come_by_the_clock() {
 fn only_what_is_needed_is_asked_of_a_run() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let two = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.log_every=2"];
-    ok(d, &[train("run").as_slice(), &two].concat());
+    short_run(d);
     std::fs::remove_file(d.join("run/environment.json")).unwrap();
     ok(d, &["probe", "run", "--task", "speakers", "--protocol", "knn"]);
     ok(d, &["figures", "run"]);
@@ -287,8 +292,7 @@ fn only_what_is_needed_is_asked_of_a_run() {
 fn mixed_checkpoints_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let more = ["--set", "train.steps=4", "--set", "train.checkpoint_every=2", "--set", "train.log_every=2"];
-    ok(d, &[train("run").as_slice(), &more].concat());
+    short_run(d);
     let (old, new) = ("checkpoints/step-00000002", "checkpoints/step-00000004");
     for (n, says) in ["is of step 2", "module 2 is missing", "is of module", "holds 5 modules of 6"].iter().enumerate()
     {

@@ -31,6 +31,14 @@ impl Lines {
         Ok(Self { path: path.to_owned(), text: read_text(path)? })
     }
 
+    /// The text in the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Lines::read`].
+    pub fn of(path: &Path, bytes: Vec<u8>) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), text: text_of(path, bytes)? })
+    }
+
     /// Rows that are not blank, trimmed, with their line numbers (from 1).
     pub fn rows(&self) -> impl Iterator<Item = (usize, &str)> {
         split_lines(&self.text).enumerate().map(|(i, row)| (i + 1, trim(row))).filter(|(_, row)| !row.is_empty())
@@ -57,7 +65,10 @@ impl Lines {
 /// # Errors
 /// As [`Lines::read`].
 pub(super) fn read_text(path: &Path) -> Result<String> {
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
+    text_of(path, fs::read(path).map_err(|e| Error::io(path, "read", e))?)
+}
+
+fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String> {
     let text = decode(path, bytes)?;
     Ok(match normalized(&text) {
         Cow::Borrowed(_) => text,

@@ -57,6 +57,8 @@ pub struct Manifest {
     split_at: Option<usize>,
     /// Columns that hold no labels.
     own: Vec<usize>,
+    /// Whether any item is of the split `test`.
+    tested: bool,
 }
 
 impl Manifest {
@@ -94,7 +96,8 @@ impl Manifest {
             return Err(Error::file(file, "lists no file", "write one file a row, below the header"));
         }
         let own = [Some(path_at), id_at, split_at, group_at].into_iter().flatten().collect();
-        let mut manifest = Self { table, items, path_at, split_at, own };
+        let tested = items.iter().any(|item| item.split == Some(SplitFolder::Test));
+        let mut manifest = Self { table, items, path_at, split_at, own, tested };
         if id_at.is_none() {
             manifest.name_items(ids);
         }
@@ -153,21 +156,17 @@ impl Manifest {
 
     /// What the items of split `part` are for: those of `val` are tested on when none are of `test`.
     pub fn split_of(&self, item: &ManifestItem) -> Option<super::Split> {
-        let tested = self.items.iter().any(|item| item.split == Some(SplitFolder::Test));
         match item.split? {
             SplitFolder::Train => Some(super::Split::Train),
             SplitFolder::Test => Some(super::Split::Test),
-            SplitFolder::Val => (!tested).then_some(super::Split::Test),
+            SplitFolder::Val => (!self.tested).then_some(super::Split::Test),
             SplitFolder::Unlabeled => Some(super::Split::Unlabeled),
         }
     }
 
     /// Its other columns, a kind of labels each, and the item of each of their rows; none without such
     /// columns. `table` is where labels are said to be besides.
-    ///
-    /// # Errors
-    /// As [`LabelTable::of`]; when there is such a table and such columns.
-    pub fn labels(&self, table: Option<&Path>) -> Result<Option<(LabelTable, HashMap<&str, &str>)>> {
+    fn labels(&self, table: Option<&Path>) -> Result<Option<(LabelTable, Items<'_>)>> {
         if self.own.len() == self.table.header().len() {
             return Ok(None);
         }
@@ -179,6 +178,30 @@ impl Manifest {
         let written = self.table.rows().map(|(_, cells)| cells[self.path_at].as_str());
         Ok(Some((labels, written.zip(self.items.iter().map(|item| item.id.as_str())).collect())))
     }
+}
+
+/// Ids of items, by their files as a manifest writes them.
+pub type Items<'a> = HashMap<&'a str, &'a str>;
+
+/// The name of the table of labels that a dataset may bring along.
+const LABELS: &str = "labels.csv";
+
+/// The labels by column of a dataset in `root`, and the items of their rows where these are named by their files in a
+/// manifest: the columns of the manifest; without such columns the `given` table, else `labels.csv` in the folder.
+///
+/// # Errors
+/// As [`LabelTable::read`]; when a table is given and the manifest has columns of labels as well.
+pub fn labels_of<'a>(
+    root: &Path,
+    manifest: Option<&'a Manifest>,
+    given: Option<&Path>,
+) -> Result<Option<(LabelTable, Option<Items<'a>>)>> {
+    if let Some((table, items)) = manifest.map(|manifest| manifest.labels(given)).transpose()?.flatten() {
+        return Ok(Some((table, Some(items))));
+    }
+    let usual = || Some(root.join(LABELS)).filter(|file| file.is_file());
+    let table = given.map(Path::to_owned).or_else(usual).map(|file| LabelTable::read(&file)).transpose()?;
+    Ok(table.map(|table| (table, None)))
 }
 
 /// A file by its name in a table, which is in the composed form of Unicode; on the disk it may be in the

@@ -25,7 +25,7 @@ pub use columns::{Column, Columns, LabelTable};
 pub use index::FileIndex;
 pub use lines::{Lines, normalized};
 pub use loader::{Loader, LoaderStats};
-pub use manifest::{ItemId, Manifest, ManifestItem};
+pub use manifest::{ItemId, Items, Manifest, ManifestItem, labels_of};
 pub use name::{LabelName, RESERVED};
 pub use split::{EpochOrder, Split, SplitFolder, below, draw_fifth, draw_share, shuffle};
 pub use table::Table;

@@ -32,6 +32,11 @@ use ndarray::ArrayView2;
 use crate::items::Split;
 use crate::records::{Group, GroupId};
 
+/// The error of a row of a group in a file that is not finite.
+pub(crate) fn not_finite(path: &Path, group: &str, row: usize) -> Error {
+    Error::file(path, format_args!("group {group}, row {row} is not finite"), not_finite_remedy(group))
+}
+
 /// What to do about features of a group that are not finite.
 fn not_finite_remedy(group: &str) -> &'static str {
     match group.parse::<GroupId>().map(GroupId::group) {

@@ -181,10 +181,7 @@ impl FeatureFile {
         let x: Array2<f32> = g.data.read_slice(s![rows, ..]).map_err(h5_error(&self.path, "read features", AGAIN))?;
         match x.rows().into_iter().position(|r| r.iter().any(|v| !v.is_finite())) {
             None => Ok(x),
-            Some(row) => {
-                let what = format!("group {group}, row {} is not finite", first + row);
-                Err(Error::file(&self.path, what, super::not_finite_remedy(group)))
-            }
+            Some(row) => Err(super::not_finite(&self.path, group, first + row)),
         }
     }
 

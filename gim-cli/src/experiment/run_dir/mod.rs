@@ -192,7 +192,7 @@ impl RunDir {
             let what = "is damaged: it does not say the domain";
             return Err(Error::file(&file, what, "restore it from a copy, or write `gim config show PRESET` there"));
         }
-        Config::load(&file.to_string_lossy(), &[])
+        Config::of_file(&file.to_string_lossy(), &text, &[])
     }
 
     pub(crate) fn write_config(&self, config: &Config) -> Result<()> {

@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gim_core::data::{FileIndex, Manifest, ManifestItem, SplitFolder, all_bad, because, draw_fifth, left_out, or_skip};
+use gim_core::files::has_extension;
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -274,17 +275,43 @@ pub(super) fn open(root: &Path, options: &DatasetOptions) -> Result<Folders> {
     }
     // By id, not as the system lists them: the order must not depend on the disk.
     entries.sort_by(|a, b| a.id.cmp(&b.id));
-    let index = FileIndex::open(options.index.clone());
-    let entries = inspect(root, entries, options, options.skip_bad, &index, &mut notes)?;
-
     let listing = Listing { root: root.to_owned(), format: "class folders", classes, notes, ..Default::default() };
-    let (base, drawn) = (&sets[0].0, sets.len() == 1);
-    let mut listing = listed(root, |class| base.join(class), drawn, &entries, listing, options.seed)?;
-    let mut hash = Sha256::new();
-    hash.update(b"gim image corpus 1\n");
-    add_sizes(&mut hash, &entries);
-    listing.seal(hash);
-    Ok(Folders { listing, entries, checked: options.skip_bad, index })
+    let base = &sets[0].0;
+    let whole = Whole { tag: "gim image corpus 1\n", decode: options.skip_bad, drawn: sets.len() == 1 };
+    whole.folders(entries, listing, |class| base.join(class), options)
+}
+
+/// How a list of files becomes a dataset.
+struct Whole {
+    /// What its digest begins with.
+    tag: &'static str,
+    /// Whether all files are decoded.
+    decode: bool,
+    /// Whether a part is drawn to test on.
+    drawn: bool,
+}
+
+impl Whole {
+    /// Inspects the files, sorted by id. `place` says where those of a class should be.
+    fn folders(
+        self,
+        entries: Vec<Entry>,
+        mut listing: Listing,
+        place: impl Fn(&str) -> PathBuf,
+        options: &DatasetOptions,
+    ) -> Result<Folders> {
+        let root = listing.root.clone();
+        let index = FileIndex::open(options.index.clone());
+        let entries = inspect(&root, entries, options, self.decode, &index, &mut listing.notes)?;
+        let mut listing = listed(&root, place, self.drawn, &entries, listing, options.seed)?;
+        let mut hash = Sha256::new();
+        hash.update(self.tag);
+        for e in &entries {
+            hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
+        }
+        listing.seal(hash);
+        Ok(Folders { listing, entries, checked: self.decode, index })
+    }
 }
 
 /// A dataset of these files alone; see [`of_files`](super::of_files).
@@ -295,23 +322,9 @@ pub(super) fn of_files(root: &Path, files: Vec<(String, PathBuf)>, options: &Dat
     if let Some(two) = entries.windows(2).find(|w| w[0].id == w[1].id) {
         return Err(Error::file(&two[1].path, "is there twice", "name each file once"));
     }
-    let mut notes = Vec::new();
-    let index = FileIndex::open(None);
-    let entries = inspect(root, entries, options, true, &index, &mut notes)?;
-    let listing = Listing { root: root.to_owned(), format: "image files", notes, ..Default::default() };
-    let mut listing = listed(root, |_| root.to_owned(), false, &entries, listing, options.seed)?;
-    let mut hash = Sha256::new();
-    hash.update(b"gim image files 1\n");
-    add_sizes(&mut hash, &entries);
-    listing.seal(hash);
-    Ok(Folders { listing, entries, checked: true, index })
-}
-
-/// Adds ids, sizes and lengths of the files to a digest.
-fn add_sizes(hash: &mut Sha256, entries: &[Entry]) {
-    for e in entries {
-        hash.update(format!("{} {} {} {}\n", e.id, e.size.0, e.size.1, e.bytes));
-    }
+    let listing = Listing { root: root.to_owned(), format: "image files", ..Default::default() };
+    let whole = Whole { tag: "gim image files 1\n", decode: true, drawn: false };
+    whole.folders(entries, listing, |_| root.to_owned(), options)
 }
 
 /// The images that a table lists.
@@ -339,16 +352,9 @@ pub(super) fn of_manifest(root: &Path, manifest: &Manifest, options: &DatasetOpt
         notes.push(format!("{}: {idle} images are in no split and are not used", manifest.path().display()));
     }
     entries.sort_by(|a, b| a.id.cmp(&b.id));
-    let index = FileIndex::open(options.index.clone());
-    let entries = inspect(root, entries, options, options.skip_bad, &index, &mut notes)?;
     let listing = Listing { root: root.to_owned(), format: "manifest", classes, notes, ..Default::default() };
-    let place = |_: &str| manifest.path().to_owned();
-    let mut listing = listed(root, place, !manifest.has_splits(), &entries, listing, options.seed)?;
-    let mut hash = Sha256::new();
-    hash.update(b"gim listed images 1\n");
-    add_sizes(&mut hash, &entries);
-    listing.seal(hash);
-    Ok(Folders { listing, entries, checked: options.skip_bad, index })
+    let whole = Whole { tag: "gim listed images 1\n", decode: options.skip_bad, drawn: !manifest.has_splits() };
+    whole.folders(entries, listing, |_| manifest.path().to_owned(), options)
 }
 
 /// Labels, splits and classes of the images. Every class has images to train on; `place` says where they
@@ -540,7 +546,7 @@ fn subfolders(dir: &Path, others: &mut Vec<String>) -> Result<Vec<(String, PathB
 
 /// Whether a file's name is that of a JPEG, PNG or WebP file.
 pub fn is_image(path: &Path) -> bool {
-    path.extension().is_some_and(|e| ["jpg", "jpeg", "png", "webp"].iter().any(|known| e.eq_ignore_ascii_case(known)))
+    has_extension(path, &["jpg", "jpeg", "png", "webp"])
 }
 
 /// Adds all files below `dir`.

@@ -25,7 +25,7 @@ mod stl10;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gim_core::data::{ItemId, LabelTable, Manifest};
+use gim_core::data::{ItemId, Manifest, labels_of};
 use gim_core::{Error, Result};
 
 use super::image_dataset::{DatasetOptions, ImageDataset};
@@ -46,15 +46,13 @@ pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDatase
         Some(manifest) => Arc::new(folders::of_manifest(root, manifest, options)?),
         None => open_images(root, options)?,
     };
-    let listed = manifest.as_ref().map(|m| m.labels(options.columns.as_deref())).transpose()?.flatten();
-    if let Some((table, of)) = listed {
-        return Ok(Arc::new(labeled::Labeled::new(images, table, |row| of[row].to_owned())?));
-    }
-    let table = options.columns.clone().or_else(|| Some(root.join("labels.csv")).filter(|path| path.is_file()));
-    let Some(table) = table else { return Ok(images) };
-    // A path may begin with `./`, and on Windows it has other slashes.
-    let id_of = |row: &str| row.replace('\\', "/").trim_start_matches("./").to_owned();
-    Ok(Arc::new(labeled::Labeled::new(images, LabelTable::read(&table)?, id_of)?))
+    let Some((table, of)) = labels_of(root, manifest.as_ref(), options.columns.as_deref())? else { return Ok(images) };
+    let id_of = |row: &str| match &of {
+        Some(of) => of[row].to_owned(),
+        // A path may begin with `./`, and on Windows it has other slashes.
+        None => row.replace('\\', "/").trim_start_matches("./").to_owned(),
+    };
+    Ok(Arc::new(labeled::Labeled::new(images, table, id_of)?))
 }
 
 /// Names of a manifest's column of classes.

@@ -14,7 +14,7 @@ use gim_audio::dataset::loader::{Crop, CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::features::FeatureExtractor;
-use gim_audio::geometry::{ConvSpec, LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames, label_slots, n_slots};
+use gim_audio::geometry::{ConvSpec, LABEL_HOP, ReceptiveField, label_center, label_frames, label_slots, n_slots};
 use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind, Target};
 use gim_core::activations::Shape;
 use gim_core::loss::{Estimator, LossKind, Supervision};
@@ -206,7 +206,7 @@ impl AudioConfig {
         Ok(TimeAxis {
             rate: RATE,
             hop: LABEL_HOP,
-            first_center: (LABEL_WINDOW as f64 - 1.0) / 2.0,
+            first_center: label_center(0),
             fields: fields.fields().iter().map(field).collect(),
         })
     }
