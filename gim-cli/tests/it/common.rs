@@ -12,6 +12,23 @@ pub(crate) fn gim(folder: &Path, args: &[&str]) -> Command {
     c
 }
 
+/// Runs a script of `parity/` with `GIM_PYTHON`, else `python3`, and gives what it printed; `None` where that lacks one of
+/// `modules`, which is said and skips the test.
+pub(crate) fn parity(folder: &Path, script: &str, args: &[&str], modules: &[&str]) -> Option<String> {
+    let python = std::env::var("GIM_PYTHON").unwrap_or_else(|_| "python3".into());
+    let has = Command::new(&python).args(["-c", &format!("import {}", modules.join(", "))]).output();
+    if !has.is_ok_and(|o| o.status.success()) {
+        // Printed when the test is run with --nocapture.
+        println!("skipped: {python} lacks one of {modules:?}");
+        return None;
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity").join(script);
+    let out = Command::new(python).current_dir(folder).arg(script).args(args).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    Some(text)
+}
+
 /// Whether a text is one error: a line, and below it the place in a file, if there is one.
 pub(crate) fn is_one_error(text: &str) -> bool {
     let is_place = |line: &str| line.trim_start().starts_with("-->") || line.contains('|');

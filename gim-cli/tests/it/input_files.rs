@@ -10,7 +10,7 @@ use gim_eval::{FeatureFile, mean_over_time};
 use ndarray::{Array2, Axis};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::common::{fails, folders, gim, ok};
+use crate::common::{fails, folders, gim, ok, parity};
 use crate::inputs;
 
 /// A run on speech, and its corpus.
@@ -291,29 +291,31 @@ fn what_was_understood_is_said() {
     assert!(text.contains("a row per frame (10 ms)") && text.contains("features: 6 modules of 8, 8"), "{text}");
 }
 
-/// scikit-learn gives the accuracy of the probe, to 0.2 points, from the feature file.
+/// scikit-learn gives the accuracy of the probe, to 0.2 points, from the feature file. h5py, pandas and PyTorch read the files.
 #[test]
-fn scikit_learn_gives_the_same_accuracy() {
-    let Some(python) = std::env::var_os("SKLEARN_PYTHON") else {
-        // Printed when the test is run with --nocapture.
-        println!("skipped: SKLEARN_PYTHON names no Python with scikit-learn and h5py");
-        return;
-    };
+fn python_reads_the_files_and_scikit_learn_gives_the_same_accuracy() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     speech_run(d);
-    for (task, group) in [("phones", "phone"), ("speakers", "speaker")] {
+    for (task, labels) in [("phones", "phone"), ("speakers", "speaker")] {
         ok(d, &["probe", "run", "--task", task, "--module", "1", "--protocol", "converged"]);
         let rows = fs::read_to_string(d.join("run/probe.csv")).unwrap();
         let rows: Vec<BTreeMap<String, String>> =
             csv::Reader::from_reader(rows.as_bytes()).deserialize().collect::<Result<_, _>>().unwrap();
         let row = rows.iter().find(|r| r["task"] == task && r["group"] == "trained").unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity/probe_features.py");
-        let args = ["run/features.h5", "--group", "module_1", "--task", group, "--l2", &row["l2"]];
-        let out = Command::new(&python).current_dir(d).arg(script).args(args).output().unwrap();
-        let (text, error) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-        let theirs: f64 = text.trim().parse().unwrap_or_else(|e| panic!("{e}: {text}{error}"));
+        let args = ["run/features.h5", "--group", "module_1", "--task", labels, "--l2", &row["l2"]];
+        let Some(text) = parity(d, "probe_features.py", &args, &["h5py", "sklearn"]) else { continue };
+        let theirs: f64 = text.trim().parse().unwrap_or_else(|e| panic!("{e}: {text}"));
         let ours: f64 = row["accuracy"].parse().unwrap();
         assert!((theirs - ours).abs() <= 0.002, "{task}: {theirs}, not {ours}");
+    }
+    if let Some(text) = parity(d, "read_h5py.py", &["run/features.h5"], &["h5py"]) {
+        assert!(text.contains("module_6: ") && text.contains("phone: ") && text.contains("per frame"), "{text}");
+    }
+    if let Some(text) = parity(d, "read_pandas.py", &["run"], &["pandas"]) {
+        assert!(text.contains("phones") && text.contains("converged") && text.contains("run"), "{text}");
+    }
+    if let Some(text) = parity(d, "read_torch.py", &["run/features.h5", "module_1", "phone"], &["h5py", "torch"]) {
+        assert!((0.0..=1.0).contains(&text.trim().parse::<f64>().unwrap()), "{text}");
     }
 }

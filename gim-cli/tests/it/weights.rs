@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
 
-use crate::common::{fails, folders, gim, ok};
+use crate::common::{fails, folders, gim, ok, parity};
 
 fn fixture(name: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/checkpoints");
@@ -161,15 +161,9 @@ fn an_export_that_is_imported_has_the_same_bits() {
 
 /// Features of PyTorch and onnxruntime are those of `gim extract`, to 1e-5.
 #[test]
-fn features_agree_with_pytorch() {
-    let Some(python) = std::env::var_os("TORCH_PYTHON") else {
-        // Printed when the test is run with --nocapture.
-        println!("skipped: TORCH_PYTHON names no Python with torch, numpy and h5py");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity/check_weights.py");
-    let out = std::process::Command::new(python).arg(script).arg(env!("CARGO_BIN_EXE_gim")).output().unwrap();
-    let (text, error) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success(), "{text}{error}");
+fn features_agree_with_pytorch_and_onnxruntime() {
+    let (here, gim) = (Path::new("."), env!("CARGO_BIN_EXE_gim"));
+    let run = |engine| parity(here, "check_weights.py", &[gim], &["h5py", "numpy", engine]);
+    let Some(text) = run("onnxruntime").or_else(|| run("torch")) else { return };
     assert!(text.contains("largest relative difference"), "{text}");
 }
