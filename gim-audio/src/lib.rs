@@ -6,12 +6,9 @@
 //! ```
 //! use gim_audio::features::FeatureExtractor;
 //! use gim_audio::network::{LossConfig, NetworkConfig};
-//! use gim_core::activations::{Activations, Shape};
-//! use gim_core::link::Packet;
-//! use gim_core::module::Mode;
 //! use gim_core::optim::OptimizerConfig;
-//! use gim_core::schedule::step_in_turn;
 //! use gim_core::{Pool, Result};
+//! use ndarray::Array4;
 //!
 //! # fn main() -> Result<()> {
 //! // Six modules: five convolutions of 8 channels, and a GRU of 4.
@@ -21,19 +18,18 @@
 //! let mut stack = network.build(&loss, None, &OptimizerConfig::default(), 1, &pool)?;
 //!
 //! // One training step on a batch of two waveforms of 4,000 samples.
-//! let waveforms: Vec<f32> = (0..2 * 4_000).map(|i| (i as f32 * 0.1).sin()).collect();
-//! let layouts = stack.layouts(Shape::sequence(2, 4_000, 1))?;
-//! let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
-//! let packet = Packet { x, step: 0, labels: [].into(), layouts: layouts.clone() };
-//! let mut losses = Vec::new();
-//! step_in_turn(&mut stack, packet, 1, &[Mode::Train; 6], &mut |report| losses.push(report.loss.loss))?;
-//! assert_eq!(losses.len(), 6);
+//! let waveforms = Array4::from_shape_fn((2, 4_000, 1, 1), |(n, t, ..)| ((4_000 * n + t) as f32 * 0.1).sin());
+//! let reports = stack.step(waveforms.view(), &[], 1, 0)?;
+//! assert_eq!(reports.len(), 6);
 //!
-//! // Features of one waveform in the last module: a row of 4 values for each of its 23 labels.
+//! // Features of both, of each of the 23 frames that the convolutions give in module 6.
+//! assert_eq!(stack.features(waveforms.view())?[5].dim(), (2, 23, 1, 4));
+//!
+//! // What probes get of one waveform: a row of 4 values for each of its 23 labels, one every 10 ms.
 //! let extractor = FeatureExtractor::new(&network)?;
-//! let waveform = &waveforms[..4_000];
+//! let waveform: Vec<f32> = (0..4_000).map(|t| (t as f32 * 0.1).sin()).collect();
 //! let passes = extractor.passes(&stack, waveform.len()).expect("4,000 samples are enough");
-//! let features = extractor.features(&mut stack, &passes, waveform, &pool);
+//! let features = extractor.features(&mut stack, &passes, &waveform, &pool);
 //! assert_eq!(features[5].dim(), (23, 4));
 //! # Ok(())
 //! # }

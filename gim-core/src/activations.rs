@@ -34,6 +34,12 @@ impl Shape {
         Self { batch, height: time, width: 1, channels }
     }
 
+    /// Shape of an array (N, H, W, C).
+    pub fn of<F>(x: &ArrayView4<'_, F>) -> Self {
+        let (batch, height, width, channels) = x.dim();
+        Self { batch, height, width, channels }
+    }
+
     /// Positions of the batch: N·H·W.
     pub fn positions(&self) -> usize {
         self.batch * self.height * self.width
@@ -149,6 +155,19 @@ impl<F: Scalar> Activations<F> {
         a
     }
 
+    /// A copy of an array (N, H, W, C), whatever its strides.
+    ///
+    /// # Panics
+    /// When the array is not of the layout's shape.
+    pub fn from_array(layout: Layout, values: ArrayView4<'_, F>, pool: &Pool<F>) -> Self {
+        assert_eq!(Shape::of(&values), layout.shape, "an array of another shape");
+        let mut a = Self::new(layout, pool);
+        for (i, item) in values.outer_iter().enumerate() {
+            a.item_mut(i).iter_mut().zip(item).for_each(|(to, from)| *to = *from);
+        }
+        a
+    }
+
     /// A dense copy (N, H, W, C).
     pub fn to_vec(&self) -> Vec<F> {
         (0..self.layout.shape.batch).flat_map(|i| self.item(i).iter().copied()).collect()
@@ -259,6 +278,10 @@ mod tests {
         let values: Vec<f32> = (0..24).map(|i| i as f32).collect();
         let a = Activations::from_slice(layout, &values, &pool);
         assert_eq!(a.to_vec(), values);
+        let mut turned = a.view();
+        turned.invert_axis(ndarray::Axis(1));
+        let b = Activations::from_array(layout, turned, &pool);
+        assert_eq!(b.at(layout.row(1, 0, 0)), a.at(layout.row(1, 3, 0)));
         assert_eq!(a.memory().iter().filter(|x| **x == 0.0).count(), 48 - 23);
         for item in 0..2 {
             for y in 0..4 {

@@ -18,19 +18,15 @@
 //! Two modules of one linear layer each, trained simultaneously on random sequences:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
-//! use gim_core::activations::{Activations, Shape};
 //! use gim_core::layers::{Layer, Sequential};
-//! use gim_core::link::Packet;
 //! use gim_core::loss::{InfoNce, InfoNceConfig};
-//! use gim_core::module::{LocalModule, Mode, Module, Parts};
+//! use gim_core::module::{LocalModule, Module, Parts};
 //! use gim_core::optim::OptimizerConfig;
 //! use gim_core::sampler::SamplerKind;
-//! use gim_core::schedule::step_in_turn;
 //! use gim_core::stack::Stack;
 //! use gim_core::testing::{Linear, uniform};
 //! use gim_core::{Key, Pool, Purpose, Result};
+//! use ndarray::Array4;
 //!
 //! const SEED: u64 = 7;
 //!
@@ -59,16 +55,16 @@
 //! # fn main() -> Result<()> {
 //! let pool = Pool::new();
 //! let mut stack = Stack::new(vec![module(1, 3, &pool)?, module(2, 8, &pool)?]);
-//! let shape = Shape::sequence(4, 16, 3); // 4 sequences, 16 time steps, 3 channels
-//! let layouts = stack.layouts(shape)?;
 //! for step in 0..5 {
-//!     let x = Activations::from_slice(layouts[0], &uniform(shape.len(), step), &pool).detach();
-//!     let batch = Packet { x, step, labels: Arc::default(), layouts: layouts.clone() };
-//!     step_in_turn(&mut stack, batch, SEED, &[Mode::Train; 2], &mut |report| {
+//!     // 4 sequences, 16 time steps, 3 channels
+//!     let x = Array4::from_shape_vec((4, 16, 1, 3), uniform(4 * 16 * 3, step)).expect("as many values");
+//!     for report in stack.step(x.view(), &[], SEED, step)? {
 //!         println!("step {step}, module {}: {:.3} nats", report.module, report.loss.loss);
 //!         assert!(report.loss.loss.is_finite());
-//!     })?;
+//!     }
 //! }
+//! let features = stack.features(Array4::zeros((1, 20, 1, 3)).view())?;
+//! assert_eq!(features[1].dim(), (1, 20, 1, 8));
 //! # Ok(())
 //! # }
 //! ```
@@ -86,7 +82,7 @@
 //! | [`schedule`], [`link`] | the one loop of all schedules; where its batches come from and go to |
 //! | [`checkpoint`], [`files`] | one file per module; files that are written whole or not at all |
 //! | [`data`] | batches made in parallel with training, in order |
-//! | [`kernels`], [`pool`], [`rng`], [`scalar`] | matrix products, recycled buffers, counter-based randomness, f32 and f64 |
+//! | [`pool`], [`rng`], [`scalar`] | recycled buffers, counter-based randomness, f32 and f64 |
 //! | [`testing`] | gradient checks for layers and losses |
 //!
 //! The core knows no audio, no images and no command line.
@@ -97,6 +93,8 @@ pub mod collapse;
 pub mod data;
 mod error;
 pub mod files;
+// Public for examples of layers and for the benchmark; not an interface to build on.
+#[doc(hidden)]
 pub mod kernels;
 pub mod layers;
 pub mod link;

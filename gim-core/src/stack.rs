@@ -1,5 +1,7 @@
 //! Modules on top of each other.
 
+mod arrays;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +10,7 @@ use crate::activations::{Activations, Detached, Layout, Shape};
 use crate::kernels::on_pool_thread;
 use crate::link::Packet;
 use crate::module::{Mode, Module, ModuleShapes};
-use crate::{Result, Scalar};
+use crate::{Pool, Result, Scalar};
 
 /// What [`Stack::visit_features`] shows: features of a module, or outputs of a layer inside one.
 #[derive(Debug)]
@@ -73,12 +75,14 @@ impl LayoutPlans {
 /// Modules, each on the output of the one below.
 pub struct Stack<F: Scalar> {
     modules: Vec<Box<dyn Module<F>>>,
+    /// Copies of arrays given to [`Stack::step`] and [`Stack::features`].
+    inputs: Pool<F>,
 }
 
 impl<F: Scalar> Stack<F> {
     /// Modules, input side first.
     pub fn new(modules: Vec<Box<dyn Module<F>>>) -> Self {
-        Self { modules }
+        Self { modules, inputs: Pool::new() }
     }
 
     /// Removes the modules above the first `n`.

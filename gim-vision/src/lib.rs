@@ -4,14 +4,11 @@
 //! features for each patch:
 //!
 //! ```
-//! use gim_core::activations::Shape;
-//! use gim_core::link::Packet;
-//! use gim_core::module::Mode;
 //! use gim_core::optim::OptimizerConfig;
-//! use gim_core::schedule::step_in_turn;
 //! use gim_core::{Pool, Result};
 //! use gim_vision::layers::residual::BlockKind;
 //! use gim_vision::network::{LossConfig, NetworkConfig};
+//! use ndarray::Array4;
 //!
 //! # fn main() -> Result<()> {
 //! // Two modules of one residual block each, on patches of 4 × 4 pixels that overlap by 2.
@@ -29,20 +26,15 @@
 //! let mut stack = network.build::<f32>(12, 1, &loss, None, &OptimizerConfig::default(), 1, &pool)?;
 //!
 //! // One training step on a batch of two images of 12 × 12 gray pixels.
-//! let images = Shape { batch: 2, height: 12, width: 12, channels: 1 };
-//! let pixels: Vec<f32> = (0..images.len()).map(|i| (i as f32 * 0.1).sin()).collect();
-//! let patches = network.patches()?;
-//! let layouts = stack.layouts(patches.shape(images))?;
-//! let x = patches.cut(&pixels, images, layouts[0], &pool).detach();
-//! let packet = Packet { x: x.clone(), step: 0, labels: [].into(), layouts: layouts.clone() };
-//! let mut losses = Vec::new();
-//! step_in_turn(&mut stack, packet, 1, &[Mode::Train; 2], &mut |report| losses.push(report.loss.loss))?;
-//! assert_eq!(losses.len(), 2);
+//! let images = Array4::from_shape_fn((2, 12, 12, 1), |(n, y, x, _)| ((144 * n + 12 * y + x) as f32 * 0.1).sin());
+//! let patches = network.patches()?.of(images.view());
+//! let reports = stack.step(patches.view(), &[], 1, 0)?;
+//! assert_eq!(reports.len(), 2);
 //!
 //! // Features: 4, then 8 values for each of the 5 × 5 patches of both images.
-//! let mut sizes = Vec::new();
-//! stack.visit_features(x, &layouts, Mode::Eval, |view| sizes.push(view.features.shape().len()));
-//! assert_eq!(sizes, [2 * 5 * 5 * 4, 2 * 5 * 5 * 8]);
+//! let features = stack.features(patches.view())?;
+//! assert_eq!(features[0].dim(), (2, 5, 5, 4));
+//! assert_eq!(features[1].dim(), (2, 5, 5, 8));
 //! # Ok(())
 //! # }
 //! ```

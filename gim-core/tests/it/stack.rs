@@ -128,6 +128,29 @@ fn validation_measures_and_changes_nothing() {
     assert!(losses(7, Mode::Eval).is_empty());
 }
 
+/// Arrays go through the same steps as packets.
+#[test]
+fn steps_and_features_of_arrays() {
+    let pool = Pool::new();
+    let stack = || Stack::new(vec![module(1, &[3, 8], None, &pool), module(2, &[8, 4], None, &pool)]);
+    let (mut by_arrays, mut by_packets) = (stack(), stack());
+    let (layouts, x) = batch(&by_packets, &pool);
+    let array = x.view().to_owned();
+    for step in 0..3 {
+        let reports = by_arrays.step(array.view(), &[], 7, step).unwrap();
+        let packet = Packet { x: x.clone(), step, labels: Arc::default(), layouts: layouts.clone() };
+        let mut wanted = Vec::new();
+        step_in_turn(&mut by_packets, packet, 7, &[Mode::Train; 2], &mut |r| wanted.push(r)).unwrap();
+        assert_eq!(reports, wanted);
+    }
+    let features = by_arrays.features(array.view()).unwrap();
+    assert_eq!(features.len(), 2);
+    by_packets.visit_features(x, &layouts, Mode::Eval, |view| {
+        assert_eq!(features[view.module - 1], view.features.view());
+    });
+    assert!(by_arrays.step(array.slice(ndarray::s![.., ..1, .., ..]), &[], 7, 3).is_err(), "too short to predict in");
+}
+
 #[test]
 #[should_panic(expected = "Mode::Eval or Mode::Inspect")]
 fn features_are_not_visited_in_training() {

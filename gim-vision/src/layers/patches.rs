@@ -6,6 +6,7 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::profile::Tasks;
 use gim_core::layers::{LayerInfo, Readout};
 use gim_core::{Error, Pool, Result, Scalar};
+use ndarray::{Array4, ArrayView4, s};
 use rayon::prelude::*;
 
 /// How images are cut into patches; the default is the paper's.
@@ -75,6 +76,21 @@ impl Patches {
     pub fn shape(&self, images: Shape) -> Shape {
         let (rows, cols) = (self.along(images.height), self.along(images.width));
         Shape { batch: images.batch * rows * cols, height: self.size, width: self.size, channels: images.channels }
+    }
+
+    /// Patches of images: (B, H, W, C) → (B·rows·columns, size, size, C), in the order image, row,
+    /// column. [`Stack::step`](gim_core::stack::Stack::step) takes them.
+    pub fn of<F: Scalar>(&self, images: ArrayView4<'_, F>) -> Array4<F> {
+        let shape = self.shape(Shape::of(&images));
+        let (size, columns) = (self.size, self.along(images.dim().2));
+        let per_image = self.along(images.dim().1) * columns;
+        let mut patches = Array4::zeros((shape.batch, size, size, shape.channels));
+        for (patch, mut to) in patches.outer_iter_mut().enumerate() {
+            let (image, at) = (patch / per_image, patch % per_image);
+            let (y, x) = (at / columns * self.stride, at % columns * self.stride);
+            to.assign(&images.slice(s![image, y..y + size, x..x + size, ..]));
+        }
+        patches
     }
 
     /// Cuts images into patches: pixels of shape `images`, (B, H, W, C) → activations stored as
@@ -147,5 +163,20 @@ impl<F: Scalar> Readout<F> for PatchMean {
                 pixel.iter_mut().zip(from).for_each(|(p, f)| *p = share * *f);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_of_an_array_are_those_of_its_values() {
+        let (patches, pool) = (Patches { size: 4, stride: 3 }, Pool::new());
+        let images = Array4::from_shape_fn((2, 10, 8, 3), |(n, y, x, c)| (n * 1000 + y * 100 + x * 10 + c) as f32);
+        let shape = Shape::of(&images.view());
+        let values: Vec<f32> = images.iter().copied().collect();
+        let cut = patches.cut(&values, shape, Layout::dense(patches.shape(shape)), &pool);
+        assert_eq!(patches.of(images.view()), cut.view());
     }
 }
