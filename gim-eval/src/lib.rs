@@ -53,6 +53,7 @@ pub mod features;
 pub mod items;
 pub mod knn;
 pub mod metrics;
+pub mod numbers;
 pub mod probe;
 pub mod records;
 pub mod regression;

@@ -7,6 +7,7 @@ use gim_core::data::LabelName;
 use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::{seconds, share};
 use crate::probe::PaperProbe;
 
 /// A row of `train.csv`: one module, one reported step.
@@ -416,15 +417,19 @@ pub struct ProbeRow {
     /// Rows evaluated; those of one view where there are several.
     pub test_rows: usize,
     /// Share of right rows.
+    #[serde(serialize_with = "share")]
     pub accuracy: f64,
     /// The same without silence (phones only).
+    #[serde(serialize_with = "share")]
     pub accuracy_no_silence: Option<f64>,
     /// Mean recall over classes.
+    #[serde(serialize_with = "share")]
     pub macro_accuracy: f64,
     /// Share of rows whose class is among the five best.
-    #[serde(default)]
+    #[serde(default, serialize_with = "share")]
     pub top5: Option<f64>,
     /// Accuracy of the most frequent training class.
+    #[serde(serialize_with = "share")]
     pub majority: f64,
     /// Selected L2 penalty.
     pub l2: Option<f64>,
@@ -433,6 +438,7 @@ pub struct ProbeRow {
     /// Whether it reached its tolerance.
     pub converged: bool,
     /// Seconds of the fit.
+    #[serde(serialize_with = "seconds")]
     pub seconds: f64,
     /// Seed of the run.
     pub seed: u64,

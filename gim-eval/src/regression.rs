@@ -5,16 +5,21 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::numbers::percent;
+
 /// One value of a baseline file; read and write them with [`crate::table`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
     /// What was measured.
     pub name: String,
-    /// Its value.
+    /// Its value, in percent; the file holds a share.
+    #[serde(with = "percent")]
     pub value: f64,
     /// Standard deviation over seeds when the baseline was written; the tolerance derives from it.
+    #[serde(with = "percent")]
     pub spread: f64,
     /// Largest accepted distance from `value`. Unexplained improvements count, too.
+    #[serde(with = "percent")]
     pub tolerance: f64,
     /// Digest of the configuration and data the value belongs to; empty for any.
     pub digest: String,

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 
 use gim_eval::Task;
+use gim_eval::numbers::percent;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::domain::{DomainKind, MethodKind};
@@ -109,13 +110,27 @@ pub(crate) enum Table {
     ErrorByModule,
 }
 
+/// What a value of the paper counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Unit {
+    /// Share of right answers.
+    #[serde(rename = "accuracy")]
+    Accuracy,
+    /// Share of wrong answers.
+    #[serde(rename = "error rate")]
+    ErrorRate,
+    /// Memory.
+    #[serde(rename = "GB on a GPU")]
+    GpuMemory,
+}
+
 /// A value of the paper, and how well it is known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PaperValue {
     /// Table of the paper.
     pub table: Table,
     /// Dataset.
-    pub corpus: String,
+    pub dataset: String,
     /// Task; none for memory.
     pub task: Option<Task>,
     /// Method.
@@ -125,7 +140,7 @@ pub(crate) struct PaperValue {
     /// The value.
     pub value: f64,
     /// Its unit.
-    pub unit: String,
+    pub unit: Unit,
     /// C: read in code. S: seen in a public source. F: read off a figure. M: recalled, not checked.
     pub mark: String,
 }
@@ -137,10 +152,10 @@ pub(crate) fn values() -> Vec<PaperValue> {
     rows.unwrap_or_else(|e| unreachable!("the table is part of the program: {e}"))
 }
 
-/// The paper's accuracy of a method for a task.
+/// The paper's accuracy of a method for a task, in percent.
 pub(crate) fn accuracy(method: Method, task: Task) -> Option<PaperValue> {
-    let accuracies = [Table::Vision, Table::Audio, Table::Ablations];
-    values().into_iter().find(|p| p.method == method && p.task == Some(task) && accuracies.contains(&p.table))
+    let wanted = |p: &PaperValue| p.method == method && p.task == Some(task) && p.unit == Unit::Accuracy;
+    values().into_iter().find(wanted).map(|p| PaperValue { value: percent::of(p.value), ..p })
 }
 
 /// The paper's memory of a method, GB. The paper reports it for images only.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gim_eval::numbers::percent;
 use gim_eval::{Group, Head, Interval, ProbeRow, Protocol, Task};
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::comparison::sweep::Entry;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::probe;
 
-/// Mean and spread of one probe of one run over seeds, in percent.
+/// Mean and spread of one probe of one run over seeds, in percent; files hold shares.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Summary {
     /// Name of the run.
@@ -40,18 +41,25 @@ pub(crate) struct Summary {
     /// Seeds.
     pub seeds: usize,
     /// Mean accuracy, %.
+    #[serde(serialize_with = "percent::serialize")]
     pub accuracy: f64,
     /// Half-width of its 95 % interval over seeds; empty for one seed.
+    #[serde(serialize_with = "percent::serialize")]
     pub accuracy_ci95: Option<f64>,
     /// Mean accuracy without silence, %.
+    #[serde(serialize_with = "percent::serialize")]
     pub no_silence: Option<f64>,
     /// Half-width of its 95 % interval.
+    #[serde(serialize_with = "percent::serialize")]
     pub no_silence_ci95: Option<f64>,
     /// Mean macro-averaged accuracy, %.
+    #[serde(serialize_with = "percent::serialize")]
     pub macro_accuracy: f64,
     /// `accuracy` (without silence for phones) minus that of the random encoder at the same module.
+    #[serde(serialize_with = "percent::serialize")]
     pub over_random: Option<f64>,
     /// The paper's accuracy, beside the method's last module.
+    #[serde(serialize_with = "percent::serialize")]
     pub paper: Option<f64>,
     /// How the paper's value is known.
     pub paper_mark: Option<String>,
@@ -180,7 +188,7 @@ pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) ->
     out
 }
 
-/// An ablation and the run it is compared with, at the last module of each, in percent.
+/// An ablation and the run it is compared with, at the last module of each, in percent; files hold shares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ablation {
     /// Name of the run.
@@ -197,18 +205,24 @@ pub(crate) struct Ablation {
     /// Its last module.
     pub module: usize,
     /// Mean accuracy (without silence for phones), %.
+    #[serde(with = "percent")]
     pub accuracy: f64,
     /// Half-width of its 95 % interval over seeds.
+    #[serde(with = "percent")]
     pub accuracy_ci95: Option<f64>,
     /// Name of the run it is compared with.
     pub ablation_of: String,
     /// That run's accuracy at its last module.
+    #[serde(with = "percent")]
     pub reference: f64,
     /// Mean difference over the seeds that both have.
+    #[serde(with = "percent")]
     pub difference: f64,
     /// Half-width of the difference's 95 % interval.
+    #[serde(with = "percent")]
     pub difference_ci95: Option<f64>,
     /// The paper's accuracy.
+    #[serde(with = "percent")]
     pub paper: Option<f64>,
     /// How the paper's value is known.
     pub paper_mark: Option<String>,

@@ -22,7 +22,7 @@ fn value(row: &Row, key: &str) -> f64 {
 
 /// `31.0 ± 1.4`: the mean in percent, and half of the 95 % interval.
 fn accuracy(row: &Row, key: &str) -> String {
-    format!("{:.1} ± {:.1}", value(row, key), value(row, &format!("{key}_ci95")))
+    format!("{:.1} ± {:.1}", 100.0 * value(row, key), 100.0 * value(row, &format!("{key}_ci95")))
 }
 
 /// The row of the highest module that has these values in these columns.
