@@ -32,7 +32,7 @@ use crate::dataset::wav::{Wav, is_wav};
 /// The sample rate of everything this crate hands out, in Hz.
 pub const RATE: u32 = 16_000;
 
-/// Largest sample of a sound file. Full scale is 1, and in files of floating-point numbers sometimes 32768; a damaged
+/// Largest sample of an audio file. Full scale is 1, and in files of floating-point numbers sometimes 32768; a damaged
 /// one of 1e30 would spoil the mean and deviation of a whole corpus.
 const LOUDEST: f32 = 1e7;
 
@@ -507,7 +507,7 @@ struct Resampler {
     /// Input samples on each side of ⌊t⌋.
     half: usize,
     /// (up, 2·half): a row of filter coefficients for each fraction of t.
-    taps: Vec<f32>,
+    coefficients: Vec<f32>,
 }
 
 impl Resampler {
@@ -526,7 +526,7 @@ impl Resampler {
         let lower = (ratio.up as f64 / ratio.down as f64).min(1.0);
         let (cutoff, width) = (lower * CUTOFF, CROSSINGS / lower);
         let half = width.ceil() as usize;
-        let mut taps = Vec::with_capacity(ratio.up as usize * 2 * half);
+        let mut coefficients = Vec::with_capacity(ratio.up as usize * 2 * half);
         let mut row = vec![0.0f64; 2 * half];
         for phase in 0..ratio.up {
             let t = phase as f64 / ratio.up as f64;
@@ -538,9 +538,9 @@ impl Resampler {
             }
             // Unit gain at 0 Hz in every phase: otherwise a constant would come out with a ripple.
             let gain = 1.0 / row.iter().sum::<f64>();
-            taps.extend(row.iter().map(|h| (h * gain) as f32));
+            coefficients.extend(row.iter().map(|h| (h * gain) as f32));
         }
-        Self { ratio, half, taps }
+        Self { ratio, half, coefficients }
     }
 
     /// Input samples that output samples `start .. end` depend on.
@@ -555,7 +555,7 @@ impl Resampler {
         for (i, y) in out.iter_mut().enumerate() {
             let t = (start + i as u64) * self.ratio.down;
             let (whole, phase) = ((t / self.ratio.up) as i64, (t % self.ratio.up) as usize);
-            let row = &self.taps[phase * 2 * self.half..][..2 * self.half];
+            let row = &self.coefficients[phase * 2 * self.half..][..2 * self.half];
             let begin = whole + 1 - self.half as i64 - first as i64;
             let skip = (-begin).clamp(0, row.len() as i64) as usize;
             let from = ((begin + skip as i64) as usize).min(x.len());

@@ -95,11 +95,11 @@ fn split_folders_by_any_usual_name() {
 #[test]
 fn split_folders_beside_others() {
     let dir = small();
-    let sound = |path: &str| write_wav(&dir.path().join(path), &noise(500, 1));
-    sound("test/9/9-1-1.wav");
+    let utterance = |path: &str| write_wav(&dir.path().join(path), &noise(500, 1));
+    utterance("test/9/9-1-1.wav");
     // Without a training folder, `test` is a folder like others.
     assert!(open(dir.path()).unwrap().notes()[0].contains("a fifth of each speaker's"));
-    sound("Train/9/9-1-2.wav");
+    utterance("Train/9/9-1-2.wav");
     let corpus = open(dir.path()).unwrap();
     assert_eq!((corpus.split(Split::Train).len(), corpus.split(Split::Test).len()), (1, 1));
     assert_eq!(corpus.notes()[1], "20 utterances are in neither Train nor test and are not used");
@@ -108,7 +108,7 @@ fn split_folders_beside_others() {
     file(&dir, "test_split.txt", "9-1-2\n");
     let corpus = open(dir.path()).unwrap();
     assert_eq!(corpus.utterances()[corpus.split(Split::Test)[0]].id, "9-1-2");
-    sound("training/9/9-1-3.wav");
+    utterance("training/9/9-1-3.wav");
     says(&dir, &["folder", "beside", "which is it?"]);
 }
 

@@ -27,6 +27,12 @@ pub(crate) struct LoopCost {
     pub seconds: [f64; THREADS.len()],
 }
 
+/// Columns of chunks.csv.
+pub(super) fn header() -> Vec<String> {
+    let columns = ["name", "part", "loops", "fewest_tasks", "most_tasks", "longest_seconds"].map(str::to_owned);
+    columns.into_iter().chain(THREADS.map(|t| format!("seconds_{t}"))).collect()
+}
+
 /// How a training step scales with threads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Chunks {
@@ -86,6 +92,23 @@ impl Chunks {
             seconds.iter_mut().zip(cost.seconds).for_each(|(all, s)| *all += s);
         }
         Ok(Self { loops, serial, seconds })
+    }
+
+    /// Lines of chunks.csv for a workload: its loops, all time outside loops, and a step, for each number of
+    /// simulated threads. [`header`] names their columns.
+    pub(crate) fn rows(&self, workload: &str) -> Vec<Vec<String>> {
+        let row = |part: &str, [loops, fewest, most, longest]: [String; 4], seconds: [f64; THREADS.len()]| {
+            let cells = [workload.to_owned(), part.to_owned(), loops, fewest, most, longest].into_iter();
+            cells.chain(seconds.map(|s| s.to_string())).collect()
+        };
+        let of_loop = |l: &LoopCost| {
+            let cells = [l.loops.to_string(), l.tasks[0].to_string(), l.tasks[1].to_string(), l.longest.to_string()];
+            row(&l.name, cells, l.seconds)
+        };
+        let mut rows: Vec<_> = self.loops.iter().map(of_loop).collect();
+        rows.push(row("outside of loops", Default::default(), [self.serial; THREADS.len()]));
+        rows.push(row("step", Default::default(), self.seconds));
+        rows
     }
 
     /// Speed-up for each number of threads in [`THREADS`].

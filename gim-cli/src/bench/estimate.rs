@@ -1,6 +1,6 @@
 //! Cost of a configuration: parameters, arithmetic, memory and measured time, on synthetic input.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gim_core::activations::{Activations, Layout};
 use gim_core::kernels::gemm;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::bench::chunks::{Chunks, THREADS};
 use crate::experiment::config::Config;
 use crate::experiment::environment::peak_resident_bytes;
+use crate::experiment::progress::duration;
 
 /// Cost of one module.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -87,6 +88,26 @@ pub(crate) struct Estimate {
     pub products: Vec<ProductCost>,
     /// How the step scales with threads. Profiles only.
     pub chunks: Option<Chunks>,
+    /// A whole run; none for features, iterative training, or steps that follow from the dataset.
+    pub whole: Option<WholeRun>,
+}
+
+/// All training steps of a run, at the measured pace.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WholeRun {
+    /// Training steps.
+    pub steps: u64,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+impl WholeRun {
+    /// Of a configuration that names its steps and trains all modules at each.
+    fn of(config: &Config, step_seconds: f64) -> Option<Self> {
+        let steps = config.train.steps;
+        (steps > 0 && !config.train.iterative())
+            .then(|| Self { steps, seconds: (steps as f64 * step_seconds).min(1e10) })
+    }
 }
 
 /// What is timed.
@@ -170,6 +191,7 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         peak_gflop_per_second: peak,
         products,
         chunks,
+        whole: WholeRun::of(config, seconds).filter(|_| !features),
     })
 }
 
@@ -275,8 +297,13 @@ pub(crate) fn print(e: &Estimate) -> String {
         );
     }
     let peak = e.peak_mb.map_or("unknown".into(), |p| format!("{p:.0} MB"));
-    out + &format!(
+    out += &format!(
         "step: {:.4} s ({:.4} to {:.4}), {:.1} GFLOP, {:.1} GFLOP/s on {} threads; peak memory {peak}; {} buffers made once warm\n",
         e.seconds, e.spread[0], e.spread[1], e.gflop, e.gflop_per_second, e.threads, e.new_buffers
-    )
+    );
+    if let Some(whole) = &e.whole {
+        let time = duration(Duration::from_secs_f64(whole.seconds));
+        out += &format!("training: {} steps, {time}; gim plan adds features\n", whole.steps);
+    }
+    out
 }

@@ -20,7 +20,7 @@ use gim_core::{Error, Result};
 use gim_eval::table;
 use serde::{Serialize, Serializer};
 
-use crate::bench::chunks::{Chunks, THREADS};
+use crate::bench::chunks::Chunks;
 use crate::bench::estimate::median;
 use crate::bench::readings::{Reading, estimate, fits, run, torch};
 use crate::experiment::environment::{Environment, rfc3339};
@@ -322,9 +322,8 @@ impl Bench {
         table::write_rows(&files[0], &self.rows)?;
         if !self.chunks.is_empty() {
             files.push(file("chunks.csv"));
-            let columns = ["name", "part", "loops", "fewest_tasks", "most_tasks", "longest_seconds"].map(str::to_owned);
-            let mut rows = vec![columns.into_iter().chain(THREADS.map(|t| format!("seconds_{t}"))).collect()];
-            rows.extend(self.chunks.iter().flat_map(|(item, c)| chunk_rows(&item.name(), c)));
+            let mut rows = vec![chunks::header()];
+            rows.extend(self.chunks.iter().flat_map(|(item, c)| c.rows(&item.name())));
             table::write_rows(&files[1], &rows)?;
         }
         let chart = self.chart()?;
@@ -370,22 +369,6 @@ impl Bench {
         };
         if spec.works.is_empty() { Ok(None) } else { speed(&spec).map(Some) }
     }
-}
-
-/// A line of chunks.csv: a loop, all time outside loops, or a step, for a number of simulated threads.
-fn chunk_rows(name: &str, chunks: &Chunks) -> Vec<Vec<String>> {
-    let row = |part: &str, [loops, fewest, most, longest]: [String; 4], seconds: [f64; THREADS.len()]| {
-        let cells = [name.to_owned(), part.to_owned(), loops, fewest, most, longest].into_iter();
-        cells.chain(seconds.map(|s| s.to_string())).collect()
-    };
-    let mut rows: Vec<Vec<String>> = Vec::new();
-    for l in &chunks.loops {
-        let cells = [l.loops.to_string(), l.tasks[0].to_string(), l.tasks[1].to_string(), l.longest.to_string()];
-        rows.push(row(&l.name, cells, l.seconds));
-    }
-    rows.push(row("outside of loops", Default::default(), [chunks.serial; THREADS.len()]));
-    rows.push(row("step", Default::default(), chunks.seconds));
-    rows
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub struct Args {
     format: Option<FeatureFormat>,
     /// Use the present dataset even if the run was trained on another.
     #[arg(long, conflicts_with = "input")]
-    any_corpus: bool,
+    any_dataset: bool,
 }
 
 impl Args {
@@ -69,13 +69,13 @@ impl Args {
         let is_own = |out: &PathBuf| same_folder(out, &own) && out.file_name() == own.file_name();
         let Some(out) = self.out.filter(|out| format != FeatureFormat::H5 || !is_own(out)) else {
             let _lock = run.lock()?;
-            extract(&run, &own, true, self.any_corpus, show)?;
+            extract(&run, &own, true, self.any_dataset, show)?;
             written(&own, show);
-            snapshots(&run, &own, &run.snapshots_file(), self.any_corpus, show)?;
+            snapshots(&run, &own, &run.snapshots_file(), self.any_dataset, show)?;
             return Ok(ExitCode::SUCCESS);
         };
         run.refuse_own(&out)?;
-        write_as(format, &out, |h5| extract(&run, h5, true, self.any_corpus, show))?;
+        write_as(format, &out, |h5| extract(&run, h5, true, self.any_dataset, show))?;
         written(&out, show);
         Ok(ExitCode::SUCCESS)
     }

@@ -65,7 +65,7 @@ pub struct Args {
     memory_mb: Option<u64>,
     /// Use the present dataset even if the run was trained on another.
     #[arg(long)]
-    any_corpus: bool,
+    any_dataset: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -113,12 +113,12 @@ impl Args {
                 spec.views.iter_mut().for_each(|views| views.test = 1);
             }
             // Before features are computed. Another dataset may have other labels.
-            if let Some(record) = run.dataset()?.filter(|_| !self.any_corpus) {
+            if let Some(record) = run.dataset()?.filter(|_| !self.any_dataset) {
                 check_task(self.task, &record)?;
             }
             let file = match spec.views {
-                Some(counts) => views_of(&run, counts, true, self.any_corpus, show)?,
-                None => features_of(&run, true, self.any_corpus, show)?,
+                Some(counts) => views_of(&run, counts, true, self.any_dataset, show)?,
+                None => features_of(&run, true, self.any_dataset, show)?,
             };
             let rows = probe::probe(&file, &spec, within(&config.probe), show)?;
             say(&rows)?;

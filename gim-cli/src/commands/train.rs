@@ -10,7 +10,7 @@ use crate::experiment::launched::{Joined, Leader, join};
 use crate::experiment::one_module::begin;
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
-use crate::experiment::train::{CorpusPolicy, train};
+use crate::experiment::train::{DatasetPolicy, train};
 use crate::experiment::train_config::Schedule;
 use crate::output::{note, print_line};
 
@@ -57,7 +57,7 @@ pub struct Args {
     resume: Option<PathBuf>,
     /// Resume even if the dataset has changed.
     #[arg(long, requires = "resume")]
-    any_corpus: bool,
+    any_dataset: bool,
 }
 
 impl Args {
@@ -72,7 +72,7 @@ impl Args {
     fn train(self, show: Mode, leader: Option<&Leader>) -> Result<ExitCode> {
         let from = self.from.clone().map(RunDir::new);
         let resume = self.resume.is_some() || from.is_some();
-        let policy = if self.any_corpus { CorpusPolicy::Any } else { CorpusPolicy::Begun };
+        let policy = if self.any_dataset { DatasetPolicy::Any } else { DatasetPolicy::Begun };
         let is_new = self.resume.is_none() && self.out.is_none();
         let (config, run) = self.config_and_run()?;
         if is_new && show != Mode::Quiet {

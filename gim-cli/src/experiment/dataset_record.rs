@@ -16,7 +16,7 @@ use crate::experiment::environment::TrainedOn;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DatasetRecord {
     /// Name and digest of the dataset: files, labels and splits.
-    pub corpus: TrainedOn,
+    pub trained_on: TrainedOn,
     /// Digest of the splits alone; see [`splits_digest`].
     pub splits_digest: String,
     /// Means that are subtracted from the input, one a channel.
@@ -63,7 +63,7 @@ impl DatasetRecord {
     pub(crate) fn of_absent(name: &str, epoch_steps: u64, classes: &[(Task, usize)]) -> Self {
         let numbers = |n: usize| (0..n).map(|c| c.to_string()).collect();
         Self {
-            corpus: TrainedOn { name: name.to_owned(), digest: String::new() },
+            trained_on: TrainedOn { name: name.to_owned(), digest: String::new() },
             splits_digest: String::new(),
             mean: Vec::new(),
             std: Vec::new(),
@@ -92,7 +92,7 @@ impl DatasetRecord {
     /// Then.
     pub(crate) fn check_batches(&self, now: &Self) -> Result<()> {
         let batches = |r: &Self| (r.epoch_steps, r.splits_digest.clone());
-        if self.corpus.digest != now.corpus.digest || batches(self) == batches(now) {
+        if self.trained_on.digest != now.trained_on.digest || batches(self) == batches(now) {
             return Ok(());
         }
         let what =
@@ -128,7 +128,7 @@ mod tests {
     fn every_bit_comes_back_from_json() {
         let values: Vec<f64> = (1..2_000).map(|i| (1.0 / f64::from(i)).sqrt()).collect();
         let record = DatasetRecord {
-            corpus: TrainedOn::new(Path::new("speech"), "ab"),
+            trained_on: TrainedOn::new(Path::new("speech"), "ab"),
             splits_digest: splits_digest([("train", "one".to_owned()), ("test", "two".to_owned())].into_iter()),
             mean: values.iter().map(|v| -v).collect(),
             std: values,

@@ -9,16 +9,16 @@ use serde::{Deserialize, Serialize};
 /// What a run was trained on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TrainedOn {
-    /// Name of the corpus's folder; the folders it lies in are nobody's business.
+    /// Name of the dataset's folder; the folders it lies in are nobody's business.
     pub name: String,
-    /// Digest of the corpus.
+    /// Digest of the dataset.
     pub digest: String,
 }
 
 impl TrainedOn {
-    /// The corpus in `folder`.
+    /// The dataset in `folder`.
     pub(crate) fn new(folder: &Path, digest: &str) -> Self {
-        Self { name: corpus_name(folder), digest: digest.to_owned() }
+        Self { name: dataset_name(folder), digest: digest.to_owned() }
     }
 }
 
@@ -28,9 +28,9 @@ impl std::fmt::Display for TrainedOn {
     }
 }
 
-/// What tables and figures call the corpus in `folder`.
-pub(crate) fn corpus_name(folder: &Path) -> String {
-    folder.file_name().map_or("corpus".into(), |n| n.to_string_lossy().into_owned())
+/// What tables and figures call the dataset in `folder`.
+pub(crate) fn dataset_name(folder: &Path) -> String {
+    folder.file_name().map_or("dataset".into(), |n| n.to_string_lossy().into_owned())
 }
 
 /// The program, the machine and the command behind a run.
@@ -60,7 +60,7 @@ pub(crate) struct Environment {
     pub command: Vec<String>,
     /// What it was trained on: a configuration that leaves that to `GIM_DATA` does not say. None for runs of older versions.
     #[serde(default)]
-    pub corpus: Option<TrainedOn>,
+    pub trained_on: Option<TrainedOn>,
     /// Seed of the run.
     pub seed: u64,
     /// Start of the run, UTC, RFC 3339.
@@ -88,7 +88,7 @@ impl Environment {
             threads,
             memory_bytes: memory(),
             command: command(std::env::args_os().map(|a| a.to_string_lossy().into_owned())),
-            corpus: None,
+            trained_on: None,
             seed,
             started: rfc3339(SystemTime::now()),
             peak_resident_bytes: None,
@@ -231,13 +231,13 @@ mod tests {
     fn survives_a_round_trip_through_json() {
         let mut here = Environment::capture(7, 2);
         here.note_peak_memory();
-        here.corpus = Some(TrainedOn::new(Path::new("/data/mine/"), "abc"));
+        here.trained_on = Some(TrainedOn::new(Path::new("/data/mine/"), "abc"));
         let text = serde_json::to_string_pretty(&here).unwrap();
         assert_eq!(serde_json::from_str::<Environment>(&text).unwrap(), here);
         assert!(here.rustc.starts_with("rustc ") && here.cores > 0 && here.seed == 7, "{text}");
-        // Runs of older versions do not name their corpus.
-        let older = text.replace("\"corpus\"", "\"something\"");
-        assert_eq!(serde_json::from_str::<Environment>(&older).unwrap().corpus, None);
+        // Runs of older versions do not name their dataset.
+        let older = text.replace("\"trained_on\"", "\"something\"");
+        assert_eq!(serde_json::from_str::<Environment>(&older).unwrap().trained_on, None);
         assert!(text.contains("\"name\": \"mine\""), "{text}");
     }
 }

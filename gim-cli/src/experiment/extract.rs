@@ -1,4 +1,4 @@
-//! Features of a whole corpus, of every module, the random encoder and the input itself, in one HDF5 file.
+//! Features of a whole dataset, of every module, the random encoder and the input itself, in one HDF5 file.
 
 use std::path::{Path, PathBuf};
 
@@ -32,11 +32,11 @@ pub(crate) fn trained_modules(file: &FeatureFile) -> Vec<GroupId> {
 /// made anew, and standard error says why.
 ///
 /// # Errors
-/// As [`extract`]; also when the dataset at hand is not the run's, unless `any_corpus`.
-pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show: Show) -> Result<PathBuf> {
+/// As [`extract`]; also when the dataset at hand is not the run's, unless `any_dataset`.
+pub(crate) fn features_of(run: &RunDir, baselines: bool, any_dataset: bool, show: Show) -> Result<PathBuf> {
     let file = run.features_file();
-    if must_be_made(run, &file, baselines, any_corpus, show)? {
-        extract(run, &file, baselines, any_corpus, show)?;
+    if must_be_made(run, &file, baselines, any_dataset, show)? {
+        extract(run, &file, baselines, any_dataset, show)?;
     }
     Ok(file)
 }
@@ -45,11 +45,11 @@ pub(crate) fn features_of(run: &RunDir, baselines: bool, any_corpus: bool, show:
 /// hand. Standard error says why it cannot be used.
 ///
 /// # Errors
-/// When the dataset at hand is not the run's, unless `any_corpus`, or cannot be read.
-pub(super) fn must_be_made(run: &RunDir, file: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<bool> {
+/// When the dataset at hand is not the run's, unless `any_dataset`, or cannot be read.
+pub(super) fn must_be_made(run: &RunDir, file: &Path, baselines: bool, any_dataset: bool, show: Show) -> Result<bool> {
     let here = dataset_at_hand(&run.config()?)?;
     if let Some(here) = &here {
-        same_corpus(run, here, any_corpus)?;
+        same_dataset(run, here, any_dataset)?;
     }
     if !file.is_file() {
         return Ok(true);
@@ -92,19 +92,19 @@ fn unfit(run: &RunDir, file: &Path, baselines: bool, here: Option<&TrainedOn>) -
         let of = made.step.map_or("an unknown step".to_owned(), |step| format!("step {step}"));
         return Ok(Some(format!("is of other weights ({of}) than the newest checkpoint (step {})", weights.step)));
     }
-    if let Some(here) = here.filter(|here| here.digest != made.corpus_digest) {
-        return Ok(Some(format!("is of other files, labels or splits (digest {}) than {here}", made.corpus_digest)));
+    if let Some(here) = here.filter(|here| here.digest != made.dataset_digest) {
+        return Ok(Some(format!("is of other files, labels or splits (digest {}) than {here}", made.dataset_digest)));
     }
     let random = |g: &str| matches!(g.parse::<GroupId>(), Ok(GroupId::Random(_)));
     Ok((baselines && !file.groups().any(random)).then(|| "lacks the baselines".to_owned()))
 }
 
-/// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own. Unless `any_corpus`, they
-/// are of the corpus that it was trained on.
+/// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own. Unless `any_dataset`, they
+/// are of the dataset that it was trained on.
 ///
 /// # Errors
-/// When the run or the corpus cannot be read, or the file cannot be written.
-pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
+/// When the run or the dataset cannot be read, or the file cannot be written.
+pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_dataset: bool, show: Show) -> Result<()> {
     let (_quick, _unfinished) = (NothingToSave::new(), Scratch::new(&temporary_name(out)?)?);
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
@@ -113,7 +113,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_corpus: boo
     let build = || config.build(Some(&record), &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
-    same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
+    same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
     let made = provenance(&config, extractor.digest(), &record, weights)?;
     let layout = Layout { labels: extractor.labels(), frames: record.frames(), ..Layout::default() };
     let mut writing = Writing::new(out, layout, baselines.then(|| extractor.baseline()), made);
@@ -226,7 +226,7 @@ pub(super) fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
 
 pub(super) fn provenance(
     config: &Config,
-    corpus: &str,
+    dataset: &str,
     record: &DatasetRecord,
     weights: Option<Weights>,
 ) -> Result<Provenance> {
@@ -234,18 +234,18 @@ pub(super) fn provenance(
         configuration: config.to_toml(),
         seed: config.train.seed,
         commit: Environment::capture(config.train.seed, 1).git_commit.unwrap_or_else(|| "unknown".into()),
-        corpus_digest: corpus.to_owned(),
+        dataset_digest: dataset.to_owned(),
         trained_on: record.to_json()?,
         step: weights.as_ref().map(|w| w.step),
         checkpoint: weights.map_or(String::new(), |w| w.digest),
     })
 }
 
-pub(super) fn same_corpus(run: &RunDir, here: &TrainedOn, any_corpus: bool) -> Result<()> {
+pub(super) fn same_dataset(run: &RunDir, here: &TrainedOn, any_dataset: bool) -> Result<()> {
     match run.trained_on()? {
-        Some(on) if on.digest != here.digest && !any_corpus => {
+        Some(on) if on.digest != here.digest && !any_dataset => {
             let what = format!("was trained on {on}, not on {here}");
-            let remedy = "restore its files, labels and splits, name that corpus by GIM_DATA, or say --any-corpus";
+            let remedy = "restore its files, labels and splits, name that dataset by GIM_DATA, or say --any-dataset";
             Err(Error::file(run.path(), what, remedy))
         }
         _ => Ok(()),
@@ -256,8 +256,8 @@ pub(super) fn same_corpus(run: &RunDir, here: &TrainedOn, any_corpus: bool) -> R
 /// shows of `features`, before the first step and at each snapshot. Nothing for images.
 ///
 /// # Errors
-/// When the run, the features or the corpus cannot be read, or the file cannot be written.
-pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_corpus: bool, show: Show) -> Result<()> {
+/// When the run, the features or the dataset cannot be read, or the file cannot be written.
+pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_dataset: bool, show: Show) -> Result<()> {
     let config = run.config()?;
     if !config.domain.dataset().has_speakers() {
         return Ok(());
@@ -269,7 +269,7 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_corpus: b
     let mut stacks = train::snapshots(run, &pool)?;
     let record = run.need_dataset()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
-    same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
+    same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
     let per_item = |label: &LabelSpec| label.per == Per::Item;
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();
     let labels: Vec<_> = extractor.labels().into_iter().filter(per_item).collect();

@@ -71,7 +71,8 @@ impl HeldOut {
     /// # Errors
     /// Then.
     pub(crate) fn check(&self, record: Option<&DatasetRecord>, now: &DatasetRecord) -> Result<()> {
-        let same = |r: &DatasetRecord| r.corpus.digest != now.corpus.digest || r.splits_digest == now.splits_digest;
+        let same =
+            |r: &DatasetRecord| r.trained_on.digest != now.trained_on.digest || r.splits_digest == now.splits_digest;
         if self.is_none() || record.is_none_or(same) {
             return Ok(());
         }

@@ -49,7 +49,7 @@ pub(crate) fn begin(config: &Config, run: &RunDir, from: &RunDir) -> Result<()> 
     write_begun(config, run, &mut stack, &record, from.trained_on()?, first)
 }
 
-/// Writes a run that begins with the weights of `stack`, at `step`. `corpus` is what they were
+/// Writes a run that begins with the weights of `stack`, at `step`. `trained_on` is what they were
 /// trained on, where that is known.
 ///
 /// # Errors
@@ -59,14 +59,14 @@ pub(crate) fn write_begun(
     run: &RunDir,
     stack: &mut Stack<f32>,
     record: &DatasetRecord,
-    corpus: Option<TrainedOn>,
+    trained_on: Option<TrainedOn>,
     step: u64,
 ) -> Result<()> {
     run.create()?;
     let _lock = run.lock()?;
     run.create_checkpoints()?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
-    environment.corpus = corpus;
+    environment.trained_on = trained_on;
     run.write_environment(&environment)?;
     run.write_dataset(record)?;
     let (fingerprint, dataset) = (config.fingerprint(), record.to_json()?);

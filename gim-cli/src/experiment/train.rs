@@ -38,9 +38,9 @@ use crate::output::{self, count};
 use collapse::Collapsed;
 use from_record::Stage;
 pub(crate) use network::whole_network;
-use notes::print_notes;
+use notes::{beginning, print_notes};
 use online::OnlineProbes;
-pub(crate) use policy::CorpusPolicy;
+pub(crate) use policy::DatasetPolicy;
 pub(crate) use record::Stamp;
 use record::{Record, name_last_checkpoint};
 use save_clock::SaveClock;
@@ -49,7 +49,7 @@ use validation::Validation;
 /// Whether a run has done all its steps.
 ///
 /// # Errors
-/// When the corpus cannot be opened to count an epoch.
+/// When the dataset cannot be opened to count an epoch.
 pub(crate) fn is_complete(run: &RunDir, config: &Config) -> Result<bool> {
     let Some(newest) = run.newest_intact_checkpoint()? else { return Ok(false) };
     Ok(newest.step >= total_steps(run, config)?)
@@ -98,7 +98,7 @@ pub(crate) fn train(
     config: &Config,
     run: &RunDir,
     resume: bool,
-    policy: CorpusPolicy<'_>,
+    policy: DatasetPolicy<'_>,
     show: Show,
     leader: Option<&Leader>,
 ) -> Result<u64> {
@@ -109,11 +109,11 @@ pub(crate) fn train(
     unused()?;
     let (mut training, curves) = Training::open(config, run, resume)?;
     let record = training.source.record().clone();
-    policy.check(run, training.first, &record.corpus)?;
+    policy.check(run, training.first, &record.trained_on)?;
     leader.map_or(Ok(()), |leader| training.check_ranks(leader))?;
     if training.first > 0 && training.first >= training.total {
         // A run of an older version lacks it.
-        if !matches!(policy, CorpusPolicy::Any) && run.dataset()?.is_none() {
+        if !matches!(policy, DatasetPolicy::Any) && run.dataset()?.is_none() {
             run.write_dataset(&record)?;
         }
         // What the finished run was made with stays on record.
@@ -136,13 +136,14 @@ pub(crate) fn train(
     run.sweep_records(&config.train, false)?;
     run.write_config(config)?;
     let mut environment = Environment::capture(config.train.seed, rayon::current_num_threads());
-    environment.corpus = Some(record.corpus.clone());
+    environment.trained_on = Some(record.trained_on.clone());
     run.write_environment(&environment)?;
     run.write_dataset(&record)?;
     let mut notes = training.source.notes();
     run.write_notes(&notes)?;
     if show != Show::Quiet {
         print_notes(&notes, run);
+        beginning(&mut training).iter().for_each(output::note);
     }
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
     let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
@@ -213,7 +214,7 @@ struct Training<'a> {
 }
 
 impl<'a> Training<'a> {
-    /// Opens the corpus and builds the stack; when resuming, with the newest weights and the curves up
+    /// Opens the dataset and builds the stack; when resuming, with the newest weights and the curves up
     /// to there.
     fn open(config: &'a Config, run: &'a RunDir, resume: bool) -> Result<(Self, Curves)> {
         config.domain.model().size(config.train.batch)?.check()?;

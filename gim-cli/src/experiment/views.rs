@@ -1,4 +1,4 @@
-//! Features of random views of a whole corpus, which the paper's protocol needs.
+//! Features of random views of a whole dataset, which the paper's protocol needs.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use ndarray::ArrayView2;
 
 use crate::experiment::domain::Extracted;
 use crate::experiment::environment::TrainedOn;
-use crate::experiment::extract::{group_ids, must_be_made, provenance, same_corpus, spec};
+use crate::experiment::extract::{group_ids, must_be_made, provenance, same_dataset, spec};
 use crate::experiment::interrupt::{self, Scratch, undisturbed};
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
@@ -76,17 +76,17 @@ impl ViewLimits {
 /// when it lacks the baselines that are wanted.
 ///
 /// # Errors
-/// When the run or the corpus cannot be read, or the file cannot be written.
+/// When the run or the dataset cannot be read, or the file cannot be written.
 pub(crate) fn views_of(
     run: &RunDir,
     counts: ViewCounts,
     baselines: bool,
-    any_corpus: bool,
+    any_dataset: bool,
     show: Show,
 ) -> Result<PathBuf> {
     let path = run.views_file();
-    if must_be_made(run, &path, baselines, any_corpus, show)? || !holds(&path, counts)? {
-        extract(run, &path, counts, baselines, any_corpus, show)?;
+    if must_be_made(run, &path, baselines, any_dataset, show)? || !holds(&path, counts)? {
+        extract(run, &path, counts, baselines, any_dataset, show)?;
     }
     Ok(path)
 }
@@ -97,7 +97,7 @@ fn holds(path: &Path, counts: ViewCounts) -> Result<bool> {
 }
 
 /// Writes the views of a run: groups as in its feature file.
-fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_corpus: bool, show: Show) -> Result<()> {
+fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_dataset: bool, show: Show) -> Result<()> {
     let _unfinished = Scratch::new(&temporary_name(out)?)?;
     let pool = Pool::new();
     let (config, mut trained, step) = train::open(run, &pool)?;
@@ -105,7 +105,7 @@ fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_co
     let build = || config.build(Some(&record), &pool);
     let mut random = baselines.then(build).transpose()?;
     let mut extractor = config.domain.dataset().extractor(&record)?;
-    same_corpus(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_corpus)?;
+    same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
     let of = |split| extractor.items().iter().filter(move |i| i.1 == split).map(|i| i.0).collect::<Vec<usize>>();
     let parts = [(Split::Train, of(Split::Train), counts.train), (Split::Test, of(Split::Test), counts.test)];
     let labels: Vec<LabelSpec> = extractor.labels().into_iter().filter(|l| l.per == Per::Item).collect();
@@ -142,7 +142,7 @@ fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_co
         }
     }
     let Some(writer) = writer else {
-        return Err(Error::file(extractor.root(), "has nothing that is long enough", "use another corpus"));
+        return Err(Error::file(extractor.root(), "has nothing that is long enough", "use another dataset"));
     };
     writer.finish()?;
     let (train, test) = (counts.train, counts.test);

@@ -17,7 +17,7 @@ const FIGURE: &str = "accuracy by module";
 /// Input of [`accuracy_by_module`].
 #[derive(Debug, Clone)]
 pub(crate) struct AccuracyByModule {
-    /// Title; should name the corpus or image dataset, and the seeds.
+    /// Title; should name the dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,

@@ -5,8 +5,10 @@ use gim_core::Result;
 
 use super::canvas::{Align, Canvas, Color, TextStyle, text_width};
 use super::heading::Heading;
-use super::palette::{BLUE, LABEL, MUTED, ORANGE, RED, TEXT};
+use super::palette::{BLUE, FRAME, GREEN, LABEL, MUTED, ORANGE, RED, TEXT};
 use super::{Figure, nothing_to_draw};
+use crate::experiment::domain::Compared;
+use crate::output::count;
 
 /// Input of [`architecture`].
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,29 @@ pub(crate) struct ModuleBox {
     pub loss: String,
     /// Its output, the input of the next module, e.g. `z¹: 4095 × 512`.
     pub output: String,
+    /// What the loss compares, if it is InfoNCE.
+    pub contrast: Option<Contrast>,
+}
+
+/// What InfoNCE compares in a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Contrast {
+    /// Whether contexts come from a context network; else features are their own contexts.
+    pub network: bool,
+    /// How far the positive lies ahead, and how many negatives there are.
+    pub compared: Compared,
+}
+
+impl Contrast {
+    /// The compared features: the color of each, and what they are.
+    fn parts(&self) -> [(Color, String); 3] {
+        let context = if self.network { "context c" } else { "context: z itself" };
+        let ahead = match self.compared.prediction_steps {
+            1 => "positive z, 1 ahead".to_owned(),
+            k => format!("positive z, 1 to {k} ahead"),
+        };
+        [(BLUE, context.to_owned()), (GREEN, ahead), (FRAME, count(self.compared.negatives, "negative") + " z")]
+    }
 }
 
 const SMALL_BOLD: TextStyle = TextStyle::bold(14.0, TEXT);
@@ -42,6 +67,11 @@ const HEAD: f64 = 30.0;
 const BETWEEN: f64 = 74.0;
 /// From a module to its loss.
 const TO_LOSS: f64 = 110.0;
+/// Height of a loss, and of each line on what it compares.
+const LOSS: f64 = 42.0;
+const PART: f64 = 21.0;
+/// From the left edge of a loss to the text beside a part's disc.
+const TO_PART: f64 = 34.0;
 /// Heights of the key below the heading, of the last output above the modules, of the input below
 /// them, and of the free space at the end.
 const KEY: f64 = 26.0;
@@ -82,6 +112,9 @@ pub(crate) fn architecture(spec: &Architecture) -> Result<Figure> {
              to module.",
         ),
     };
+    let contrast = spec.modules.iter().any(|m| m.contrast.is_some());
+    let how = " From a context, InfoNCE tells the features that lie ahead (the positive) from others (the negatives).";
+    let caption = if contrast { caption + how } else { caption };
     Ok(Figure { canvas, caption })
 }
 
@@ -102,6 +135,9 @@ impl Layout {
         let names = widest(spec.modules.iter().map(|m| &m.name), SMALL_BOLD)?;
         let layers = widest(spec.modules.iter().flat_map(|m| &m.layers), LABEL)?;
         let losses = widest(spec.modules.iter().map(|m| &m.loss), SMALL_BOLD)?;
+        let parts: Vec<String> =
+            spec.modules.iter().flat_map(|m| m.contrast).flat_map(|c| c.parts().map(|p| p.1)).collect();
+        let losses = losses.max(widest(parts.iter(), LABEL)? + TO_PART - 18.0);
         let outputs = widest(spec.modules.iter().map(|m| &m.output), LABEL)?;
         let input = text_width(&spec.input, LABEL)?;
         // Outputs are written right of the middle and must end before the losses; the input is
@@ -139,9 +175,17 @@ fn height_of(module: &ModuleBox) -> f64 {
 /// The loss takes the module's output; its gradient goes back into this module and no further.
 fn draw_loss(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, middle: f64) {
     let left = layout.right() + TO_LOSS;
-    canvas.framed_rect((left, middle - 21.0, layout.loss_width, 42.0), ORANGE.faint(0.25), ORANGE, 1.5);
-    let at = (left + layout.loss_width / 2.0, middle + 5.0);
+    let parts = module.contrast.map_or(Vec::new(), |c| c.parts().to_vec());
+    let height = LOSS + PART * parts.len() as f64;
+    let top = middle - height / 2.0;
+    canvas.framed_rect((left, top, layout.loss_width, height), ORANGE.faint(0.25), ORANGE, 1.5);
+    let at = (left + layout.loss_width / 2.0, top + 26.0);
     canvas.text(at, Align::Middle, module.loss.as_str(), SMALL_BOLD);
+    for (i, (color, part)) in parts.into_iter().enumerate() {
+        let y = top + LOSS + PART * i as f64 + 4.0;
+        canvas.disc((left + 22.0, y), 5.0, color);
+        canvas.text((left + TO_PART, y + 5.0), Align::Start, part, LABEL);
+    }
     let edge = layout.right();
     arrow(canvas, (edge + 2.0, middle - 10.0), (left - 3.0, middle - 10.0), TEXT);
     dashed_arrow(canvas, (left - 3.0, middle + 10.0), (edge + 2.0, middle + 10.0), RED);
@@ -241,6 +285,7 @@ mod tests {
             layers: layers.iter().map(|&l| l.to_owned()).collect(),
             loss: "InfoNCE".into(),
             output: format!("z{i}: 512 channels"),
+            contrast: Some(Contrast { network: i == 6, compared: Compared { prediction_steps: 12, negatives: 10 } }),
         }
     }
 
@@ -253,7 +298,8 @@ mod tests {
         let modules = (1..=6).map(|i| module(i, &["conv 4/2, 512 + ReLU"])).collect();
         let figure = architecture(&spec(modules)).unwrap();
         check_figure(&figure, &["Module 1", "Module 6", "audio: 20 480 samples", "InfoNCE"]);
-        assert_eq!(figure.canvas.texts().iter().filter(|t| **t == "gradient block").count(), 5);
+        let texts = |text: &str| figure.canvas.texts().iter().filter(|t| **t == text).count();
+        assert_eq!((texts("gradient block"), texts("10 negatives z"), texts("context c")), (5, 6, 1));
     }
 
     #[test]

@@ -13,7 +13,7 @@ const MOST_CLASSES: usize = 60;
 /// Input of [`confusion`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ConfusionMap {
-    /// Title; should name the features, the corpus or image dataset, and the seed.
+    /// Title; should name the features, the dataset, and the seed.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,

@@ -16,7 +16,7 @@ const FIGURE: &str = "error by module";
 /// Input of [`error_by_module`].
 #[derive(Debug, Clone)]
 pub(crate) struct ErrorByModule {
-    /// Title; should name the corpus or image dataset, and the seeds.
+    /// Title; should name the dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,
@@ -180,7 +180,7 @@ fn caption(spec: &ErrorByModule, is_log: bool, several_seeds: bool, none_wrong: 
         caption.push_str(" Hollow markers: no test item was wrong; drawn at half of one item.");
     }
     if !spec.paper.is_empty() {
-        caption.push_str(" Faint and dashed: the paper's values on its own corpus, read off its figure (±3 %).");
+        caption.push_str(" Faint and dashed: the paper's values on its own dataset, read off its figure (±3 %).");
     }
     caption
 }

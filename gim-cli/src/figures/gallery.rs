@@ -7,7 +7,7 @@
 
 use super::testing::{blobs, confused, probe_rows, tile, train_rows};
 use super::*;
-use crate::experiment::domain::MethodKind;
+use crate::experiment::domain::{Compared, MethodKind};
 
 const SUBTITLE: &str = "speech-mini, seeds 1, 2, 3";
 const CLASSES: [&str; 5] = ["tench", "English springer", "cassette player", "chain saw", "church"];
@@ -143,6 +143,7 @@ fn architectures() -> Vec<Named> {
         layers: layers.iter().map(|&l| l.into()).collect(),
         loss: "InfoNCE".into(),
         output: output.into(),
+        contrast: Some(Contrast { network: i == 6, compared: Compared { prediction_steps: 12, negatives: 10 } }),
     };
     let convs: Vec<(String, String)> = [(10, 5, 4095), (8, 4, 1023), (4, 2, 512), (4, 2, 257), (4, 2, 128)]
         .iter()

@@ -14,7 +14,7 @@ const FIGURE: &str = "latent space";
 /// Input of [`latent_space`].
 #[derive(Debug, Clone)]
 pub(crate) struct LatentSpace {
-    /// Title; should name the corpus or image dataset, and the seed.
+    /// Title; should name the dataset, and the seed.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,

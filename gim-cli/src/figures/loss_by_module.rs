@@ -14,7 +14,7 @@ use gim_eval::TrainRow;
 /// Input of [`loss_by_module`].
 #[derive(Debug, Clone)]
 pub(crate) struct LossByModule {
-    /// Title; should name the corpus or image dataset, and the seeds.
+    /// Title; should name the dataset, and the seeds.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,

@@ -21,7 +21,7 @@
 //!
 //! | shared part | module |
 //! |---|---|
-//! | drawing surface, PNG and SVG files, captions in PNG files | `canvas` |
+//! | drawing surface, PNG, SVG and PDF files, captions in PNG files | `canvas` |
 //! | axes, markers, panels, sheets of panels | `axes` |
 //! | title and subtitle | `heading` |
 //! | colors and text styles | `palette` |
@@ -62,7 +62,7 @@ use gim_core::{Error, Result};
 use gim_eval::{Group, Interval, ProbeRow, Protocol, Task};
 
 pub(crate) use accuracy_by_module::{AccuracyByModule, accuracy_by_module};
-pub(crate) use architecture::{Architecture, ModuleBox, architecture};
+pub(crate) use architecture::{Architecture, Contrast, ModuleBox, architecture};
 pub(crate) use canvas::{Canvas, Tile, caption_of};
 pub(crate) use confusion::{ConfusionMap, confusion};
 pub(crate) use error_by_module::{ErrorByModule, ErrorCurve, PaperCurve, error_by_module};
@@ -93,16 +93,17 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    /// Writes `<folder>/<name>.png`, which holds the caption, and `<folder>/<name>.svg`. Makes the
-    /// folder if it does not exist. Returns the two paths.
+    /// Writes `<name>.png`, which holds the caption, `<name>.svg` and `<name>.pdf` in `folder`, and makes
+    /// the folder if it does not exist. Returns the three paths.
     ///
     /// # Errors
     /// When the folder or a file cannot be written.
-    pub(crate) fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 2]> {
+    pub(crate) fn save(&self, folder: &Path, name: &str) -> Result<[PathBuf; 3]> {
         create_folder(folder)?;
-        let paths = ["png", "svg"].map(|extension| folder.join(format!("{name}.{extension}")));
+        let paths = ["png", "svg", "pdf"].map(|extension| folder.join(format!("{name}.{extension}")));
         write_atomic(&paths[0], &self.canvas.png(&self.caption)?)?;
         write_atomic(&paths[1], self.canvas.svg()?.as_bytes())?;
+        write_atomic(&paths[2], &self.canvas.pdf()?)?;
         Ok(paths)
     }
 }

@@ -11,7 +11,7 @@ const FIGURE: &str = "similarity";
 /// Input of [`similarity`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SimilarityMap {
-    /// Title; should name the corpus or image dataset.
+    /// Title; should name the dataset.
     pub title: String,
     /// Second line, may be empty.
     pub subtitle: String,

@@ -137,17 +137,26 @@ pub(super) fn confused(n: usize, rows: usize) -> Confusion {
 }
 
 #[test]
-fn saves_both_files_or_says_why_not() {
+fn saves_all_files_or_says_why_not() {
     let spec = super::Architecture {
         title: "t".into(),
         input: "x".into(),
-        modules: vec![super::ModuleBox { name: "m".into(), layers: vec![], loss: "l".into(), output: "z".into() }],
+        modules: vec![super::ModuleBox {
+            name: "m".into(),
+            layers: vec![],
+            loss: "l".into(),
+            output: "z".into(),
+            contrast: None,
+        }],
     };
     let figure = super::architecture(&spec).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let paths = figure.save(&folder.path().join("new"), "stack").unwrap();
     assert!(paths.iter().all(|p| p.metadata().unwrap().len() > 500));
-    assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(folder.path().join("new")).unwrap().count(), 3);
+    let pdf = std::fs::read(&paths[2]).unwrap();
+    assert!(pdf.starts_with(b"%PDF-") && pdf.windows(9).any(|w| w == b"/FontFile"), "with its font");
+    assert_eq!(pdf, figure.canvas.pdf().unwrap());
 
     let blocked = folder.path().join("file");
     std::fs::write(&blocked, b"").unwrap();

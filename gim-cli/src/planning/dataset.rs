@@ -34,7 +34,7 @@ impl DatasetSize {
         let source = spec.batch_source(&config.train, 0, None)?;
         let record = source.record();
         let rows = spec.extractor(record)?.rows();
-        Ok(Self { name: record.corpus.name.clone(), epoch_steps: source.epoch_len(), rows, record: None })
+        Ok(Self { name: record.trained_on.name.clone(), epoch_steps: source.epoch_len(), rows, record: None })
     }
 
     fn published(config: &Config) -> Result<Self> {

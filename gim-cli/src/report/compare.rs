@@ -59,7 +59,7 @@ fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     for protocol in [Protocol::Paper, Protocol::Converged] {
         for (task, methods) in by_task(runs, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
             let (figure, name) = error_of(task, protocol, &methods, &roles)?;
-            let [png, _svg] = figure.save(out, &name)?;
+            let [png, ..] = figure.save(out, &name)?;
             saved.push(png);
         }
     }
@@ -137,7 +137,7 @@ fn similarities(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
             }
         }
         let figure = alike(&groups, &format!("Similarity of the modules of all methods, {domain}"), "first seeds")?;
-        let [png, _svg] = figure.save(out, &format!("similarity-{domain}"))?;
+        let [png, ..] = figure.save(out, &format!("similarity-{domain}"))?;
         saved.push(png);
     }
     Ok(saved)
@@ -168,7 +168,7 @@ pub(crate) fn memory_of(peaks: &[Peak], runs: &[FinishedRun], out: &Path) -> Res
             let size = first.config.domain.figures().size_name();
             let subtitle = format!("{size}, batch {}", first.config.train.batch);
             let figure = memory(&MemoryBars { title, subtitle, bars })?;
-            let [png, _svg] = figure.save(out, &format!("memory-{domain}"))?;
+            let [png, ..] = figure.save(out, &format!("memory-{domain}"))?;
             saved.push(png);
         }
     }
@@ -202,9 +202,9 @@ fn schedules(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
             title: "Training loss by module and schedule".into(),
             subtitle: config.domain.figures().size_name(),
             runs: losses,
-            negatives: config.domain.model().negatives(),
+            negatives: config.domain.model().compared().map(|c| c.negatives),
         })?;
-        let [png, _svg] = figure.save(out, &format!("schedules-{}", config.domain.kind()))?;
+        let [png, ..] = figure.save(out, &format!("schedules-{}", config.domain.kind()))?;
         saved.push(png);
     }
     Ok(saved)

@@ -9,7 +9,7 @@ use gim_eval::{FeatureFile, Head, ProbeRow, Protocol, Split, Task, cka_matrix};
 
 use crate::comparison::paper;
 use crate::experiment::config::Config;
-use crate::experiment::environment::corpus_name;
+use crate::experiment::environment::dataset_name;
 use crate::experiment::feature_file;
 use crate::experiment::final_rows;
 use crate::experiment::fingerprint::difference;
@@ -17,9 +17,9 @@ use crate::experiment::probe::{name_of, views_note};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train_config::Schedule;
 use crate::figures::{
-    AccuracyByModule, Architecture, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox, OnlineCurves,
-    PaperCurve, Role, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture, error_by_module,
-    loss_by_module, online, similarity, staleness, timeline,
+    AccuracyByModule, Architecture, Contrast, ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, ModuleBox,
+    OnlineCurves, PaperCurve, Role, SimilarityMap, StalenessBars, Timeline, accuracy_by_module, architecture,
+    error_by_module, loss_by_module, online, similarity, staleness, timeline,
 };
 use crate::report::{image_figures, latent};
 
@@ -44,18 +44,18 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     create_folder(out)?;
-    let corpus = match first.trained_on()? {
-        Some(corpus) => corpus.name,
-        None => corpus_name(&config.domain.dataset().folder()?),
+    let dataset = match first.trained_on()? {
+        Some(dataset) => dataset.name,
+        None => dataset_name(&config.domain.dataset().folder()?),
     };
     let seeds = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
-    let subtitle = format!("{corpus}, {seeds}, {}", config.domain.figures().size_name());
+    let subtitle = format!("{dataset}, {seeds}, {}", config.domain.figures().size_name());
     let mut figures = vec![(network(&config, first)?, "architecture".to_owned())];
     let spec = LossByModule {
         title: "Training loss by module".into(),
         subtitle: subtitle.clone(),
         runs: runs.iter().map(losses_of).collect::<Result<_>>()?,
-        negatives: config.domain.model().negatives(),
+        negatives: config.domain.model().compared().map(|c| c.negatives),
     };
     figures.push((loss_by_module(&spec)?, "loss".into()));
     let rows = first.online_rows()?;
@@ -89,12 +89,12 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     if first.has_features() {
-        let subtitle = format!("{corpus}, seed {}, {}", config.train.seed, config.domain.figures().size_name());
+        let subtitle = format!("{dataset}, seed {}, {}", config.train.seed, config.domain.figures().size_name());
         figures.extend(of_features(first, &config, subtitle)?);
     }
     let mut saved = Vec::new();
     for (figure, name) in figures {
-        let [png, _svg] = figure.save(out, &name)?;
+        let [png, ..] = figure.save(out, &name)?;
         saved.push(png);
     }
     Ok(saved)
@@ -104,15 +104,18 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
 fn network(config: &Config, run: &RunDir) -> Result<Figure> {
     let record = run.dataset()?;
     let stack = config.build(record.as_ref(), &Pool::new())?;
+    let compared = config.domain.model().compared();
     let modules = stack.modules().iter().enumerate().map(|(i, m)| {
         let d = m.describe();
         // A context network ends the last module only.
         let output = if d.context.is_some() { "c".into() } else { format!("z{}", i + 1) };
+        let contrast = compared.map(|compared| Contrast { network: d.context.is_some(), compared });
         ModuleBox {
             name: format!("Module {}", i + 1),
             layers: d.layers.into_iter().chain(d.context).collect(),
             loss: d.loss,
             output,
+            contrast,
         }
     });
     let modules = modules.collect();

@@ -38,7 +38,7 @@ pub(crate) fn draw(
     subtitle: &str,
 ) -> Result<Vec<(Figure, &'static str)>> {
     let file = feature_file::open(features)?;
-    if file.provenance().corpus_digest != crops.dataset().digest() {
+    if file.provenance().dataset_digest != crops.dataset().digest() {
         let what = format!("holds features of another dataset than {}", crops.dataset().root().display());
         return Err(Error::file(features, what, "set data.path or GIM_DATA to the dataset it was made from"));
     }
@@ -110,17 +110,17 @@ fn exciting(run: &RunDir, crops: &CenterCrops, subtitle: &str) -> Result<Figure>
 
 /// Nearest neighbors of two test images among all test images, module by module.
 fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
-    let corpus = crops.dataset();
+    let dataset = crops.dataset();
     let mut items: Vec<(usize, bool)> = Vec::new();
     for (split, test) in [(Split::Train, false), (Split::Test, true)] {
-        items.extend(corpus.split(split).iter().map(|i| (*i, test)));
+        items.extend(dataset.split(split).iter().map(|i| (*i, test)));
     }
     // The order of the feature file.
     items.sort_by_key(|i| i.0);
     let rows: Vec<usize> = (0..items.len()).filter(|r| items[*r].1).collect();
     let images: Vec<usize> = rows.iter().map(|r| items[*r].0).collect();
     let queries: Vec<usize> = (0..QUERIES).map(|q| (2 * q + 1) * images.len() / (2 * QUERIES)).collect();
-    let name = |i: usize| corpus.label(i).map_or("unknown".to_owned(), |l| corpus.classes()[l].replace('_', " "));
+    let name = |i: usize| dataset.label(i).map_or("unknown".to_owned(), |l| dataset.classes()[l].replace('_', " "));
     let mut groups: Vec<(String, String)> = Vec::new();
     for g in file.groups() {
         match g.parse::<GroupId>() {
@@ -137,7 +137,7 @@ fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figur
         let features = file.read_means(&group)?.select(Axis(0), &rows);
         for ((q, found), block) in queries.iter().zip(nearest(features.view(), &queries, NEAREST)?).zip(&mut blocks) {
             let of = |i: &usize| {
-                let same_class = corpus.label(images[*i]) == corpus.label(images[*q]);
+                let same_class = dataset.label(images[*i]) == dataset.label(images[*q]);
                 Ok(Neighbor {
                     tile: tile(crops.image(images[*i])?),
                     same_class,

@@ -13,7 +13,7 @@ pub(super) fn runs(runs: &[RunProvenance]) -> Section {
         vec![
             r.run.clone(),
             e.seed.to_string(),
-            e.corpus.as_ref().map_or(String::new(), |c| c.name.clone()),
+            e.trained_on.as_ref().map_or(String::new(), |c| c.name.clone()),
             e.command.join(" "),
             format!("{}{changed}", e.short_commit()),
             format!("{}, {}", e.cpu.as_deref().unwrap_or("unknown"), count(e.threads, "thread")),

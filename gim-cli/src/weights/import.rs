@@ -87,13 +87,13 @@ fn import_whole(files: &[PathBuf], given: &Given, run: &RunDir) -> Result<Vec<St
         Some(facts) => of_gim(facts, given, &set)?,
         None => of_published(&model, given, &set, &mut notes)?,
     };
-    let (pool, corpus) = (Pool::new(), record.corpus.clone());
+    let (pool, trained_on) = (Pool::new(), record.trained_on.clone());
     let mut stack = config.build(Some(&record), &pool)?;
     fill(&mut stack, &config.domain, &mut model.tensors)?;
     check_rest(&model)?;
     let step = given.step.or(facts.map(|f| f.step)).unwrap_or(1);
-    let corpus = Some(corpus).filter(|c| !c.digest.is_empty());
-    write_begun(&config, run, &mut stack, &record, corpus, step)?;
+    let trained_on = Some(trained_on).filter(|on| !on.digest.is_empty());
+    write_begun(&config, run, &mut stack, &record, trained_on, step)?;
     Ok(notes)
 }
 

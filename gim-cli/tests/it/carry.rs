@@ -69,10 +69,10 @@ fn a_file_alone_has_the_features_it_had_in_the_corpus() {
     fs::copy(d.join("whole").join(format!("{id}.flac")), d.join("corpus").join(format!("{id}.flac"))).unwrap();
     for target in ["future", "phones", "speakers"] {
         let want = features_of(&d.join(format!("{target}.h5")), &id);
-        ok(d, &["extract", target, "--out", "alone.h5", "--any-corpus"]);
+        ok(d, &["extract", target, "--out", "alone.h5", "--any-dataset"]);
         assert_eq!(features_of(&d.join("alone.h5"), &id), want, "{target}");
         fs::remove_file(d.join(target).join("dataset.json")).unwrap();
-        ok(d, &["extract", target, "--out", "alone.h5", "--any-corpus"]);
+        ok(d, &["extract", target, "--out", "alone.h5", "--any-dataset"]);
         assert_eq!(features_of(&d.join("alone.h5"), &id), want, "{target}, by the checkpoint's record");
     }
 }
@@ -92,7 +92,7 @@ fn an_image_alone_has_the_features_it_had_in_the_dataset() {
     let only = d.join("images").join(&id);
     fs::create_dir_all(only.parent().unwrap()).unwrap();
     fs::copy(d.join("whole").join(&id), only).unwrap();
-    ok(d, &["extract", "run", "--out", "alone.h5", "--any-corpus"]);
+    ok(d, &["extract", "run", "--out", "alone.h5", "--any-dataset"]);
     assert_eq!(features_of(&d.join("alone.h5"), &id), want);
 }
 
@@ -157,11 +157,11 @@ fn features_belong_to_weights_and_labels() {
     });
     fs::write(&labels, shifted.collect::<String>()).unwrap();
     let said = fails(d, &["probe", "run", "--task", "phones"]);
-    assert!(said.contains("was trained on") && said.contains("--any-corpus"), "{said}");
-    let (rows, said) = probed(d, &["--any-corpus"]);
+    assert!(said.contains("was trained on") && said.contains("--any-dataset"), "{said}");
+    let (rows, said) = probed(d, &["--any-dataset"]);
     assert!(said.contains("labels or splits") && said.contains("is made anew"), "{said}");
     assert_ne!(rows, first.0);
-    assert_eq!(probed(d, &["--any-corpus"]), (rows, String::new()), "made anew once");
+    assert_eq!(probed(d, &["--any-dataset"]), (rows, String::new()), "made anew once");
     fs::write(&labels, text).unwrap();
     assert_eq!(probed(d, &[]).0, first.0);
 

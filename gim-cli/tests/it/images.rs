@@ -113,8 +113,8 @@ fn every_network_trains_and_is_probed() {
     assert!(said.contains("features.h5") && said.contains("another dataset"), "{said}");
     // Features of another dataset are made on demand.
     let extract = ["extract", "stages", "--out", "others.h5"];
-    assert!(fails(d, &extract).contains("--any-corpus"));
-    ok(d, &[&extract[..], &["--any-corpus"]].concat());
+    assert!(fails(d, &extract).contains("--any-dataset"));
+    ok(d, &[&extract[..], &["--any-dataset"]].concat());
 }
 
 #[test]

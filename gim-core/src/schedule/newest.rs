@@ -57,7 +57,7 @@ pub fn run_async<F: Scalar, T: Send>(
 /// A link that keeps the newest batch.
 fn newest<'a, F: Scalar>() -> Link<'a, F> {
     let cell = Arc::new(Newest { state: Mutex::default(), changed: Condvar::new() });
-    Link { sink: Box::new(Below(Arc::clone(&cell))), source: Box::new(Above(cell)) }
+    Link { sink: Box::new(NewestSink(Arc::clone(&cell))), source: Box::new(NewestSource(cell)) }
 }
 
 struct Newest<F: Scalar> {
@@ -84,9 +84,9 @@ impl<F: Scalar> Newest<F> {
     }
 }
 
-struct Below<F: Scalar>(Arc<Newest<F>>);
+struct NewestSink<F: Scalar>(Arc<Newest<F>>);
 
-impl<F: Scalar> Outgoing<F> for Below<F> {
+impl<F: Scalar> Outgoing<F> for NewestSink<F> {
     fn put(&mut self, batch: Stamped<F>) {
         // The old batch's buffer goes back to its pool after the lock.
         let _old = self.0.state().batch.replace(batch);
@@ -94,16 +94,16 @@ impl<F: Scalar> Outgoing<F> for Below<F> {
     }
 }
 
-impl<F: Scalar> Drop for Below<F> {
+impl<F: Scalar> Drop for NewestSink<F> {
     fn drop(&mut self) {
         self.0.state().ended = true;
         self.0.changed.notify_one();
     }
 }
 
-struct Above<F: Scalar>(Arc<Newest<F>>);
+struct NewestSource<F: Scalar>(Arc<Newest<F>>);
 
-impl<F: Scalar> Incoming<F> for Above<F> {
+impl<F: Scalar> Incoming<F> for NewestSource<F> {
     fn take(&mut self) -> Option<Stamped<F>> {
         let mut state = self.0.state();
         while state.batch.is_none() && !state.ended {

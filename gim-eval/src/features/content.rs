@@ -182,7 +182,7 @@ fn provenance(file: &hdf5::File) -> hdf5::Result<Provenance> {
         configuration: text("configuration")?,
         seed: count("seed")?.unwrap_or(0),
         commit: text("commit")?,
-        corpus_digest: text("corpus_digest")?,
+        dataset_digest: text("dataset_digest")?,
         trained_on: text("trained_on")?,
         step: count("step")?,
         checkpoint: text("checkpoint")?,

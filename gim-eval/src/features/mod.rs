@@ -129,8 +129,8 @@ pub struct Provenance {
     pub seed: u64,
     /// Commit of the program.
     pub commit: String,
-    /// Digest of the corpus that the features are of.
-    pub corpus_digest: String,
+    /// Digest of the dataset that the features are of.
+    pub dataset_digest: String,
     /// What the run keeps of the dataset it was trained on, as JSON; empty when unknown.
     pub trained_on: String,
     /// Training steps behind the features, if they are known.

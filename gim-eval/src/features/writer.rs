@@ -143,7 +143,7 @@ impl FeatureWriter {
         write_attr(&file, "configuration", &text(&provenance.configuration)?)?;
         write_attr(&file, "seed", &provenance.seed)?;
         write_attr(&file, "commit", &text(&provenance.commit)?)?;
-        write_attr(&file, "corpus_digest", &text(&provenance.corpus_digest)?)?;
+        write_attr(&file, "dataset_digest", &text(&provenance.dataset_digest)?)?;
         write_attr(&file, "trained_on", &text(&provenance.trained_on)?)?;
         if let Some(step) = provenance.step {
             write_attr(&file, "step", &step)?;
@@ -244,7 +244,7 @@ impl FeatureWriter {
     /// When there are no items or the disk failed; the temporary file is removed.
     pub fn finish(mut self) -> Result<()> {
         if self.counts.is_empty() {
-            return Err(Error::file(&self.path, "no items to write", "give the corpus one item at least"));
+            return Err(Error::file(&self.path, "no items to write", "give the dataset one item at least"));
         }
         let bytes = self.bytes();
         self.end().map_err(|e| write_error(&self.path, "complete the file", bytes)(e))?;

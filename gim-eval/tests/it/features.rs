@@ -35,7 +35,7 @@ fn provenance() -> Provenance {
         configuration: "seed = 7\n# ü\n".into(),
         seed: 7,
         commit: "abc".into(),
-        corpus_digest: "sha256:1".into(),
+        dataset_digest: "sha256:1".into(),
         trained_on: "{}".into(),
         step: Some(40),
         checkpoint: "cd".into(),

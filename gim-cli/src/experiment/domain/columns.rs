@@ -50,8 +50,8 @@ pub(crate) fn check_task(task: Task, record: &DatasetRecord) -> Result<()> {
     if record.classes.contains_key(task.label()) {
         return Ok(());
     }
-    let remedy = "name labels that it has; of a dataset with others, add --any-corpus";
-    let what = format!("{} has {}", record.corpus.name, no_such_labels(task.name(), record.classes.keys()));
+    let remedy = "name labels that it has; of a dataset with others, add --any-dataset";
+    let what = format!("{} has {}", record.trained_on.name, no_such_labels(task.name(), record.classes.keys()));
     Err(Error::config("--task", what, remedy))
 }
 

@@ -24,7 +24,7 @@ use columns::column_specs;
 pub(crate) use columns::{check_task, no_such_labels};
 pub(crate) use dataset::{BatchSource, DatasetSpec, Extracted, Extractor};
 pub(crate) use figures::{FigureSpec, MethodKind};
-pub(crate) use model::ModelSpec;
+pub(crate) use model::{Compared, ModelSpec};
 pub(crate) use vision::VisionConfig;
 
 /// Which domain.

@@ -47,12 +47,21 @@ pub trait ModelSpec {
     /// Whether the network is one module, trained end to end.
     fn is_end_to_end(&self) -> bool;
 
-    /// Negatives of a contrastive loss in nats; `None` for any other.
-    fn negatives(&self) -> Option<usize>;
+    /// What InfoNCE compares; `None` for any other loss or estimator.
+    fn compared(&self) -> Option<Compared>;
 
     /// The kind of loss.
     ///
     /// # Errors
     /// When it does not fit the target.
     fn loss_kind(&self) -> Result<LossKind>;
+}
+
+/// What InfoNCE compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compared {
+    /// K: the positive lies 1 to K positions ahead.
+    pub prediction_steps: usize,
+    /// N: negatives of a positive.
+    pub negatives: usize,
 }

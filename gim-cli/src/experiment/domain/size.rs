@@ -27,7 +27,8 @@ pub struct StepSize {
 }
 
 impl StepSize {
-    fn bytes(&self) -> f64 {
+    /// Bytes.
+    pub(crate) fn bytes(&self) -> f64 {
         PARAMETER_BYTES * self.parameters + VALUE_BYTES * (self.activations + self.candidates)
     }
 

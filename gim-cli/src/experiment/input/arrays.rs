@@ -151,7 +151,7 @@ impl<'a> Arrays<'a> {
             ("configuration", made.configuration.clone()),
             ("seed", made.seed.to_string()),
             ("commit", made.commit.clone()),
-            ("corpus_digest", made.corpus_digest.clone()),
+            ("dataset_digest", made.dataset_digest.clone()),
             ("trained_on", made.trained_on.clone()),
             ("checkpoint", made.checkpoint.clone()),
         ];

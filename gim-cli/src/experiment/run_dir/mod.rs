@@ -205,8 +205,8 @@ impl RunDir {
     /// When it has no record, and environment.json is missing or damaged.
     pub(crate) fn trained_on(&self) -> Result<Option<TrainedOn>> {
         match self.dataset()? {
-            Some(record) => Ok(Some(record.corpus).filter(|corpus| !corpus.digest.is_empty())),
-            None => Ok(self.environment()?.corpus),
+            Some(record) => Ok(Some(record.trained_on).filter(|on| !on.digest.is_empty())),
+            None => Ok(self.environment()?.trained_on),
         }
     }
 

@@ -215,7 +215,7 @@ impl Training<'_> {
         let weights = digest_of_parameters(&mut self.stack.modules_mut()[..module]);
         let made_from = [
             ("weights", weights),
-            ("dataset", self.source.record().corpus.digest.clone()),
+            ("dataset", self.source.record().trained_on.digest.clone()),
             ("settings", hex(Sha256::digest(&self.fingerprint))),
             ("standardization", hex(Sha256::digest(&self.dataset))),
             ("first step", (module as u64 * self.each).to_string()),

@@ -7,8 +7,8 @@ use crate::experiment::run_dir::RunDir;
 
 /// What a run may be trained on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum CorpusPolicy<'a> {
-    /// The corpus it was begun on, or any at its beginning.
+pub(crate) enum DatasetPolicy<'a> {
+    /// The dataset it was begun on, or any at its beginning.
     Begun,
     /// This one.
     Only(&'a TrainedOn),
@@ -16,19 +16,19 @@ pub(crate) enum CorpusPolicy<'a> {
     Any,
 }
 
-impl CorpusPolicy<'_> {
-    /// Whether a run that has done `first` steps may resume with `corpus`.
-    pub(super) fn check(self, run: &RunDir, first: u64, corpus: &TrainedOn) -> Result<()> {
+impl DatasetPolicy<'_> {
+    /// Whether a run that has done `first` steps may resume with `dataset`.
+    pub(super) fn check(self, run: &RunDir, first: u64, dataset: &TrainedOn) -> Result<()> {
         let before = match self {
             Self::Any => None,
             _ if first > 0 => run.trained_on()?,
-            Self::Only(corpus) => Some(corpus.clone()),
+            Self::Only(dataset) => Some(dataset.clone()),
             Self::Begun => None,
         };
         match before {
-            Some(before) if before.digest != corpus.digest => {
-                let what = format!("belongs to what was begun on {before}, not on {corpus}");
-                let remedy = "name that corpus by GIM_DATA, or resume with --any-corpus, or train elsewhere";
+            Some(before) if before.digest != dataset.digest => {
+                let what = format!("belongs to what was begun on {before}, not on {dataset}");
+                let remedy = "name that dataset by GIM_DATA, or resume with --any-dataset, or train elsewhere";
                 Err(Error::file(run.path(), what, remedy))
             }
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! The drawing surface: a list of marks in pixels, written to PNG and SVG by the same code.
+//! The drawing surface: a list of marks in pixels, written to PNG and SVG by the same code; PDF is made from SVG.
 //!
 //! A figure is a list of marks, so a test can ask what was drawn and whether texts overlap.
 //! Plotters writes the files. Two things about it shape this module:
@@ -11,6 +11,7 @@
 
 #[cfg(test)]
 mod check;
+mod pdf;
 mod png;
 mod svg;
 mod text;

@@ -81,16 +81,17 @@ pub(crate) fn shorten(text: &str, style: TextStyle, width: f64) -> Result<String
     Ok(String::new())
 }
 
+/// The committed font, plain and bold.
+pub(super) const FONT_FILES: [&[u8]; 2] = [
+    include_bytes!("../../../assets/DejaVuSans.subset.ttf"),
+    include_bytes!("../../../assets/DejaVuSans-Bold.subset.ttf"),
+];
+
 /// The committed font with an em of so many pixels: no figure depends on what a machine has
 /// installed.
 pub(super) fn font(bold: bool, em: f64) -> Result<PxScaleFont<&'static FontRef<'static>>> {
     static FONTS: OnceLock<[Option<FontRef<'static>>; 2]> = OnceLock::new();
-    let fonts = FONTS.get_or_init(|| {
-        [
-            FontRef::try_from_slice(include_bytes!("../../../assets/DejaVuSans.subset.ttf")).ok(),
-            FontRef::try_from_slice(include_bytes!("../../../assets/DejaVuSans-Bold.subset.ttf")).ok(),
-        ]
-    });
+    let fonts = FONTS.get_or_init(|| FONT_FILES.map(|file| FontRef::try_from_slice(file).ok()));
     let font = fonts[usize::from(bold)].as_ref().ok_or_else(|| defect("the built-in font cannot be read"))?;
     // The rasterizer's scale is ascent to descent, not the em.
     let per_em = font.height_unscaled() / font.units_per_em().unwrap_or(2048.0);

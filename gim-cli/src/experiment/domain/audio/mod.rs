@@ -1,14 +1,14 @@
 //! Speech: configuration of corpus, network and loss.
 
 mod batches;
+mod data;
 mod extractor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use documented::DocumentedFields;
-use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, MissingPolicy, Utterance};
+use gim_audio::dataset::corpus::{self, Corpus, CorpusOptions, Utterance};
 use gim_audio::dataset::decode::RATE;
 use gim_audio::dataset::loader::{Crop, CropConfig, CropLoader, ShortPolicy};
 use gim_audio::dataset::phones::PhoneLabels;
@@ -22,13 +22,13 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::Task;
-use serde::{Deserialize, Serialize};
 
 use self::batches::SpeechBatches;
+pub(crate) use self::data::AudioData;
 use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, MethodKind};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
+use super::{BatchSource, Compared, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
 use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, Field, TimeAxis, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -36,66 +36,6 @@ use crate::experiment::environment::TrainedOn;
 use crate::experiment::held_out::{self, HeldOut};
 use crate::experiment::input::{Level, LooseFiles};
 use crate::experiment::train_config::TrainConfig;
-
-/// The corpus, and how it is cut into crops.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
-#[serde(deny_unknown_fields, default)]
-pub struct AudioData {
-    /// Folder of the corpus. Empty: `GIM_DATA`.
-    /// `embedded`: the synthetic corpus within the program; `embedded:speechocean-mini`: the recorded one.
-    pub path: String,
-    /// Table that lists the files: `path`, `split`, `speaker`, and labels of any kind by column. Paths begin at
-    /// `data.path`, else at the table. Empty: all files in the folder.
-    pub manifest: String,
-    /// Table of labels of utterances, a kind a column. Empty: `labels.csv` in the folder, if it is
-    /// there.
-    pub labels: String,
-    /// List of training utterances, one a line. Empty: `train_split.txt` in the folder, if it is there.
-    pub train_split: String,
-    /// List of test utterances, one a line. Empty: `test_split.txt` in the folder, if it is there.
-    pub test_split: String,
-    /// Phones of utterances: a list of labels, a CTM file, or a folder of TextGrid files. Empty:
-    /// `phone_labels.txt` or `converted_aligned_phones.txt` in the folder, if one is there.
-    pub phone_labels: String,
-    /// Names of the phones in a list of labels. Empty: `phones.txt` in the folder, if it is there.
-    pub phones: String,
-    /// Length of a crop, in samples.
-    pub crop: usize,
-    /// Supervised training learns from whole utterances, one a step, in the order of the split file.
-    pub whole: bool,
-    /// Utterances shorter than a crop: `skip` or `pad`.
-    pub short: ShortPolicy,
-    /// Split files that name absent utterances: `error` or `ignore`.
-    pub missing: MissingPolicy,
-    /// Leave out audio files that cannot be read, and list them.
-    pub skip_bad: bool,
-    /// Training utterances held out to validate on: a share such as 0.2, or a file that lists them;
-    /// 0 for none.
-    pub validate: HeldOut,
-    /// Decoded audio kept in memory, in MB.
-    pub cache_mb: usize,
-}
-
-impl Default for AudioData {
-    fn default() -> Self {
-        Self {
-            path: String::new(),
-            manifest: String::new(),
-            labels: String::new(),
-            train_split: String::new(),
-            test_split: String::new(),
-            phone_labels: String::new(),
-            phones: String::new(),
-            crop: 20_480,
-            whole: false,
-            short: ShortPolicy::Skip,
-            missing: MissingPolicy::Error,
-            skip_bad: false,
-            validate: HeldOut::default(),
-            cache_mb: 512,
-        }
-    }
-}
 
 /// The configuration of speech; the default is the paper's.
 pub(crate) type AudioConfig = Sections<AudioData, NetworkConfig, LossConfig>;
@@ -185,7 +125,7 @@ impl AudioConfig {
         });
         let ids = ids.chain(held_out.iter().map(|u| ("held out", corpus.utterances()[*u].id.clone())));
         Ok(DatasetRecord {
-            corpus: TrainedOn::new(corpus.root(), corpus.digest()),
+            trained_on: TrainedOn::new(corpus.root(), corpus.digest()),
             splits_digest: splits_digest(ids),
             mean: vec![standardize.mean()],
             std: vec![standardize.std()],
@@ -378,9 +318,11 @@ impl ModelSpec for AudioConfig {
         self.network.kind == NetworkKind::Cpc
     }
 
-    fn negatives(&self) -> Option<usize> {
-        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
-        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
+    fn compared(&self) -> Option<Compared> {
+        let estimated = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        let LossConfig { prediction_steps, negatives, .. } = self.loss;
+        (estimated && matches!(self.loss_kind(), Ok(LossKind::InfoNce)))
+            .then_some(Compared { prediction_steps, negatives })
     }
 
     fn loss_kind(&self) -> Result<LossKind> {

@@ -20,7 +20,7 @@ use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::BatchSource;
 
 pub(super) struct ImageBatches {
-    pub(super) corpus: Arc<dyn ImageDataset>,
+    pub(super) dataset: Arc<dyn ImageDataset>,
     pub(super) loader: ImageLoader,
     pub(super) patches: Patches,
     /// Shape of a full batch of images.
@@ -54,8 +54,8 @@ impl HeldOutImages {
 
 impl BatchSource for ImageBatches {
     fn notes(&self) -> Vec<String> {
-        let mut notes = vec![self.corpus.summary()];
-        notes.extend(self.corpus.notes().iter().chain(self.loader.notes()).cloned());
+        let mut notes = vec![self.dataset.summary()];
+        notes.extend(self.dataset.notes().iter().chain(self.loader.notes()).cloned());
         if self.unusable > 0 {
             notes.push(format!("{} training images do not have the label that is learned: left out", self.unusable));
         }
@@ -103,7 +103,7 @@ impl BatchSource for ImageBatches {
         let held_out = &self.held_out;
         let items = &held_out.items[items];
         let pixels = items.par_iter().map(|i| held_out.view(*i)).collect::<Result<Vec<_>>>()?.concat();
-        let label = |i: &usize| self.corpus.label_in(*i, self.held_out.target.column());
+        let label = |i: &usize| self.dataset.label_in(*i, self.held_out.target.column());
         let labeled = self.held_out.target != Target::Future;
         let labels = if labeled { items.iter().map(label).collect() } else { Arc::from([]) };
         let images = Shape { batch: items.len(), ..self.images };

@@ -26,7 +26,7 @@ use self::batches::{HeldOutImages, ImageBatches};
 use self::extractor::ImageExtractor;
 use super::figures::{FigureSpec, MethodKind};
 use super::size::{self, StepSize};
-use super::{BatchSource, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
+use super::{BatchSource, Compared, DatasetSpec, Extractor, ModelSpec, Sections, columns, folder_of, given};
 use crate::experiment::cache_folder::index_of;
 use crate::experiment::dataset_record::{DatasetRecord, splits_digest};
 use crate::experiment::embedded::Embedded;
@@ -89,7 +89,7 @@ impl Default for VisionData {
 pub(crate) type VisionConfig = Sections<VisionData, NetworkConfig, LossConfig>;
 
 impl VisionConfig {
-    fn corpus(&self) -> Result<Arc<dyn ImageDataset>> {
+    fn dataset(&self) -> Result<Arc<dyn ImageDataset>> {
         let mut options = self.options(self.data.skip_bad);
         if !self.data.skip_bad {
             // Training may pad images that are too small.
@@ -111,11 +111,11 @@ impl VisionConfig {
 
     /// Opens the dataset and checks the images' sizes.
     fn open(&self) -> Result<Arc<dyn ImageDataset>> {
-        let corpus = self.corpus()?;
+        let dataset = self.dataset()?;
         for split in [dataset::Split::Train, dataset::Split::Test] {
-            check_sizes(&*corpus, split, self.data.crop, self.data.short_side)?;
+            check_sizes(&*dataset, split, self.data.crop, self.data.short_side)?;
         }
-        Ok(corpus)
+        Ok(dataset)
     }
 
     /// The standardization of a run.
@@ -125,7 +125,7 @@ impl VisionConfig {
 
     /// What a run keeps of the dataset.
     fn record(
-        corpus: &dyn ImageDataset,
+        dataset: &dyn ImageDataset,
         standardize: &Standardize,
         held_out: &BTreeSet<usize>,
         epoch_steps: u64,
@@ -135,16 +135,17 @@ impl VisionConfig {
             ("train", dataset::Split::Train),
             ("test", dataset::Split::Test),
         ];
-        let ids =
-            parts.into_iter().flat_map(|(part, split)| corpus.split(split).iter().map(move |i| (part, corpus.id(*i))));
-        let ids = ids.chain(held_out.iter().map(|i| ("held out", corpus.id(*i))));
+        let ids = parts
+            .into_iter()
+            .flat_map(|(part, split)| dataset.split(split).iter().map(move |i| (part, dataset.id(*i))));
+        let ids = ids.chain(held_out.iter().map(|i| ("held out", dataset.id(*i))));
         DatasetRecord {
-            corpus: TrainedOn::new(corpus.root(), corpus.digest()),
+            trained_on: TrainedOn::new(dataset.root(), dataset.digest()),
             splits_digest: splits_digest(ids),
             mean: standardize.mean().to_vec(),
             std: standardize.std().to_vec(),
             epoch_steps,
-            classes: names(corpus),
+            classes: names(dataset),
             silence: None,
             time: None,
         }
@@ -167,10 +168,10 @@ impl VisionConfig {
 }
 
 /// Names of the classes of all kinds of labels.
-fn names(corpus: &dyn ImageDataset) -> BTreeMap<String, Vec<String>> {
-    let mut names: BTreeMap<_, _> = corpus.columns().classes().collect();
-    if !corpus.classes().is_empty() {
-        names.insert(Task::Classes.label().to_owned(), corpus.classes().to_vec());
+fn names(dataset: &dyn ImageDataset) -> BTreeMap<String, Vec<String>> {
+    let mut names: BTreeMap<_, _> = dataset.columns().classes().collect();
+    if !dataset.classes().is_empty() {
+        names.insert(Task::Classes.label().to_owned(), dataset.classes().to_vec());
     }
     names
 }
@@ -190,7 +191,7 @@ impl DatasetSpec for VisionConfig {
     }
 
     fn digest(&self) -> Result<TrainedOn> {
-        let dataset = self.corpus()?;
+        let dataset = self.dataset()?;
         Ok(TrainedOn::new(dataset.root(), dataset.digest()))
     }
 
@@ -200,22 +201,22 @@ impl DatasetSpec for VisionConfig {
         first: u64,
         record: Option<&DatasetRecord>,
     ) -> Result<Box<dyn BatchSource>> {
-        let corpus = self.open()?;
+        let dataset = self.open()?;
         // Damaged images are found before training.
-        corpus.check()?;
+        dataset.check()?;
         let d = &self.data;
         let split = match self.loss.target {
             Target::Future => dataset::Split::Unlabeled,
             Target::Classes | Target::Column(_) => dataset::Split::Train,
         };
-        let held_out = d.validate.of(corpus.split(split), |i| corpus.id(i), train.seed)?;
+        let held_out = d.validate.of(dataset.split(split), |i| dataset.id(i), train.seed)?;
         let standardize = match record {
             Some(record) => self.standardize_of(record)?,
-            None => Standardize::measure(&*corpus, d.color, &held_out)?,
+            None => Standardize::measure(&*dataset, d.color, &held_out)?,
         };
         let column = self.loss.target.column();
-        let unlabeled = |i: &usize| column.is_some() && corpus.label_in(*i, column) < 0;
-        let unusable: BTreeSet<usize> = corpus.split(split).iter().copied().filter(unlabeled).collect();
+        let unlabeled = |i: &usize| column.is_some() && dataset.label_in(*i, column) < 0;
+        let unusable: BTreeSet<usize> = dataset.split(split).iter().copied().filter(unlabeled).collect();
         let views = ViewConfig {
             batch: train.batch,
             crop: d.crop,
@@ -233,25 +234,25 @@ impl DatasetSpec for VisionConfig {
             threads: rayon::current_num_threads(),
             ..ViewConfig::default()
         };
-        let loader = ImageLoader::start(Arc::clone(&corpus), standardize, &views, split, first)?;
+        let loader = ImageLoader::start(Arc::clone(&dataset), standardize, &views, split, first)?;
         let (patches, images) = (self.network.patches()?, self.images(train.batch));
         let before = record;
-        let record = Self::record(&*corpus, &standardize, &held_out, loader.epoch_len());
+        let record = Self::record(&*dataset, &standardize, &held_out, loader.epoch_len());
         d.validate.check(before, &record)?;
         let large_enough = |i: &usize| {
-            let (height, width) = short_side(corpus.size(*i), d.short_side);
+            let (height, width) = short_side(dataset.size(*i), d.short_side);
             height.min(width) + 2 * d.pad >= d.crop
         };
         let held_out = HeldOutImages {
             items: held_out.into_iter().filter(large_enough).filter(|i| !unusable.contains(i)).collect(),
-            crops: self.crops_of(Arc::clone(&corpus), standardize)?,
+            crops: self.crops_of(Arc::clone(&dataset), standardize)?,
             standardize,
             data: d.clone(),
             seed: held_out::draw_seed(train.seed),
             target: self.loss.target,
         };
         let unusable = unusable.len();
-        Ok(Box::new(ImageBatches { corpus, loader, patches, images, record, held_out, unusable }))
+        Ok(Box::new(ImageBatches { dataset, loader, patches, images, record, held_out, unusable }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
@@ -297,14 +298,14 @@ impl ModelSpec for VisionConfig {
             Target::Column(name) => {
                 let classes = match record {
                     Some(record) => record.classes.clone(),
-                    None => names(&*self.corpus()?),
+                    None => names(&*self.dataset()?),
                 };
                 Some(columns::supervision(name, &classes, &self.folder()?)?)
             }
             Target::Classes => {
                 let classes = match record {
                     Some(record) => record.n_classes(Task::Classes),
-                    None => self.corpus()?.classes().len(),
+                    None => self.dataset()?.classes().len(),
                 };
                 if classes < 2 {
                     let what = format!("has {classes} classes: there is nothing to learn from labels");
@@ -320,9 +321,11 @@ impl ModelSpec for VisionConfig {
         self.network.kind == NetworkKind::Cpc
     }
 
-    fn negatives(&self) -> Option<usize> {
-        let chance = self.loss.settings.infonce.estimator == Estimator::InfoNce;
-        (chance && matches!(self.loss_kind(), Ok(LossKind::InfoNce))).then_some(self.loss.negatives)
+    fn compared(&self) -> Option<Compared> {
+        let estimated = self.loss.settings.infonce.estimator == Estimator::InfoNce;
+        let LossConfig { prediction_steps, negatives, .. } = self.loss;
+        (estimated && matches!(self.loss_kind(), Ok(LossKind::InfoNce)))
+            .then_some(Compared { prediction_steps, negatives })
     }
 
     fn loss_kind(&self) -> Result<LossKind> {
