@@ -37,7 +37,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 52] = [
+const COMMON: [(&str, Range); 55] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.auxiliary.hidden", Whole(0, 100)),
@@ -72,7 +72,10 @@ const COMMON: [(&str, Range); 52] = [
     ("optimizer.beta2", Real(0.0, BELOW_ONE)),
     ("optimizer.eps", Positive(1.0)),
     ("optimizer.lr", Positive(100.0)),
+    ("optimizer.milestones", Shares(100)),
     ("optimizer.momentum", Real(0.0, BELOW_ONE)),
+    ("optimizer.warmup_steps", Whole(0, MOST_STEPS)),
+    ("optimizer.weight_decay", Real(0.0, 1e6)),
     ("probe.memory_mb", Whole(0, 1 << 40)),
     ("train.batch", Whole(1, 65_536)),
     ("train.checkpoint_every", Whole(1, MOST_STEPS)),

@@ -1,14 +1,14 @@
-//! Adam (Kingma & Ba 2015, algorithm 1).
+//! Adam (Kingma & Ba 2015, algorithm 1), and AdamW (Loshchilov & Hutter 2019).
 
 use rayon::prelude::*;
 
-use super::{CHUNK, Optimizer, ensure, remaining};
+use super::{CHUNK, Optimizer, RateSchedule, ensure};
 use crate::kernels::profile::Tasks;
 use crate::param::Params;
 use crate::{Error, Result, Scalar};
 
 /// Settings of [`Adam`]; the default is the paper's.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AdamConfig {
     /// Learning rate α.
     pub lr: f64,
@@ -18,17 +18,21 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// ε, added after the square root.
     pub eps: f64,
-    /// Steps over which the step size falls to zero along half a cosine; 0 keeps it.
-    pub decay_steps: u64,
+    /// λ of AdamW; 0 for Adam.
+    pub weight_decay: f64,
+    /// The course of α.
+    pub rate: RateSchedule,
 }
 
 impl Default for AdamConfig {
     fn default() -> Self {
-        Self { lr: 2e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, decay_steps: 0 }
+        Self { lr: 2e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, rate: RateSchedule::default() }
     }
 }
 
-/// `w −= α · m̂ / (√v̂ + ε)` with bias-corrected moments m̂, v̂; gradient, moments and weights are read once.
+/// `w ← (1 − α λ) w − α · m̂ / (√v̂ + ε)` with bias-corrected moments m̂, v̂; gradient, moments and weights are read once.
+///
+/// Differs from AdamW's algorithm 2 as PyTorch does: λ is multiplied by the learning rate, not by its share alone.
 #[derive(Debug)]
 pub struct Adam<F> {
     config: AdamConfig,
@@ -43,15 +47,16 @@ impl<F: Scalar> Adam<F> {
     /// # Errors
     /// When a setting is out of range.
     pub fn new(config: AdamConfig) -> Result<Self> {
-        let AdamConfig { lr, beta1, beta2, eps, .. } = config;
+        let AdamConfig { lr, beta1, beta2, eps, weight_decay, .. } = config;
         for (key, value, ok) in [
             ("optimizer.lr", lr, lr > 0.0 && lr.is_finite()),
             ("optimizer.beta1", beta1, (0.0..1.0).contains(&beta1)),
             ("optimizer.beta2", beta2, (0.0..1.0).contains(&beta2)),
             ("optimizer.eps", eps, eps > 0.0 && eps.is_finite()),
+            ("optimizer.weight_decay", weight_decay, (0.0..=1.0).contains(&(weight_decay * lr))),
         ] {
             if !ok {
-                return Err(Error::config(key, format_args!("{value} is out of range"), "rates and ε > 0, 0 ≤ β < 1"));
+                return Err(Error::config(key, format_args!("{value} is out of range"), "rates and ε > 0, 0 ≤ β < 1, 0 ≤ lr · weight_decay ≤ 1"));
             }
         }
         Ok(Self { config, steps: 0, mean: Vec::new(), square: Vec::new() })
@@ -60,8 +65,9 @@ impl<F: Scalar> Adam<F> {
 
 impl<F: Scalar> Optimizer<F> for Adam<F> {
     fn update(&mut self, params: &mut dyn Params<F>) {
-        let AdamConfig { lr, beta1, beta2, eps, decay_steps } = self.config;
-        let lr = lr * remaining(self.steps, decay_steps);
+        let AdamConfig { lr, beta1, beta2, eps, weight_decay, .. } = self.config;
+        let lr = lr * self.config.rate.share(self.steps);
+        let keep = F::of(1.0 - lr * weight_decay);
         self.steps += 1;
         let t = i32::try_from(self.steps).unwrap_or(i32::MAX);
         // α m̂ / (√v̂ + ε) = (α/(1−β₁ᵗ)) m / (√v/√(1−β₂ᵗ) + ε).
@@ -82,7 +88,7 @@ impl<F: Scalar> Optimizer<F> for Adam<F> {
                         for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
                             *m = b1 * *m + r1 * *g;
                             *v = b2 * *v + r2 * *g * *g;
-                            *w -= rate * *m / (v.sqrt() * root + eps);
+                            *w = keep * *w - rate * *m / (v.sqrt() * root + eps);
                         }
                     });
             }

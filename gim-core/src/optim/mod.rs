@@ -1,9 +1,11 @@
 //! Optimizers: one per module, since modules share nothing.
 
 mod adam;
+mod rate;
 mod sgd;
 
 pub use adam::{Adam, AdamConfig};
+pub use rate::{Decay, RateSchedule};
 pub use sgd::{Sgd, SgdConfig};
 
 use documented::DocumentedFields;
@@ -34,17 +36,6 @@ pub trait Optimizer<F: Scalar>: Send {
     fn set_steps(&mut self, steps: u64);
 }
 
-/// How the step size changes during training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// It is constant, as in the paper.
-    #[default]
-    None,
-    /// It falls to zero along half a cosine (Loshchilov & Hutter 2017, equation 5, one cycle).
-    Cosine,
-}
-
 /// The update rules that a configuration can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,9 +63,17 @@ pub struct OptimizerConfig {
     pub eps: f64,
     /// Momentum of SGD.
     pub momentum: f64,
-    /// `none` or `cosine`.
+    /// Decoupled weight decay, as in AdamW: each step takes this share, times the learning rate, of every
+    /// weight and bias.
+    pub weight_decay: f64,
+    /// Steps over which the learning rate rises linearly from near zero; 0 for none.
+    pub warmup_steps: u64,
+    /// How the learning rate falls after them: `none`, `cosine` (to zero), or `milestones` (to a tenth at
+    /// each).
     pub decay: Decay,
-    /// Training steps of a module, over which the step size decays. The run sets it; with 0, nothing
+    /// The milestones, as shares of a module's training steps.
+    pub milestones: Vec<f64>,
+    /// Training steps of a module, over which the learning rate decays. The run sets it; with 0, nothing
     /// decays.
     #[serde(skip)]
     pub decay_steps: u64,
@@ -82,7 +81,7 @@ pub struct OptimizerConfig {
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        let AdamConfig { lr, beta1, beta2, eps, decay_steps } = AdamConfig::default();
+        let AdamConfig { lr, beta1, beta2, eps, weight_decay, .. } = AdamConfig::default();
         Self {
             kind: OptimizerKind::Adam,
             lr,
@@ -90,8 +89,11 @@ impl Default for OptimizerConfig {
             beta2,
             eps,
             momentum: SgdConfig::default().momentum,
+            weight_decay,
+            warmup_steps: 0,
             decay: Decay::None,
-            decay_steps,
+            milestones: vec![0.6, 0.8],
+            decay_steps: 0,
         }
     }
 }
@@ -102,22 +104,18 @@ impl OptimizerConfig {
     /// # Errors
     /// When a setting is out of range.
     pub fn build<F: Scalar>(&self) -> Result<Box<dyn Optimizer<F>>> {
-        let Self { lr, beta1, beta2, eps, momentum, .. } = *self;
-        let decay_steps = if self.decay == Decay::Cosine { self.decay_steps } else { 0 };
+        let Self { lr, beta1, beta2, eps, momentum, weight_decay, .. } = *self;
+        let rate = RateSchedule {
+            warmup: self.warmup_steps,
+            decay: self.decay,
+            milestones: self.milestones.clone(),
+            steps: self.decay_steps,
+        };
         match self.kind {
-            OptimizerKind::Adam => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps, decay_steps })?)),
-            OptimizerKind::Sgd => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum, decay_steps })?)),
+            OptimizerKind::Adam => Ok(Box::new(Adam::new(AdamConfig { lr, beta1, beta2, eps, weight_decay, rate })?)),
+            OptimizerKind::Sgd => Ok(Box::new(Sgd::new(SgdConfig { lr, momentum, weight_decay, rate })?)),
         }
     }
-}
-
-/// Share of the step size that is left after `taken` of `over` steps of a cosine; 1 when `over` is 0.
-fn remaining(taken: u64, over: u64) -> f64 {
-    if over == 0 {
-        return 1.0;
-    }
-    let done = (taken as f64 / over as f64).min(1.0);
-    0.5 * (1.0 + (std::f64::consts::PI * done).cos())
 }
 
 /// State number `at` with `len` values, allocated as zeros at the first use.

@@ -1,28 +1,30 @@
 //! Stochastic gradient descent with momentum.
 
-use super::{Optimizer, ensure, remaining};
+use super::{Optimizer, RateSchedule, ensure};
 use crate::kernels::vector::add_scaled;
 use crate::param::Params;
 use crate::{Error, Result, Scalar};
 
 /// Settings of [`Sgd`].
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SgdConfig {
     /// Learning rate.
     pub lr: f64,
     /// Share of the last update that is kept; 0 for plain descent.
     pub momentum: f64,
-    /// Steps over which the step size falls to zero along half a cosine; 0 keeps it.
-    pub decay_steps: u64,
+    /// Decoupled weight decay λ (Loshchilov & Hutter 2019, algorithm 1), multiplied by the learning rate.
+    pub weight_decay: f64,
+    /// The course of the learning rate.
+    pub rate: RateSchedule,
 }
 
 impl Default for SgdConfig {
     fn default() -> Self {
-        Self { lr: 0.01, momentum: 0.9, decay_steps: 0 }
+        Self { lr: 0.01, momentum: 0.9, weight_decay: 0.0, rate: RateSchedule::default() }
     }
 }
 
-/// `m = μ m + g; w −= α m`.
+/// `m = μ m + g; w ← (1 − α λ) w − α m`.
 #[derive(Debug)]
 pub struct Sgd<F> {
     config: SgdConfig,
@@ -36,11 +38,13 @@ impl<F: Scalar> Sgd<F> {
     /// # Errors
     /// When a setting is out of range.
     pub fn new(config: SgdConfig) -> Result<Self> {
-        if !(config.lr > 0.0 && config.lr.is_finite() && (0.0..1.0).contains(&config.momentum)) {
+        let SgdConfig { lr, momentum, weight_decay, .. } = config;
+        let decays = (0.0..=1.0).contains(&(weight_decay * lr));
+        if !(lr > 0.0 && lr.is_finite() && (0.0..1.0).contains(&momentum) && decays) {
             return Err(Error::config(
                 "optimizer",
                 format_args!("{config:?} is out of range"),
-                "lr > 0, 0 ≤ momentum < 1",
+                "lr > 0, 0 ≤ momentum < 1, 0 ≤ lr · weight_decay ≤ 1",
             ));
         }
         Ok(Self { config, steps: 0, momentum: Vec::new() })
@@ -49,8 +53,9 @@ impl<F: Scalar> Sgd<F> {
 
 impl<F: Scalar> Optimizer<F> for Sgd<F> {
     fn update(&mut self, params: &mut dyn Params<F>) {
-        let SgdConfig { lr, momentum, decay_steps } = self.config;
-        let (lr, mu) = (F::of(lr * remaining(self.steps, decay_steps)), F::of(momentum));
+        let SgdConfig { lr, momentum, weight_decay, .. } = self.config;
+        let lr = lr * self.config.rate.share(self.steps);
+        let (lr, mu, keep) = (F::of(lr), F::of(momentum), F::of(1.0 - lr * weight_decay));
         self.steps += 1;
         let state = &mut self.momentum;
         let mut at = 0;
@@ -59,6 +64,7 @@ impl<F: Scalar> Optimizer<F> for Sgd<F> {
             if !grad.is_empty() {
                 let m = ensure(state, at, value.len());
                 m.iter_mut().zip(grad).for_each(|(m, g)| *m = mu * *m + *g);
+                value.iter_mut().for_each(|w| *w *= keep);
                 add_scaled(value, -lr, m);
             }
             at += 1;
