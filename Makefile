@@ -7,7 +7,7 @@ system:
 
 # Trains, probes and draws on the embedded recordings. Resumes where it was stopped.
 demo: system
-	cargo build --release -p gim-cli
+	cargo build --release -p gim-cli $(if $(GIM_FEATURES),--features $(GIM_FEATURES))
 	./target/release/gim demo --out runs/demo
 
 test: system
