@@ -532,8 +532,12 @@ pub(super) fn by_id(utterances: &[Utterance], id: &str) -> Option<usize> {
 
 /// The utterance that a row of a table names: by its id, or by its file.
 fn named(utterances: &[Utterance], row: &str) -> Option<usize> {
-    let stem = || Path::new(row.rsplit(['/', '\\']).next()?).file_stem()?.to_str();
-    by_id(utterances, row).or_else(|| by_id(utterances, stem()?))
+    by_id(utterances, row).or_else(|| by_id(utterances, stem(row)?))
+}
+
+/// The name of the file at a path, of whichever system, without folders and ending.
+pub(super) fn stem(path: &str) -> Option<&str> {
+    Path::new(path.rsplit(['/', '\\']).next()?).file_stem()?.to_str()
 }
 
 pub(super) fn existing(root: &Path, name: &str) -> Option<PathBuf> {

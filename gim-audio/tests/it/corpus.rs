@@ -312,6 +312,16 @@ fn splits_are_checked() {
     says(&dir, &["7-1-0000", "also in", "train_split.txt"]);
     file(&dir, "test_split.txt", "\n");
     says(&dir, &["test_split.txt", "no utterance"]);
+    // Lines may name files.
+    file(&dir, "test_split.txt", "7-1-0002.wav\nbob/1/bob-1-0001.FLAC\n7-1-0003\n");
+    let corpus = open(dir.path()).unwrap();
+    let listed = corpus.listed(Split::Test).iter().map(|u| corpus.utterances()[*u].id.as_str());
+    assert!(listed.eq(["7-1-0002", "bob-1-0001", "7-1-0003"]));
+    assert!(corpus.notes()[0].contains("2 of its 3 lines name audio files"), "{:?}", corpus.notes());
+    file(&dir, "test_split.txt", "7-1-0002\n7-1-0002.wav\n");
+    says(&dir, &["line 2", "7-1-0002 is on line 1 already"]);
+    file(&dir, "test_split.txt", "7-1-0009.wav\n");
+    says(&dir, &["utterance 7-1-0009.wav is not in the corpus"]);
     let elsewhere = CorpusOptions { test_split: Some(dir.path().join("nowhere.txt")), ..Default::default() };
     assert!(Corpus::open(dir.path(), &elsewhere).unwrap_err().to_string().contains("nowhere.txt"));
 }
