@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use gim_core::data::Split;
 use gim_core::data::{Columns, FileIndex, ItemId, Manifest, all_bad, labels_of, normalized};
-use gim_core::files::{has_extension, hex};
+use gim_core::files::{has_extension, hex, need_folder};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -152,10 +152,7 @@ impl Corpus {
     /// files are left out), an utterance has two files, a split file names an absent utterance (unless ignored) or one twice, an utterance is in
     /// both splits, or labels do not fit the audio.
     pub fn open(root: &Path, options: &CorpusOptions) -> Result<Self> {
-        if !root.is_dir() {
-            let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
-            return Err(Error::file(root, what, "give the folder that holds the corpus"));
-        }
+        need_folder(root, "give the folder that holds the corpus")?;
         let mut notes = Vec::new();
         let manifest = options.manifest.as_deref().map(|file| Manifest::read(file, root, &["speaker"], ItemId::Stem));
         let manifest = manifest.transpose()?;
