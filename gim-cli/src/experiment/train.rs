@@ -140,6 +140,7 @@ pub(crate) fn train(
     run.write_environment(&environment)?;
     run.write_dataset(&record)?;
     let mut notes = training.source.notes();
+    notes.extend(config.train.idle_groups(leader.is_some()));
     run.write_notes(&notes)?;
     if show != Show::Quiet {
         print_notes(&notes, run);

@@ -123,6 +123,14 @@ impl TrainConfig {
         matches!(self.schedule, Schedule::Simultaneous | Schedule::Iterative)
     }
 
+    /// What is said of named groups that have no effect; `on_ranks` tells whether several processes train.
+    pub(crate) fn idle_groups(&self, on_ranks: bool) -> Option<String> {
+        let idle = matches!(self.groups, Groups::Lists(_)) && self.takes_turns() && !on_ranks;
+        idle.then(|| {
+            "train.groups has no effect where modules take turns: set train.schedule to pipelined or async".to_owned()
+        })
+    }
+
     /// The same settings, without differences that decide no weight: of schedules with the same result,
     /// the one in which modules take turns, and no trace of a record that changes nothing.
     pub(crate) fn deciding(&self) -> Self {

@@ -37,13 +37,17 @@ pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[L
         let what = format!("{:?} are more factors than the {n} modules", train.slow);
         return Err(Error::config("train.slow", what, "give at most one for each module"));
     }
-    let alone = || (1..=n).map(|m| vec![m]).collect();
-    let lists: Vec<Vec<usize>> = match (train.schedule, &train.groups) {
-        (Schedule::Pipelined | Schedule::Async, Groups::Lists(lists)) => lists.clone(),
-        (Schedule::Async, Groups::Auto(_)) => alone(),
-        (Schedule::Pipelined, Groups::Auto(_)) | (Schedule::Simultaneous | Schedule::Iterative, _) => return Ok(None),
+    let by = |lists: &[Vec<usize>]| group_by(lists, &module_costs(stack, layouts), rayon::current_num_threads());
+    // Wrong ones are refused under every schedule.
+    let named = match &train.groups {
+        Groups::Lists(lists) => Some(by(lists)?),
+        Groups::Auto(_) => None,
     };
-    group_by(&lists, &module_costs(stack, layouts), rayon::current_num_threads()).map(Some)
+    match (train.schedule, named) {
+        (Schedule::Simultaneous | Schedule::Iterative, _) => Ok(None),
+        (Schedule::Async, None) => by(&(1..=n).map(|m| vec![m]).collect::<Vec<_>>()).map(Some),
+        (Schedule::Pipelined | Schedule::Async, named) => Ok(named),
+    }
 }
 
 /// The arithmetic of each module.
