@@ -293,10 +293,7 @@ mod tests {
         assert!(held_out(&["data.validate=1.5"]).unwrap_err().contains("0 to 0.9"));
         assert!(held_out(&["data.validate=[1]"]).unwrap_err().contains("a share"));
         for schedule in ["train.schedule=pipelined", "train.schedule=async"] {
-            let e = held_out(&["data.validate=0.2", schedule]).unwrap_err();
-            assert!(e.contains("data.validate") && e.contains("simultaneous"), "{e}");
-            let e = held_out(&["train.probe_every=5", schedule]).unwrap_err();
-            assert!(e.contains("train.probe_every") && e.contains("simultaneous"), "{e}");
+            assert_eq!(held_out(&["data.validate=0.2", "train.probe_every=5", schedule]), Ok(()));
         }
         let recorded = ["train.record=true", "train.schedule=iterative"];
         assert_eq!(held_out(&recorded), Ok(()));

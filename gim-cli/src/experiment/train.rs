@@ -2,6 +2,7 @@
 
 mod collapse;
 mod from_record;
+mod measure;
 mod network;
 #[cfg(not(feature = "mpi"))]
 mod no_ranks;
@@ -309,8 +310,7 @@ impl<'a> Training<'a> {
                 record.log.append(&record.averages.take(done, epoch, seconds()))?;
                 self.collapsed.look(&self.stack, done);
             }
-            self.validate(done, &mut record)?;
-            self.probe(done, &mut record)?;
+            self.measure(done, &mut record)?;
             if clock.saves(self.keep.due(done)) {
                 self.save(done, &record)?;
             }
@@ -346,24 +346,6 @@ impl<'a> Training<'a> {
             true => iterative_modes(step, self.each, modules),
             false => vec![Mode::Train; modules],
         }
-    }
-
-    /// Measures the modules that learn on held-out items, if that is due after `done` steps; also at the
-    /// end of a module's training.
-    fn validate(&mut self, done: u64, record: &mut Record) -> Result<()> {
-        let due = done.is_multiple_of(self.config.train.validate_every) || done.is_multiple_of(self.each);
-        let modes = self.modes(done - 1);
-        let Some(validation) = self.validation.as_ref().filter(|_| due) else { return Ok(()) };
-        let at = (done, (done - 1) / self.source.epoch_len());
-        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.plans, &self.pool)?;
-        record.validation.append_losses(&rows)
-    }
-
-    /// Probes the features of all modules, if that is due after `done` steps.
-    fn probe(&mut self, done: u64, record: &mut Record) -> Result<()> {
-        let due = done == self.total || done.is_multiple_of(self.config.train.probe_every.max(1));
-        let Some(online) = self.online.as_mut().filter(|_| due) else { return Ok(()) };
-        record.online.append_probes(&online.rows(&mut self.stack, done, &self.pool)?)
     }
 
     /// Saves and stops before step `step` when that is asked for.

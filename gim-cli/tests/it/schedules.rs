@@ -173,10 +173,13 @@ fn whole_utterances_are_learned_from_by_every_schedule() {
     ok(d, &["train", "--resume", "resumed", "--threads", "1"]);
     assert!(result(&d.join("resumed")) == want);
 
+    let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1],[2,3],[4,5,6]]"];
+    ok(d, &train(&AUDIO, "measured", &[&more[..], &pipelined].concat()));
+    assert!(result(&d.join("measured")) == want);
+
     let more = [&whole[..], &["--set", "train.steps=12"]].concat();
     ok(d, &train(&AUDIO, "simultaneous", &more));
     let want = result(&d.join("simultaneous"));
-    let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1],[2,3],[4,5,6]]"];
     ok(d, &train(&AUDIO, "pipelined", &[&more[..], &pipelined].concat()));
     assert!(result(&d.join("pipelined")) == want);
     ok(d, &train(&AUDIO, "async", &[&more[..], &["--schedule", "async"]].concat()));
