@@ -1,6 +1,7 @@
 //! A training run, from wherever its folder has come to.
 
 mod collapse;
+mod finished;
 mod from_record;
 mod measure;
 mod network;
@@ -29,7 +30,7 @@ use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::Environment;
 use crate::experiment::final_rows::total_steps;
-use crate::experiment::interrupt::{self, NothingToSave};
+use crate::experiment::interrupt::{self, NothingToSave, Scratch};
 use crate::experiment::launched::Leader;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
@@ -90,6 +91,17 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
     Ok(out)
 }
 
+/// How a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// In a folder that the user has named.
+    New,
+    /// In a folder that was made for it, which is no run before training begins.
+    Claimed,
+    /// From its newest checkpoint.
+    Resume,
+}
+
 /// Trains or resumes the run in `run`: with the processes that `leader` leads, or alone. Gives
 /// the steps done.
 ///
@@ -98,12 +110,15 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
 pub(crate) fn train(
     config: &Config,
     run: &RunDir,
-    resume: bool,
+    start: Start,
     policy: CorpusPolicy<'_>,
     show: Show,
     leader: Option<&Leader>,
 ) -> Result<u64> {
     let started = Instant::now();
+    let resume = start == Start::Resume;
+    // Until it is the folder of a run.
+    let scratch = (start == Start::Claimed).then(|| Scratch::new(run.path())).transpose()?;
     // A new folder is made only when everything else is known to be there.
     let lock = run.path().is_dir().then(|| run.lock()).transpose()?;
     let unused = || if resume { Ok(()) } else { refuse_begun(run) };
@@ -112,17 +127,8 @@ pub(crate) fn train(
     let record = training.source.record().clone();
     policy.check(run, training.first, &record.corpus)?;
     leader.map_or(Ok(()), |leader| training.check_ranks(leader))?;
-    if training.first > 0 && training.first >= training.total {
-        // A run of an older version lacks it.
-        if !matches!(policy, CorpusPolicy::Any) && run.dataset()?.is_none() {
-            run.write_dataset(&record)?;
-        }
-        // What the finished run was made with stays on record.
-        run.open_validation(&curves)?;
-        run.open_online(&curves)?;
-        run.open_log(curves)?;
-        run.sweep_records(&config.train, true)?;
-        return Ok(training.total);
+    if training.is_finished() {
+        return training.finish_again(curves, policy, show);
     }
     if training.first > 0
         && let Some(begun) = run.dataset()?
@@ -144,8 +150,12 @@ pub(crate) fn train(
     notes.extend(config.train.idle_groups(leader.is_some()));
     run.write_notes(&notes)?;
     if show != Show::Quiet {
+        if scratch.is_some() {
+            output::note(format_args!("the run's folder is {}", run.path().display()));
+        }
         print_notes(&notes, run);
     }
+    drop(scratch);
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
     let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
     let record = Record { log: run.open_log(curves)?, validation, online, averages, lock };
