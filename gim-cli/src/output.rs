@@ -39,14 +39,8 @@ pub fn note_error(error: &Error) {
 
 fn write(out: &mut impl Write, text: Arguments) -> Result<()> {
     match out.write_fmt(text).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
-        // Where it goes is not known, so neither is the space there.
-        Err(e) if e.kind() == ErrorKind::StorageFull => {
-            let remedy = "free some space where it goes, or send it elsewhere";
-            Err(Error::file("standard output", format_args!("cannot write: {e}"), remedy).caused_by(e))
-        }
-        Err(e) => Err(Error::io("standard output", "write", e)),
-        Ok(()) => Ok(()),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", e)),
+        _ => Ok(()),
     }
 }
 

@@ -145,11 +145,12 @@ impl Error {
     }
 }
 
-/// Whether free space in the folder of `path` is space for it: it is no device or pipe.
+/// Whether free space in the folder of `path` is space for it: it is no device, no pipe, and no mere name such as
+/// `standard output`.
 fn is_on_disk(path: &Path) -> bool {
     match std::fs::metadata(path) {
         Ok(meta) => meta.is_file() || meta.is_dir(),
-        Err(_) => true,
+        Err(_) => path.parent().is_some_and(Path::is_dir),
     }
 }
 
@@ -194,7 +195,9 @@ mod tests {
         let text = Error::io("Cargo.toml", "write", io::ErrorKind::StorageFull.into()).to_string();
         let space = text.split_once(" (").and_then(|(_, rest)| rest.split_once(" MB are free there; free some space"));
         assert!(space.is_some_and(|(megabytes, _)| megabytes.parse::<f64>().is_ok()), "{text}");
-        for path in ["no/such/folder/x", "/dev/full"] {
+        let text = Error::io("src/new.csv", "write", io::ErrorKind::StorageFull.into()).to_string();
+        assert!(text.contains(" MB are free there; free some space"), "{text}");
+        for path in ["no/such/folder/x", "/dev/full", "standard output"] {
             let text = Error::io(path, "write", io::ErrorKind::StorageFull.into()).to_string();
             assert!(text.contains("(free some space"), "{text}");
         }

@@ -197,12 +197,12 @@ pub(crate) fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
 fn table_of(text: &str) -> std::result::Result<toml::Table, toml::de::Error> {
     let mut text = text.to_owned();
     loop {
-        let e = match text.parse() {
+        let e = match text.parse::<toml::Table>() {
             Ok(table) => return Ok(table),
             Err(e) => e,
         };
         let number = |span: &Range<usize>| text.get(span.clone()).is_some_and(ranges::is_too_large);
-        let Some(span) = toml::de::Error::span(&e).filter(number) else { return Err(e) };
+        let Some(span) = e.span().filter(number) else { return Err(e) };
         text.insert(span.end, '"');
         text.insert(span.start, '"');
     }

@@ -162,7 +162,9 @@ fn the_pipelined_schedule_measures_what_the_simultaneous_one_does() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let probe = [&VALIDATE[..], &["--set", "train.probe_every=3"]].concat();
-    for (preset, groups) in [(&AUDIO[..], "train.groups=[[1],[2,3],[4,5,6]]"), (&VISION[..], "train.groups=[[1],[2,3]]")] {
+    for (preset, groups) in
+        [(&AUDIO[..], "train.groups=[[1],[2,3],[4,5,6]]"), (&VISION[..], "train.groups=[[1],[2,3]]")]
+    {
         let [whole, named, auto, killed] = ["whole", "named", "auto", "killed"].map(|n| format!("{}-{n}", preset[1]));
         ok(d, &train(preset, &whole, &probe));
         let want = all_of(&d.join(&whole));

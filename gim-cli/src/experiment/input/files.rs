@@ -168,7 +168,7 @@ mod tests {
             let said = keep(from, &mut to, 8).map_err(|e| e.to_string());
             (to.len(), said)
         };
-        assert_eq!(kept(&mut &[1; 8][..]), (8, Ok(())));
+        assert_eq!(kept(&mut &[1u8; 8][..]), (8, Ok(())));
         let (held, said) = kept(&mut io::repeat(1));
         let said = said.unwrap_err();
         assert!(held == 8 && said.contains("after 8 bytes") && said.contains("write it to a file"), "{said}");
