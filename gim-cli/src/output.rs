@@ -87,5 +87,6 @@ mod tests {
         assert!(write(&mut Broken(ErrorKind::BrokenPipe), format_args!("text")).is_ok());
         let error = write(&mut Broken(ErrorKind::StorageFull), format_args!("text")).unwrap_err().to_string();
         assert!(error.starts_with("standard output: cannot write") && error.contains("free some space"), "{error}");
+        assert!(!error.contains("MB are free"), "{error}");
     }
 }

@@ -98,11 +98,16 @@ impl Error {
         let remedy = match source.kind() {
             K::NotFound => "check the path",
             K::PermissionDenied | K::ReadOnlyFilesystem => "check the permissions",
-            K::StorageFull | K::QuotaExceeded | K::FileTooLarge => {
-                let free = free_space(path.as_ref());
+            K::StorageFull => {
+                let free = free_space(path.as_ref()).filter(|_| is_on_disk(path.as_ref()));
                 let free = free.map_or(String::new(), |free| format!("{:.1} MB are free there; ", free as f64 / 1e6));
                 let remedy = format!("{free}free some space and run again; what was saved before is intact");
                 return Self::file(path, format_args!("cannot {doing}: {source}"), remedy).caused_by(source);
+            }
+            K::QuotaExceeded => "your quota is used up: remove files of yours; what was saved before is intact",
+            K::FileTooLarge => {
+                "no larger file is allowed there: raise the limit (`ulimit -f`), or use another disk; what was saved \
+                 before is intact"
             }
             K::UnexpectedEof => "the file is cut short; copy or make it again",
             _ => "check the file and the disk",
@@ -137,6 +142,15 @@ impl Error {
             other => panic!("this error has no cause: {other}"),
         }
         self
+    }
+}
+
+/// Whether free space in the folder of `path` is space for it: it is no device, no pipe, and no mere name such as
+/// `standard output`.
+fn is_on_disk(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(meta) => meta.is_file() || meta.is_dir(),
+        Err(_) => path.parent().is_some_and(Path::is_dir),
     }
 }
 
@@ -181,8 +195,16 @@ mod tests {
         let text = Error::io("Cargo.toml", "write", io::ErrorKind::StorageFull.into()).to_string();
         let space = text.split_once(" (").and_then(|(_, rest)| rest.split_once(" MB are free there; free some space"));
         assert!(space.is_some_and(|(megabytes, _)| megabytes.parse::<f64>().is_ok()), "{text}");
-        let text = Error::io("no/such/folder/x", "write", io::ErrorKind::StorageFull.into()).to_string();
-        assert!(text.contains("(free some space"), "{text}");
+        let text = Error::io("src/new.csv", "write", io::ErrorKind::StorageFull.into()).to_string();
+        assert!(text.contains(" MB are free there; free some space"), "{text}");
+        for path in ["no/such/folder/x", "/dev/full", "standard output"] {
+            let text = Error::io(path, "write", io::ErrorKind::StorageFull.into()).to_string();
+            assert!(text.contains("(free some space"), "{text}");
+        }
+        for (kind, says) in [(io::ErrorKind::QuotaExceeded, "your quota"), (io::ErrorKind::FileTooLarge, "ulimit -f")] {
+            let text = Error::io("Cargo.toml", "write", kind.into()).to_string();
+            assert!(text.contains(says) && !text.contains("MB are free"), "{text}");
+        }
     }
 
     #[test]

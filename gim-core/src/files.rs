@@ -13,6 +13,20 @@ pub fn create_folder(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder).map_err(|e| Error::io(folder, "create the folder", e))
 }
 
+/// Checks that `folder` is there.
+///
+/// # Errors
+/// When it is not. The error of a relative path says for which it was taken.
+pub fn need_folder(folder: &Path, remedy: &str) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let what = if folder.exists() { "is not a folder" } else { "there is no such folder" };
+    let taken = std::path::absolute(folder).ok().filter(|_| folder.is_relative());
+    let taken = taken.map_or(String::new(), |path| format!("; it was taken for {}", path.display()));
+    Err(Error::file(folder, format_args!("{what}{taken}"), remedy))
+}
+
 /// Writes `bytes` as the whole content of `path`: a reader sees the old file or the new one, never a part.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write_atomic_with(path, |out| out.write_all(bytes))
@@ -330,6 +344,20 @@ mod tests {
             let refused = write_atomic(Path::new(path), b"x").unwrap_err().to_string();
             assert!(refused.contains("is no regular file") || path == "/dev/fd/1", "{refused}");
         }
+    }
+
+    #[test]
+    fn a_relative_folder_is_named_as_it_was_taken() {
+        let said = |path: &str| need_folder(Path::new(path), "name another").map_err(|e| e.to_string());
+        assert_eq!(said("src"), Ok(()));
+        let here = std::env::current_dir().unwrap();
+        let taken = here.join("no/such").display().to_string();
+        assert_eq!(
+            said("no/such").unwrap_err(),
+            format!("no/such: there is no such folder; it was taken for {taken} (name another)")
+        );
+        assert_eq!(said(&taken).unwrap_err(), format!("{taken}: there is no such folder (name another)"));
+        assert!(said("Cargo.toml").unwrap_err().contains("is not a folder; it was taken for "));
     }
 
     #[test]

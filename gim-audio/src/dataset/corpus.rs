@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 pub use gim_core::data::Split;
 use gim_core::data::{Columns, FileIndex, ItemId, Manifest, all_bad, labels_of, normalized};
-use gim_core::files::{has_extension, hex};
+use gim_core::files::{has_extension, hex, need_folder};
 use gim_core::{Error, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -152,10 +152,7 @@ impl Corpus {
     /// files are left out), an utterance has two files, a split file names an absent utterance (unless ignored) or one twice, an utterance is in
     /// both splits, or labels do not fit the audio.
     pub fn open(root: &Path, options: &CorpusOptions) -> Result<Self> {
-        if !root.is_dir() {
-            let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
-            return Err(Error::file(root, what, "give the folder that holds the corpus"));
-        }
+        need_folder(root, "give the folder that holds the corpus")?;
         let mut notes = Vec::new();
         let manifest = options.manifest.as_deref().map(|file| Manifest::read(file, root, &["speaker"], ItemId::Stem));
         let manifest = manifest.transpose()?;
@@ -532,8 +529,12 @@ pub(super) fn by_id(utterances: &[Utterance], id: &str) -> Option<usize> {
 
 /// The utterance that a row of a table names: by its id, or by its file.
 fn named(utterances: &[Utterance], row: &str) -> Option<usize> {
-    let stem = || Path::new(row.rsplit(['/', '\\']).next()?).file_stem()?.to_str();
-    by_id(utterances, row).or_else(|| by_id(utterances, stem()?))
+    by_id(utterances, row).or_else(|| by_id(utterances, stem(row)?))
+}
+
+/// The name of the file at a path, of whichever system, without folders and ending.
+pub(super) fn stem(path: &str) -> Option<&str> {
+    Path::new(path.rsplit(['/', '\\']).next()?).file_stem()?.to_str()
 }
 
 pub(super) fn existing(root: &Path, name: &str) -> Option<PathBuf> {

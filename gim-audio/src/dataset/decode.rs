@@ -50,6 +50,8 @@ pub struct AudioInfo {
     pub len: Option<usize>,
     /// Size of the file in bytes.
     pub bytes: u64,
+    /// Its own sample rate, in Hz.
+    pub rate: u32,
 }
 
 /// Reads the header of an audio file.
@@ -61,7 +63,7 @@ pub fn info(path: &Path) -> Result<AudioInfo> {
     guarded(path, || {
         let source = Source::open(path, false)?;
         let len = source.len.map(|n| Rational::of(source.rate).len_out(n));
-        Ok(AudioInfo { len, bytes: source.bytes })
+        Ok(AudioInfo { len, bytes: source.bytes, rate: source.rate })
     })
 }
 

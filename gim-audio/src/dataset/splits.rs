@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use gim_core::data::{Lines, Manifest, Split, SplitFolder, draw_fifth};
 use gim_core::{Error, Result};
 
-use crate::dataset::corpus::{CorpusOptions, MissingPolicy, TEST_SPLIT, TRAIN_SPLIT, Utterance, by_id, existing};
+use crate::dataset::corpus::{
+    CorpusOptions, MissingPolicy, TEST_SPLIT, TRAIN_SPLIT, Utterance, by_id, existing, is_audio, stem,
+};
 
 /// The utterances that split files may name.
 pub(super) struct Listed<'a> {
@@ -14,6 +16,19 @@ pub(super) struct Listed<'a> {
     pub(super) utterances: &'a [Utterance],
     /// Ids of those that are bad and left out.
     pub(super) skipped: &'a HashSet<String>,
+}
+
+impl Listed<'_> {
+    fn knows(&self, id: &str) -> bool {
+        by_id(self.utterances, id).is_some() || self.skipped.contains(id)
+    }
+
+    /// The id that a line names: the line itself, or what it has without the folders and the ending of an audio
+    /// file.
+    fn id<'r>(&self, row: &'r str) -> &'r str {
+        let of_file = || stem(row).filter(|id| is_audio(Path::new(row)) && self.knows(id));
+        if self.knows(row) { row } else { of_file().unwrap_or(row) }
+    }
 }
 
 /// The folders of a corpus that hold its splits, such as `Train` and `TEST`.
@@ -192,15 +207,17 @@ fn read_split(path: &Path, listed: &Listed<'_>, missing: MissingPolicy, notes: &
     let lines = Lines::read(path)?;
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut split = Vec::new();
-    let (mut absent, mut skipped) = (0usize, 0usize);
+    let (mut absent, mut skipped, mut files) = (0usize, 0usize, 0usize);
     for (line, row) in lines.rows() {
-        if let Some(before) = seen.insert(row, line) {
-            let what = format!("utterance {row} is on line {before} already");
+        let id = listed.id(row);
+        files += usize::from(id != row);
+        if let Some(before) = seen.insert(id, line) {
+            let what = format!("utterance {id} is on line {before} already");
             return Err(lines.error(line, what, "remove one of the lines"));
         }
-        match by_id(listed.utterances, row) {
+        match by_id(listed.utterances, id) {
             Some(u) => split.push(u),
-            None if listed.skipped.contains(row) => skipped += 1,
+            None if listed.skipped.contains(id) => skipped += 1,
             None if missing == MissingPolicy::Ignore => absent += 1,
             None => {
                 let what = format!("utterance {row} is not in the corpus");
@@ -209,6 +226,9 @@ fn read_split(path: &Path, listed: &Listed<'_>, missing: MissingPolicy, notes: &
         }
     }
     let (path, n) = (path.display(), seen.len());
+    if files > 0 {
+        notes.push(format!("{path}: {files} of its {n} lines name audio files: taken without folders and endings"));
+    }
     if absent > 0 {
         notes.push(format!("{path}: {absent} of the {n} utterances it names are not in the corpus and left out"));
     }

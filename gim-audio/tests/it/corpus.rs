@@ -288,6 +288,23 @@ fn one_utterance_twice() {
 }
 
 #[test]
+fn resampled_files_are_noted() {
+    let dir = small();
+    for (k, rate) in [44_100, 44_100, 8_000].into_iter().enumerate() {
+        let bytes = wav_bytes(&noise(rate as usize, 1), 1, rate, Pcm::S16);
+        write(&dir.path().join(format!("eve-1-000{k}.wav")), bytes);
+    }
+    let note = "resampled to 16000 Hz: 3 of 23 audio files, 1 from 8000 Hz, 2 from 44100 Hz";
+    let index = Some(dir.path().join("index.json"));
+    for skip_bad in [false, true, false] {
+        let options = CorpusOptions { skip_bad, index: index.clone(), ..Default::default() };
+        let corpus = Corpus::open(dir.path(), &options).unwrap();
+        assert_eq!(corpus.notes().iter().filter(|n| *n == note).count(), 1, "{:?}", corpus.notes());
+    }
+    assert!(!open(small().path()).unwrap().notes().iter().any(|n| n.contains("resampled")));
+}
+
+#[test]
 fn splits_are_checked() {
     let dir = small();
     file(&dir, "train_split.txt", "7-1-0000\n7-1-0001\n\n  bob-1-0000  \n");
@@ -312,6 +329,16 @@ fn splits_are_checked() {
     says(&dir, &["7-1-0000", "also in", "train_split.txt"]);
     file(&dir, "test_split.txt", "\n");
     says(&dir, &["test_split.txt", "no utterance"]);
+    // Lines may name files.
+    file(&dir, "test_split.txt", "7-1-0002.wav\nbob/1/bob-1-0001.FLAC\n7-1-0003\n");
+    let corpus = open(dir.path()).unwrap();
+    let listed = corpus.listed(Split::Test).iter().map(|u| corpus.utterances()[*u].id.as_str());
+    assert!(listed.eq(["7-1-0002", "bob-1-0001", "7-1-0003"]));
+    assert!(corpus.notes()[0].contains("2 of its 3 lines name audio files"), "{:?}", corpus.notes());
+    file(&dir, "test_split.txt", "7-1-0002\n7-1-0002.wav\n");
+    says(&dir, &["line 2", "7-1-0002 is on line 1 already"]);
+    file(&dir, "test_split.txt", "7-1-0009.wav\n");
+    says(&dir, &["utterance 7-1-0009.wav is not in the corpus"]);
     let elsewhere = CorpusOptions { test_split: Some(dir.path().join("nowhere.txt")), ..Default::default() };
     assert!(Corpus::open(dir.path(), &elsewhere).unwrap_err().to_string().contains("nowhere.txt"));
 }

@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use gim_core::Result;
 
-use super::json;
+use super::{json, positive};
 use crate::bench::estimate::{Timed, estimate, print};
 use crate::experiment::config::Config;
 use crate::output;
@@ -16,7 +16,7 @@ pub struct Args {
     /// Preset or TOML file.
     config: String,
     /// Number of steps to time.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = positive())]
     steps: usize,
     /// Override a setting. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -34,7 +34,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let timed = Timed { steps: self.steps.max(1), features: self.features, profiled: self.profile };
+        let timed = Timed { steps: self.steps, features: self.features, profiled: self.profile };
         let estimate = estimate(&Config::load(&self.config, &self.set)?, timed)?;
         if self.json {
             output::print_line(json(&estimate, false)?)?;

@@ -29,7 +29,7 @@ pub struct Args {
     /// File to write [default: RUN/features.h5].
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Files, and folders that are searched for them; - is one file from standard input.
+    /// Files, and folders that are searched for them; - is one file from standard input, up to 1 GiB.
     #[arg(short, long, value_name = "PATH", num_args = 1.., requires = "out")]
     input: Vec<PathBuf>,
     /// What a row is of [default: frame of audio, image of images].

@@ -23,6 +23,7 @@ mod try_features;
 
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 use gim_core::{Error, Result};
 use serde::Serialize;
@@ -110,6 +111,11 @@ impl Command {
     }
 }
 
+/// Parses a number of things to do, of which there is at least one.
+fn positive() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=1_000_000)
+}
+
 /// Serializes a value as JSON.
 fn json(value: &impl Serialize, pretty: bool) -> Result<String> {
     let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
@@ -141,5 +147,9 @@ mod tests {
         assert!(probe("vowels").is_ok() && probe("two words").is_err());
         let train = |schedule| Program::try_parse_from(["gim", "train", "audio-quick", "--schedule", schedule]);
         assert!(train("iterative").is_ok() && train("both").is_err());
+        for verb in ["plan", "estimate"] {
+            let steps = |n| Program::try_parse_from(["gim", verb, "audio-quick", "--steps", n]);
+            assert!(steps("1").is_ok() && steps("0").unwrap_err().to_string().contains("1..=1000000"), "{verb}");
+        }
     }
 }

@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use gim_core::{Error, Result};
 
-use super::json;
+use super::{json, positive};
 use crate::comparison::sweep::Sweep;
 use crate::experiment::progress::Mode;
 use crate::output::{note, print, print_line};
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "US", default_value_t = 50.0)]
     latency: f64,
     /// Steps of each module to time, after a warm one.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = positive())]
     steps: usize,
     /// Override a setting. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -57,7 +57,6 @@ const MOST: usize = 1024;
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
-        let steps = self.steps.max(1);
         let machines = self.machines()?;
         let (text, files) = match self.comparison()? {
             Some(sweep) => {
@@ -66,12 +65,12 @@ impl Args {
                         note(format_args!("measuring the network of {run}"));
                     }
                 };
-                let plan = plan_runs(&self.what, &sweep, &self.set, steps, begin)?;
+                let plan = plan_runs(&self.what, &sweep, &self.set, self.steps, begin)?;
                 let text = if self.json { json(&plan, false)? + "\n" } else { plan.to_string() };
                 (text, self.out.as_ref().map(|folder| plan.save(folder)))
             }
             None => {
-                let plan = plan_config(&self.what, &self.set, machines, steps)?;
+                let plan = plan_config(&self.what, &self.set, machines, self.steps)?;
                 let text = if self.json { json(&plan, false)? + "\n" } else { plan.to_string() };
                 (text, self.out.as_ref().map(|folder| plan.save(folder)))
             }

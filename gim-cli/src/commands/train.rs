@@ -10,7 +10,7 @@ use crate::experiment::launched::{Joined, Leader, join};
 use crate::experiment::one_module::begin;
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
-use crate::experiment::train::{DatasetPolicy, train};
+use crate::experiment::train::{DatasetPolicy, Start, train};
 use crate::experiment::train_config::Schedule;
 use crate::output::{note, print_line};
 
@@ -71,16 +71,23 @@ impl Args {
 
     fn train(self, show: Mode, leader: Option<&Leader>) -> Result<ExitCode> {
         let from = self.from.clone().map(RunDir::new);
-        let resume = self.resume.is_some() || from.is_some();
         let policy = if self.any_dataset { DatasetPolicy::Any } else { DatasetPolicy::Begun };
         let is_new = self.resume.is_none() && self.out.is_none();
+        let start = match (&self.resume, &from) {
+            (None, None) if is_new => Start::Claimed,
+            (None, None) => Start::New,
+            _ => Start::Resume,
+        };
         let (config, run) = self.config_and_run()?;
-        if is_new && show != Mode::Quiet {
-            note(format_args!("the run's folder is {}", run.path().display()));
-        }
-        let begun = from.map_or(Ok(()), |from| begin(&config, &run, &from));
+        let begun = from.map_or(Ok(()), |from| {
+            begin(&config, &run, &from)?;
+            if is_new && show != Mode::Quiet {
+                note(format_args!("the run's folder is {}", run.path().display()));
+            }
+            Ok(())
+        });
         let trained =
-            begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, resume, policy, show, leader));
+            begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, start, policy, show, leader));
         if is_new {
             // A run that could not start leaves nothing.
             run.remove_if_empty();

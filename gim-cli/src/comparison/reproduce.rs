@@ -15,7 +15,7 @@ use crate::experiment::environment::TrainedOn;
 use crate::experiment::probe::{Opened, ProbeSpec};
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
-use crate::experiment::train::DatasetPolicy;
+use crate::experiment::train::{DatasetPolicy, Start};
 use crate::experiment::train_config::TrainConfig;
 use crate::experiment::views::{ViewCounts, views_of};
 use crate::experiment::{extract, final_rows, interrupt, train};
@@ -283,7 +283,8 @@ impl SeedRun<'_> {
         let begun = self.run.is_begun();
         if !begun || !train::is_complete(self.run, self.config)? {
             let policy = self.trained_on.map_or(DatasetPolicy::Begun, DatasetPolicy::Only);
-            train::train(self.config, self.run, begun, policy, show, None)?;
+            let start = if begun { Start::Resume } else { Start::New };
+            train::train(self.config, self.run, start, policy, show, None)?;
         }
         Ok(())
     }

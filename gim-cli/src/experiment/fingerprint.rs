@@ -47,14 +47,18 @@ pub(crate) fn may_change(key: &str) -> bool {
 }
 
 impl Config {
+    /// Whether step sizes or turns of modules follow from the length of training, which may not change then.
+    pub(crate) fn length_decides(&self) -> bool {
+        self.train.iterative() || self.optimizer.decay != Decay::None
+    }
+
     /// The settings that decide a result, as TOML: all but those that may change on resuming. A
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
         let same = Self { train: self.train.deciding(), ..self.clone() };
         let mut table: toml::Table =
             same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
-        let counts = self.train.iterative() || self.optimizer.decay != Decay::None;
-        let length: &[&str] = if counts { &[] } else { &LENGTH };
+        let length: &[&str] = if self.length_decides() { &[] } else { &LENGTH };
         for key in MAY_CHANGE.iter().chain(length) {
             if let Some((section, key)) = key.split_once('.')
                 && let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut)

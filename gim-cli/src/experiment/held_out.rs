@@ -50,7 +50,7 @@ impl HeldOut {
             Self::List(file) => {
                 let known: BTreeMap<String, usize> =
                     items.iter().map(|i| (normalized(&id(*i)).into_owned(), *i)).collect();
-                let lines = Lines::read(Path::new(file))?;
+                let lines = Lines::read(Path::new(file)).map_err(|e| no_list(file, e))?;
                 let item = |(line, name): (usize, &str)| {
                     let remedy = "name training items as features.h5 does, one a line";
                     let what = format!("{name:?} is not in the training split");
@@ -79,6 +79,16 @@ impl HeldOut {
         let what = "holds out other items than when the run was begun";
         Err(Error::config("data.validate", what, "restore the list, or train another run"))
     }
+}
+
+/// The error of a list that cannot be read; one that is not there may be a misspelled share.
+fn no_list(file: &str, e: Error) -> Error {
+    if Path::new(file).exists() {
+        return e;
+    }
+    let what = format!("{file:?} is neither a share nor a file that is there");
+    let remedy = "give a share from 0 to 0.9, such as 0.2, or the file that lists the items";
+    Error::config("data.validate", what, remedy).caused_by(e)
 }
 
 /// The seed of all draws in validation: places of crops, windows and negatives. They are the same at
@@ -114,5 +124,7 @@ mod tests {
         let all: String = items.iter().map(|i| id(*i) + "\n").collect();
         assert!(listed(&all).unwrap_err().to_string().contains("10 of 10"));
         assert!(listed("").unwrap_err().to_string().contains("0 of 10"));
+        let e = of(HeldOut::List("0,2".into()), 1).unwrap_err().to_string();
+        assert!(e.starts_with("data.validate: \"0,2\" is neither a share nor a file"), "{e}");
     }
 }

@@ -125,7 +125,7 @@ fn probe_opened(source: &Source, file: &Path, spec: &ProbeSpec, show: Show) -> R
     let mut progress = Progress::new(groups.len() as u64, "probes", show);
     let mut rows = Vec::new();
     for (done, name) in groups.iter().enumerate() {
-        let row = source.probe(file, spec, name)?;
+        let row = source.probe(file, spec, name, show)?;
         progress.tick(done as u64 + 1, || format!("{name} {:.1} %", 100.0 * row.accuracy));
         rows.push(row);
     }
@@ -164,7 +164,7 @@ impl Source {
     }
 
     /// Probes one group.
-    fn probe(&self, file: &Path, spec: &ProbeSpec, group: &str) -> Result<ProbeRow> {
+    fn probe(&self, file: &Path, spec: &ProbeSpec, group: &str, show: Show) -> Result<ProbeRow> {
         let (made, task) = (self.file().provenance(), spec.task.label());
         let silence = self.file().labels(task)?.silence;
         let key = Key::new(made.seed, Purpose::Probe);
@@ -172,7 +172,9 @@ impl Source {
             Self::Whole(features) => features.examples(group, task)?,
             Self::Views(views) => views.train(group, task, 0)?,
         };
-        note_streamed(group, &examples);
+        if show != Show::Quiet {
+            note_streamed(group, &examples);
+        }
         let train = examples.train_with_labels(spec.labels, key)?;
         if train.n_rows() > 0 && train.labels().iter().all(|c| *c == train.labels()[0]) {
             return Err(one_class(file, spec.task, train.n_rows()));

@@ -1,5 +1,7 @@
 //! The range of every setting. A value outside is an error before anything is read or allocated.
 
+use std::num::IntErrorKind;
+
 use gim_core::{Error, Result};
 use toml::Value;
 
@@ -133,6 +135,28 @@ pub(crate) fn in_words(domain: DomainKind, key: &str) -> Option<String> {
     range(domain, key).map(Range::words)
 }
 
+/// Whether a text is a whole number that is too large for TOML.
+pub(crate) fn is_too_large(text: &str) -> bool {
+    let overflow = [IntErrorKind::PosOverflow, IntErrorKind::NegOverflow];
+    text.parse::<i64>().is_err_and(|e| overflow.contains(e.kind()))
+}
+
+/// Checks settings that were given as whole numbers too large for TOML, which are texts by then.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_texts(domain: DomainKind, settings: &toml::Table) -> Result<()> {
+    for (name, value) in flat(settings) {
+        if let (Some(range), Some(text)) = (range(domain, &name), value.as_str())
+            && is_too_large(text)
+            && !range.holds(&value)
+        {
+            return Err(range.refuses(&name, text));
+        }
+    }
+    Ok(())
+}
+
 /// Checks every number of a configuration, given as TOML.
 ///
 /// # Errors
@@ -142,12 +166,7 @@ pub(crate) fn check(domain: DomainKind, settings: &toml::Table) -> Result<()> {
         if let Some(range) = range(domain, &name)
             && !range.holds(&value)
         {
-            let value: String = value.to_string().chars().take(60).collect();
-            return Err(Error::config(
-                name,
-                format_args!("{value} is out of range"),
-                format_args!("use {}", range.words()),
-            ));
+            return Err(range.refuses(&name, &value.to_string()));
         }
     }
     Ok(())
@@ -172,6 +191,11 @@ impl Range {
         }
     }
 
+    fn refuses(self, name: &str, value: &str) -> Error {
+        let value: String = value.chars().take(60).collect();
+        Error::config(name, format_args!("{value} is out of range"), format_args!("use {}", self.words()))
+    }
+
     fn words(self) -> String {
         match self {
             Whole(min, max) => format!("{min} to {max}"),
@@ -191,6 +215,19 @@ mod tests {
     use super::*;
     use crate::experiment::config::Config;
     use crate::experiment::domain::Domain;
+
+    #[test]
+    fn numbers_too_large_for_toml_are_out_of_range() {
+        let of = |set: &str| Config::load("audio-quick", &[set.to_owned()]).map(drop).map_err(|e| e.to_string());
+        for seed in ["9223372036854775808", "18446744073709551615", "99999999999999999999999"] {
+            let said = of(&format!("train.seed={seed}")).unwrap_err();
+            assert_eq!(said, format!("train.seed: {seed} is out of range (use 0 to 4611686018427387904)"));
+        }
+        assert!(of("train.seed=-9223372036854775809").unwrap_err().contains("out of range"));
+        assert!(of("train.seed='7'").unwrap_err().contains("a whole number"));
+        // Of digits, but the name of a file.
+        assert_eq!(of("data.validate=99999999999999999999"), Ok(()));
+    }
 
     /// A new number among the settings needs a line in a table above.
     #[test]

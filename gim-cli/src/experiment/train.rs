@@ -1,7 +1,9 @@
 //! A training run, from wherever its folder has come to.
 
 mod collapse;
+mod finished;
 mod from_record;
+mod measure;
 mod network;
 #[cfg(not(feature = "mpi"))]
 mod no_ranks;
@@ -28,7 +30,7 @@ use crate::experiment::config::Config;
 use crate::experiment::domain::BatchSource;
 use crate::experiment::environment::Environment;
 use crate::experiment::final_rows::total_steps;
-use crate::experiment::interrupt::{self, NothingToSave};
+use crate::experiment::interrupt::{self, NothingToSave, Scratch};
 use crate::experiment::launched::Leader;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
@@ -89,6 +91,17 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
     Ok(out)
 }
 
+/// How a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// In a folder that the user has named.
+    New,
+    /// In a folder that was made for it, which is no run before training begins.
+    Claimed,
+    /// From its newest checkpoint.
+    Resume,
+}
+
 /// Trains or resumes the run in `run`: with the processes that `leader` leads, or alone. Gives
 /// the steps done.
 ///
@@ -97,12 +110,15 @@ pub(crate) fn snapshots(run: &RunDir, pool: &Pool<f32>) -> Result<Vec<(u64, Stac
 pub(crate) fn train(
     config: &Config,
     run: &RunDir,
-    resume: bool,
+    start: Start,
     policy: DatasetPolicy<'_>,
     show: Show,
     leader: Option<&Leader>,
 ) -> Result<u64> {
     let started = Instant::now();
+    let resume = start == Start::Resume;
+    // Until it is the folder of a run.
+    let scratch = (start == Start::Claimed).then(|| Scratch::new(run.path())).transpose()?;
     // A new folder is made only when everything else is known to be there.
     let lock = run.path().is_dir().then(|| run.lock()).transpose()?;
     let unused = || if resume { Ok(()) } else { refuse_begun(run) };
@@ -111,17 +127,8 @@ pub(crate) fn train(
     let record = training.source.record().clone();
     policy.check(run, training.first, &record.trained_on)?;
     leader.map_or(Ok(()), |leader| training.check_ranks(leader))?;
-    if training.first > 0 && training.first >= training.total {
-        // A run of an older version lacks it.
-        if !matches!(policy, DatasetPolicy::Any) && run.dataset()?.is_none() {
-            run.write_dataset(&record)?;
-        }
-        // What the finished run was made with stays on record.
-        run.open_validation(&curves)?;
-        run.open_online(&curves)?;
-        run.open_log(curves)?;
-        run.sweep_records(&config.train, true)?;
-        return Ok(training.total);
+    if training.is_finished() {
+        return training.finish_again(curves, policy, show);
     }
     if training.first > 0
         && let Some(begun) = run.dataset()?
@@ -140,11 +147,16 @@ pub(crate) fn train(
     run.write_environment(&environment)?;
     run.write_dataset(&record)?;
     let mut notes = training.source.notes();
+    notes.extend(config.train.idle_groups(leader.is_some()));
     run.write_notes(&notes)?;
     if show != Show::Quiet {
+        if scratch.is_some() {
+            output::note(format_args!("the run's folder is {}", run.path().display()));
+        }
         print_notes(&notes, run);
         beginning(&mut training).iter().for_each(output::note);
     }
+    drop(scratch);
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
     let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
     let record = Record { log: run.open_log(curves)?, validation, online, averages, lock };
@@ -309,8 +321,7 @@ impl<'a> Training<'a> {
                 record.log.append(&record.averages.take(done, epoch, seconds()))?;
                 self.collapsed.look(&self.stack, done);
             }
-            self.validate(done, &mut record)?;
-            self.probe(done, &mut record)?;
+            self.measure(done, &mut record)?;
             if clock.saves(self.keep.due(done)) {
                 self.save(done, &record)?;
             }
@@ -346,24 +357,6 @@ impl<'a> Training<'a> {
             true => iterative_modes(step, self.each, modules),
             false => vec![Mode::Train; modules],
         }
-    }
-
-    /// Measures the modules that learn on held-out items, if that is due after `done` steps; also at the
-    /// end of a module's training.
-    fn validate(&mut self, done: u64, record: &mut Record) -> Result<()> {
-        let due = done.is_multiple_of(self.config.train.validate_every) || done.is_multiple_of(self.each);
-        let modes = self.modes(done - 1);
-        let Some(validation) = self.validation.as_ref().filter(|_| due) else { return Ok(()) };
-        let at = (done, (done - 1) / self.source.epoch_len());
-        let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.plans, &self.pool)?;
-        record.validation.append_losses(&rows)
-    }
-
-    /// Probes the features of all modules, if that is due after `done` steps.
-    fn probe(&mut self, done: u64, record: &mut Record) -> Result<()> {
-        let due = done == self.total || done.is_multiple_of(self.config.train.probe_every.max(1));
-        let Some(online) = self.online.as_mut().filter(|_| due) else { return Ok(()) };
-        record.online.append_probes(&online.rows(&mut self.stack, done, &self.pool)?)
     }
 
     /// Saves and stops before step `step` when that is asked for.

@@ -123,6 +123,14 @@ impl TrainConfig {
         matches!(self.schedule, Schedule::Simultaneous | Schedule::Iterative)
     }
 
+    /// What is said of named groups that have no effect; `on_ranks` tells whether several processes train.
+    pub(crate) fn idle_groups(&self, on_ranks: bool) -> Option<String> {
+        let idle = matches!(self.groups, Groups::Lists(_)) && self.takes_turns() && !on_ranks;
+        idle.then(|| {
+            "train.groups has no effect where modules take turns: set train.schedule to pipelined or async".to_owned()
+        })
+    }
+
     /// The same settings, without differences that decide no weight: of schedules with the same result,
     /// the one in which modules take turns, and no trace of a record that changes nothing.
     pub(crate) fn deciding(&self) -> Self {
@@ -131,8 +139,8 @@ impl TrainConfig {
         Self { schedule: self.schedule.in_turn(), record_epochs: epochs, record_type: value_type, ..self.clone() }
     }
 
-    /// Refuses measurements and records with schedules that cannot have them. `held_out` tells whether
-    /// items are held out of training.
+    /// Refuses records with schedules that cannot have them, and measurements with records. `held_out` tells
+    /// whether items are held out of training.
     ///
     /// # Errors
     /// Names the setting.
@@ -142,10 +150,6 @@ impl TrainConfig {
             return Err(Error::config("train.record", what, "use train.schedule = \"iterative\""));
         }
         for (key, is_set) in [("data.validate", held_out), ("train.probe_every", self.probe_every > 0)] {
-            if is_set && !self.takes_turns() {
-                let what = "is set, but modules on threads of their own do not stop for measurements";
-                return Err(Error::config(key, what, "use train.schedule = \"simultaneous\""));
-            }
             if is_set && self.record {
                 let what = "is set, but the modules below one that trains from a record are not in memory";
                 return Err(Error::config(key, what, "use train.record = false, or measure the finished run"));

@@ -13,6 +13,11 @@ fn a_wrong_setting_is_shown_in_its_file() {
             "train.schedule: `both` is none of its values (use one of: simultaneous",
             "2 | schedule = \"both\"",
         ),
+        (
+            "[train]\nseed = 9223372036854775808\n",
+            "train.seed: 9223372036854775808 is out of range (use 0 to ",
+            "2 | seed = 9223372036854775808",
+        ),
         ("[train]\nbatsh = 3\n", "did you mean `train.batch`?", "2 | batsh = 3"),
         ("[train\n", "unclosed table", "1 | [train"),
     ] {

@@ -4,8 +4,13 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 pub(crate) fn gim(folder: &Path, args: &[&str]) -> Command {
+    aloud(folder, &[&["--quiet"], args].concat())
+}
+
+/// The program with its notes.
+pub(crate) fn aloud(folder: &Path, args: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_gim"));
-    c.current_dir(folder).arg("--quiet").args(args);
+    c.current_dir(folder).args(args);
     for name in ["GIM_DATA", "TORCH_PYTHON", "TORCH_BENCH", "SKLEARN_PYTHON"] {
         c.env_remove(name);
     }

@@ -10,7 +10,7 @@ use gim_eval::{FeatureFile, mean_over_time};
 use ndarray::{Array2, Axis};
 use safetensors::{Dtype, SafeTensors};
 
-use crate::common::{fails, folders, gim, ok, parity};
+use crate::common::{aloud, fails, folders, gim, ok, parity};
 use crate::inputs;
 
 /// A run on speech, and its corpus.
@@ -281,9 +281,7 @@ fn what_was_understood_is_said() {
     let d = dir.path();
     speech_run(d);
     fs::write(d.join("corpus/x/notes.txt"), "no audio").unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gim"));
-    command.current_dir(d).args(["extract", "run", "--input", "corpus/x", "--out", "x.npz"]);
-    let out = command.output().unwrap();
+    let out = aloud(d, &["extract", "run", "--input", "corpus/x", "--out", "x.npz"]).output().unwrap();
     let text = String::from_utf8(out.stderr).unwrap();
     assert!(text.contains("read: 6 utterances (3.0 s)"), "{text}");
     assert!(text.contains("1 file is of another kind and left out: corpus/x/notes.txt"), "{text}");

@@ -94,7 +94,9 @@ fn a_signal_saves_and_wrong_groups_are_named() {
     let d = dir.path();
     let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1,2,3],[4,5,6]]"];
     let long = ["--set", "train.steps=80"];
-    ok(d, &train(&AUDIO, "whole", &long));
+    ok(d, &train(&AUDIO, "whole", &[&long[..], &pipelined[2..]].concat()));
+    let notes = std::fs::read_to_string(d.join("whole/notes.txt")).unwrap();
+    assert!(notes.contains("train.groups has no effect where modules take turns"), "{notes}");
     let mut child =
         gim(d, &train(&AUDIO, "stopped", &[&pipelined[..], &long].concat())).stderr(Stdio::piped()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -110,8 +112,10 @@ fn a_signal_saves_and_wrong_groups_are_named() {
     ok(d, &["train", "--resume", "stopped"]);
     assert!(result(&d.join("stopped")) == result(&d.join("whole")));
 
-    let wrong = ["--schedule", "pipelined", "--set", "train.groups=[[1,2],[4,5,6]]"];
-    assert!(fails(d, &train(&AUDIO, "wrong", &wrong)).contains("train.groups"));
+    for schedule in ["pipelined", "simultaneous", "iterative", "async"] {
+        let wrong = ["--schedule", schedule, "--set", "train.groups=[[1,2],[4,5,6]]"];
+        assert!(fails(d, &train(&AUDIO, "wrong", &wrong)).contains("train.groups"), "{schedule}");
+    }
     assert!(!d.join("wrong").exists(), "a run that cannot start leaves nothing");
     let e = fails(d, &train(&AUDIO, "diverged", &[&pipelined[..], &["--set", "optimizer.lr=100"]].concat()));
     assert!(e.contains("diverged at step"), "{e}");
@@ -169,10 +173,13 @@ fn whole_utterances_are_learned_from_by_every_schedule() {
     ok(d, &["train", "--resume", "resumed", "--threads", "1"]);
     assert!(result(&d.join("resumed")) == want);
 
+    let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1],[2,3],[4,5,6]]"];
+    ok(d, &train(&AUDIO, "measured", &[&more[..], &pipelined].concat()));
+    assert!(result(&d.join("measured")) == want);
+
     let more = [&whole[..], &["--set", "train.steps=12"]].concat();
     ok(d, &train(&AUDIO, "simultaneous", &more));
     let want = result(&d.join("simultaneous"));
-    let pipelined = ["--schedule", "pipelined", "--set", "train.groups=[[1],[2,3],[4,5,6]]"];
     ok(d, &train(&AUDIO, "pipelined", &[&more[..], &pipelined].concat()));
     assert!(result(&d.join("pipelined")) == want);
     ok(d, &train(&AUDIO, "async", &[&more[..], &["--schedule", "async"]].concat()));

@@ -77,6 +77,12 @@ fn signals_while_a_corpus_is_opened() {
         assert!(time < Duration::from_secs(3), "{signal}: {time:?}");
         let _ = fs::remove_dir_all(d.join("run"));
     }
+    // The folder that is made for a run goes when there is no run.
+    let unnamed: Vec<&str> = TRAIN.iter().copied().filter(|arg| !["--out", "run"].contains(arg)).collect();
+    let (child, _held) = reading(d, &unnamed, &pipe);
+    assert!(d.join("runs/audio-quick-1").is_dir());
+    assert_eq!(end(child, "-INT").0.code(), Some(130));
+    assert_eq!(fs::read_dir(d.join("runs")).unwrap().count(), 0);
     fs::remove_file(&pipe).unwrap();
     ok(d, &TRAIN);
     make();

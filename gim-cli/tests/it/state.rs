@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::{fails, gim, is_one_error, ok, printed, result};
+use crate::common::{aloud, fails, gim, is_one_error, ok, printed, result};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -202,6 +202,29 @@ fn flipped_bits_are_mended_or_refused() {
         }
     }
     assert!(equal > 0 && refused > 0, "{equal} were restored, {refused} refused");
+}
+
+/// A folder is named once there is a run in it, and a finished run says so.
+#[test]
+fn a_run_says_where_it_is_and_when_it_has_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let said = |args: &[&str]| {
+        let out = aloud(d, args).output().unwrap();
+        (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let small = ["--set", "network.width=8", "--set", "train.batch=2", "--set", "train.steps=2"];
+    let (well, text) = said(&[&["train", "audio-quick", "--set", "data.path=absent"], &small[..]].concat());
+    let taken = d.canonicalize().unwrap().join("absent");
+    assert!(!well && !text.contains("folder is") && text.contains(&taken.display().to_string()), "{text}");
+    assert_eq!(std::fs::read_dir(d.join("runs")).unwrap().count(), 0);
+    let (well, text) = said(&[&["train", "audio-quick"], &small[..]].concat());
+    assert!(well && text.contains("the run's folder is runs/audio-quick-1"), "{text}");
+    let (well, text) = said(&["train", "--resume", "runs/audio-quick-1"]);
+    for part in ["all its 2 steps are done", "gim probe runs/audio-quick-1 --task", "raise train.steps in "] {
+        assert!(well && text.contains(part), "{text}");
+    }
+    assert_eq!(ok(d, &["train", "--resume", "runs/audio-quick-1"]).stderr, b"");
 }
 
 /// A damaged feature file is made anew, and a damaged newest checkpoint is passed over with a warning.

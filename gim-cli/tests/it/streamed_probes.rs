@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::common::{folders, gim, ok};
+use crate::common::{aloud, folders, ok};
 
 /// Rows of a probe without its time, and what the program notes.
 fn probe(d: &Path, args: &[&str]) -> (Vec<Value>, String) {
-    let out = gim(d, &[&["probe", "run", "--json"], args].concat()).output().unwrap();
+    let out = aloud(d, &[&["probe", "run", "--json"], args].concat()).output().unwrap();
     let notes = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{args:?}: {notes}");
     let mut rows: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
@@ -29,6 +29,8 @@ fn no_difference(d: &Path, task: &str) {
         assert_eq!(got, want, "{args:?}");
         assert!(notes.contains("module_1") && notes.contains("in blocks"), "{notes}");
     }
+    let (_, notes) = probe(d, &["--module", "1", "--task", task, "--memory-mb", "0", "--protocol", "knn", "--quiet"]);
+    assert_eq!(notes, "");
 }
 
 fn train(d: &Path, preset: &str, settings: &[&str]) {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::common::{fails, ok, result};
+use crate::common::{fails, gim, ok, result};
 
 const AUDIO: [&str; 13] = [
     "train",
@@ -136,6 +136,79 @@ fn online_probes_change_no_weight() {
         ok(d, &["figures", &with]);
         assert!(d.join(&with).join("figures/online.png").is_file());
     }
+}
+
+/// Checkpoints are removed as if a run had been killed after its first one.
+fn forget(run: &Path) {
+    for step in ["step-00000008", "step-00000012"] {
+        let _ = std::fs::remove_dir_all(run.join("checkpoints").join(step));
+    }
+    for (table, header) in
+        [("validation.csv", "step,epoch,module,loss,accuracy\n"), ("online.csv", "step,module,task,accuracy\n")]
+    {
+        std::fs::write(run.join(table), header).unwrap();
+    }
+}
+
+/// Everything that a run has learned and measured.
+fn all_of(run: &Path) -> ((Vec<Vec<u8>>, Vec<String>), [String; 2]) {
+    (result(run), ["validation.csv", "online.csv"].map(|name| table(run, name)))
+}
+
+/// Groups on threads end where a measurement is due. Weights and rows are those of modules that take turns, also
+/// where the automatic groups have not been measured yet, and after a resume.
+#[test]
+fn the_pipelined_schedule_measures_what_the_simultaneous_one_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let probe = [&VALIDATE[..], &["--set", "train.probe_every=3"]].concat();
+    for (preset, groups) in
+        [(&AUDIO[..], "train.groups=[[1],[2,3],[4,5,6]]"), (&VISION[..], "train.groups=[[1],[2,3]]")]
+    {
+        let [whole, named, auto, killed] = ["whole", "named", "auto", "killed"].map(|n| format!("{}-{n}", preset[1]));
+        ok(d, &train(preset, &whole, &probe));
+        let want = all_of(&d.join(&whole));
+        let pipelined = [&probe[..], &["--schedule", "pipelined"]].concat();
+        ok(d, &train(preset, &named, &[&pipelined[..], &["--set", groups, "--threads", "1"]].concat()));
+        assert!(all_of(&d.join(&named)) == want, "{named}");
+        ok(d, &train(preset, &auto, &[&pipelined[..], &["--threads", "2"]].concat()));
+        assert!(all_of(&d.join(&auto)) == want, "{auto}");
+        let schedule = table(&d.join(&named), "schedule.csv");
+        assert!(schedule.lines().skip(1).all(|row| row.contains(",12,")), "all steps are counted: {schedule}");
+        forget(&d.join(&named));
+        ok(d, &["train", "--resume", &named]);
+        assert!(all_of(&d.join(&named)) == want, "{named}, resumed");
+
+        let mut child =
+            gim(d, &train(preset, &killed, &[&pipelined[..], &["--set", groups]].concat())).spawn().unwrap();
+        let first = d.join(&killed).join("checkpoints/step-00000004");
+        while !first.exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        ok(d, &["train", "--resume", &killed]);
+        assert!(all_of(&d.join(&killed)) == want, "{killed}");
+    }
+}
+
+/// Where asynchronous training stops for measurements, its order is still all that decides.
+#[test]
+fn asynchronous_training_is_measured_and_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let live = [&VALIDATE[..], &["--set", "train.probe_every=3", "--schedule", "async"]].concat();
+    ok(d, &train(&AUDIO, "live", &live));
+    let again = [&live[..], &["--set", "train.order=live/order.csv", "--threads", "1"]].concat();
+    ok(d, &train(&AUDIO, "again", &again));
+    let want = all_of(&d.join("live"));
+    assert!(all_of(&d.join("again")) == want);
+    forget(&d.join("again"));
+    ok(d, &["train", "--resume", "again"]);
+    assert!(all_of(&d.join("again")) == want);
+    // The order is enough, wherever the run has stopped.
+    ok(d, &train(&AUDIO, "seldom", &[&again[..], &["--set", "train.validate_every=12"]].concat()));
+    assert!(result(&d.join("seldom")).0[1..] == want.0.0[1..]);
 }
 
 #[test]

@@ -56,7 +56,11 @@ impl<F: Scalar> Adam<F> {
             ("optimizer.weight_decay", weight_decay, (0.0..=1.0).contains(&(weight_decay * lr))),
         ] {
             if !ok {
-                return Err(Error::config(key, format_args!("{value} is out of range"), "rates and ε > 0, 0 ≤ β < 1, 0 ≤ lr · weight_decay ≤ 1"));
+                return Err(Error::config(
+                    key,
+                    format_args!("{value} is out of range"),
+                    "rates and ε > 0, 0 ≤ β < 1, 0 ≤ lr · weight_decay ≤ 1",
+                ));
             }
         }
         Ok(Self { config, steps: 0, mean: Vec::new(), square: Vec::new() })

@@ -88,6 +88,20 @@ impl ModuleTimeline {
         }
     }
 
+    /// Adds what the module did after all that is in here, in the same group.
+    pub fn append(&mut self, later: Self) {
+        self.steps += later.steps;
+        self.wall += later.wall;
+        self.receive += later.receive;
+        self.forward += later.forward;
+        self.send += later.send;
+        self.train += later.train;
+        self.staleness += later.staleness;
+        self.most_stale = self.most_stale.max(later.most_stale);
+        self.recent.extend(later.recent);
+        self.recent.drain(..self.recent.len().saturating_sub(KEPT));
+    }
+
     /// Time in which the module's thread did something else than this module: it worked for other
     /// modules of its group, or had no batch left.
     pub fn idle(&self) -> Duration {
@@ -164,5 +178,14 @@ mod tests {
         assert_eq!((timeline.steps, timeline.train, timeline.idle()), (100, 400 * ms, 200 * ms));
         assert_eq!((timeline.staleness, timeline.most_stale), (99, 2));
         assert_eq!((timeline.recent.len(), timeline.recent[0].step), (KEPT, 100 - KEPT as u64));
+
+        let mut parts = ModuleTimeline::new(1, 1, 1);
+        for steps in [0..70, 70..97, 97..100] {
+            let mut part = ModuleTimeline::new(1, 1, 1);
+            part.wall = ms * steps.clone().count() as u32 * 10;
+            steps.for_each(|step| part.add(Span { step, ..span }, step % 3));
+            parts.append(part);
+        }
+        assert_eq!(format!("{parts:?}"), format!("{timeline:?}"));
     }
 }

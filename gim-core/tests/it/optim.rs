@@ -1,6 +1,8 @@
 //! Optimizers: how the step size falls, and that a resumed optimizer continues where it was.
 
-use gim_core::optim::{Adam, AdamConfig, Decay, Optimizer, OptimizerConfig, OptimizerKind, RateSchedule, Sgd, SgdConfig};
+use gim_core::optim::{
+    Adam, AdamConfig, Decay, Optimizer, OptimizerConfig, OptimizerKind, RateSchedule, Sgd, SgdConfig,
+};
 use gim_core::param::{Param, Params};
 use gim_core::{Key, Pool, Purpose};
 

@@ -223,17 +223,31 @@ fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a> {
         let what = format!("this kind of JPEG is not supported: {kind}");
         return Err(Error::file(path, what, "the file may be whole: convert it to baseline JPEG or to PNG"));
     }
+    // The decoder takes sides of 2³¹ and more for damage.
+    if let Some((width, height)) = png_size(bytes)
+        && u64::from(width) * u64::from(height) > MAX_BYTES
+    {
+        return Err(too_large(path, height, width));
+    }
     let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| Error::io(path, "read", e))?;
     reader.into_decoder().map_err(|e| damaged(path, e))
 }
 
 fn check_bytes(path: &Path, decoder: &impl ImageDecoder) -> Result<()> {
-    if decoder.total_bytes() <= MAX_BYTES {
-        return Ok(());
-    }
     let (width, height) = decoder.dimensions();
+    if decoder.total_bytes() <= MAX_BYTES { Ok(()) } else { Err(too_large(path, height, width)) }
+}
+
+fn too_large(path: &Path, height: u32, width: u32) -> Error {
     let what = format!("an image of {height} x {width} is too large: its pixels take more than {MAX_BYTES} bytes");
-    Err(Error::file(path, what, "make it smaller, or remove it"))
+    Error::file(path, what, "make it smaller, or remove it")
+}
+
+/// Width and height in the header of a PNG file; `None` where it has none.
+fn png_size(bytes: &[u8]) -> Option<(u32, u32)> {
+    let header = bytes.strip_prefix(PNG)?.get(4..16)?.strip_prefix(b"IHDR")?;
+    let (width, height) = header.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*width), u32::from_be_bytes(*height.first_chunk()?)))
 }
 
 /// The orientation of the image in a file that begins with `bytes`.

@@ -823,6 +823,19 @@ fn odd_jpegs_and_pngs() {
         }
     }
 
+    // Nor is what is too large.
+    for (width, height) in [(1u32 << 31, 1u32), (40_000, 40_000), (u32::MAX, u32::MAX)] {
+        let mut huge = png(&scene(10, 20, 3, 0));
+        huge[16..24].copy_from_slice(&[width.to_be_bytes(), height.to_be_bytes()].concat());
+        let crc = crc32(&huge[12..29]);
+        huge[29..33].copy_from_slice(&crc.to_be_bytes());
+        write(&path, &huge);
+        for e in [Image::open(&path).unwrap_err(), Image::size_of(&path).unwrap_err()].map(|e| e.to_string()) {
+            let size = format!("{height} x {width} is too large: its pixels take more than 1073741824 bytes");
+            assert!(e.contains(&size) && !e.contains("damaged"), "{e}");
+        }
+    }
+
     // 16 bits, transparency, and a header beyond the first 64 KiB.
     let mut bytes = Vec::new();
     let deep: Vec<u8> = [0u16, 128 * 257, 65_535, 7 * 257].iter().flat_map(|v| v.to_ne_bytes()).collect();

@@ -1,6 +1,6 @@
 //! Files that are named on the command line, found in folders, or read from standard input.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use gim_core::data::left_out;
@@ -12,6 +12,9 @@ use crate::experiment::interrupt::Scratch;
 
 /// The argument that stands for standard input, and the id of its item.
 const STDIN: &str = "-";
+
+/// Bytes of standard input at most: no file of speech or image that is one item has more.
+const MOST_STDIN: u64 = 1 << 30;
 
 /// Files that belong to no dataset.
 #[derive(Debug, Clone)]
@@ -44,7 +47,7 @@ impl Input {
     /// Reads standard input where `-` asks for it.
     ///
     /// # Errors
-    /// When other paths are named beside it, or it cannot be read.
+    /// When other paths are named beside it, it cannot be read, or is larger than [`MOST_STDIN`].
     pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Self> {
         if !paths.iter().any(|path| path.as_os_str() == STDIN) {
             return Ok(Self::Paths(paths));
@@ -53,12 +56,9 @@ impl Input {
             let what = "- is standard input, but files are named beside it";
             return Err(Error::config("--input", what, "name one or the other"));
         }
-        let failed = |e| Error::io("standard input", "read", e);
-        let mut file = NamedTempFile::new().map_err(failed)?;
+        let mut file = NamedTempFile::new().map_err(stdin_failed)?;
         let _unfinished = Scratch::new(file.path())?;
-        if io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)? == 0 {
-            return Err(Error::file("standard input", "is empty", "send one audio file or image"));
-        }
+        keep(io::stdin().lock(), &mut file, MOST_STDIN)?;
         Ok(Self::Stdin { file, _unfinished })
     }
 
@@ -115,6 +115,26 @@ impl Input {
     }
 }
 
+fn stdin_failed(e: io::Error) -> Error {
+    Error::io("standard input", "read", e)
+}
+
+/// Copies standard input, `most` bytes of it at most.
+///
+/// # Errors
+/// When it is empty, larger, or cannot be read or kept.
+fn keep(mut from: impl Read, to: &mut impl Write, most: u64) -> Result<()> {
+    let read = io::copy(&mut from.by_ref().take(most), to).map_err(stdin_failed)?;
+    if read == 0 {
+        return Err(Error::file("standard input", "is empty", "send one audio file or image"));
+    }
+    if read == most && io::copy(&mut from.take(1), &mut io::sink()).map_err(stdin_failed)? > 0 {
+        let what = format!("does not end after {most} bytes, which is the most that is read of it");
+        return Err(Error::file("standard input", what, "write it to a file, and name that after --input"));
+    }
+    Ok(())
+}
+
 /// All files below a folder, sorted, without hidden ones.
 fn below(folder: &Path) -> Result<Vec<PathBuf>> {
     // macOS leaves `._name.flac` beside name.flac.
@@ -135,4 +155,23 @@ fn id(named: &Path, file: &Path) -> Result<String> {
     let parts: PathBuf = named.components().filter(|part| *part != Component::CurDir).collect();
     let text = parts.to_str().ok_or_else(|| Error::file(file, "its name is not UTF-8", "rename it"))?;
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_input_is_read_up_to_a_limit() {
+        let kept = |from: &mut dyn Read| {
+            let mut to = Vec::new();
+            let said = keep(from, &mut to, 8).map_err(|e| e.to_string());
+            (to.len(), said)
+        };
+        assert_eq!(kept(&mut &[1u8; 8][..]), (8, Ok(())));
+        let (held, said) = kept(&mut io::repeat(1));
+        let said = said.unwrap_err();
+        assert!(held == 8 && said.contains("after 8 bytes") && said.contains("write it to a file"), "{said}");
+        assert!(kept(&mut io::empty()).1.unwrap_err().contains("is empty"));
+    }
 }

@@ -37,13 +37,17 @@ pub(super) fn named_groups(train: &TrainConfig, stack: &Stack<f32>, layouts: &[L
         let what = format!("{:?} are more factors than the {n} modules", train.slow);
         return Err(Error::config("train.slow", what, "give at most one for each module"));
     }
-    let alone = || (1..=n).map(|m| vec![m]).collect();
-    let lists: Vec<Vec<usize>> = match (train.schedule, &train.groups) {
-        (Schedule::Pipelined | Schedule::Async, Groups::Lists(lists)) => lists.clone(),
-        (Schedule::Async, Groups::Auto(_)) => alone(),
-        (Schedule::Pipelined, Groups::Auto(_)) | (Schedule::Simultaneous | Schedule::Iterative, _) => return Ok(None),
+    let by = |lists: &[Vec<usize>]| group_by(lists, &module_costs(stack, layouts), rayon::current_num_threads());
+    // Wrong ones are refused under every schedule.
+    let named = match &train.groups {
+        Groups::Lists(lists) => Some(by(lists)?),
+        Groups::Auto(_) => None,
     };
-    group_by(&lists, &module_costs(stack, layouts), rayon::current_num_threads()).map(Some)
+    match (train.schedule, named) {
+        (Schedule::Simultaneous | Schedule::Iterative, _) => Ok(None),
+        (Schedule::Async, None) => by(&(1..=n).map(|m| vec![m]).collect::<Vec<_>>()).map(Some),
+        (Schedule::Pipelined | Schedule::Async, named) => Ok(named),
+    }
 }
 
 /// The arithmetic of each module.
@@ -108,12 +112,12 @@ impl Training<'_> {
                 // computes on all.
                 let one = [Group { modules: 0..n, threads }];
                 let end = (done + MEASURED).min(self.total);
-                let timelines = self.steps_of_groups(&mut done, end, &one, &mut writer)?;
+                let timelines = self.segments(&mut done, end, &one, &mut writer)?;
                 balance(&costs(&timelines), threads)
             }
         };
         if done < self.total {
-            let timelines = self.steps_of_groups(&mut done, self.total, &groups, &mut writer)?;
+            let timelines = self.segments(&mut done, self.total, &groups, &mut writer)?;
             let rows = self.run.write_timelines(&timelines, &self.link_bytes(&groups))?;
             self.summary = rows.iter().map(shares).collect();
         }
@@ -122,6 +126,42 @@ impl Training<'_> {
 
     fn is_async(&self) -> bool {
         self.config.train.schedule == Schedule::Async
+    }
+
+    /// Takes the steps from `done` to `end`. All groups end where a measurement is due: the stack is then whole, in
+    /// the state after that step.
+    fn segments(
+        &mut self,
+        done: &mut u64,
+        end: u64,
+        groups: &[Group],
+        writer: &mut Writer<'_>,
+    ) -> Result<Vec<ModuleTimeline>> {
+        let mut all: Vec<ModuleTimeline> = Vec::new();
+        while *done < end {
+            let stop = self.next_measurement(*done).min(end);
+            let new = self.steps_of_groups(done, stop, groups, writer)?;
+            if all.is_empty() {
+                all = new;
+            } else {
+                all.iter_mut().zip(new).for_each(|(timeline, new)| timeline.append(new));
+            }
+            self.measure_and_save(*done, writer)?;
+        }
+        Ok(all)
+    }
+
+    /// Measures what is due after `done` steps. The checkpoint of such a step comes after, because it has the rows.
+    fn measure_and_save(&mut self, done: u64, writer: &mut Writer<'_>) -> Result<()> {
+        if !self.measures(done) {
+            return Ok(());
+        }
+        self.measure(done, &mut writer.record)?;
+        if writer.wanted.clock.saves(self.keep.due(done)) {
+            writer.flush()?;
+            self.save(done, &writer.record)?;
+        }
+        Ok(())
     }
 
     /// Takes the steps from `done` to `end`.
@@ -137,9 +177,12 @@ impl Training<'_> {
     ) -> Result<Vec<ModuleTimeline>> {
         let (train, first, total, keep) = (&self.config.train, *done, self.total, &self.keep);
         let (fingerprint, dataset) = (&self.fingerprint, &self.dataset);
-        let is_async = self.is_async();
+        let (is_async, measured) = (self.is_async(), self.measures(end));
         let wanted = Arc::clone(&writer.wanted);
         let save = |module: &mut dyn Module<f32>, index: usize, step: u64| {
+            if measured && step == end {
+                return Ok(None);
+            }
             let stamp = Stamp { step, fingerprint, dataset };
             let wanted =
                 wanted.is(index, step, Due { by_steps: keep.due(step), in_step: !is_async, last: step == total });
@@ -165,8 +208,8 @@ impl Training<'_> {
             false => run_pipelined(&mut self.stack, on, train.link_depth, &mut feed, &save, &mut finished),
         };
         let timelines = timelines.map_err(|e| name_last_checkpoint(e, self.run))?;
-        // All modules have done the same steps, whatever has ended them.
-        if first < *done && *done < end && (is_async || !self.keep.due(*done)) {
+        // All modules have done the same steps, whatever has ended them, and if it was before the first of these.
+        if self.first < *done && *done < end && (is_async || !self.keep.due(*done)) {
             writer.flush()?;
             self.save(*done, &writer.record)?;
         }

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gim_core::data::{ItemId, Manifest, labels_of};
+use gim_core::files::need_folder;
 use gim_core::{Error, Result};
 
 use super::image_dataset::{DatasetOptions, ImageDataset};
@@ -59,10 +60,7 @@ pub fn open(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDatase
 const GROUP: [&str; 2] = ["class", "label"];
 
 fn open_images(root: &Path, options: &DatasetOptions) -> Result<Arc<dyn ImageDataset>> {
-    if !root.is_dir() {
-        let what = if root.exists() { "is not a folder" } else { "there is no such folder" };
-        return Err(Error::file(root, what, "give the folder that holds the dataset"));
-    }
+    need_folder(root, "give the folder that holds the dataset")?;
     if let Some(format) = RecordFormat::at(root) {
         return format.open(root, options);
     }
