@@ -12,7 +12,7 @@ use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::{DatasetPolicy, Start, train};
 use crate::experiment::train_config::Schedule;
-use crate::output::{note, print_line};
+use crate::output::print_line;
 
 /// Train a network.
 ///
@@ -79,13 +79,7 @@ impl Args {
             _ => Start::Resume,
         };
         let (config, run) = self.config_and_run()?;
-        let begun = from.map_or(Ok(()), |from| {
-            begin(&config, &run, &from)?;
-            if is_new && show != Mode::Quiet {
-                note(format_args!("the run's folder is {}", run.path().display()));
-            }
-            Ok(())
-        });
+        let begun = from.map_or(Ok(()), |from| begin(&config, &run, &from));
         let trained =
             begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, start, policy, show, leader));
         if is_new {

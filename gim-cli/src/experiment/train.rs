@@ -150,9 +150,6 @@ pub(crate) fn train(
     notes.extend(config.train.idle_groups(leader.is_some()));
     run.write_notes(&notes)?;
     if show != Show::Quiet {
-        if scratch.is_some() {
-            output::note(format_args!("the run's folder is {}", run.path().display()));
-        }
         print_notes(&notes, run);
         beginning(&mut training).iter().for_each(output::note);
     }

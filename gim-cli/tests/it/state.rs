@@ -216,10 +216,10 @@ fn a_run_says_where_it_is_and_when_it_has_finished() {
     let small = ["--set", "network.width=8", "--set", "train.batch=2", "--set", "train.steps=2"];
     let (well, text) = said(&[&["train", "audio-quick", "--set", "data.path=absent"], &small[..]].concat());
     let taken = d.canonicalize().unwrap().join("absent");
-    assert!(!well && !text.contains("folder is") && text.contains(&taken.display().to_string()), "{text}");
+    assert!(!well && !text.contains("in runs/") && text.contains(&taken.display().to_string()), "{text}");
     assert_eq!(std::fs::read_dir(d.join("runs")).unwrap().count(), 0);
     let (well, text) = said(&[&["train", "audio-quick"], &small[..]].concat());
-    assert!(well && text.contains("the run's folder is runs/audio-quick-1"), "{text}");
+    assert!(well && text.contains("seed 1, in runs/audio-quick-1"), "{text}");
     let (well, text) = said(&["train", "--resume", "runs/audio-quick-1"]);
     for part in ["all its 2 steps are done", "gim probe runs/audio-quick-1 --task", "raise train.steps in "] {
         assert!(well && text.contains(part), "{text}");
