@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 23] = [
+const MAY_CHANGE: [&str; 24] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -33,6 +33,7 @@ const MAY_CHANGE: [&str; 23] = [
     "train.record_zstd",
     "train.snapshots",
     "train.stall_seconds",
+    "train.tensorboard",
     // Which batches modules have taken asynchronously is in the run's order.csv.
     "train.order",
     "train.slow",
@@ -51,8 +52,7 @@ impl Config {
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
         let same = Self { train: self.train.deciding(), ..self.clone() };
-        let mut table: toml::Table =
-            same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
+        let mut table = same.to_table();
         let counts = self.train.iterative() || self.optimizer.decay != Decay::None;
         let length: &[&str] = if counts { &[] } else { &LENGTH };
         for key in MAY_CHANGE.iter().chain(length) {
@@ -111,6 +111,7 @@ mod tests {
             "train.snapshots=[]",
             "train.validate_every=7",
             "train.probe_every=7",
+            "train.tensorboard=true",
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",

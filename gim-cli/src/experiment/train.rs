@@ -32,6 +32,7 @@ use crate::experiment::interrupt::{self, NothingToSave};
 use crate::experiment::launched::Leader;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
+use crate::experiment::tensorboard::EventLog;
 use crate::experiment::train_config::Schedule;
 use crate::output::{self, count};
 
@@ -146,7 +147,9 @@ pub(crate) fn train(
     }
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
     let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
-    let record = Record { log: run.open_log(curves)?, validation, online, averages, lock };
+    let log = run.open_log(curves)?;
+    let events = EventLog::for_run(run, config, training.first, training.total)?;
+    let record = Record { log, validation, online, averages, events, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(leader, record, progress, &|| before + started.elapsed().as_secs_f64())?;
@@ -305,7 +308,7 @@ impl<'a> Training<'a> {
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
-                record.log.append(&record.averages.take(done, epoch, seconds()))?;
+                record.write_rows(done, epoch, seconds())?;
                 self.collapsed.look(&self.stack, done);
             }
             self.validate(done, &mut record)?;
@@ -355,14 +358,14 @@ impl<'a> Training<'a> {
         let Some(validation) = self.validation.as_ref().filter(|_| due) else { return Ok(()) };
         let at = (done, (done - 1) / self.source.epoch_len());
         let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.plans, &self.pool)?;
-        record.validation.append_losses(&rows)
+        record.write_validation(&rows)
     }
 
     /// Probes the features of all modules, if that is due after `done` steps.
     fn probe(&mut self, done: u64, record: &mut Record) -> Result<()> {
         let due = done == self.total || done.is_multiple_of(self.config.train.probe_every.max(1));
         let Some(online) = self.online.as_mut().filter(|_| due) else { return Ok(()) };
-        record.online.append_probes(&online.rows(&mut self.stack, done, &self.pool)?)
+        record.write_probes(&online.rows(&mut self.stack, done, &self.pool)?)
     }
 
     /// Saves and stops before step `step` when that is asked for.

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 pub(crate) fn gim(folder: &Path, args: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_gim"));
     c.current_dir(folder).arg("--quiet").args(args);
-    for name in ["GIM_DATA", "TORCH_PYTHON", "TORCH_BENCH", "SKLEARN_PYTHON"] {
+    for name in ["GIM_DATA", "TORCH_PYTHON", "TORCH_BENCH", "SKLEARN_PYTHON", "TENSORBOARD_PYTHON"] {
         c.env_remove(name);
     }
     c
