@@ -1,6 +1,6 @@
 //! The program `gim`, as a library: commands, and the configuration of a run.
 //!
-//! Imports point down: `commands` → `report`, `planning` → `comparison` (beside it `bench` and `datasets`) → `figures`,
+//! Imports point down: `commands` → `report`, `planning`, `watch` → `comparison` (beside it `bench` and `datasets`) → `figures`,
 //! `weights` → `experiment`, `template`, `output` → the domain crates and `gim-eval` → `gim-core`.
 //!
 //! ```
@@ -26,6 +26,7 @@ mod output;
 mod planning;
 mod report;
 mod template;
+mod watch;
 mod weights;
 
 pub use experiment::config::Config;

@@ -77,6 +77,13 @@ pub trait Module<F: Scalar>: Send {
     /// [`spread`] of the features of the last training step; `None` before it.
     fn spread(&self) -> Option<f64>;
 
+    /// Says whether [`Self::train`] measures its gradient, which it does not at first. No result depends on it.
+    fn measure_gradient(&mut self, on: bool);
+
+    /// ‖∂loss/∂θ‖₂ over all parameters θ at the last training step, before the optimizer; `None` where it was
+    /// not measured.
+    fn gradient_norm(&self) -> Option<f64>;
+
     /// Releases the batch: output, features and the activations between layers. What a layer keeps for a
     /// backward pass that never comes returns to the pool at its next forward pass.
     fn release(&mut self);
@@ -156,6 +163,13 @@ impl<F: Scalar> Params<F> for Learnable<F> {
     }
 }
 
+/// √Σ g² over the attached gradients, added up in the order of the parameters.
+fn gradient_norm<F: Scalar>(params: &mut dyn Params<F>) -> f64 {
+    let mut sum = 0.0;
+    params.visit(&mut |p| sum += p.grad().iter().map(|g| g.f64() * g.f64()).sum::<f64>());
+    sum.sqrt()
+}
+
 /// Encoder → (readout) → (context network) → local loss, with an optimizer of its own.
 pub struct LocalModule<F: Scalar> {
     number: usize,
@@ -166,6 +180,8 @@ pub struct LocalModule<F: Scalar> {
     read: Option<Activations<F>>,
     c: Option<Activations<F>>,
     spread: Option<f64>,
+    measures_gradient: bool,
+    gradient_norm: Option<f64>,
 }
 
 impl<F: Scalar> LocalModule<F> {
@@ -177,7 +193,18 @@ impl<F: Scalar> LocalModule<F> {
         }
         let Parts { encoder, readout, context, loss, optimizer } = parts;
         let learnable = Learnable { encoder, readout, context, loss };
-        Self { number, learnable, optimizer, pool, z: None, read: None, c: None, spread: None }
+        Self {
+            number,
+            learnable,
+            optimizer,
+            pool,
+            z: None,
+            read: None,
+            c: None,
+            spread: None,
+            measures_gradient: false,
+            gradient_norm: None,
+        }
     }
 
     /// One-based number in its stack.
@@ -302,6 +329,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
             (_, None) => {}
         }
         self.read = None;
+        self.gradient_norm = self.measures_gradient.then(|| gradient_norm(&mut self.learnable));
         self.optimizer.update(&mut self.learnable);
         self.learnable.visit(&mut |p| p.release_grad());
         self.learnable.encoder.release();
@@ -323,6 +351,14 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn spread(&self) -> Option<f64> {
         self.spread
+    }
+
+    fn measure_gradient(&mut self, on: bool) {
+        self.measures_gradient = on;
+    }
+
+    fn gradient_norm(&self) -> Option<f64> {
+        self.gradient_norm
     }
 
     fn release(&mut self) {

@@ -1,6 +1,7 @@
 //! Tables of results as CSV files, which figures and reports read.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use gim_core::files::{update_atomic, write_atomic};
@@ -14,8 +15,27 @@ use serde::de::DeserializeOwned;
 /// When the file is missing or a row does not fit the columns of `T`.
 pub fn read_rows<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> {
     let path = path.as_ref();
-    let bytes = fs::read(path).map_err(|e| Error::io(path, "read", e))?;
-    let mut reader = csv::Reader::from_reader(bytes.as_slice());
+    rows_of(path, &fs::read(path).map_err(|e| Error::io(path, "read", e))?)
+}
+
+/// The rows of a table that another process may be appending to: a last line without its end is left out. None where there
+/// is no file yet.
+///
+/// # Errors
+/// When the file cannot be read, or a finished row does not fit the columns of `T`.
+pub fn read_finished_rows<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io(path, "read", e)),
+    };
+    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    rows_of(path, &bytes[..end])
+}
+
+/// The rows of a table as text; errors call it `path`.
+fn rows_of<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<Vec<T>> {
+    let mut reader = csv::Reader::from_reader(text);
     reader.deserialize().collect::<std::result::Result<_, _>>().map_err(|e| {
         Error::file(path, format_args!("not the table it should be: {e}"), "make the file again, or move it away")
             .caused_by(e)
@@ -84,6 +104,23 @@ mod tests {
         write_rows(&path, &rows).unwrap();
         assert_eq!(read_rows::<Row>(&path).unwrap(), rows);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary stays behind");
+    }
+
+    #[test]
+    fn a_row_that_is_half_written_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("probe.csv");
+        assert_eq!(read_finished_rows::<Row>(&path).unwrap(), []);
+        let (whole, rows) = ("name,accuracy,l2\na,0.5,1\nb,0.25,\n", [(2, "b"), (1, "a")]);
+        for end in 0..=whole.len() {
+            fs::write(&path, &whole[..end]).unwrap();
+            let read = read_finished_rows::<Row>(&path).unwrap();
+            let last = whole[..end].matches('\n').count().saturating_sub(1);
+            let expected = rows.iter().find(|(n, _)| *n == last).map(|r| r.1);
+            assert_eq!((read.len(), read.last().map(|r| r.name.as_str())), (last, expected), "{end}");
+        }
+        fs::write(&path, "name,accuracy,l2\na,x,1\n").unwrap();
+        assert!(read_finished_rows::<Row>(&path).unwrap_err().to_string().contains("probe.csv"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use gim_core::Result;
 
 use crate::experiment::run_dir::RunDir;
+use crate::experiment::tensorboard;
 use crate::output::print_line;
 use crate::report::draw::draw;
 
@@ -23,7 +24,14 @@ impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
         let runs: Vec<RunDir> = self.runs.into_iter().map(RunDir::new).collect();
         let out = self.out.unwrap_or_else(|| runs[0].figures());
-        draw(&runs, &out)?.iter().try_for_each(|f| print_line(f.display()))?;
+        let files = draw(&runs, &out)?;
+        if let [run] = &runs[..]
+            && run.config()?.train.tensorboard
+        {
+            let step = run.train_rows()?.last().map_or(0, |row| row.step);
+            tensorboard::add_figures(run, step, &files)?;
+        }
+        files.iter().try_for_each(|f| print_line(f.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -16,10 +16,12 @@ mod figures;
 mod import;
 mod plan;
 mod probe;
+mod report;
 mod reproduce;
 mod status;
 mod train;
 mod try_features;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -64,10 +66,12 @@ pub enum Command {
     Export(export::Args),
     Probe(probe::Args),
     Figures(figures::Args),
+    Report(report::Args),
     #[command(visible_alias = "sweep")]
     Reproduce(reproduce::Args),
     Check(check::Args),
     Status(status::Args),
+    Watch(watch::Args),
     Estimate(estimate::Args),
     Plan(plan::Args),
     Bench(bench::Args),
@@ -95,9 +99,11 @@ impl Command {
             Self::Export(args) => args.run(show),
             Self::Probe(args) => args.run(show),
             Self::Figures(args) => args.run(),
+            Self::Report(args) => args.run(),
             Self::Reproduce(args) => args.run(show),
             Self::Check(args) => args.run(show),
             Self::Status(args) => args.run(),
+            Self::Watch(args) => args.run(),
             Self::Estimate(args) => args.run(),
             Self::Plan(args) => args.run(show),
             Self::Bench(args) => args.run(show),

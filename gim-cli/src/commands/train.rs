@@ -46,6 +46,10 @@ pub struct Args {
     /// How modules take turns (short for --set train.schedule=...).
     #[arg(long)]
     schedule: Option<Schedule>,
+    /// Write losses, accuracies and norms of gradients for TensorBoard, too, into tensorboard/ of the run (short for
+    /// --set train.tensorboard=true).
+    #[arg(long)]
+    tensorboard: bool,
     /// Train module K alone, above the first K − 1 modules of --from.
     #[arg(long, value_name = "K", requires = "from", conflicts_with = "schedule", value_parser = clap::value_parser!(u16).range(1..))]
     modules: Option<u16>,
@@ -99,7 +103,9 @@ impl Args {
                 let what = "holds the results of a run whose weights are missing";
                 return Err(Error::file(run.path(), what, "train into another folder"));
             }
-            return Ok((run.config()?, run));
+            let mut config = run.config()?;
+            config.train.tensorboard |= self.tensorboard;
+            return Ok((config, run));
         }
         let Some(config) = self.config else {
             return Err(Error::config("CONFIG", "is missing", "give a preset or a file"));
@@ -107,6 +113,7 @@ impl Args {
         let mut set = self.set;
         set.extend(self.skip_bad.then(|| "data.skip_bad=true".to_owned()));
         set.extend(self.seed.map(|s| format!("train.seed={s}")));
+        set.extend(self.tensorboard.then(|| "train.tensorboard=true".to_owned()));
         if let Some(k) = self.modules {
             set.extend([format!("train.modules={k}"), "train.schedule=iterative".to_owned()]);
         }

@@ -103,8 +103,10 @@ impl Entry {
     /// # Errors
     /// When the configuration is wrong.
     pub(crate) fn tasks(&self) -> Result<Vec<Task>> {
-        let all = self.config(&[])?.domain.dataset().tasks().to_vec();
-        Ok(self.tasks.clone().unwrap_or(all))
+        match &self.tasks {
+            Some(tasks) => Ok(tasks.clone()),
+            None => Ok(self.config(&[])?.domain.dataset().tasks().to_vec()),
+        }
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) struct Averages {
     sums: Vec<(f64, f64, u64)>,
     /// Losses of the last row; NaN before it.
     latest: Vec<f64>,
+    /// Sums of the gradients' norms and their number, where they are measured. No checkpoint has them.
+    norms: Vec<(f64, u64)>,
 }
 
 impl Averages {
@@ -22,7 +24,7 @@ impl Averages {
             .map(|[loss, accuracy, n]| (f64::from_bits(*loss), f64::from_bits(*accuracy), *n))
             .collect();
         sums.resize(modules, (0.0, 0.0, 0));
-        Self { sums, latest: vec![f64::NAN; modules] }
+        Self { sums, latest: vec![f64::NAN; modules], norms: vec![(0.0, 0); modules] }
     }
 
     /// The sums of the row that is not finished, for a checkpoint; empty right after a row.
@@ -37,6 +39,17 @@ impl Averages {
     pub(crate) fn add(&mut self, report: &ModuleReport) {
         let sum = &mut self.sums[report.module - 1];
         *sum = (sum.0 + report.loss.loss, sum.1 + report.loss.accuracy, sum.2 + 1);
+        if let Some(norm) = report.gradient_norm {
+            let sum = &mut self.norms[report.module - 1];
+            *sum = (sum.0 + norm, sum.1 + 1);
+        }
+    }
+
+    /// Mean norm of the gradient of each module that was measured, by its one-based number, after which averages
+    /// begin anew.
+    pub(crate) fn take_gradient_norms(&mut self) -> Vec<(usize, f64)> {
+        let sums = self.norms.iter_mut().enumerate().filter(|(_, sum)| sum.1 > 0);
+        sums.map(|(m, sum)| (m + 1, std::mem::take(sum))).map(|(m, (sum, n))| (m, sum / n as f64)).collect()
     }
 
     /// The rows of step `step`, after which averages begin anew.
@@ -77,6 +90,7 @@ mod tests {
             module: 2,
             step,
             loss: LossReport { loss: 0.1 * step as f64, accuracy: 0.7 / (1.0 + step as f64) },
+            gradient_norm: (step > 2).then_some(step as f64),
         };
         let mut whole = Averages::resume(3, &[]);
         (0..5).for_each(|step| whole.add(&report(step)));
@@ -86,5 +100,7 @@ mod tests {
         (2..5).for_each(|step| second.add(&report(step)));
         assert_eq!(second.take(5, 0, 1.0), whole.take(5, 0, 1.0));
         assert!(second.unfinished().is_empty() && second.take(6, 0, 1.0).is_empty());
+        assert_eq!(second.take_gradient_norms(), [(2, 3.5)]);
+        assert_eq!(second.take_gradient_norms(), []);
     }
 }

@@ -122,6 +122,11 @@ impl Config {
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
     }
 
+    /// [`Config::to_toml`], parsed.
+    pub(crate) fn to_table(&self) -> toml::Table {
+        self.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"))
+    }
+
     /// Name and TOML of the sections that both domains have.
     fn shared_sections(&self) -> [(&'static str, String); 3] {
         [("optimizer", text(&self.optimizer)), ("train", text(&self.train)), ("probe", text(&self.probe))]

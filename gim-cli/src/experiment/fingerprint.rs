@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 23] = [
+const MAY_CHANGE: [&str; 24] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -33,6 +33,7 @@ const MAY_CHANGE: [&str; 23] = [
     "train.record_zstd",
     "train.snapshots",
     "train.stall_seconds",
+    "train.tensorboard",
     // Which batches modules have taken asynchronously is in the run's order.csv.
     "train.order",
     "train.slow",
@@ -56,8 +57,7 @@ impl Config {
     /// checkpoint carries them.
     pub fn fingerprint(&self) -> String {
         let same = Self { train: self.train.deciding(), ..self.clone() };
-        let mut table: toml::Table =
-            same.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"));
+        let mut table = same.to_table();
         let length: &[&str] = if self.length_decides() { &[] } else { &LENGTH };
         for key in MAY_CHANGE.iter().chain(length) {
             if let Some((section, key)) = key.split_once('.')
@@ -115,6 +115,7 @@ mod tests {
             "train.snapshots=[]",
             "train.validate_every=7",
             "train.probe_every=7",
+            "train.tensorboard=true",
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",

@@ -29,6 +29,7 @@ pub(crate) mod ranks;
 pub(crate) mod run_dir;
 pub(crate) mod settings;
 pub(crate) mod status;
+pub(crate) mod tensorboard;
 pub(crate) mod train;
 pub(crate) mod train_config;
 pub(crate) mod views;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gim_core::{Error, Result};
+use gim_eval::TrainRow;
 use serde::Serialize;
 
 use crate::experiment::final_rows::{current, total_steps};
@@ -47,10 +48,12 @@ pub(crate) struct RunStatus {
     pub checkpoint: Option<u64>,
     /// Loss by module at the newest row of train.csv.
     pub losses: Vec<f64>,
-    /// Seconds of training left at the pace of the newest rows; only while it trains.
+    /// Pace of the newest rows; only while it trains.
+    pub steps_per_second: Option<f64>,
+    /// Seconds of training left at this pace.
     pub seconds_left: Option<f64>,
-    /// Results of probes of the newest weights.
-    pub probes: usize,
+    /// Results of probes of the newest weights; none where they were not counted.
+    pub probes: Option<usize>,
 }
 
 impl RunStatus {
@@ -59,15 +62,31 @@ impl RunStatus {
     /// # Errors
     /// When its files cannot be read.
     pub(crate) fn of(run: &RunDir) -> Result<Self> {
+        let total = Self::total(run)?;
+        let probes = if run.has_probes() { current(run)?.len() } else { 0 };
+        Ok(Self { probes: Some(probes), ..Self::with_rows(run, &run.rows_so_far()?.train, total)? })
+    }
+
+    /// Steps of the whole run; none until its dataset was read. The dataset is not opened for this.
+    ///
+    /// # Errors
+    /// When its files cannot be read.
+    pub(crate) fn total(run: &RunDir) -> Result<Option<u64>> {
         let config = run.config()?;
+        let known = config.train.steps > 0 || run.dataset()?.is_some();
+        known.then(|| total_steps(run, &config)).transpose()
+    }
+
+    /// As [`RunStatus::of`], from rows of train.csv and the steps of the whole run, which are known. Probes are not
+    /// counted: that takes reading the weights.
+    ///
+    /// # Errors
+    /// When its checkpoints cannot be listed.
+    pub(crate) fn with_rows(run: &RunDir, rows: &[TrainRow], total: Option<u64>) -> Result<Self> {
         let held_by = FolderLock::holder(run.path());
-        let rows = if run.has_curves() { run.train_rows()? } else { Vec::new() };
         let newest = rows.iter().map(|r| r.step).max();
         let checkpoint = run.newest_checkpoint()?.map(|c| c.step);
         let step = newest.into_iter().chain(checkpoint).max().unwrap_or(0);
-        // The dataset is not opened for this.
-        let known = config.train.steps > 0 || run.dataset()?.is_some();
-        let total = known.then(|| total_steps(run, &config)).transpose()?;
         let state = match (total.is_some_and(|total| checkpoint == Some(total)), held_by.is_some()) {
             (true, true) => State::Evaluating,
             (true, false) => State::Trained,
@@ -76,13 +95,8 @@ impl RunStatus {
         };
         let mut losses: Vec<_> = rows.iter().filter(|r| Some(r.step) == newest).collect();
         losses.sort_by_key(|r| r.module);
-        let pace = || {
-            let times: Vec<(u64, f64)> = rows.iter().filter_map(|r| Some((r.step, r.seconds?))).collect();
-            let (last, before) = (times.last()?, times.iter().rev().find(|t| t.0 < times[times.len() - 1].0)?);
-            let rate = (last.0 - before.0) as f64 / (last.1 - before.1);
-            (rate.is_finite() && rate > 0.0).then_some(rate)
-        };
-        let left = total.filter(|_| state == State::Training).map(|total| total.saturating_sub(step) as f64);
+        let steps_per_second = if state == State::Training { pace(rows) } else { None };
+        let left = total.map(|total| total.saturating_sub(step) as f64);
         Ok(Self {
             folder: run.path().to_owned(),
             state,
@@ -91,8 +105,9 @@ impl RunStatus {
             total,
             checkpoint,
             losses: losses.iter().map(|r| r.loss).collect(),
-            seconds_left: left.and_then(|left| Some(left / pace()?)),
-            probes: if run.has_probes() { current(run)?.len() } else { 0 },
+            steps_per_second,
+            seconds_left: left.zip(steps_per_second).map(|(left, pace)| left / pace),
+            probes: None,
         })
     }
 
@@ -108,8 +123,8 @@ impl RunStatus {
         if let Some(left) = self.seconds_left {
             out += &format!(", {} left", duration(Duration::from_secs_f64(left.min(1e9))));
         }
-        if self.probes > 0 {
-            out += &format!(", {}", count(self.probes, "probe result"));
+        if let Some(n) = self.probes.filter(|n| *n > 0) {
+            out += &format!(", {}", count(n, "probe result"));
         }
         if !self.losses.is_empty() && self.state != State::Trained {
             let losses: Vec<String> = self.losses.iter().map(|l| format!("{l:.3}")).collect();
@@ -120,6 +135,15 @@ impl RunStatus {
         }
         out
     }
+}
+
+/// Steps per second between the two newest steps that have times.
+fn pace(rows: &[TrainRow]) -> Option<f64> {
+    let mut times = rows.iter().rev().filter_map(|r| Some((r.step, r.seconds?)));
+    let last = times.next()?;
+    let before = times.find(|t| t.0 < last.0)?;
+    let rate = (last.0 - before.0) as f64 / (last.1 - before.1);
+    (rate.is_finite() && rate > 0.0).then_some(rate)
 }
 
 /// The runs in a folder and the folders below it, by path.

@@ -34,6 +34,7 @@ use crate::experiment::interrupt::{self, NothingToSave, Scratch};
 use crate::experiment::launched::Leader;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{Curves, Keep, RunDir};
+use crate::experiment::tensorboard::EventLog;
 use crate::experiment::train_config::Schedule;
 use crate::output::{self, count};
 
@@ -156,7 +157,9 @@ pub(crate) fn train(
     drop(scratch);
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
     let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
-    let record = Record { log: run.open_log(curves)?, validation, online, averages, lock };
+    let log = run.open_log(curves)?;
+    let events = EventLog::for_run(run, config, training.first, training.total)?;
+    let record = Record { log, validation, online, averages, events, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(leader, record, progress, &|| before + started.elapsed().as_secs_f64())?;
@@ -315,7 +318,7 @@ impl<'a> Training<'a> {
             let done = step + 1;
             if done.is_multiple_of(self.config.train.log_every) || done == self.total {
                 let epoch = step / self.source.epoch_len();
-                record.log.append(&record.averages.take(done, epoch, seconds()))?;
+                record.write_rows(done, epoch, seconds())?;
                 self.collapsed.look(&self.stack, done);
             }
             self.measure(done, &mut record)?;

@@ -103,6 +103,9 @@ pub struct TrainConfig {
     pub validate_every: u64,
     /// Steps between linear probes of a few training items while training goes on; 0 for none.
     pub probe_every: u64,
+    /// Whether losses, accuracies and norms of gradients are also written for TensorBoard, into `tensorboard/` of the
+    /// run.
+    pub tensorboard: bool,
     /// Shares of all steps after which the weights are kept, for figures of training progress. Each
     /// is rounded to a row of train.csv.
     pub snapshots: Vec<f64>,
@@ -215,6 +218,7 @@ impl Default for TrainConfig {
             checkpoint_minutes: 15.0,
             validate_every: 200,
             probe_every: 0,
+            tensorboard: false,
             snapshots: vec![0.03, 0.2],
             low_memory: false,
         }

@@ -9,15 +9,20 @@ use gim_eval::{ProbeRow, Protocol, Task, TrainRow};
 
 use crate::comparison::memory::Peak;
 use crate::comparison::reproduce::FinishedRun;
+use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::extract::trained_modules;
 use crate::experiment::feature_file;
 use crate::experiment::final_rows;
+use crate::experiment::run_dir::RunDir;
 use crate::figures::{
     ErrorByModule, ErrorCurve, Figure, LossByModule, LossRun, MemoryBar, MemoryBars, Role, error_by_module,
     loss_by_module, memory,
 };
 use crate::report::draw::{alike, how, linear_probes, losses_of, paper_errors};
+
+/// Which rows of a run's probes count.
+pub(super) type RowsOf = fn(&RunDir, &Config) -> Result<Vec<ProbeRow>>;
 
 /// Draws error by module for every task, similarity, and losses by schedule. Returns the PNG files.
 ///
@@ -25,7 +30,7 @@ use crate::report::draw::{alike, how, linear_probes, losses_of, paper_errors};
 /// When a table cannot be read, or a figure not written.
 pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     create_folder(out)?;
-    let mut saved = errors(runs, out)?;
+    let mut saved = errors(runs, final_rows::of_final_weights, out)?;
     saved.extend(similarities(runs, out)?);
     saved.extend(schedules(runs, out)?);
     Ok(saved)
@@ -35,12 +40,12 @@ pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
 type Probed<'a> = (&'a FinishedRun, Vec<ProbeRow>);
 
 /// The rows of the methods by task: linear probes of a protocol with all labels.
-fn by_task(runs: &[FinishedRun], protocol: Protocol) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
+fn by_task(runs: &[FinishedRun], rows_of: RowsOf, protocol: Protocol) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
     let mut by_task: BTreeMap<Task, Vec<Probed<'_>>> = BTreeMap::new();
     for run in runs.iter().filter(|r| r.is_method()) {
         let mut rows: Vec<ProbeRow> = Vec::new();
         for seed in &run.seeds {
-            rows.extend(final_rows::of_final_weights(seed, &run.config)?);
+            rows.extend(rows_of(seed, &run.config)?);
         }
         for task in run.entry.tasks()? {
             let own = linear_probes(&rows, task, protocol);
@@ -52,12 +57,15 @@ fn by_task(runs: &[FinishedRun], protocol: Protocol) -> Result<BTreeMap<Task, Ve
     Ok(by_task)
 }
 
-/// Error by module of all methods, a figure for each fitted protocol and task that several have.
-fn errors(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
+/// Error by module of all methods, a figure for each fitted protocol and task that several have. Returns the PNG files.
+///
+/// # Errors
+/// When a table cannot be read, or a figure not written.
+pub(super) fn errors(runs: &[FinishedRun], rows_of: RowsOf, out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
     let roles = roles(runs)?;
     for protocol in [Protocol::Paper, Protocol::Converged] {
-        for (task, methods) in by_task(runs, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
+        for (task, methods) in by_task(runs, rows_of, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
             let (figure, name) = error_of(task, protocol, &methods, &roles)?;
             let [png, ..] = figure.save(out, &name)?;
             saved.push(png);

@@ -7,13 +7,14 @@ use gim_core::files::write_atomic;
 use gim_eval::table;
 
 use crate::comparison::claims;
+use crate::comparison::comparison_dir::ComparisonDir;
 use crate::comparison::memory::{self, Peak};
 use crate::comparison::reproduce::{FinishedRun, Outcome, Plan};
 use crate::comparison::summary::Summary;
 use crate::experiment::domain::DomainKind;
 use crate::report::figure_file::FigureFile;
 use crate::report::links::Links;
-use crate::report::page::{Page, Report, RunProvenance};
+use crate::report::page::{Page, Report, RunProvenance, verdict};
 use crate::report::{compare, draw};
 
 /// Draws all figures, and writes the tables and the page. Returns the files.
@@ -79,26 +80,39 @@ fn write_page(plan: &Plan, outcome: &Outcome, peaks: &[Peak], figures: &[FigureF
         summary: &outcome.summary,
         ablations: &outcome.ablations,
         peaks,
-        claims: claims.as_deref(),
+        lead: vec![verdict(claims.as_deref())],
+        claims: claims.as_deref().unwrap_or_default(),
+        further: Vec::new(),
         links: Links::new(&outcome.runs, plan.out.path()),
         folder: plan.out.path(),
         figures,
         configurations: outcome.runs.iter().map(configuration).collect(),
     };
-    let contents = Page::new(report)?;
-    let file = plan.out.page();
-    write_atomic(&file, contents.html().as_bytes())?;
-    write_atomic(&plan.out.readme(), contents.markdown().as_bytes())?;
+    save(&Page::new(report)?, &plan.out)
+}
+
+/// Writes a page and its twin. Returns the page's file.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn save(page: &Page, out: &ComparisonDir) -> Result<PathBuf> {
+    let file = out.page();
+    write_atomic(&file, page.html().as_bytes())?;
+    write_atomic(&out.readme(), page.markdown().as_bytes())?;
     Ok(file)
 }
 
 /// How each run was made, and how long it took.
-fn environments(runs: &[FinishedRun]) -> Result<Vec<RunProvenance>> {
+///
+/// # Errors
+/// When a run does not say how it was made, or its log cannot be read.
+pub(super) fn environments(runs: &[FinishedRun]) -> Result<Vec<RunProvenance>> {
     let mut out = Vec::new();
     for run in runs {
         for seed in &run.seeds {
             let environment = seed.environment()?;
-            let seconds = seed.train_rows()?.last().and_then(|r| r.seconds);
+            let rows = if seed.has_curves() { seed.train_rows()? } else { Vec::new() };
+            let seconds = rows.last().and_then(|r| r.seconds);
             out.push(RunProvenance { run: run.entry.name.clone(), environment, seconds });
         }
     }

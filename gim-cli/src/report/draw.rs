@@ -31,6 +31,22 @@ type Named = Vec<(Figure, String)>;
 /// # Errors
 /// When a run lacks its log, or a figure cannot be written.
 pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
+    let mut saved = draw_rows(runs, out)?;
+    let first = &runs[0];
+    if first.has_features() {
+        let config = first.config()?;
+        let size = config.domain.figures().size_name();
+        let subtitle = format!("{}, seed {}, {size}", dataset_of(first, &config)?, config.train.seed);
+        saved.extend(save(of_features(first, &config, subtitle)?, out)?);
+    }
+    Ok(saved)
+}
+
+/// Draws the network and the figures of rows: losses, probes, times. Returns the PNG files.
+///
+/// # Errors
+/// As [`draw`].
+pub(crate) fn draw_rows(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
     let Some(first) = runs.first() else {
         return Err(Error::config("RUN", "no run is given", "name the folders of one or more runs"));
     };
@@ -43,11 +59,7 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
             return Err(Error::file(run.path(), what, "draw each configuration by itself"));
         }
     }
-    create_folder(out)?;
-    let dataset = match first.trained_on()? {
-        Some(dataset) => dataset.name,
-        None => dataset_name(&config.domain.dataset().folder()?),
-    };
+    let dataset = dataset_of(first, &config)?;
     let seeds = if runs.len() == 1 { "1 run".to_owned() } else { format!("{} runs", runs.len()) };
     let subtitle = format!("{dataset}, {seeds}, {}", config.domain.figures().size_name());
     let mut figures = vec![(network(&config, first)?, "architecture".to_owned())];
@@ -88,16 +100,22 @@ pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
             figures.extend(probes(&config, &probed, task, protocol, &subtitle)?);
         }
     }
-    if first.has_features() {
-        let subtitle = format!("{dataset}, seed {}, {}", config.train.seed, config.domain.figures().size_name());
-        figures.extend(of_features(first, &config, subtitle)?);
+    save(figures, out)
+}
+
+/// What figures call the dataset of a run.
+fn dataset_of(run: &RunDir, config: &Config) -> Result<String> {
+    match run.trained_on()? {
+        Some(dataset) => Ok(dataset.name),
+        None => Ok(dataset_name(&config.domain.dataset().folder()?)),
     }
-    let mut saved = Vec::new();
-    for (figure, name) in figures {
-        let [png, ..] = figure.save(out, &name)?;
-        saved.push(png);
-    }
-    Ok(saved)
+}
+
+/// Writes figures. Returns the PNG files.
+fn save(figures: Named, out: &Path) -> Result<Vec<PathBuf>> {
+    create_folder(out)?;
+    let png = |(figure, name): (Figure, String)| figure.save(out, &name).map(|[png, ..]| png);
+    figures.into_iter().map(png).collect()
 }
 
 /// The stack with its gradient blocks.

@@ -16,5 +16,6 @@ mod matrix;
 pub(crate) mod page;
 mod preview;
 mod protocol_notes;
+pub(crate) mod runs;
 mod runs_table;
 mod tables;

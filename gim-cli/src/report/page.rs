@@ -44,9 +44,12 @@ pub(crate) struct Report<'a> {
     pub(crate) ablations: &'a [Ablation],
     /// Memory by method and schedule.
     pub(crate) peaks: &'a [Peak],
-    /// The paper's claims; `None` if no run has several seeds, because nothing tells a single
-    /// difference from chance.
-    pub(crate) claims: Option<&'a [Claim]>,
+    /// Sentences that the page begins with.
+    pub(crate) lead: Vec<String>,
+    /// The paper's claims.
+    pub(crate) claims: &'a [Claim],
+    /// Sections after those of probes, ablations and memory.
+    pub(super) further: Vec<Section>,
     /// Files of the runs.
     pub(crate) links: Links,
     /// The comparison's folder.
@@ -143,8 +146,9 @@ impl Page {
     /// # Errors
     /// When a figure cannot be read.
     pub(crate) fn new(report: Report<'_>) -> Result<Self> {
-        let sections = tables::sections(report.summary, report.ablations, report.peaks, &report.links);
-        let mut summary = vec![report.claims.map_or_else(|| ONE_SEED.to_owned(), verdict)];
+        let mut sections = tables::sections(report.summary, report.ablations, report.peaks, &report.links);
+        sections.extend(report.further);
+        let mut summary = report.lead;
         summary.extend(
             sections.iter().filter(|s| s.leading).filter_map(|s| Some(format!("{}. {}", s.title, s.finding.as_ref()?))),
         );
@@ -156,7 +160,7 @@ impl Page {
         };
         Ok(Self {
             summary,
-            claims: report.claims.unwrap_or_default().iter().map(ShownClaim::new).collect(),
+            claims: report.claims.iter().map(ShownClaim::new).collect(),
             sections,
             hero,
             figures: figures.collect::<Result<_>>()?,
@@ -190,8 +194,9 @@ impl ShownClaim {
     }
 }
 
-/// How many of the claims held.
-fn verdict(claims: &[Claim]) -> String {
+/// How many of the claims held, or why none is evaluated: no run has several seeds.
+pub(super) fn verdict(claims: Option<&[Claim]>) -> String {
+    let Some(claims) = claims else { return ONE_SEED.to_owned() };
     let of = |verdict| claims.iter().filter(|c| c.verdict == verdict).count();
     format!(
         "{} of {} of the paper held, {} did not, {} cannot be told at this scale.",
@@ -213,7 +218,9 @@ mod tests {
             summary: &[],
             ablations: &[],
             peaks: &[],
-            claims: None,
+            lead: vec![verdict(None)],
+            claims: &[],
+            further: Vec::new(),
             links: Links::default(),
             folder,
             figures: &[],
@@ -226,9 +233,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let png = folder.path().join("a.png");
         std::fs::write(&png, b"not looked into").unwrap();
-        let claim = Claim { text: "a < b | c".into(), verdict: Verdict::Held, evidence: "+1".into() };
+        let claims = [Claim { text: "a < b | c".into(), verdict: Verdict::Held, evidence: "+1".into() }];
         let report = Report {
-            claims: Some(&[claim]),
+            lead: vec![verdict(Some(&claims))],
+            claims: &claims,
             figures: &[FigureFile { path: png, earlier: true }],
             configurations: vec![("A".into(), "a".into(), "x = \"<\"".into())],
             ..report(folder.path())

@@ -17,9 +17,9 @@ pub(crate) fn aloud(folder: &Path, args: &[&str]) -> Command {
     c
 }
 
-/// Runs a script of `parity/` with `GIM_PYTHON`, else `python3`, and gives what it printed; `None` where that lacks one of
-/// `modules`, which is said and skips the test.
-pub(crate) fn parity(folder: &Path, script: &str, args: &[&str], modules: &[&str]) -> Option<String> {
+/// The Python that `GIM_PYTHON` names, else `python3`; `None` where that lacks one of `modules`, which is said and skips the
+/// test.
+pub(crate) fn python(modules: &[&str]) -> Option<Command> {
     let python = std::env::var("GIM_PYTHON").unwrap_or_else(|_| "python3".into());
     let has = Command::new(&python).args(["-c", &format!("import {}", modules.join(", "))]).output();
     if !has.is_ok_and(|o| o.status.success()) {
@@ -27,8 +27,13 @@ pub(crate) fn parity(folder: &Path, script: &str, args: &[&str], modules: &[&str
         println!("skipped: {python} lacks one of {modules:?}");
         return None;
     }
+    Some(Command::new(python))
+}
+
+/// What a script of `parity/` prints, where [`python`] has `modules`.
+pub(crate) fn parity(folder: &Path, script: &str, args: &[&str], modules: &[&str]) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../parity").join(script);
-    let out = Command::new(python).current_dir(folder).arg(script).args(args).output().unwrap();
+    let out = python(modules)?.current_dir(folder).arg(script).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(out.status.success(), "{text}{}", String::from_utf8_lossy(&out.stderr));
     Some(text)

@@ -21,11 +21,14 @@ mod published;
 mod ranks;
 mod readme;
 mod recorded;
+mod report;
 mod schedules;
 #[allow(dead_code, reason = "unit tests of downloads use the rest")]
 mod server;
 mod signals;
 mod state;
 mod streamed_probes;
+mod tensorboard;
 mod validation;
+mod watch;
 mod weights;

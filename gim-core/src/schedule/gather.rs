@@ -96,7 +96,8 @@ mod tests {
     use crate::loss::LossReport;
 
     fn trained(module: usize, step: u64) -> Event<u64> {
-        let report = ModuleReport { module, step, loss: LossReport { loss: step as f64, accuracy: 0.5 } };
+        let loss = LossReport { loss: step as f64, accuracy: 0.5 };
+        let report = ModuleReport { module, step, loss, gradient_norm: None };
         Event::Trained(Taken { report, staleness: 1 })
     }
 

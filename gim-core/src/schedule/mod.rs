@@ -39,6 +39,8 @@ pub struct ModuleReport {
     pub step: u64,
     /// Its loss.
     pub loss: LossReport,
+    /// [`Module::gradient_norm`] of the step.
+    pub gradient_norm: Option<f64>,
 }
 
 /// What all training steps of a module have in common.
@@ -73,7 +75,7 @@ pub fn run_module<F: Scalar>(
             Mode::Eval | Mode::Inspect => None,
         };
         if let Some(loss) = loss {
-            observe(ModuleReport { module: work.module, step, loss });
+            observe(ModuleReport { module: work.module, step, loss, gradient_norm: module.gradient_norm() });
         }
         module.release();
     }

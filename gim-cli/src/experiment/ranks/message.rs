@@ -52,8 +52,8 @@ pub(crate) struct Plan {
     pub run: String,
 }
 
-/// A [`Taken`]: module, loss, accuracy and staleness; numbers as their bits.
-pub(crate) type TakenBits = (usize, u64, u64, u64);
+/// A [`Taken`]: module, loss, accuracy, gradient norm and staleness; numbers as their bits.
+pub(crate) type TakenBits = (usize, u64, u64, Option<u64>, u64);
 
 /// An error on its way to another process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -128,7 +128,8 @@ impl Message {
     pub(crate) fn step(step: FinishedStep<Vec<u8>>) -> Self {
         let bits = |t: &Taken| {
             let LossReport { loss, accuracy } = t.report.loss;
-            (t.report.module, loss.to_bits(), accuracy.to_bits(), t.staleness)
+            let norm = t.report.gradient_norm.map(f64::to_bits);
+            (t.report.module, loss.to_bits(), accuracy.to_bits(), norm, t.staleness)
         };
         let head = Head::Step { step: step.step, taken: step.taken.iter().map(bits).collect() };
         Self { head, bodies: step.saved.into_iter().map(Body::Bytes).collect() }
@@ -192,9 +193,9 @@ impl Arrived {
 
 /// The reports of a step, from [`Head::Step`].
 pub(crate) fn finished_step(step: u64, taken: Vec<TakenBits>, saved: Vec<Vec<u8>>) -> FinishedStep<Vec<u8>> {
-    let of = |(module, loss, accuracy, staleness)| {
+    let of = |(module, loss, accuracy, norm, staleness): TakenBits| {
         let loss = LossReport { loss: f64::from_bits(loss), accuracy: f64::from_bits(accuracy) };
-        Taken { report: ModuleReport { module, step, loss }, staleness }
+        Taken { report: ModuleReport { module, step, loss, gradient_norm: norm.map(f64::from_bits) }, staleness }
     };
     FinishedStep { step, taken: taken.into_iter().map(of).collect(), saved }
 }

@@ -9,7 +9,7 @@
 //! features.h5  snapshots.h5  views.h5                 features at the end, on the way, of random views
 //! checkpoints/step-00000200/module_1.safetensors      weights
 //! checkpoints/step-00000200/curves.json               train.csv up to there
-//! figures/
+//! figures/  tensorboard/
 //! ```
 
 mod checkpoints;
@@ -18,6 +18,7 @@ mod order;
 mod probes;
 mod recorded;
 mod side_log;
+mod so_far;
 mod timeline;
 
 use std::fs;
@@ -38,6 +39,7 @@ pub(crate) use curves::{Curves, TrainLog};
 pub(crate) use order::{OrderLog, recorded_order};
 pub(crate) use probes::merge_probe_rows;
 pub(crate) use side_log::SideLog;
+pub(crate) use so_far::RowsSoFar;
 
 /// The folder of a run. Nothing has to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +148,11 @@ impl RunDir {
     /// Folder of the figures.
     pub(crate) fn figures(&self) -> PathBuf {
         self.path.join("figures")
+    }
+
+    /// Folder of the event files that TensorBoard reads.
+    pub(crate) fn tensorboard(&self) -> PathBuf {
+        self.path.join("tensorboard")
     }
 
     /// Whether a run has been begun here.

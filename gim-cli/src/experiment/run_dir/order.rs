@@ -115,7 +115,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::new(folder.path());
         let taken = |module, step| {
-            let report = ModuleReport { module, step, loss: LossReport { loss: 1.0, accuracy: 0.0 } };
+            let loss = LossReport { loss: 1.0, accuracy: 0.0 };
+            let report = ModuleReport { module, step, loss, gradient_norm: None };
             Taken { report, staleness: 1 }
         };
         let mut log = run.open_order(0).unwrap();

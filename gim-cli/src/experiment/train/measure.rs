@@ -41,10 +41,10 @@ impl Training<'_> {
         if let Some(validation) = self.validation.as_ref().filter(|_| validates) {
             let at = (done, (done - 1) / self.source.epoch_len());
             let rows = validation.rows(&mut self.stack, &*self.source, &modes, at, &self.plans, &self.pool)?;
-            record.validation.append_losses(&rows)?;
+            record.write_validation(&rows)?;
         }
         if let Some(online) = self.online.as_mut().filter(|_| probes) {
-            record.online.append_probes(&online.rows(&mut self.stack, done, &self.pool)?)?;
+            record.write_probes(&online.rows(&mut self.stack, done, &self.pool)?)?;
         }
         Ok(())
     }

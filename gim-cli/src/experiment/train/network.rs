@@ -19,7 +19,9 @@ pub(super) fn initial_stack(
     pool: &Pool<f32>,
 ) -> Result<Stack<f32>> {
     let optimizer = OptimizerConfig { decay_steps: each, ..config.optimizer.clone() };
-    config.domain.model().build(Some(record), &optimizer, config.train.seed, pool)
+    let mut stack = config.domain.model().build(Some(record), &optimizer, config.train.seed, pool)?;
+    stack.modules_mut().iter_mut().for_each(|m| m.measure_gradient(config.train.tensorboard));
+    Ok(stack)
 }
 
 /// [`initial_stack`], and the layouts of inputs of these `shapes`. A run of fewer modules has these layouts,

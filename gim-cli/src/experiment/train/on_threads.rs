@@ -330,8 +330,7 @@ impl Writer<'_> {
         }
         let done = step.step + 1;
         if done.is_multiple_of(self.train.log_every) || done == self.total {
-            let rows = self.record.averages.take(done, step.step / self.epoch_len, (self.seconds)());
-            self.record.log.append(&rows)?;
+            self.record.write_rows(done, step.step / self.epoch_len, (self.seconds)())?;
             self.flush()?;
         }
         if !step.saved.is_empty() {

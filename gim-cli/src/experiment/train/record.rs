@@ -3,10 +3,12 @@
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::module::Module;
 use gim_core::{Error, Result};
+use gim_eval::{OnlineRow, TrainRow};
 
 use crate::experiment::averages::Averages;
 use crate::experiment::lock::FolderLock;
 use crate::experiment::run_dir::{Keep, RunDir, SideLog, TrainLog};
+use crate::experiment::tensorboard::EventLog;
 
 /// What a run writes down while it trains.
 pub(super) struct Record {
@@ -16,10 +18,32 @@ pub(super) struct Record {
     /// Accuracies of online probes.
     pub(super) online: SideLog,
     pub(super) averages: Averages,
+    /// What TensorBoard shows, where that is asked for.
+    pub(super) events: Option<EventLog>,
     pub(super) lock: FolderLock,
 }
 
 impl Record {
+    /// Writes the averages since the last rows as rows of step `step`.
+    pub(super) fn write_rows(&mut self, step: u64, epoch: u64, seconds: f64) -> Result<()> {
+        let rows = self.averages.take(step, epoch, seconds);
+        self.log.append(&rows)?;
+        let norms = self.averages.take_gradient_norms();
+        self.events.as_mut().map_or(Ok(()), |events| events.add_rows(&rows, &norms))
+    }
+
+    /// Writes losses on held-out items.
+    pub(super) fn write_validation(&mut self, rows: &[TrainRow]) -> Result<()> {
+        self.validation.append_losses(rows)?;
+        self.events.as_mut().map_or(Ok(()), |events| events.add_validation(rows))
+    }
+
+    /// Writes accuracies of online probes.
+    pub(super) fn write_probes(&mut self, rows: &[OnlineRow]) -> Result<()> {
+        self.online.append_probes(rows)?;
+        self.events.as_mut().map_or(Ok(()), |events| events.add_probes(rows))
+    }
+
     /// Writes a checkpoint of `modules` after `step` steps.
     pub(super) fn save(
         &self,

@@ -1,0 +1,34 @@
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use gim_core::Result;
+
+use crate::experiment::status::runs_below;
+use crate::output::print_line;
+use crate::report::runs;
+
+/// Write a page about any runs: losses, accuracies, settings that differ, how they were made.
+///
+/// The page is report.html, its twin in Markdown README.md. Runs that differ in their seed alone are shown as one,
+/// with intervals over seeds. Nothing is computed anew: what a run has not trained or probed yet is left out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: gim report runs/a runs/b --out runs/a-and-b")]
+pub struct Args {
+    /// Folders of runs, or folders above them.
+    #[arg(required = true, value_name = "RUN")]
+    folders: Vec<PathBuf>,
+    /// Folder for the page and its figures.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Args {
+    pub(super) fn run(self) -> Result<ExitCode> {
+        let mut found = Vec::new();
+        for folder in &self.folders {
+            found.extend(runs_below(folder)?);
+        }
+        print_line(runs::write(found, self.out)?.display())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
