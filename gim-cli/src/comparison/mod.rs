@@ -1,5 +1,6 @@
 //! Comparisons of many runs: the list of runs, their results, and the claims they support.
 
+pub(crate) mod ablations;
 pub(crate) mod check;
 pub(crate) mod claims;
 pub(crate) mod comparison_dir;

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use gim_core::{Error, Pool, Result};
 use gim_eval::{Group, ProbeRow, Protocol, Task};
 
+use crate::comparison::ablations::{Ablation, ablations};
 use crate::comparison::comparison_dir::ComparisonDir;
-use crate::comparison::summary::{self, Ablation, Summary};
+use crate::comparison::summary::{self, Summary};
 use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
@@ -143,7 +144,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     if runs.is_empty() {
         return Err(Error::file(plan.out.path(), "holds no finished run", "omit --finished to train them"));
     }
-    let ablations = summary::ablations(&plan.sweep.run, &summary);
+    let ablations = ablations(&plan.sweep.run, &summary);
     Ok(Outcome { runs, summary, ablations })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gim_eval::numbers::percent;
 use gim_eval::{Group, Head, Interval, ProbeRow, Protocol, Task};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::comparison::paper::{self, Method, with_mark};
 use crate::comparison::sweep::Entry;
@@ -188,53 +188,6 @@ pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) ->
     out
 }
 
-/// An ablation and the run it is compared with, at the last module of each, in percent; files hold shares.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Ablation {
-    /// Name of the run.
-    pub run: String,
-    /// What was changed.
-    pub title: String,
-    /// Task.
-    pub task: Task,
-    /// Protocol.
-    pub protocol: Protocol,
-    /// Random views of a training item in the paper's protocol.
-    #[serde(default)]
-    pub views: Option<usize>,
-    /// Its last module.
-    pub module: usize,
-    /// Mean accuracy (without silence for phones), %.
-    #[serde(with = "percent")]
-    pub accuracy: f64,
-    /// Half-width of its 95 % interval over seeds.
-    #[serde(with = "percent")]
-    pub accuracy_ci95: Option<f64>,
-    /// Name of the run it is compared with.
-    pub ablation_of: String,
-    /// That run's accuracy at its last module.
-    #[serde(with = "percent")]
-    pub reference: f64,
-    /// Mean difference over the seeds that both have.
-    #[serde(with = "percent")]
-    pub difference: f64,
-    /// Half-width of the difference's 95 % interval.
-    #[serde(with = "percent")]
-    pub difference_ci95: Option<f64>,
-    /// The paper's accuracy.
-    #[serde(with = "percent")]
-    pub paper: Option<f64>,
-    /// How the paper's value is known.
-    pub paper_mark: Option<String>,
-}
-
-impl Ablation {
-    /// How the probes were made, for tables.
-    pub(crate) fn how(&self) -> String {
-        probe::how(self.protocol, Head::Linear, self.task, self.views)
-    }
-}
-
 /// Mean and half-width of the differences between the seeds that both have.
 pub(crate) fn difference(a: &Summary, b: &Summary) -> Option<(f64, Option<f64>)> {
     let paired: Vec<f64> = a.by_seed.iter().filter_map(|(seed, x)| Some(x - b.by_seed.get(seed)?)).collect();
@@ -251,41 +204,6 @@ pub(crate) fn last_module<'a>(
     rows.filter(|s| s.task == task && s.protocol == protocol && s.head == Head::Linear && s.labels == 1.0)
         .filter(|s| s.group == Group::Trained)
         .max_by_key(|s| s.module)
-}
-
-/// All ablations of a comparison.
-pub(crate) fn ablations(entries: &[Entry], rows: &[Summary]) -> Vec<Ablation> {
-    let mut out = Vec::new();
-    for e in entries {
-        let Some(reference) = &e.ablation_of else { continue };
-        let own = rows.iter().filter(|s| s.run == e.name);
-        let tasks: std::collections::BTreeSet<(Task, Protocol)> = own.map(|s| (s.task, s.protocol)).collect();
-        for (task, protocol) in tasks {
-            let last = |run: &str| last_module(rows.iter().filter(|s| s.run == run), task, protocol);
-            let (Some(a), Some(b)) = (last(&e.name), last(reference)) else {
-                continue;
-            };
-            let Some((difference, difference_ci95)) = difference(a, b) else { continue };
-            let (accuracy, accuracy_ci95) = a.primary_accuracy();
-            out.push(Ablation {
-                run: e.name.clone(),
-                title: e.title.clone(),
-                task,
-                protocol,
-                views: a.views,
-                module: a.module,
-                accuracy,
-                accuracy_ci95,
-                ablation_of: reference.clone(),
-                reference: b.primary_accuracy().0,
-                difference,
-                difference_ci95,
-                paper: a.paper,
-                paper_mark: a.paper_mark.clone(),
-            });
-        }
-    }
-    out
 }
 
 /// A row of a converged probe for phones, with all labels.
@@ -321,6 +239,7 @@ pub(crate) fn test_row(group: Group, module: usize, seed: u64, accuracy: f64) ->
 #[cfg(test)]
 mod tests {
     use super::{test_row as row, *};
+    use crate::comparison::ablations::ablations;
 
     fn entry(name: &str, ablation_of: Option<&str>) -> Entry {
         Entry {

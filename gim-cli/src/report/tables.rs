@@ -3,8 +3,9 @@
 use super::links::Links;
 use super::matrix::Matrix;
 use super::protocol_notes;
+use crate::comparison::ablations::Ablation;
 use crate::comparison::memory::Peak;
-use crate::comparison::summary::{Ablation, Summary, reported, signed, with};
+use crate::comparison::summary::{Summary, reported, signed, with};
 use crate::experiment::domain::DomainKind;
 use crate::experiment::probe::{ITEMS_PER_CLASS, stopped_of, views_note};
 use crate::output::count;

@@ -1,4 +1,4 @@
-//! The drawing surface: a list of marks in pixels, written to PNG and SVG by the same code; PDF is made from SVG.
+//! The drawing surface: a list of marks in pixels, written to PNG and SVG by the same code, and to PDF.
 //!
 //! A figure is a list of marks, so a test can ask what was drawn and whether texts overlap.
 //! Plotters writes the files. Two things about it shape this module:

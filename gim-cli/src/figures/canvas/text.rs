@@ -82,7 +82,7 @@ pub(crate) fn shorten(text: &str, style: TextStyle, width: f64) -> Result<String
 }
 
 /// The committed font, plain and bold.
-pub(super) const FONT_FILES: [&[u8]; 2] = [
+const FONT_FILES: [&[u8]; 2] = [
     include_bytes!("../../../assets/DejaVuSans.subset.ttf"),
     include_bytes!("../../../assets/DejaVuSans-Bold.subset.ttf"),
 ];
