@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 
 with h5py.File(sys.argv[1]) as f:
-    assert f.attrs["format_version"] == 2
+    assert f.attrs["format_version"] == 3
     assert f.attrs["configuration"] == "seed = 7\n# ü\n", f.attrs["configuration"]
     assert f.attrs["seed"] == 7 and f.attrs["commit"] == "abc" and f.attrs["dataset_digest"] == "sha256:1"
     assert f["module_1"].attrs["name"] == "1" and f["baseline_mfcc"].attrs["name"] == "mfcc"

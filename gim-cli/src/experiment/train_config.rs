@@ -97,7 +97,7 @@ pub struct TrainConfig {
     /// Steps between checkpoints; a multiple of `log_every`.
     pub checkpoint_every: u64,
     /// Minutes after which a checkpoint is saved, however few steps were taken; 0 for none. It is removed after the next
-    /// one. Not on several processes.
+    /// one.
     pub checkpoint_minutes: f64,
     /// Steps between measurements on the items that `data.validate` holds out.
     pub validate_every: u64,

@@ -287,7 +287,7 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let paths = plan.save(&folder.path().join("new")).unwrap();
-        assert_eq!(paths.len(), 3);
+        assert_eq!(paths.len(), 4);
         let table = std::fs::read_to_string(&paths[0]).unwrap();
         assert!(table.starts_with("bandwidth_gbit,ranks,used,groups,") && table.lines().count() == 4, "{table}");
         let printed = plan.to_string();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, PathBuf};
 
 use gim_core::Result;
-use gim_eval::Task;
+use gim_eval::{ProbeRow, Task};
 
 use super::compare;
 use super::comparison::{environments, save};
@@ -42,7 +42,7 @@ pub(crate) fn write(runs: Vec<RunDir>, out: PathBuf) -> Result<PathBuf> {
     let methods = methods(&runs)?;
     let _lock = out.lock()?;
     let mut figures = losses(&methods, &out)?;
-    figures.extend(compare::errors(&methods, |run, _| final_rows::current(run), &out.figures())?);
+    figures.extend(compare::errors(&methods, |run, _| probes(run), &out.figures())?);
     for method in &methods {
         let trained: Vec<RunDir> = method.seeds.iter().filter(|s| s.has_curves()).cloned().collect();
         if !trained.is_empty() {
@@ -52,8 +52,8 @@ pub(crate) fn write(runs: Vec<RunDir>, out: PathBuf) -> Result<PathBuf> {
     let mut summary: Vec<Summary> = Vec::new();
     for method in &methods {
         let mut rows = Vec::new();
-        for seed in method.seeds.iter().filter(|s| s.has_probes()) {
-            rows.extend(final_rows::current(seed)?);
+        for seed in &method.seeds {
+            rows.extend(probes(seed)?);
         }
         summary.extend(summarize(&method.entry, method.domain(), &rows));
     }
@@ -108,8 +108,7 @@ fn methods(runs: &[RunDir]) -> Result<Vec<FinishedRun>> {
 
 /// What tables call a run. Its tasks are those that it was probed for.
 fn entry(name: String, run: &RunDir) -> Result<Entry> {
-    let rows = if run.has_probes() { final_rows::current(run)? } else { Vec::new() };
-    let tasks: BTreeSet<Task> = rows.iter().map(|row| row.task).collect();
+    let tasks: BTreeSet<Task> = probes(run)?.iter().map(|row| row.task).collect();
     Ok(Entry {
         title: name.clone(),
         name,
@@ -120,6 +119,11 @@ fn entry(name: String, run: &RunDir) -> Result<Entry> {
         tasks: Some(tasks.into_iter().collect()),
         set: Vec::new(),
     })
+}
+
+/// The probes of a run's newest weights; none of a run that has none.
+fn probes(run: &RunDir) -> Result<Vec<ProbeRow>> {
+    if run.has_probes() { final_rows::current(run) } else { Ok(Vec::new()) }
 }
 
 /// The last folders of each path, as many as it takes to tell the runs apart.

@@ -83,11 +83,12 @@ fn progress_of(status: &RunStatus) -> String {
     if let Some(total) = status.total.filter(|total| *total > 0) {
         out += &format!(" ({:.0} %)", 100.0 * status.step as f64 / total as f64);
     }
-    if let Some(pace) = status.steps_per_second {
-        out += &format!(", {} steps/s", short(pace));
-    }
+    // The end is what a narrow terminal cuts off.
     if let Some(left) = status.seconds_left {
         out += &format!(", {} left", duration(Duration::from_secs_f64(left.min(1e9))));
+    }
+    if let Some(pace) = status.steps_per_second {
+        out += &format!(", {} steps/s", short(pace));
     }
     out
 }
@@ -119,7 +120,7 @@ fn draw_list(frame: &mut Frame, screen: &Screen, area: Rect) {
 /// Modules with their newest values.
 fn legend<'a>(screen: &Screen, curves: &BTreeMap<usize, Vec<Point>>) -> Line<'a> {
     let entry = |(module, points): (&usize, &Vec<Point>)| {
-        let newest = points.last().map_or(String::new(), |p| short(p.1));
+        let newest = points.last().map_or(String::new(), |p| format!("{:.3}", p.1));
         match screen.hidden.contains(module) {
             true => Span::styled(format!("{module}: hidden  "), Modifier::DIM),
             false => Span::styled(format!("{module}: {newest}  "), color(screen, *module)),
@@ -176,11 +177,13 @@ fn draw_curves(frame: &mut Frame, screen: &Screen, curves: &BTreeMap<usize, Vec<
 /// The least and the largest value of each axis, and the value half way up.
 fn draw_axes(frame: &mut Frame, [axis, foot]: [Rect; 2], plot: Rect, x: [f64; 2], y: [f64; 2]) {
     let width = usize::from(AXIS - 1);
+    // As many digits as tell the marks apart.
+    let digits = (2.0 - (y[1] - y[0]).log10().floor()).clamp(0.0, 5.0) as usize;
     let marks =
         [(0, y[1]), (axis.height.saturating_sub(1) / 2, (y[0] + y[1]) / 2.0), (axis.height.saturating_sub(1), y[0])];
     for (row, value) in marks {
         let area = Rect { y: axis.y + row, height: 1, ..axis };
-        frame.render_widget(Span::raw(format!("{:>width$}", short(value))), area);
+        frame.render_widget(Span::raw(format!("{value:>width$.digits$}")), area);
     }
     let foot = Rect { x: plot.x, width: plot.width, ..foot };
     frame.render_widget(Line::raw(format!("step {}", x[0])), foot);
@@ -261,7 +264,23 @@ mod tests {
 
     #[test]
     fn curves_stand_between_their_axes() {
-        assert_eq!(shown(&screen(&["runs/a"]), 48, 14), ["SNAPSHOT"]);
+        let lines = [
+            "runs/a",
+            "training: step 100 of 400 (25 %), 38 s left, 8.0",
+            "                 training loss",
+            "   3.68 ⠉⠑⠒⠢⠤⢄⣀⡀",
+            "        ⠒⠤⣀    ⠈⠉⠉⠑⠒⠒⠒⠢⠤⠤⠤⢄⣀⣀⣀⣀",
+            "           ⠉⠒⠤⢄⡀               ⠉⠉⠉⠉⠒⠒⠒⠒⠤⠤⠤⠤⣀⣀ 1",
+            "   2.84        ⠈⠉⠒⠢⢄⣀",
+            "                     ⠉⠑⠢⠤⢄⣀⡀",
+            "                           ⠈⠉⠉⠒⠒⠤⠤⣀⣀",
+            "   2.00                             ⠉⠉⠉⠒⠒⠒⠤⠤⣀ 2",
+            "        step 10                           100",
+            "module  1: 3.000  2: 2.000",
+            "",
+            "q: leave · m: measure · 1-9: modules",
+        ];
+        assert_eq!(shown(&screen(&["runs/a"]), 48, 14), lines);
     }
 
     #[test]
@@ -270,7 +289,7 @@ mod tests {
         let press = |screen: &mut Screen, key| screen.press(KeyCode::Char(key).into());
         press(&mut screen, '2');
         let text = shown(&screen, 60, 14).join("\n");
-        assert!(text.contains("runs/a (1 of 2)") && text.contains("1: 3.00  2: hidden"), "{text}");
+        assert!(text.contains("runs/a (1 of 2)") && text.contains("1: 3.000  2: hidden"), "{text}");
         press(&mut screen, '1');
         assert!(shown(&screen, 60, 14).join("\n").contains("all modules are hidden; 0 shows them"));
         press(&mut screen, '0');
@@ -284,7 +303,7 @@ mod tests {
         let names: Vec<String> = (1..=30).map(|n| format!("a/long/way/to/the/folder/of/run-{n}")).collect();
         let mut screen = screen(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let lines = shown(&screen, 100, 12);
-        assert!(lines[0].starts_with("› …/the/folder/of/run-1   training  a/long/way"), "{lines:?}");
+        assert!(lines[0].starts_with("› …/the/folder/of/run-1 training  a/long/way"), "{lines:?}");
         for _ in 0..20 {
             screen.press(KeyCode::Tab.into());
         }

@@ -133,6 +133,31 @@ fn a_lost_rank_ends_the_run_and_others_go_on() {
     assert_goes_on(d, 1, "stopped", "whole");
 }
 
+/// A clock that is always over: every rank saves the state that rank 0 has decided on.
+#[test]
+fn ranks_save_by_the_clock_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    let (steps, seldom) = ("train.steps=400", ["train.snapshots=[]", "train.checkpoint_minutes=1e-9"]);
+    let train = |out| [train(&AUDIO, steps, out, &seldom), vec!["--set", "train.checkpoint_every=400"]].concat();
+    ok(d, &train("whole"));
+    let mut killed = mpirun(d, 3, &train("killed")).spawn().unwrap();
+    let by_clock = || {
+        std::fs::read_dir(d.join("killed/checkpoints")).is_ok_and(|mut all| {
+            all.any(|e| e.is_ok_and(|e| e.path().extension().is_none() && !e.path().ends_with("step-00000400")))
+        })
+    };
+    while !by_clock() {
+        assert!(killed.try_wait().unwrap().is_none(), "no checkpoint came by the clock");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    signal("-KILL", &process_of(2, "killed"));
+    assert!(!killed.wait().unwrap().success());
+    assert!(by_clock(), "what was saved is gone");
+    assert_goes_on(d, 2, "killed", "whole");
+    assert!(!by_clock(), "the last checkpoint removes those of the clock");
+}
+
 #[test]
 fn signals_save_and_errors_are_told_once() {
     let dir = tempfile::tempdir().unwrap();

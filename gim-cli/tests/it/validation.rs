@@ -161,7 +161,7 @@ fn all_of(run: &Path) -> ((Vec<Vec<u8>>, Vec<String>), [String; 2]) {
 fn the_pipelined_schedule_measures_what_the_simultaneous_one_does() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let probe = [&VALIDATE[..], &["--set", "train.probe_every=3"]].concat();
+    let probe = [&VALIDATE[..], &["--set", "train.validate_every=3", "--set", "train.probe_every=7"]].concat();
     for (preset, groups) in
         [(&AUDIO[..], "train.groups=[[1],[2,3],[4,5,6]]"), (&VISION[..], "train.groups=[[1],[2,3]]")]
     {
@@ -197,7 +197,7 @@ fn the_pipelined_schedule_measures_what_the_simultaneous_one_does() {
 fn asynchronous_training_is_measured_and_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let live = [&VALIDATE[..], &["--set", "train.probe_every=3", "--schedule", "async"]].concat();
+    let live = [&VALIDATE[..], &["--set", "train.probe_every=7", "--schedule", "async"]].concat();
     ok(d, &train(&AUDIO, "live", &live));
     let again = [&live[..], &["--set", "train.order=live/order.csv", "--threads", "1"]].concat();
     ok(d, &train(&AUDIO, "again", &again));

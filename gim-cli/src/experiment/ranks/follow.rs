@@ -110,7 +110,12 @@ impl Modules {
                 done.into_iter().for_each(|steps| saves.end_after(steps));
                 None
             }
-            other => other.and_then(|arrived| arrived.packet(plans, start)),
+            other => other.and_then(|arrived| {
+                if let Head::Batch { step, save: true, .. } = arrived.head {
+                    saves.also_after(step);
+                }
+                arrived.packet(plans, start)
+            }),
         };
         let save = |module: &mut dyn Module<f32>, index: usize, step| saves.state(module, index, step);
         let mut finished = |step| report.send(Message::step(step)).map_err(|_| no_talker());
@@ -118,7 +123,7 @@ impl Modules {
         let modes = vec![Mode::Train; n];
         let slow = train.slow.get(start..).unwrap_or_default();
         let on = OnThreads { seed: train.seed, modes: &modes, groups: &groups, first, slow };
-        let part = Part { below: start, above: Box::new(Up(up)) };
+        let part = Part { below: start, above: Box::new(Up { to: up, saves: &saves }) };
         let timelines =
             run_pipelined_part(&mut self.stack, on, part, train.link_depth, &mut feed, &save, &mut finished)?;
         let link = 2 * train.link_depth * self.plans.largest()[start].len() * size_of::<f32>();

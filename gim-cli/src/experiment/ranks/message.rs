@@ -21,7 +21,8 @@ pub(crate) enum Head {
     /// What to train. Bodies: the checkpoints of the receiver's modules, if training resumes.
     Plan(Box<Plan>),
     /// A batch of this shape for the receiver's first module. Body: its activations, margins included.
-    Batch { step: u64, shape: Shape, labels: Vec<i32> },
+    /// With `save`, everybody saves the state before it, although the number of steps does not ask for it.
+    Batch { step: u64, shape: Shape, labels: Vec<i32>, save: bool },
     /// There are no more batches. With `done`, all modules below do so many steps, which everybody is
     /// to save.
     End { done: Option<u64> },
@@ -120,8 +121,8 @@ impl Message {
         Self { head, bodies: Vec::new() }
     }
 
-    pub(crate) fn batch(packet: Packet<f32>) -> Self {
-        let head = Head::Batch { step: packet.step, shape: packet.x.shape(), labels: packet.labels.to_vec() };
+    pub(crate) fn batch(packet: Packet<f32>, save: bool) -> Self {
+        let head = Head::Batch { step: packet.step, shape: packet.x.shape(), labels: packet.labels.to_vec(), save };
         Self { head, bodies: vec![Body::Values(packet.x)] }
     }
 

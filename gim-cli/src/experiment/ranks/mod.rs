@@ -126,14 +126,18 @@ impl Leader {
     }
 }
 
-/// The link to the next rank, if there is one.
-pub(crate) struct Up(pub(crate) Option<SyncSender<Message>>);
+/// The link to the next rank, if there is one. It says with a batch what is saved before it.
+pub(crate) struct Up<'a> {
+    pub(crate) to: Option<SyncSender<Message>>,
+    pub(crate) saves: &'a Saves,
+}
 
-impl Sink<f32> for Up {
+impl Sink<f32> for Up<'_> {
     fn send(&mut self, packet: Packet<f32>) {
-        if let Some(up) = &self.0 {
+        if let Some(up) = &self.to {
+            let save = self.saves.is_extra(packet.step);
             // When the thread that talks has ended, the process has failed.
-            let _ = up.send(Message::batch(packet));
+            let _ = up.send(Message::batch(packet, save));
         }
     }
 }

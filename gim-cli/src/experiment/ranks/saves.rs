@@ -13,7 +13,8 @@ use crate::experiment::train::Stamp;
 /// Before the end is known.
 const UNKNOWN: u64 = u64::MAX;
 
-/// Saves the states that are due, and those at the end: also where the run is stopped.
+/// Saves the states that are due, by steps or by the clock of rank 0, and those at the end: also where the run is
+/// stopped.
 pub(crate) struct Saves {
     fingerprint: String,
     /// What the run keeps of its dataset, as JSON.
@@ -25,6 +26,9 @@ pub(crate) struct Saves {
     below: usize,
     /// Steps at the end, which all ranks come to.
     end: AtomicU64,
+    /// Steps after which a state is wanted although it is not due: the newest such number. The rank comes to
+    /// the state before it hears of another.
+    extra: AtomicU64,
 }
 
 impl Saves {
@@ -39,7 +43,23 @@ impl Saves {
         (first, below): (u64, usize),
     ) -> Result<Self> {
         let (fingerprint, dataset) = (config.fingerprint(), record.to_json()?);
-        Ok(Self { fingerprint, dataset, keep, first, below, end: AtomicU64::new(UNKNOWN) })
+        let [end, extra] = [UNKNOWN; 2].map(AtomicU64::new);
+        Ok(Self { fingerprint, dataset, keep, first, below, end, extra })
+    }
+
+    /// Whether the state after so many steps is due by their number.
+    pub(crate) fn due(&self, steps: u64) -> bool {
+        self.keep.due(steps)
+    }
+
+    /// The state after so many steps is wanted, too.
+    pub(crate) fn also_after(&self, steps: u64) {
+        self.extra.store(steps, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked for.
+    pub(crate) fn is_extra(&self, steps: u64) -> bool {
+        self.extra.load(Ordering::Relaxed) == steps
     }
 
     /// All ranks end after so many steps.
@@ -53,8 +73,8 @@ impl Saves {
     /// # Errors
     /// When a value is not finite.
     pub(crate) fn state(&self, module: &mut dyn Module<f32>, index: usize, step: u64) -> Result<Option<Vec<u8>>> {
-        let is_end = step == self.end.load(Ordering::Relaxed) && step > self.first;
+        let is_asked = (step == self.end.load(Ordering::Relaxed) || self.is_extra(step)) && step > self.first;
         let stamp = Stamp { step, fingerprint: &self.fingerprint, dataset: &self.dataset };
-        (is_end || self.keep.due(step)).then(|| stamp.bytes(module, self.below + index)).transpose()
+        (is_asked || self.keep.due(step)).then(|| stamp.bytes(module, self.below + index)).transpose()
     }
 }

@@ -15,6 +15,7 @@ use gim_core::{Error, Result};
 use gim_eval::ScheduleRow;
 
 use super::on_threads::{Writer, module_costs, shares};
+use super::save_clock::SaveClock;
 use super::{Record, Stamp, Training, name_last_checkpoint};
 use crate::experiment::interrupt;
 use crate::experiment::launched::Leader;
@@ -97,6 +98,7 @@ impl Training<'_> {
         let (train, first, total, n) = (&self.config.train, self.first, self.total, self.stack.modules().len());
         let (source, plans, pool, stack) = (&mut self.source, &self.plans, &self.pool, &mut self.stack);
         let (stop, mut done, mut unreadable) = (AtomicBool::new(false), first, None);
+        let clock = SaveClock::new(train.checkpoint_minutes);
         let (own, from_own) = sync_channel(AHEAD);
         let up = leader.up.clone();
         let outcome = scope(|scope| {
@@ -107,6 +109,9 @@ impl Training<'_> {
                     let go_on = step < total && !interrupt::requested() && !stop.load(Ordering::Relaxed);
                     let next = if go_on { source.next(plans, pool) } else { return end(saves, step) };
                     let Ok((x, labels)) = next.map_err(|e| *unreadable = Some(e)) else { return end(saves, step) };
+                    if step > first && clock.saves(saves.due(step)) {
+                        saves.also_after(step);
+                    }
                     *done += 1;
                     Some(plans.packet(x, step, labels))
                 };
@@ -121,7 +126,7 @@ impl Training<'_> {
                     first,
                     slow: &train.slow[..n.min(train.slow.len())],
                 };
-                let part = Part { below: 0, above: Box::new(Up(Some(up.clone()))) };
+                let part = Part { below: 0, above: Box::new(Up { to: Some(up.clone()), saves }) };
                 let timelines = run_pipelined_part(stack, on, part, train.link_depth, &mut feed, &save, &mut finished);
                 let ended = timelines.map(|t| rows_of_rank(&t, 0, 0)).map_err(|e| Failure::of(0, &e));
                 let end = ended.is_ok().then_some(*done);
