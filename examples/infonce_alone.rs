@@ -46,11 +46,10 @@ pub fn arrays(seed: u64) -> (Array3<f64>, Array3<f64>) {
     (z, c)
 }
 
-/// An array as activations: sequences are grids of one column. Whatever the array's strides, `iter` goes in logical order.
+/// An array as activations: sequences are grids of one column.
 fn activations(x: &Array3<f64>, pool: &Pool<f64>) -> Activations<f64> {
-    let (items, steps, channels) = x.dim();
-    let values: Vec<f64> = x.iter().copied().collect();
-    Activations::from_slice(Layout::dense(Shape::sequence(items, steps, channels)), &values, pool)
+    let grid = x.view().insert_axis(Axis(2));
+    Activations::from_array(Layout::dense(Shape::of(&grid)), grid, pool)
 }
 
 /// Value and accuracy, ∂loss/∂z and ∂loss/∂c. The predictor's gradient is added to, where one is attached.

@@ -6,7 +6,8 @@
 #
 # NAME is a patch without .patch, or "unmutated". The default is all of them.
 #
-#   (default)     the tests of the libraries; where they notice nothing, those of the program too
+#   (default)     the tests of the crates that the patch touches; where they notice nothing, those of all
+#                 libraries, then of the program
 #   --all         all tests
 #   --check       also the regression check (`gim check quick`), some minutes each: on the embedded
 #                 images for names that begin with "images", on both corpora for "unmutated", on
@@ -42,8 +43,6 @@ done
 
 # A target folder of its own: nothing built from a mutated tree may be taken for the real program.
 export CARGO_TARGET_DIR=$root/target/mutations CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never
-# Nobody debugs these programs, and they build faster without debug information.
-export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 records=$root/results/mutations
 mkdir -p "$records" "$CARGO_TARGET_DIR"
 commit=$(git rev-parse --short HEAD)
@@ -57,6 +56,8 @@ tree=$scratch/tree
 run_tests() {
   local log=$1 packages=("${@:2}") failed status=0 command=(cargo test)
   if cargo nextest --version >/dev/null 2>&1; then command=(cargo nextest run); fi
+  # As in CI: the tests run several times as fast as without optimization.
+  command+=(--release)
   if ! "${command[@]}" "${packages[@]}" --no-run >"$log" 2>&1; then
     tail -n 30 "$log" >&2
     echo "it does not compile" >&2
@@ -108,7 +109,7 @@ write_table() {
     echo "Written by \`scripts/mutations.sh\`. Each patch in \`scripts/mutations/\` is a bug on purpose; the table says which tests noticed."
     echo
     echo "- \`gim check\` is the regression check against \`baseline.csv\` of that commit: \`--only vision\` for \`images-…\`, both domains for unmutated, else \`--only audio\`. Its output is below the table."
-    echo "- Tests of the program and the examples ran where those of the libraries noticed nothing."
+    echo "- Tests of the crates that a patch touches ran first; those of all libraries, of the program and the examples where they noticed nothing."
     echo
     echo "| mutation | what it breaks | tests that failed | \`gim check\` | tried at (tests, check) |"
     echo "|---|---|---|---|---|"
@@ -138,13 +139,16 @@ for name in "${names[@]}"; do
   echo "== $name: tests"
   damage "$name"
   failed=
-  first=libraries
-  if $everything || [ "$name" = unmutated ]; then first=workspace; fi
-  for stage in "$first" workspace; do
-    packages=(--workspace)
-    if [ "$stage" = libraries ]; then packages=(-p gim-core -p gim-audio -p gim-vision -p gim-eval); fi
+  stages=(touched libraries workspace)
+  if $everything || [ "$name" = unmutated ]; then stages=(workspace); fi
+  for stage in "${stages[@]}"; do
+    case $stage in
+      touched) mapfile -t packages < <(sed -nE 's#^\+\+\+ b/([^/]+)/.*#--package=\1#p' "$root/scripts/mutations/$name.patch" | sort -u) ;;
+      libraries) packages=(-p gim-core -p gim-audio -p gim-vision -p gim-eval) ;;
+      workspace) packages=(--workspace) ;;
+    esac
     failed=$(cd "$tree" && run_tests "$CARGO_TARGET_DIR/$name.log" "${packages[@]}") || { echo "$name: no result" >&2; exit 2; }
-    if [ -n "$failed" ] || [ "$stage" = workspace ]; then break; fi
+    if [ -n "$failed" ]; then break; fi
   done
   printf '%s\n' "$commit" "$failed" >"$records/$name.tests"
   echo "${failed:-all passed}"

@@ -133,7 +133,7 @@ impl Drawing {
 
     fn path(&mut self, points: &[Point]) {
         for (i, &(x, y)) in points.iter().enumerate() {
-            let (x, y) = (x as f32, y as f32);
+            let (x, y) = (coordinate(x as f32), coordinate(y as f32));
             if i == 0 {
                 self.content.move_to(x, y)
             } else {
@@ -173,7 +173,9 @@ impl Drawing {
             let place = |p: ab_glyph::Point| {
                 // The font's y points upward.
                 let (x, y) = (along + scale * p.x, -scale * p.y);
-                if *upward { (at.0 as f32 + y, at.1 as f32 - x) } else { (at.0 as f32 + x, at.1 as f32 + y) }
+                let (x, y) =
+                    if *upward { (at.0 as f32 + y, at.1 as f32 - x) } else { (at.0 as f32 + x, at.1 as f32 + y) };
+                (coordinate(x), coordinate(y))
             };
             if let Some(outline) = font.font.outline(id) {
                 self.outline(&outline.curves, place);
@@ -187,13 +189,16 @@ impl Drawing {
     fn outline(&mut self, curves: &[OutlineCurve], place: impl Fn(ab_glyph::Point) -> (f32, f32)) {
         let mut last = None;
         for curve in curves {
-            let (from, [a, b, to]) = as_cubic(curve);
+            let (from, bends, to) = parts(curve);
             if last != Some(from) {
                 let (x, y) = place(from);
                 self.content.move_to(x, y);
             }
-            let ((ax, ay), (bx, by), (x, y)) = (place(a), place(b), place(to));
-            self.content.cubic_to(ax, ay, bx, by, x, y);
+            let (x, y) = place(to);
+            match bends.map(|[a, b]| (place(a), place(b))) {
+                Some(((ax, ay), (bx, by))) => self.content.cubic_to(ax, ay, bx, by, x, y),
+                None => self.content.line_to(x, y),
+            };
             last = Some(to);
         }
     }
@@ -212,14 +217,19 @@ fn shares(color: Color) -> [f32; 3] {
     [color.0, color.1, color.2].map(|c| f32::from(c) / 255.0)
 }
 
-/// Start of a curve, and its control points and end as a cubic Bézier curve.
-fn as_cubic(curve: &OutlineCurve) -> (ab_glyph::Point, [ab_glyph::Point; 3]) {
-    let between = |a: ab_glyph::Point, b: ab_glyph::Point, share: f32| {
-        ab_glyph::point(a.x + share * (b.x - a.x), a.y + share * (b.y - a.y))
+/// Start of a curve, its control points as a cubic Bézier curve unless it is straight, and its end.
+fn parts(curve: &OutlineCurve) -> (ab_glyph::Point, Option<[ab_glyph::Point; 2]>, ab_glyph::Point) {
+    let toward = |a: ab_glyph::Point, b: ab_glyph::Point| {
+        ab_glyph::point(a.x + 2.0 / 3.0 * (b.x - a.x), a.y + 2.0 / 3.0 * (b.y - a.y))
     };
     match *curve {
-        OutlineCurve::Line(a, b) => (a, [between(a, b, 1.0 / 3.0), between(a, b, 2.0 / 3.0), b]),
-        OutlineCurve::Quad(a, b, c) => (a, [between(a, b, 2.0 / 3.0), between(c, b, 2.0 / 3.0), c]),
-        OutlineCurve::Cubic(a, b, c, d) => (a, [b, c, d]),
+        OutlineCurve::Line(a, b) => (a, None, b),
+        OutlineCurve::Quad(a, b, c) => (a, Some([toward(a, b), toward(c, b)]), c),
+        OutlineCurve::Cubic(a, b, c, d) => (a, Some([b, c]), d),
     }
+}
+
+/// A coordinate with as many digits as can be seen.
+fn coordinate(x: f32) -> f32 {
+    (1000.0 * x).round() / 1000.0
 }
