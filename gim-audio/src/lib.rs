@@ -22,8 +22,8 @@
 //! let reports = stack.step(waveforms.view(), &[], 1, 0)?;
 //! assert_eq!(reports.len(), 6);
 //!
-//! // Features of both, of each of the 23 frames that the convolutions give in module 6.
-//! assert_eq!(stack.features(waveforms.view())?[5].dim(), (2, 23, 1, 4));
+//! // Features of both in module 6, of the 25 frames that the convolutions give.
+//! assert_eq!(stack.features(waveforms.view())?[5].dim(), (2, 25, 1, 4));
 //!
 //! // What probes get of one waveform: a row of 4 values for each of its 23 labels, one every 10 ms.
 //! let extractor = FeatureExtractor::new(&network)?;
