@@ -3,7 +3,7 @@ use std::process::ExitCode;
 
 use gim_core::Result;
 
-use crate::experiment::status::runs_below;
+use crate::experiment::status::runs_in;
 use crate::output::print_line;
 use crate::report::runs;
 
@@ -24,11 +24,7 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let mut found = Vec::new();
-        for folder in &self.folders {
-            found.extend(runs_below(folder)?);
-        }
-        print_line(runs::write(found, self.out)?.display())?;
+        print_line(runs::write(runs_in(&self.folders)?, self.out)?.display())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -146,6 +146,15 @@ fn pace(rows: &[TrainRow]) -> Option<f64> {
     (rate.is_finite() && rate > 0.0).then_some(rate)
 }
 
+/// The runs in all these folders and below them.
+///
+/// # Errors
+/// When there is none in one of them.
+pub(crate) fn runs_in(folders: &[PathBuf]) -> Result<Vec<RunDir>> {
+    let found: Vec<_> = folders.iter().map(|folder| runs_below(folder)).collect::<Result<_>>()?;
+    Ok(found.concat())
+}
+
 /// The runs in a folder and the folders below it, by path.
 ///
 /// # Errors

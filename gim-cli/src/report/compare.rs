@@ -9,7 +9,6 @@ use gim_eval::{ProbeRow, Protocol, Task, TrainRow};
 
 use crate::comparison::memory::Peak;
 use crate::comparison::reproduce::FinishedRun;
-use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::extract::trained_modules;
 use crate::experiment::feature_file;
@@ -21,16 +20,15 @@ use crate::figures::{
 };
 use crate::report::draw::{alike, how, linear_probes, losses_of, paper_errors};
 
-/// Which rows of a run's probes count.
-pub(super) type RowsOf = fn(&RunDir, &Config) -> Result<Vec<ProbeRow>>;
-
 /// Draws error by module for every task, similarity, and losses by schedule. Returns the PNG files.
 ///
 /// # Errors
 /// When a table cannot be read, or a figure not written.
 pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
     create_folder(out)?;
-    let mut saved = errors(runs, final_rows::of_final_weights, out)?;
+    let methods = runs.iter().filter(|r| r.is_method());
+    let probed = methods.map(|m| Ok((m, rows_of(m, |seed| final_rows::of_final_weights(seed, &m.config))?)));
+    let mut saved = errors(&probed.collect::<Result<Vec<_>>>()?, out)?;
     saved.extend(similarities(runs, out)?);
     saved.extend(schedules(runs, out)?);
     Ok(saved)
@@ -39,16 +37,24 @@ pub(crate) fn draw(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
 /// A method and the rows of its probes over all seeds.
 type Probed<'a> = (&'a FinishedRun, Vec<ProbeRow>);
 
+/// The rows of a method over all seeds, given which of a seed count.
+///
+/// # Errors
+/// Those of `of_seed`.
+pub(super) fn rows_of(
+    method: &FinishedRun,
+    of_seed: impl Fn(&RunDir) -> Result<Vec<ProbeRow>>,
+) -> Result<Vec<ProbeRow>> {
+    let rows: Vec<_> = method.seeds.iter().map(of_seed).collect::<Result<_>>()?;
+    Ok(rows.concat())
+}
+
 /// The rows of the methods by task: linear probes of a protocol with all labels.
-fn by_task(runs: &[FinishedRun], rows_of: RowsOf, protocol: Protocol) -> Result<BTreeMap<Task, Vec<Probed<'_>>>> {
+fn by_task<'a>(methods: &[Probed<'a>], protocol: Protocol) -> Result<BTreeMap<Task, Vec<Probed<'a>>>> {
     let mut by_task: BTreeMap<Task, Vec<Probed<'_>>> = BTreeMap::new();
-    for run in runs.iter().filter(|r| r.is_method()) {
-        let mut rows: Vec<ProbeRow> = Vec::new();
-        for seed in &run.seeds {
-            rows.extend(rows_of(seed, &run.config)?);
-        }
+    for (run, rows) in methods {
         for task in run.entry.tasks()? {
-            let own = linear_probes(&rows, task, protocol);
+            let own = linear_probes(rows, task, protocol);
             if !own.is_empty() {
                 by_task.entry(task).or_default().push((run, own));
             }
@@ -60,12 +66,12 @@ fn by_task(runs: &[FinishedRun], rows_of: RowsOf, protocol: Protocol) -> Result<
 /// Error by module of all methods, a figure for each fitted protocol and task that several have. Returns the PNG files.
 ///
 /// # Errors
-/// When a table cannot be read, or a figure not written.
-pub(super) fn errors(runs: &[FinishedRun], rows_of: RowsOf, out: &Path) -> Result<Vec<PathBuf>> {
+/// When a preset cannot be read, or a figure not written.
+pub(super) fn errors(methods: &[(&FinishedRun, Vec<ProbeRow>)], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = Vec::new();
-    let roles = roles(runs)?;
+    let roles = roles(methods.iter().map(|m| m.0))?;
     for protocol in [Protocol::Paper, Protocol::Converged] {
-        for (task, methods) in by_task(runs, rows_of, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
+        for (task, methods) in by_task(methods, protocol)?.into_iter().filter(|t| t.1.len() > 1) {
             let (figure, name) = error_of(task, protocol, &methods, &roles)?;
             let [png, ..] = figure.save(out, &name)?;
             saved.push(png);
@@ -76,10 +82,10 @@ pub(super) fn errors(runs: &[FinishedRun], rows_of: RowsOf, out: &Path) -> Resul
 
 /// What each method is drawn as, by its name. Methods of one kind that share a task, as those with
 /// other losses do, differ.
-fn roles(runs: &[FinishedRun]) -> Result<BTreeMap<&str, Role>> {
+fn roles<'a>(methods: impl Iterator<Item = &'a FinishedRun>) -> Result<BTreeMap<&'a str, Role>> {
     let mut roles = BTreeMap::new();
     let mut taken: BTreeMap<(DomainKind, Task), Vec<Role>> = BTreeMap::new();
-    for run in runs.iter().filter(|r| r.is_method()) {
+    for run in methods {
         let tasks = run.entry.tasks()?;
         let is_free =
             |role: &Role| tasks.iter().all(|t| taken.get(&(run.domain(), *t)).is_none_or(|r| !r.contains(role)));

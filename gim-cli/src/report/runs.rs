@@ -39,24 +39,25 @@ type Settings = BTreeMap<String, String>;
 pub(crate) fn write(runs: Vec<RunDir>, out: PathBuf) -> Result<PathBuf> {
     let runs = distinct(runs);
     let out = ComparisonDir::new(out);
-    let methods = methods(&runs)?;
+    let mut methods = methods(&runs)?;
+    let rows: Vec<Vec<ProbeRow>> = methods.iter().map(|m| compare::rows_of(m, probes)).collect::<Result<_>>()?;
+    for (method, rows) in methods.iter_mut().zip(&rows) {
+        // Its tasks are those that it was probed for.
+        let tasks: BTreeSet<Task> = rows.iter().map(|row| row.task).collect();
+        method.entry.tasks = Some(tasks.into_iter().collect());
+    }
     let _lock = out.lock()?;
     let mut figures = losses(&methods, &out)?;
-    figures.extend(compare::errors(&methods, |run, _| probes(run), &out.figures())?);
+    let probed: Vec<_> = methods.iter().zip(rows).collect();
+    figures.extend(compare::errors(&probed, &out.figures())?);
     for method in &methods {
         let trained: Vec<RunDir> = method.seeds.iter().filter(|s| s.has_curves()).cloned().collect();
         if !trained.is_empty() {
             figures.extend(draw_rows(&trained, &out.figures_of(&method.entry))?);
         }
     }
-    let mut summary: Vec<Summary> = Vec::new();
-    for method in &methods {
-        let mut rows = Vec::new();
-        for seed in &method.seeds {
-            rows.extend(probes(seed)?);
-        }
-        summary.extend(summarize(&method.entry, method.domain(), &rows));
-    }
+    let summary: Vec<Summary> =
+        probed.iter().flat_map(|(method, rows)| summarize(&method.entry, method.domain(), rows)).collect();
     let figures: Vec<_> = figures.into_iter().map(|path| FigureFile { path, earlier: false }).collect();
     let configuration = |m: &FinishedRun| (m.entry.title.clone(), m.entry.name.clone(), m.config.to_toml());
     let report = Report {
@@ -79,7 +80,6 @@ pub(crate) fn write(runs: Vec<RunDir>, out: PathBuf) -> Result<PathBuf> {
 /// The runs, each once, whatever it is called.
 fn distinct(runs: Vec<RunDir>) -> Vec<RunDir> {
     let mut seen = BTreeSet::new();
-    let real = |run: &RunDir| run.path().canonicalize().unwrap_or_else(|_| run.path().to_owned());
     runs.into_iter().filter(|run| seen.insert(real(run))).collect()
 }
 
@@ -98,7 +98,7 @@ fn methods(runs: &[RunDir]) -> Result<Vec<FinishedRun>> {
                 method.seeds.push(run.clone());
             }
             None => {
-                let method = FinishedRun { entry: entry(name, run)?, config, seeds: vec![run.clone()] };
+                let method = FinishedRun { entry: entry(name), config, seeds: vec![run.clone()] };
                 methods.push((own, BTreeSet::from([seed]), method));
             }
         }
@@ -106,19 +106,18 @@ fn methods(runs: &[RunDir]) -> Result<Vec<FinishedRun>> {
     Ok(methods.into_iter().map(|m| m.2).collect())
 }
 
-/// What tables call a run. Its tasks are those that it was probed for.
-fn entry(name: String, run: &RunDir) -> Result<Entry> {
-    let tasks: BTreeSet<Task> = probes(run)?.iter().map(|row| row.task).collect();
-    Ok(Entry {
+/// What tables call a run.
+fn entry(name: String) -> Entry {
+    Entry {
         title: name.clone(),
         name,
         preset: String::new(),
         paper: None,
         ablation_of: None,
         baselines: None,
-        tasks: Some(tasks.into_iter().collect()),
+        tasks: None,
         set: Vec::new(),
-    })
+    }
 }
 
 /// The probes of a run's newest weights; none of a run that has none.
@@ -126,9 +125,13 @@ fn probes(run: &RunDir) -> Result<Vec<ProbeRow>> {
     if run.has_probes() { final_rows::current(run) } else { Ok(Vec::new()) }
 }
 
+/// The folder of a run without links and `..`, where that is known.
+fn real(run: &RunDir) -> PathBuf {
+    run.path().canonicalize().unwrap_or_else(|_| run.path().to_owned())
+}
+
 /// The last folders of each path, as many as it takes to tell the runs apart.
 fn short_names(runs: &[RunDir]) -> Vec<String> {
-    let real = |run: &RunDir| run.path().canonicalize().unwrap_or_else(|_| run.path().to_owned());
     let folders = |path: PathBuf| -> Vec<String> {
         let names = path.components().filter(|c| matches!(c, Component::Normal(_)));
         names.map(|c| c.as_os_str().to_string_lossy().into_owned()).collect()
@@ -226,8 +229,11 @@ mod tests {
     fn settings_that_differ_are_told() {
         let method = |name: &str, set: &[&str]| {
             let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
-            let entry = entry(name.into(), &RunDir::new("nowhere")).unwrap();
-            FinishedRun { entry, config: Config::load("audio-quick", &set).unwrap(), seeds: Vec::new() }
+            FinishedRun {
+                entry: entry(name.into()),
+                config: Config::load("audio-quick", &set).unwrap(),
+                seeds: Vec::new(),
+            }
         };
         assert!(differences(&[method("a", &[])]).is_none());
         let same = differences(&[method("a", &[]), method("b", &["train.seed=2"])]).unwrap();

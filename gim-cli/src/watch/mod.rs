@@ -14,7 +14,7 @@ use ratatui::crossterm::event::{self, Event};
 use ratatui::{DefaultTerminal, crossterm};
 
 use crate::experiment::run_dir::RunDir;
-use crate::experiment::status::{RunStatus, runs_below};
+use crate::experiment::status::{RunStatus, runs_in};
 use screen::{Screen, Seen};
 
 /// How often tables are read again.
@@ -73,17 +73,13 @@ struct Runs {
 
 impl Runs {
     fn search(folders: &[PathBuf]) -> Result<Self> {
-        let mut found = Vec::new();
-        for folder in folders {
-            found.extend(runs_below(folder)?);
-        }
-        Ok(Self { found, totals: BTreeMap::new() })
+        Ok(Self { found: runs_in(folders)?, totals: BTreeMap::new() })
     }
 
     /// Searches the folders for other runs. Gives whether there are any.
     fn search_again(&mut self, folders: &[PathBuf]) -> bool {
         // Folders that are gone say nothing new.
-        let Ok(Self { found, .. }) = Self::search(folders) else { return false };
+        let Ok(found) = runs_in(folders) else { return false };
         let are_other = found != self.found;
         self.found = found;
         are_other

@@ -39,6 +39,10 @@ pub(crate) fn parity(folder: &Path, script: &str, args: &[&str], modules: &[&str
     Some(text)
 }
 
+/// Trains a network of speech as small as they come; more settings follow.
+pub(crate) const TINY_SPEECH: [&str; 8] =
+    ["train", "audio-quick", "--set", "network.width=8", "--set", "network.context=8", "--set", "train.batch=6"];
+
 /// Whether a text is one error: a line, and below it the place in a file, if there is one.
 pub(crate) fn is_one_error(text: &str) -> bool {
     let is_place = |line: &str| line.trim_start().starts_with("-->") || line.contains('|');

@@ -2,30 +2,15 @@
 
 use std::fs;
 
-use crate::common::{fails, ok, printed};
+use crate::common::{TINY_SPEECH, fails, ok, printed};
 
-const SMALL: [&str; 14] = [
-    "train",
-    "audio-quick",
-    "--set",
-    "network.width=8",
-    "--set",
-    "network.context=8",
-    "--set",
-    "train.batch=6",
-    "--set",
-    "train.steps=4",
-    "--set",
-    "train.log_every=2",
-    "--set",
-    "train.checkpoint_every=4",
-];
+const SMALL: [&str; 6] = ["--set", "train.steps=4", "--set", "train.log_every=2", "--set", "train.checkpoint_every=4"];
 
 #[test]
 fn any_runs_have_a_page() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    let train = |more: &[&str]| drop(ok(d, &[&SMALL[..], more].concat()));
+    let train = |more: &[&str]| drop(ok(d, &[&TINY_SPEECH[..], &SMALL[..], more].concat()));
     train(&["--out", "runs/a"]);
     train(&["--out", "runs/b", "--seed", "2"]);
     train(&["--out", "c", "--set", "optimizer.lr=0.01"]);
@@ -58,7 +43,7 @@ fn any_runs_have_a_page() {
 fn a_run_without_losses_has_a_page() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    ok(d, &[&SMALL[..], &["--out", "a"]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["--out", "a"]].concat());
     fs::create_dir(d.join("b")).unwrap();
     fs::copy(d.join("a/config.toml"), d.join("b/config.toml")).unwrap();
     ok(d, &["report", "b", "--out", "page"]);

@@ -6,17 +6,9 @@ use std::path::Path;
 
 use prost::Message;
 
-use crate::common::{ok, python, result};
+use crate::common::{TINY_SPEECH, ok, python, result};
 
-const SMALL: [&str; 17] = [
-    "train",
-    "audio-quick",
-    "--set",
-    "network.width=8",
-    "--set",
-    "network.context=8",
-    "--set",
-    "train.batch=6",
+const SMALL: [&str; 9] = [
     "--set",
     "train.steps=6",
     "--set",
@@ -147,8 +139,8 @@ fn event_files_repeat_the_tables_and_change_no_bit() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
     let measured = ["--set", "data.validate=0.1", "--set", "train.validate_every=3", "--set", "train.probe_every=3"];
-    ok(d, &[&SMALL[..], &["with", "--tensorboard"], &measured[..]].concat());
-    ok(d, &[&SMALL[..], &["without"], &measured[..]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["with", "--tensorboard"], &measured[..]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["without"], &measured[..]].concat());
     assert!(result(&d.join("with")) == result(&d.join("without")) && !d.join("without/tensorboard").exists());
     let shown = scalars(&d.join("with"));
     assert_holds(&shown, &of_table(&d.join("with"), "train.csv", ""));
@@ -166,8 +158,8 @@ fn event_files_repeat_the_tables_and_change_no_bit() {
     assert_eq!(tensors, ["_hparams_/session_start_info", "configuration", "_hparams_/session_end_info"]);
 
     // Other schedules measure the same.
-    ok(d, &[&SMALL[..], &["threads", "--tensorboard", "--schedule", "pipelined"]].concat());
-    ok(d, &[&SMALL[..], &["turns", "--tensorboard"]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["threads", "--tensorboard", "--schedule", "pipelined"]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["turns", "--tensorboard"]].concat());
     let of = |run: &str| of_kind(&scalars(&d.join(run)), "gradient_norm/");
     assert_eq!(of("threads"), of("turns"));
 
@@ -182,7 +174,7 @@ fn event_files_repeat_the_tables_and_change_no_bit() {
 fn a_step_that_is_done_again_appears_once() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    ok(d, &[&SMALL[..], &["run", "--tensorboard"]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["run", "--tensorboard"]].concat());
     let (run, whole) = (d.join("run"), scalars(&d.join("run")));
     // The run comes to its end again, as after a kill at step 6: once from step 4 on, once from the start.
     for gone in [&["step-00000006"][..], &["step-00000004", "step-00000006"]] {
@@ -199,7 +191,7 @@ fn a_step_that_is_done_again_appears_once() {
 fn a_run_that_asks_later_has_all_its_rows() {
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    ok(d, &[&SMALL[..], &["run"]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["run"]].concat());
     fs::remove_dir_all(d.join("run/checkpoints/step-00000006")).unwrap();
     ok(d, &["train", "--resume", "run", "--tensorboard"]);
     let shown = scalars(&d.join("run"));
@@ -230,7 +222,7 @@ fn tensorboard_reads_the_files() {
     let Some(mut python) = python(&["tensorboard"]) else { return };
     let dir = tempfile::tempdir().unwrap();
     let d = dir.path();
-    ok(d, &[&SMALL[..], &["run", "--tensorboard"]].concat());
+    ok(d, &[&TINY_SPEECH[..], &SMALL[..], &["run", "--tensorboard"]].concat());
     fs::remove_dir_all(d.join("run/checkpoints/step-00000006")).unwrap();
     ok(d, &["train", "--resume", "run"]);
     ok(d, &["figures", "run"]);

@@ -64,7 +64,9 @@ impl<F: Scalar> Optimizer<F> for Sgd<F> {
             if !grad.is_empty() {
                 let m = ensure(state, at, value.len());
                 m.iter_mut().zip(grad).for_each(|(m, g)| *m = mu * *m + *g);
-                value.iter_mut().for_each(|w| *w *= keep);
+                if weight_decay > 0.0 {
+                    value.iter_mut().for_each(|w| *w *= keep);
+                }
                 add_scaled(value, -lr, m);
             }
             at += 1;

@@ -6,7 +6,7 @@ use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::kernels::profile::Tasks;
 use gim_core::layers::{LayerInfo, Readout};
 use gim_core::{Error, Pool, Result, Scalar};
-use ndarray::{Array4, ArrayView4, s};
+use ndarray::{Array4, ArrayView4};
 use rayon::prelude::*;
 
 /// How images are cut into patches; the default is the paper's.
@@ -81,16 +81,9 @@ impl Patches {
     /// Patches of images: (B, H, W, C) → (B·rows·columns, size, size, C), in the order image, row,
     /// column. [`Stack::step`](gim_core::stack::Stack::step) takes them.
     pub fn of<F: Scalar>(&self, images: ArrayView4<'_, F>) -> Array4<F> {
-        let shape = self.shape(Shape::of(&images));
-        let (size, columns) = (self.size, self.along(images.dim().2));
-        let per_image = self.along(images.dim().1) * columns;
-        let mut patches = Array4::zeros((shape.batch, size, size, shape.channels));
-        for (patch, mut to) in patches.outer_iter_mut().enumerate() {
-            let (image, at) = (patch / per_image, patch % per_image);
-            let (y, x) = (at / columns * self.stride, at % columns * self.stride);
-            to.assign(&images.slice(s![image, y..y + size, x..x + size, ..]));
-        }
-        patches
+        let shape = Shape::of(&images);
+        let pixels: Vec<F> = images.iter().copied().collect();
+        self.cut(&pixels, shape, Layout::dense(self.shape(shape)), &Pool::new()).view().to_owned()
     }
 
     /// Cuts images into patches: pixels of shape `images`, (B, H, W, C) → activations stored as
@@ -173,10 +166,13 @@ mod tests {
     #[test]
     fn patches_of_an_array_are_those_of_its_values() {
         let (patches, pool) = (Patches { size: 4, stride: 3 }, Pool::new());
-        let images = Array4::from_shape_fn((2, 10, 8, 3), |(n, y, x, c)| (n * 1000 + y * 100 + x * 10 + c) as f32);
+        let pixel = |n: usize, y: usize, x: usize, c: usize| (n * 1000 + y * 100 + x * 10 + c) as f32;
+        let images = Array4::from_shape_fn((2, 10, 8, 3), |(n, y, x, c)| pixel(n, y, x, c));
         let shape = Shape::of(&images.view());
         let values: Vec<f32> = images.iter().copied().collect();
         let cut = patches.cut(&values, shape, Layout::dense(patches.shape(shape)), &pool);
         assert_eq!(patches.of(images.view()), cut.view());
+        // Three rows of two patches an image: the last one of the second image.
+        assert_eq!(patches.of(images.view())[[11, 2, 3, 1]], pixel(1, 6 + 2, 3 + 3, 1));
     }
 }

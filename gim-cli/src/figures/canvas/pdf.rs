@@ -9,9 +9,9 @@ use gim_core::Result;
 use pdf_writer::types::LineJoinStyle;
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref};
 
-use super::text::{TextMark, font, text_width};
+use super::text::{TextMark, font};
 use super::tile::PlacedTile;
-use super::{Align, Canvas, Color, Mark, Point, defect};
+use super::{Canvas, Color, Mark, Point, defect};
 
 /// Points of a page per pixel.
 const POINTS: f32 = 0.75;
@@ -159,13 +159,9 @@ impl Drawing {
 
     /// The outlines of a text's letters, filled.
     fn text(&mut self, mark: &TextMark) -> Result<()> {
-        let TextMark { at, align, upward, text, style } = mark;
+        let TextMark { at, upward, text, style, .. } = mark;
         let font = font(style.bold, style.size)?;
-        let mut along = match align {
-            Align::Start => 0.0,
-            Align::Middle => -text_width(text, *style)? / 2.0,
-            Align::End => -text_width(text, *style)?,
-        } as f32;
+        let mut along = mark.start()? as f32;
         let scale = font.h_scale_factor();
         self.fill_with(style.color);
         for letter in text.chars() {

@@ -7,7 +7,7 @@ use plotters::style::Color as _;
 
 use super::text::{TextMark, font};
 use super::tile::PlacedTile;
-use super::{Align, Area, BackEnd, Canvas, Color, Point, Tile, defect, text_width};
+use super::{Area, BackEnd, Canvas, Color, Point, Tile, defect};
 
 /// Bitmap pixels per pixel of the finished PNG, per direction.
 const SUPERSAMPLE: u32 = 4;
@@ -80,13 +80,9 @@ impl BackEnd for BitMapBackend<'_> {
 
     /// Glyph by glyph: plotters ignores their side bearings.
     fn paint_text(area: &Area<Self>, scale: f64, mark: &TextMark) -> Result<()> {
-        let TextMark { at, align, upward, text, style } = mark;
+        let TextMark { at, upward, text, style, .. } = mark;
         let font = font(style.bold, style.size * scale)?;
-        let mut along = match align {
-            Align::Start => 0.0,
-            Align::Middle => -text_width(text, *style)? * scale / 2.0,
-            Align::End => -text_width(text, *style)? * scale,
-        } as f32;
+        let mut along = (mark.start()? * scale) as f32;
         let (x, y) = ((at.0 * scale) as f32, (at.1 * scale) as f32);
         for letter in text.chars() {
             let mut glyph = font.scaled_glyph(letter);

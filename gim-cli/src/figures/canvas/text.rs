@@ -45,6 +45,17 @@ pub(super) struct TextMark {
     pub(super) style: TextStyle,
 }
 
+impl TextMark {
+    /// Where the text begins, in pixels from its position along its direction.
+    pub(super) fn start(&self) -> Result<f64> {
+        Ok(match self.align {
+            Align::Start => 0.0,
+            Align::Middle => -text_width(&self.text, self.style)? / 2.0,
+            Align::End => -text_width(&self.text, self.style)?,
+        })
+    }
+}
+
 /// Width of a text in pixels.
 pub(crate) fn text_width(text: &str, style: TextStyle) -> Result<f64> {
     let font = font(style.bold, style.size)?;
