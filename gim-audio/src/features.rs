@@ -4,6 +4,8 @@
 //! belong to it by [`ReceptiveField::label_of`]: those whose receptive fields are centered within
 //! half a label of the label's center, in samples 160 n + 119.5 .. 160 n + 279.5.
 
+use std::ops::Range;
+
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::layers::Part;
 use gim_core::module::Mode;
@@ -11,7 +13,7 @@ use gim_core::stack::Stack;
 use gim_core::{Pool, Result};
 use ndarray::Array2;
 
-use crate::geometry::{ConvSpec, LABEL_WINDOW, ReceptiveField, label_frames};
+use crate::geometry::{ConvSpec, LABEL_HOP, LABEL_WINDOW, ReceptiveField, label_frames};
 use crate::label_grid::LabelGrid;
 use crate::mfcc::{Mfcc, MfccConfig};
 use crate::network::{NetworkConfig, NetworkKind};
@@ -20,11 +22,61 @@ use crate::windows::{Window, windows};
 /// Samples of a pass, unless told otherwise: 40 s, longer than any utterance of LibriSpeech.
 const PASS: usize = 640_000;
 
+/// Labels on each side that the ΔΔ of a label depend on.
+const MFCC_SEES: usize = 4;
+
 /// A pass of the network over an utterance, or over a part of a long one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pass {
     window: Window,
     layouts: Vec<Layout>,
+    /// Samples of the utterance.
+    total: usize,
+}
+
+impl Pass {
+    /// Its samples of the utterance.
+    pub fn samples(&self) -> Range<usize> {
+        self.window.samples.clone()
+    }
+
+    fn is_first(&self) -> bool {
+        self.window.samples.start == 0
+    }
+
+    /// Whether it reaches the end of the utterance.
+    pub fn is_last(&self) -> bool {
+        self.window.samples.end == self.total
+    }
+}
+
+/// Features of an utterance by one stack, on the grid of the labels, while passes go over it. They
+/// are taken as soon as they are known, so that those of a long utterance need not be held.
+pub struct Grids {
+    labels: usize,
+    /// One for each module or, inside an end-to-end module, layer; none before the first pass.
+    grids: Vec<LabelGrid>,
+}
+
+impl Grids {
+    /// Before the first pass over an utterance of `samples`.
+    pub fn new(samples: usize) -> Self {
+        Self { labels: label_frames(samples), grids: Vec::new() }
+    }
+
+    /// Labels whose features are known in every module.
+    pub fn known(&self) -> usize {
+        self.grids.iter().map(LabelGrid::settled).min().unwrap_or(0)
+    }
+
+    /// A matrix (labels, channels) for each module or layer: the labels from the last one taken to
+    /// `to`.
+    ///
+    /// # Panics
+    /// When they are not [known](Self::known).
+    pub fn take(&mut self, to: usize) -> Vec<Array2<f32>> {
+        self.grids.iter_mut().map(|grid| grid.take(to)).collect()
+    }
 }
 
 /// Computes the features of an utterance in every module of a stack, and its MFCCs as a baseline.
@@ -74,47 +126,51 @@ impl FeatureExtractor {
         self.crop_layouts(stack, 1, samples)?;
         let pass = |window: Window| {
             let layouts = self.crop_layouts(stack, 1, window.samples.len())?;
-            Some(Pass { window, layouts })
+            Some(Pass { window, layouts, total: samples })
         };
         windows(&self.convs, samples, self.pass).into_iter().map(pass).collect()
     }
 
-    /// waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each
-    /// module or, inside an end-to-end module, layer. `passes` are [`Self::passes`] of a stack of
-    /// the same network.
-    pub fn features(
-        &self,
-        stack: &mut Stack<f32>,
-        passes: &[Pass],
-        waveform: &[f32],
-        pool: &Pool<f32>,
-    ) -> Vec<Array2<f32>> {
-        let labels = label_frames(waveform.len());
-        let last_conv = self.convs.len() - 1;
-        let mut grids: Vec<LabelGrid> = Vec::new();
-        for Pass { window, layouts } in passes {
-            if passes.len() > 1 {
-                for (m, module) in stack.modules_mut().iter_mut().enumerate() {
-                    // An end-to-end module has all convolutions, a context network's own module none.
-                    let conv = if self.mode == Mode::Inspect { last_conv } else { m.min(last_conv) };
-                    let part = Part { own: window.own[conv].clone(), first: window.samples.start == 0 };
-                    module.set_part(Some(part));
-                }
+    /// One of the passes over an utterance, which follow one another: `waveform` holds the
+    /// [samples](Pass::samples) of the pass, standardized, and `grids` what the passes before it gave.
+    /// `pass` is one of [`Self::passes`] of a stack of the same network.
+    pub fn pass(&self, stack: &mut Stack<f32>, pass: &Pass, waveform: &[f32], grids: &mut Grids, pool: &Pool<f32>) {
+        let Pass { window, layouts, .. } = pass;
+        let (last_conv, in_parts) = (self.convs.len() - 1, !(pass.is_first() && pass.is_last()));
+        if in_parts {
+            for (m, module) in stack.modules_mut().iter_mut().enumerate() {
+                // An end-to-end module has all convolutions, a context network's own module none.
+                let conv = if self.mode == Mode::Inspect { last_conv } else { m.min(last_conv) };
+                let part = Part { own: window.own[conv].clone(), first: pass.is_first() };
+                module.set_part(Some(part));
             }
-            let x = Activations::from_slice(layouts[0], &waveform[window.samples.clone()], pool).detach();
-            let mut n = 0;
-            stack.visit_features(x, layouts, self.mode, |view| {
-                // A context network has a frame for each frame of the last convolution.
-                let conv = n.min(last_conv);
-                if n == grids.len() {
-                    grids.push(LabelGrid::new(self.fields[conv], labels, view.features.shape().channels));
-                }
-                grids[n].add(view.features, window.own[conv].clone());
-                n += 1;
-            });
         }
-        stack.modules_mut().iter_mut().for_each(|module| module.set_part(None));
-        grids.into_iter().map(LabelGrid::finish).collect()
+        let x = Activations::from_slice(layouts[0], waveform, pool).detach();
+        let Grids { labels, grids } = grids;
+        let mut n = 0;
+        stack.visit_features(x, layouts, self.mode, |view| {
+            // A context network has a frame for each frame of the last convolution.
+            let conv = n.min(last_conv);
+            if n == grids.len() {
+                grids.push(LabelGrid::new(self.fields[conv], *labels, view.features.shape().channels));
+            }
+            grids[n].add(view.features, window.own[conv].clone());
+            n += 1;
+        });
+        if pass.is_last() {
+            stack.modules_mut().iter_mut().for_each(|module| module.set_part(None));
+            grids.iter_mut().for_each(LabelGrid::end);
+        }
+    }
+
+    /// A waveform (samples), standardized → a matrix ([`label_frames`]`(samples)`, channels) for each
+    /// module or, inside an end-to-end module, layer; `None` as for [`Self::passes`].
+    pub fn features(&self, stack: &mut Stack<f32>, waveform: &[f32], pool: &Pool<f32>) -> Option<Vec<Array2<f32>>> {
+        let mut grids = Grids::new(waveform.len());
+        for pass in self.passes(stack, waveform.len())? {
+            self.pass(stack, &pass, &waveform[pass.samples()], &mut grids, pool);
+        }
+        Some(grids.take(grids.known()))
     }
 
     /// Crops of the same number of samples, standardized → a matrix (crops, channels) for each module
@@ -147,6 +203,20 @@ impl FeatureExtractor {
     /// waveform (samples), standardized → MFCCs with Δ and ΔΔ ([`label_frames`]`(samples)`, 39).
     pub fn mfcc(&self, waveform: &[f32]) -> Array2<f32> {
         self.mfcc.compute(waveform)
+    }
+
+    /// Samples of an utterance of `samples` that MFCCs of some of its labels depend on.
+    pub fn mfcc_samples(labels: Range<usize>, samples: usize) -> Range<usize> {
+        let first = labels.start.saturating_sub(MFCC_SEES) * LABEL_HOP;
+        let end = (labels.end + MFCC_SEES - 1) * LABEL_HOP + LABEL_WINDOW;
+        first..end.min(samples)
+    }
+
+    /// MFCCs of some labels of an utterance, as [`Self::mfcc`] gives them: `waveform` holds
+    /// [`Self::mfcc_samples`].
+    pub fn mfcc_part(&self, labels: Range<usize>, waveform: &[f32]) -> Array2<f32> {
+        let before = labels.start.min(MFCC_SEES);
+        self.mfcc.compute(waveform).slice_move(ndarray::s![before..before + labels.len(), ..])
     }
 }
 
@@ -226,9 +296,9 @@ mod tests {
                 let (waveform, mut stack) = long_utterance(&network, samples, &pool);
                 let mut features = |pass| {
                     let extractor = FeatureExtractor::new(&network).unwrap().with_pass(pass);
-                    let passes = extractor.passes(&stack, samples).unwrap();
+                    let passes = extractor.passes(&stack, samples).unwrap().len();
                     pool.poison();
-                    (passes.len(), extractor.features(&mut stack, &passes, &waveform, &pool))
+                    (passes, extractor.features(&mut stack, &waveform, &pool).unwrap())
                 };
                 let (one, whole) = features(samples);
                 assert_eq!(one, 1);
@@ -245,6 +315,32 @@ mod tests {
         }
     }
 
+    /// Features that are taken as soon as they are known are those of the whole, with the MFCCs of the
+    /// same labels, and few are held at a time.
+    #[test]
+    fn features_are_taken_in_parts() {
+        let pool = Pool::new();
+        let network = NetworkConfig { width: 4, context: 3, ..NetworkConfig::default() };
+        let (waveform, mut stack) = long_utterance(&network, 60_000, &pool);
+        let extractor = FeatureExtractor::new(&network).unwrap().with_pass(8_000);
+        let whole = extractor.features(&mut stack, &waveform, &pool).unwrap();
+        let mfcc = extractor.mfcc(&waveform);
+        let (mut grids, mut taken, mut most) = (Grids::new(waveform.len()), 0, 0);
+        for pass in extractor.passes(&stack, waveform.len()).unwrap() {
+            extractor.pass(&mut stack, &pass, &waveform[pass.samples()], &mut grids, &pool);
+            let rows = taken..grids.known();
+            for (part, whole) in grids.take(rows.end).iter().zip(&whole) {
+                assert_eq!(part, whole.slice(ndarray::s![rows.clone(), ..]), "labels {rows:?}");
+            }
+            let samples = FeatureExtractor::mfcc_samples(rows.clone(), waveform.len());
+            let part = extractor.mfcc_part(rows.clone(), &waveform[samples]);
+            assert_eq!(part, mfcc.slice(ndarray::s![rows.clone(), ..]), "labels {rows:?}");
+            (taken, most) = (rows.end, most.max(rows.len()));
+        }
+        assert_eq!(taken, label_frames(waveform.len()));
+        assert!(most < taken / 4, "{most} of {taken} labels at a time");
+    }
+
     /// Memory of the network depends on the passes, not on the utterance.
     #[test]
     fn memory_is_that_of_a_pass() {
@@ -253,8 +349,7 @@ mod tests {
             let pool = Pool::new();
             let (waveform, mut stack) = long_utterance(&network, samples, &pool);
             let extractor = FeatureExtractor::new(&network).unwrap().with_pass(pass);
-            let passes = extractor.passes(&stack, samples).unwrap();
-            extractor.features(&mut stack, &passes, &waveform, &pool);
+            extractor.features(&mut stack, &waveform, &pool).unwrap();
             pool.peak_bytes()
         };
         let one_pass = peak(16_000, 16_000);
@@ -277,8 +372,7 @@ mod tests {
             let network = NetworkConfig { kind, ..network.clone() };
             let extractor = FeatureExtractor::new(&network).unwrap();
             let mut stack = build(&network);
-            let passes = extractor.passes(&stack, waveform.len()).unwrap();
-            let features = extractor.features(&mut stack, &passes, &waveform, &pool);
+            let features = extractor.features(&mut stack, &waveform, &pool).unwrap();
             let shapes: Vec<_> = features.iter().map(|f| f.dim()).collect();
             assert_eq!(shapes, dims.map(|d| (labels, d)), "{kind:?}");
             assert_eq!(extractor.mfcc(&waveform).dim(), (labels, 39));

@@ -9,11 +9,18 @@ use crate::geometry::ReceptiveField;
 
 /// Means of the frames of each label ([`ReceptiveField::label_of`]), of frames that arrive in parts.
 /// A label without a frame takes the next one, or the last.
+///
+/// It holds the labels that have begun and were not taken yet.
 pub(crate) struct LabelGrid {
     field: ReceptiveField,
-    /// (labels, C): sums of frames.
-    sums: Array2<f32>,
-    /// Frames of each label.
+    /// Number of labels.
+    labels: usize,
+    channels: usize,
+    /// Labels taken so far.
+    taken: usize,
+    /// (labels begun, C): sums of frames, from label `taken` on.
+    sums: Vec<f32>,
+    /// Frames of each of these labels.
     counts: Vec<usize>,
     /// Frames so far.
     frames: usize,
@@ -25,30 +32,42 @@ pub(crate) struct LabelGrid {
 
 impl LabelGrid {
     pub(crate) fn new(field: ReceptiveField, labels: usize, channels: usize) -> Self {
-        let (sums, counts) = (Array2::zeros((labels, channels)), vec![0; labels]);
-        Self { field, sums, counts, frames: 0, settled: 0, last: Vec::new() }
+        let (taken, frames, settled) = (0, 0, 0);
+        let (sums, counts, last) = (Vec::new(), Vec::new(), Vec::new());
+        Self { field, labels, channels, taken, sums, counts, frames, settled, last }
     }
 
     fn add_frame(&mut self, label: usize, frame: &[f32]) {
-        self.sums.row_mut(label).iter_mut().zip(frame).for_each(|(sum, v)| *sum += *v);
-        self.counts[label] += 1;
+        let row = label - self.taken;
+        if row >= self.counts.len() {
+            self.counts.resize(row + 1, 0);
+            self.sums.resize((row + 1) * self.channels, 0.0);
+        }
+        let sums = &mut self.sums[row * self.channels..][..self.channels];
+        sums.iter_mut().zip(frame).for_each(|(sum, v)| *sum += *v);
+        self.counts[row] += 1;
+    }
+
+    /// No frame of a label before `label` comes any more: those without one take `frame`.
+    fn settle(&mut self, label: usize, frame: &[f32]) {
+        while self.settled < label {
+            if self.counts.get(self.settled - self.taken).is_none_or(|n| *n == 0) {
+                self.add_frame(self.settled, frame);
+            }
+            self.settled += 1;
+        }
     }
 
     /// frames (1, L, C), of which those `own` follow the frames so far.
     pub(crate) fn add(&mut self, frames: &Activations<f32>, own: Range<usize>) {
-        let channels = frames.shape().channels;
+        let channels = self.channels;
         let values = &frames.item(0)[own.start * channels..own.end * channels];
         for frame in values.chunks_exact(channels) {
             let label = self.field.label_of(self.frames as f64);
             self.frames += 1;
             let Ok(label) = usize::try_from(label) else { continue };
-            while self.settled < label.min(self.counts.len()) {
-                if self.counts[self.settled] == 0 {
-                    self.add_frame(self.settled, frame);
-                }
-                self.settled += 1;
-            }
-            if label < self.counts.len() {
+            self.settle(label.min(self.labels), frame);
+            if label < self.labels {
                 self.add_frame(label, frame);
             }
         }
@@ -58,21 +77,36 @@ impl LabelGrid {
         }
     }
 
-    /// (labels, C): the means.
+    /// No more frames come: every label is settled.
     ///
     /// # Panics
     /// When there are labels but no frames.
-    pub(crate) fn finish(mut self) -> Array2<f32> {
-        assert!(self.frames > 0 || self.counts.is_empty(), "{} labels without frames", self.counts.len());
+    pub(crate) fn end(&mut self) {
+        assert!(self.frames > 0 || self.labels == 0, "{} labels without frames", self.labels);
         let last = std::mem::take(&mut self.last);
-        for label in 0..self.counts.len() {
-            if self.counts[label] == 0 {
-                self.add_frame(label, &last);
-            }
-            let mut row = self.sums.row_mut(label);
-            row /= self.counts[label] as f32;
+        self.settle(self.labels, &last);
+    }
+
+    /// Labels whose means are known.
+    pub(crate) fn settled(&self) -> usize {
+        self.settled
+    }
+
+    /// (labels, C): the means of the labels from the last one taken to `to`.
+    ///
+    /// # Panics
+    /// When they are not settled.
+    pub(crate) fn take(&mut self, to: usize) -> Array2<f32> {
+        assert!(to <= self.settled, "label {to} of {} settled ones", self.settled);
+        let rows = to - self.taken;
+        let values = self.sums.drain(..rows * self.channels).collect();
+        let mut means = Array2::from_shape_vec((rows, self.channels), values)
+            .unwrap_or_else(|e| unreachable!("rows of {} channels: {e}", self.channels));
+        for (mut row, count) in means.rows_mut().into_iter().zip(self.counts.drain(..rows)) {
+            row /= count as f32;
         }
-        self.sums
+        self.taken = to;
+        means
     }
 }
 
@@ -90,8 +124,13 @@ mod tests {
         let frames = Activations::from_slice(layout, values, &Pool::new());
         let mut grid = LabelGrid::new(field, labels, 1);
         grid.add(&frames, 0..values.len() / 3);
+        let mut parts = vec![grid.take(grid.settled())];
         grid.add(&frames, values.len() / 3..values.len());
-        grid.finish()
+        grid.end();
+        // As soon as they are known, some at a time.
+        let (middle, known) = ((grid.taken + grid.settled()) / 2, grid.settled());
+        parts.extend([middle, known].map(|to| grid.take(to)));
+        ndarray::concatenate(ndarray::Axis(0), &parts.iter().map(|p| p.view()).collect::<Vec<_>>()).unwrap()
     }
 
     /// Supervised training and probes pair the same frame with a label, in the module that has a

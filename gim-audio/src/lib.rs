@@ -28,8 +28,7 @@
 //! // What probes get of one waveform: a row of 4 values for each of its 23 labels, one every 10 ms.
 //! let extractor = FeatureExtractor::new(&network)?;
 //! let waveform: Vec<f32> = (0..4_000).map(|t| (t as f32 * 0.1).sin()).collect();
-//! let passes = extractor.passes(&stack, waveform.len()).expect("4,000 samples are enough");
-//! let features = extractor.features(&mut stack, &passes, &waveform, &pool);
+//! let features = extractor.features(&mut stack, &waveform, &pool).expect("4,000 samples are enough");
 //! assert_eq!(features[5].dim(), (23, 4));
 //! # Ok(())
 //! # }

@@ -51,13 +51,46 @@ impl ItemIndex {
     }
 }
 
-/// `out (D)` = mean of the rows of `item (n, D)`, summed in double precision.
-pub(crate) fn mean_of_rows(item: ArrayView2<'_, f32>, mut out: ArrayViewMut1<'_, f32>) {
-    let mut sums = vec![0f64; item.ncols()];
+/// Adds the rows of `item (n, D)` to `sums (D)`.
+fn add_rows(item: ArrayView2<'_, f32>, sums: &mut [f64]) {
     for row in item.rows() {
         sums.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x));
     }
+}
+
+/// `out (D)` = mean of the rows of `item (n, D)`, summed in double precision.
+pub(crate) fn mean_of_rows(item: ArrayView2<'_, f32>, mut out: ArrayViewMut1<'_, f32>) {
+    let mut sums = vec![0f64; item.ncols()];
+    add_rows(item, &mut sums);
     out.iter_mut().zip(&sums).for_each(|(o, s)| *o = (s / item.nrows() as f64) as f32);
+}
+
+/// The mean over the frames of one item that come in parts, by group of features; with the bits of
+/// [`mean_over_time`].
+#[derive(Debug, Clone, Default)]
+pub struct Means {
+    /// (D) for each group.
+    sums: Vec<Vec<f64>>,
+    rows: usize,
+}
+
+impl Means {
+    /// Adds rows (n, D) of each group.
+    pub fn add(&mut self, groups: &[Array2<f32>]) {
+        self.sums.resize_with(groups.len(), Vec::new);
+        for (sums, group) in self.sums.iter_mut().zip(groups) {
+            sums.resize(group.ncols(), 0.0);
+            add_rows(group.view(), sums);
+        }
+        self.rows += groups.first().map_or(0, Array2::nrows);
+    }
+
+    /// (1, D) for each group.
+    pub fn finish(&self) -> Vec<Array2<f32>> {
+        let mean =
+            |sums: &Vec<f64>| Array2::from_shape_fn((1, sums.len()), |(_, d)| (sums[d] / self.rows as f64) as f32);
+        self.sums.iter().map(mean).collect()
+    }
 }
 
 /// Features of frames (N, D) → features of items (n_items, D): the mean over each item's frames.
@@ -84,6 +117,9 @@ mod tests {
         let x = array![[1f32, 10.0], [3.0, 20.0], [5.0, 0.0]];
         let index = ItemIndex::from_counts([2, 1]);
         assert_eq!(mean_over_time(x.view(), &index), array![[2f32, 15.0], [5.0, 0.0]]);
+        let mut means = Means::default();
+        x.axis_chunks_iter(ndarray::Axis(0), 2).for_each(|part| means.add(&[part.to_owned()]));
+        assert_eq!(means.finish(), [mean_over_time(x.view(), &ItemIndex::from_counts([3]))]);
         assert_eq!((index.n_items(), index.n_rows(), index.rows(1)), (2, 3, 2..3));
         assert_eq!(ItemIndex::single(3), ItemIndex::from_counts([1, 1, 1]));
     }

@@ -69,7 +69,7 @@ pub use features::{
     FeatureFile, FeatureWriter, FrameTimes, GroupSpec, Item, LabelSpec, Labels, Layout, Per, Provenance, Seal, seal_of,
 };
 pub use gim_core::{Error, Key, Purpose, Result};
-pub use items::{ItemIndex, Split, mean_over_time};
+pub use items::{ItemIndex, Means, Split, mean_over_time};
 pub use knn::{Knn, nearest};
 pub use metrics::{Confusion, Interval, Score};
 pub use probe::{Batch, ConvergedProbe, FittedProbe, HIDDEN, HeadInit, ItemOrder, PaperProbe, Probe};

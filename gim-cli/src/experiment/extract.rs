@@ -130,7 +130,7 @@ pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_dataset: bo
     Ok(())
 }
 
-/// Hands the features of all items to `take`, in order, and gives the ids of those that are too short.
+/// Hands the features of all items to `take`, in order, long items in parts, and gives the ids of those that are too short.
 ///
 /// # Errors
 /// When a file cannot be read, or `take` fails.
@@ -146,14 +146,13 @@ pub(super) fn each_item(
     let (mut done, mut short) = (0, Vec::new());
     for part in items.chunks(extractor.batch()) {
         let numbers: Vec<usize> = part.iter().map(|i| i.0).collect();
-        let extracted = extractor.extract(&numbers, trained, random.as_deref_mut(), pool)?;
-        for (item, (number, split)) in extracted.into_iter().zip(part) {
-            done += 1;
-            match item {
-                Some(item) => take(item, *split)?,
-                None => short.push(extractor.id(*number)),
-            }
-        }
+        let mut given = vec![false; part.len()];
+        extractor.extract(&numbers, trained, random.as_deref_mut(), pool, &mut |at, item| {
+            given[at] = true;
+            take(item, part[at].1)
+        })?;
+        done += part.len() as u64;
+        short.extend(numbers.iter().zip(given).filter(|(_, given)| !given).map(|(number, _)| extractor.id(*number)));
         if extractor.batch() == 1 {
             // Every item has buffers of its own size; kept, they would add up.
             pool.trim();
@@ -179,7 +178,7 @@ impl<'a> Writing<'a> {
         Self { out, layout, baseline, made, writer: None }
     }
 
-    /// Appends an item.
+    /// Appends an item, or a part of one.
     ///
     /// # Errors
     /// As [`FeatureWriter::create`] and [`FeatureWriter::append`].
@@ -195,7 +194,8 @@ impl<'a> Writing<'a> {
         };
         let features: Vec<ArrayView2<'_, f32>> = item.groups.iter().map(|g| g.view()).collect();
         let labels: Vec<&[i32]> = item.labels.iter().map(Vec::as_slice).collect();
-        writer.append(Item { id: &item.id, split, features: &features, labels: &labels })
+        let rows = Item { id: &item.id, split, features: &features, labels: &labels };
+        if item.more { writer.append_part(rows) } else { writer.append(rows) }
     }
 
     /// Completes the file, and gives the number of items.
@@ -280,7 +280,7 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_dataset: 
     for (done, (number, split)) in wanted.into_iter().enumerate() {
         let (mut groups, mut specs, mut labeled) = (Vec::new(), Vec::new(), None);
         for (step, stack) in &mut stacks {
-            let Some(item) = extractor.extract(&[number], stack, None, &pool)?.pop().flatten() else { continue };
+            let Some(item) = extractor.extract_whole(&[number], stack, &pool)?.pop().flatten() else { continue };
             for (i, frames) in item.groups.iter().enumerate() {
                 let Some(mean) = frames.mean_axis(Axis(0)) else { continue };
                 let mean = mean.insert_axis(Axis(0));

@@ -26,6 +26,8 @@ pub struct FeatureWriter {
     columns: Vec<Column>,
     ids: Vec<VarLenUnicode>,
     seen: HashSet<String>,
+    /// The item whose parts are being appended, and its rows so far.
+    begun: Option<(String, usize)>,
     counts: Vec<usize>,
     rows: usize,
     test: Vec<u8>,
@@ -123,6 +125,7 @@ impl FeatureWriter {
             columns: Vec::new(),
             ids: Vec::new(),
             seen: HashSet::new(),
+            begun: None,
             counts: Vec::new(),
             rows: 0,
             test: Vec::new(),
@@ -181,6 +184,10 @@ impl FeatureWriter {
         if item.split == Split::Unlabeled {
             return Err(self.refuse(item, "is of no part that probes use", "give it to the training or the test part"));
         }
+        if let Some((id, rows)) = self.begun.as_ref().filter(|(id, _)| id != item.id) {
+            let what = format!("appended while {id:?} has begun ({rows} rows so far)");
+            return Err(self.refuse(item, what, "append the last part of an item before the next item"));
+        }
         let rows = item.features[0].nrows();
         for (g, x) in self.layout.groups.iter().zip(item.features) {
             if x.dim() != (rows, g.dims) || rows == 0 {
@@ -205,25 +212,51 @@ impl FeatureWriter {
         Ok(rows)
     }
 
-    /// Appends an item. After an error the file is as it was before the call, except when the disk failed.
+    /// Appends an item, or the last part of one. After an error the file is as it was before the call, except when the
+    /// disk failed.
     ///
     /// # Errors
     /// When the item does not fit the layout, has features that are not finite, or cannot be written.
     pub fn append(&mut self, item: Item<'_>) -> Result<()> {
-        let rows = self.check(&item)?;
-        let failed = write_error(&self.path, "append an item", self.bytes());
-        self.ids.push(text(item.id).map_err(&failed)?);
+        let id = text(item.id).map_err(write_error(&self.path, "append an item", self.bytes()))?;
+        self.append_rows(&item)?;
+        let before = self.begun.take().map_or(0, |(_, rows)| rows);
+        self.ids.push(id);
         self.seen.insert(item.id.to_owned());
+        for ((all, labels), spec) in self.labels.iter_mut().zip(item.labels).zip(&self.layout.labels) {
+            if spec.per == Per::Item {
+                all.extend_from_slice(labels);
+            }
+        }
+        self.counts.push(before + item.features[0].nrows());
+        self.test.push(u8::from(item.split == Split::Test));
+        Ok(())
+    }
+
+    /// Appends rows of an item of which more come: it ends with [`Self::append`], whose split and labels of items count.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_part(&mut self, part: Item<'_>) -> Result<()> {
+        self.append_rows(&part)?;
+        self.begun.get_or_insert_with(|| (part.id.to_owned(), 0)).1 += part.features[0].nrows();
+        Ok(())
+    }
+
+    /// Appends the rows of an item, and their labels.
+    fn append_rows(&mut self, item: &Item<'_>) -> Result<()> {
+        let rows = self.check(item)?;
+        let failed = write_error(&self.path, "append an item", self.bytes());
         for (column, x) in self.columns.iter_mut().zip(item.features) {
             column.pending.extend(x.iter());
             column.flush(false).map_err(&failed)?;
         }
-        for (all, labels) in self.labels.iter_mut().zip(item.labels) {
-            all.extend_from_slice(labels);
+        for ((all, labels), spec) in self.labels.iter_mut().zip(item.labels).zip(&self.layout.labels) {
+            if spec.per == Per::Frame {
+                all.extend_from_slice(labels);
+            }
         }
-        self.counts.push(rows);
         self.rows += rows;
-        self.test.push(u8::from(item.split == Split::Test));
         Ok(())
     }
 
@@ -241,10 +274,14 @@ impl FeatureWriter {
     /// Completes the file, flushes it to disk and renames it to its final name.
     ///
     /// # Errors
-    /// When there are no items or the disk failed; the temporary file is removed.
+    /// When there are no items, the last one is not complete, or the disk failed; the temporary file is removed.
     pub fn finish(mut self) -> Result<()> {
         if self.counts.is_empty() {
             return Err(Error::file(&self.path, "no items to write", "give the dataset one item at least"));
+        }
+        if let Some((id, rows)) = &self.begun {
+            let what = format!("item {id:?} ends after {rows} rows without its last part");
+            return Err(Error::file(&self.path, what, super::AGAIN));
         }
         let bytes = self.bytes();
         self.end().map_err(|e| write_error(&self.path, "complete the file", bytes)(e))?;

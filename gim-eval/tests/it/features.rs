@@ -113,6 +113,53 @@ fn there_and_back() {
     }
 }
 
+/// A file does not show that an item came in parts; others wait until it is complete.
+#[test]
+fn an_item_in_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let [whole, parts] = ["whole.h5", "parts.h5"].map(|name| folder.path().join(name));
+    write(&whole, None);
+    let mut writer = FeatureWriter::create(&parts, layout(None), &provenance()).unwrap();
+    let (a, b) = features();
+    let phones: Vec<i32> = FeatureFile::open(&whole).unwrap().labels("phone").unwrap().values;
+    let mut from = 0;
+    for (i, count) in COUNTS.into_iter().enumerate() {
+        let id = format!("utterance-{i}");
+        let split = if i == 2 { Split::Test } else { Split::Train };
+        for rows in [from..from + count / 3, from + count / 3..from + count] {
+            if rows.is_empty() {
+                continue;
+            }
+            let views = [a.slice(s![rows.clone(), ..]), b.slice(s![rows.clone(), ..])];
+            let last = rows.end == from + count;
+            // Labels of items count in the last part.
+            let speaker = if last { i as i32 % 2 } else { -1 };
+            let item = Item { id: &id, split, features: &views, labels: &[&phones[rows], &[speaker]] };
+            if last { writer.append(item) } else { writer.append_part(item) }.unwrap();
+            if !last {
+                let other = writer.append(Item { id: "another", ..item }).unwrap_err().to_string();
+                assert!(other.contains(&id) && other.contains("has begun"), "{other}");
+            }
+        }
+        from += count;
+    }
+    writer.finish().unwrap();
+    let [whole, parts] = [whole, parts].map(|path| FeatureFile::open(path).unwrap());
+    assert_eq!((whole.items(), whole.index(), whole.split()), (parts.items(), parts.index(), parts.split()));
+    for task in ["phone", "speaker"] {
+        assert_eq!(whole.labels(task).unwrap(), parts.labels(task).unwrap());
+    }
+    for group in ["baseline_mfcc", "module_1"] {
+        assert_eq!(whole.read_group(group).unwrap(), parts.read_group(group).unwrap());
+    }
+
+    let mut writer = FeatureWriter::create(folder.path().join("cut.h5"), layout(None), &provenance()).unwrap();
+    let views = [a.slice(s![..2, ..]), b.slice(s![..2, ..])];
+    let (id, split) = ("long", Split::Train);
+    writer.append_part(Item { id, split, features: &views, labels: &[&phones[..2], &[0]] }).unwrap();
+    assert!(writer.finish().unwrap_err().to_string().contains("no items"));
+}
+
 #[test]
 fn one_row_an_item() {
     let folder = tempfile::tempdir().unwrap();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use gim_core::activations::{Activations, Shape};
 use gim_core::data::LoaderStats;
 use gim_core::stack::{LayoutPlans, Stack};
-use gim_core::{Key, Pool, Result};
-use gim_eval::{GroupId, LabelSpec, Split, Task};
-use ndarray::Array2;
+use gim_core::{Error, Key, Pool, Result};
+use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
+use ndarray::{Array2, Axis};
 
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::environment::TrainedOn;
@@ -122,15 +122,33 @@ pub trait BatchSource: Send {
     fn stats(&self) -> LoaderStats;
 }
 
-/// Features and labels of an item.
+/// Features and labels of an item, or of some rows of a long one.
 pub struct Extracted {
     /// Its name.
     pub id: String,
     /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's
     /// modules and the input itself.
     pub groups: Vec<Array2<f32>>,
-    /// Labels in the order of [`Extractor::labels`].
+    /// Labels in the order of [`Extractor::labels`]: one a row, or a single one of the item.
     pub labels: Vec<Vec<i32>>,
+    /// Whether more rows of the item follow.
+    pub more: bool,
+}
+
+impl Extracted {
+    /// Appends the rows that follow; `specs` are [`Extractor::labels`].
+    fn extend(&mut self, next: Self, specs: &[LabelSpec]) -> Result<()> {
+        for (rows, next) in self.groups.iter_mut().zip(&next.groups) {
+            rows.append(Axis(0), next.view()).map_err(|e| Error::internal("parts of an item", e))?;
+        }
+        for ((labels, next), spec) in self.labels.iter_mut().zip(next.labels).zip(specs) {
+            if spec.per == Per::Frame {
+                labels.extend(next);
+            }
+        }
+        self.more = next.more;
+        Ok(())
+    }
 }
 
 /// Features of a whole dataset.
@@ -175,18 +193,42 @@ pub trait Extractor {
     /// Whether an item is too short for features of a stack.
     fn is_too_short(&self, item: usize, stack: &Stack<f32>) -> bool;
 
-    /// Features of some items by a stack and, as baselines, by the random one and the input itself;
-    /// `None` for an item that is too short.
+    /// Features of some items by a stack and, as baselines, by the random one and the input itself. `give`
+    /// gets each item's place among `items` with its features, those of long items in several parts; items
+    /// that are too short are left out.
     ///
     /// # Errors
-    /// When a file cannot be read.
+    /// When a file cannot be read, or `give` fails.
     fn extract(
         &mut self,
         items: &[usize],
         trained: &mut Stack<f32>,
         random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>>;
+        give: &mut dyn FnMut(usize, Extracted) -> Result<()>,
+    ) -> Result<()>;
+
+    /// [`Self::extract`] of a stack alone, with long items whole; `None` for an item that is too short.
+    ///
+    /// # Errors
+    /// As [`Self::extract`].
+    fn extract_whole(
+        &mut self,
+        items: &[usize],
+        stack: &mut Stack<f32>,
+        pool: &Pool<f32>,
+    ) -> Result<Vec<Option<Extracted>>> {
+        let specs = self.labels();
+        let mut all: Vec<Option<Extracted>> = items.iter().map(|_| None).collect();
+        self.extract(items, stack, None, pool, &mut |at, part| match &mut all[at] {
+            Some(begun) => begun.extend(part, &specs),
+            none => {
+                *none = Some(part);
+                Ok(())
+            }
+        })?;
+        Ok(all)
+    }
 
     /// Items handled at a time by [`Extractor::views`].
     fn views_batch(&self) -> usize {

@@ -63,7 +63,7 @@ impl OnlineProbes {
         let specs = self.extractor.labels();
         let mut seen = Vec::new();
         for items in self.items.chunks(self.extractor.batch()) {
-            for item in self.extractor.extract(items, stack, None, pool)? {
+            for item in self.extractor.extract_whole(items, stack, pool)? {
                 seen.push(item.map(|item| Seen::of(&item.groups, item.labels, &specs)));
             }
         }

@@ -1,16 +1,17 @@
 //! Features of utterances.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use gim_audio::dataset::corpus::{self, Corpus};
 use gim_audio::dataset::loader::Crop;
 use gim_audio::dataset::standardize::Standardize;
-use gim_audio::features::FeatureExtractor;
+use gim_audio::features::{FeatureExtractor, Grids, Pass};
 use gim_audio::geometry::label_frames;
 use gim_core::stack::Stack;
 use gim_core::{Key, Pool, Purpose, Result};
-use gim_eval::{GroupId, ItemIndex, LabelSpec, Per, Split, Task, mean_over_time};
+use gim_eval::{GroupId, LabelSpec, Means, Per, Split, Task};
 use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
@@ -48,6 +49,74 @@ impl SpeechExtractor {
     fn speaker(&self, utterance: usize) -> Option<Vec<i32>> {
         let known = !self.corpus.speakers().is_empty();
         known.then(|| vec![self.corpus.utterances()[utterance].speaker as i32])
+    }
+
+    /// Gives the features of an utterance by the trained stack and, as baselines, by the random one and of the
+    /// waveform itself. Those of a long one come as soon as they are known, so that neither its waveform nor
+    /// its features are ever whole in memory.
+    fn extract_utterance(
+        &self,
+        utterance: usize,
+        passes: &[Pass],
+        mut stacks: Vec<&mut Stack<f32>>,
+        pool: &Pool<f32>,
+        give: &mut dyn FnMut(Extracted) -> Result<()>,
+    ) -> Result<()> {
+        let len = self.corpus.utterances()[utterance].len;
+        let part = |samples: Range<usize>| match samples {
+            // A whole file is checked as it is decoded.
+            whole if whole.len() == len => self.corpus.whole(utterance, &self.standardize),
+            part => self.corpus.part(utterance, part, &self.standardize),
+        };
+        let mut grids: Vec<Grids> = stacks.iter().map(|_| Grids::new(len)).collect();
+        let mut means = (self.level == Level::Utterance).then(Means::default);
+        let mut taken = 0;
+        for pass in passes {
+            let waveform = part(pass.samples())?;
+            for (stack, grids) in stacks.iter_mut().zip(&mut grids) {
+                self.features.pass(stack, pass, &waveform, grids, pool);
+            }
+            // Some modules know the labels near a cut sooner than others. A row is left for the last part.
+            let most = if pass.is_last() { label_frames(len) } else { label_frames(len) - 1 };
+            let known = grids.iter().map(Grids::known).fold(most, usize::min);
+            let rows = taken..known;
+            if rows.is_empty() {
+                continue;
+            }
+            taken = known;
+            let mut groups: Vec<Array2<f32>> = grids.iter_mut().flat_map(|grids| grids.take(known)).collect();
+            if stacks.len() > 1 {
+                let samples = FeatureExtractor::mfcc_samples(rows.clone(), len);
+                let mfcc = if samples == pass.samples() {
+                    self.features.mfcc_part(rows.clone(), &waveform)
+                } else {
+                    self.features.mfcc_part(rows.clone(), &part(samples)?)
+                };
+                groups.push(mfcc);
+            }
+            let more = !pass.is_last();
+            if let Some(means) = &mut means {
+                means.add(&groups);
+                if more {
+                    continue;
+                }
+                groups = means.finish();
+            }
+            let id = self.corpus.utterances()[utterance].id.clone();
+            give(Extracted { id, groups, labels: self.labels_of(utterance, rows), more })?;
+        }
+        Ok(())
+    }
+
+    /// Labels of an utterance, and of some rows of its features.
+    fn labels_of(&self, utterance: usize, rows: Range<usize>) -> Vec<Vec<i32>> {
+        let mut labels = Vec::from_iter(self.speaker(utterance));
+        if self.corpus.labels().is_some() {
+            // Features are on the labels' own grid already: label n belongs to row n.
+            labels.push(self.corpus.phones_of(utterance, rows.start as isize..rows.end as isize));
+        }
+        labels.extend(self.corpus.columns().of(utterance));
+        labels
     }
 
     /// Features of crops of the same number of samples, a row each; `None` when they are too short.
@@ -137,34 +206,17 @@ impl Extractor for SpeechExtractor {
         trained: &mut Stack<f32>,
         mut random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
-        let mut out = Vec::new();
-        for u in items {
-            let utterance = &self.corpus.utterances()[*u];
-            let waveform = self.corpus.whole(*u, &self.standardize)?;
+        give: &mut dyn FnMut(usize, Extracted) -> Result<()>,
+    ) -> Result<()> {
+        for (at, u) in items.iter().enumerate() {
+            let len = self.corpus.utterances()[*u].len;
             // The random stack has the same shapes.
-            let Some(passes) = self.features.passes(trained, waveform.len()) else {
-                out.push(None);
-                continue;
-            };
-            let mut groups = self.features.features(trained, &passes, &waveform, pool);
-            if let Some(random) = random.as_deref_mut() {
-                groups.extend(self.features.features(random, &passes, &waveform, pool));
-                groups.push(self.features.mfcc(&waveform));
-            }
-            let mut labels = Vec::from_iter(self.speaker(*u));
-            if self.corpus.labels().is_some() {
-                // Features are on the labels' own grid already: label n belongs to row n.
-                labels.push(self.corpus.phones_of(*u, 0..groups[0].nrows() as isize));
-            }
-            labels.extend(self.corpus.columns().of(*u));
-            if self.level == Level::Utterance {
-                let mean = |g: &Array2<f32>| mean_over_time(g.view(), &ItemIndex::from_counts([g.nrows()]));
-                groups = groups.iter().map(mean).collect();
-            }
-            out.push(Some(Extracted { id: utterance.id.clone(), groups, labels }));
+            let Some(passes) = self.features.passes(trained, len) else { continue };
+            let mut stacks = Vec::from([&mut *trained]);
+            stacks.extend(random.as_deref_mut());
+            self.extract_utterance(*u, &passes, stacks, pool, &mut |part| give(at, part))?;
         }
-        Ok(out)
+        Ok(())
     }
 
     fn views(
@@ -190,7 +242,8 @@ impl Extractor for SpeechExtractor {
                 let utterance = &self.corpus.utterances()[*u];
                 let labels = self.speaker(*u).into_iter().chain(self.corpus.columns().of(*u)).collect::<Vec<_>>();
                 let groups = rows.as_ref().map(|rows| rows[n].clone());
-                out.push(groups.map(|groups| Extracted { id: utterance.id.clone(), groups, labels }));
+                let id = utterance.id.clone();
+                out.push(groups.map(|groups| Extracted { id, groups, labels, more: false }));
             }
             first += together.len();
         }

@@ -10,7 +10,11 @@ use crate::experiment::config::Config;
 
 /// A corpus of two speakers with three utterances of noise each; label n is of class n.
 fn corpus_of_numbered_labels(root: &Path) {
-    let samples = 30_000u32;
+    numbered_labels(root, 30_000);
+}
+
+/// [`corpus_of_numbered_labels`], of utterances of so many samples.
+fn numbered_labels(root: &Path, samples: u32) {
     let (mut labels, mut state) = (String::new(), 1u32);
     for id in ["ann-0", "ann-1", "ann-2", "ben-0", "ben-1", "ben-2"] {
         let mut wav = b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data".to_vec();
@@ -51,7 +55,7 @@ fn training_and_probes_give_a_frame_the_same_label() {
 
     let mut extractor = audio.extractor(&record).unwrap();
     let all: Vec<usize> = extractor.items().iter().map(|i| i.0).collect();
-    let probed = extractor.extract(&all, &mut stack, None, &pool).unwrap();
+    let probed = extractor.extract_whole(&all, &mut stack, &pool).unwrap();
     let slots = labels.len() / 4;
     assert_eq!(trained.len(), labels.len() * 8, "a frame every 10 ms");
     for (crop, labels) in trained.chunks_exact(slots * 8).zip(labels.chunks_exact(slots)) {
@@ -65,6 +69,48 @@ fn training_and_probes_give_a_frame_the_same_label() {
         };
         assert!(probed.iter().flatten().any(same), "labels {labels:?}");
     }
+}
+
+/// Features of an utterance of several passes come in parts, with the labels of their rows. Together they are
+/// those of the whole, the baselines among them.
+#[test]
+fn a_long_utterance_comes_in_parts() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = 1_300_000;
+    numbered_labels(dir.path(), samples as u32);
+    let path = format!("data.path={}", dir.path().display());
+    let set = [&path, "network.width=8", "network.context=4"].map(str::to_owned);
+    let config = Config::load("audio-quick", &set).unwrap();
+    let Domain::Audio(audio) = &config.domain else { panic!("audio-quick is of audio") };
+    let pool = Pool::new();
+    let record = audio.batch_source(&config.train, 0, None).unwrap().record().clone();
+    let corpus = Corpus::open(dir.path(), &CorpusOptions::default()).unwrap();
+    let utterance = corpus.find("ben-1").unwrap();
+    let waveform = corpus.whole(utterance, &standardize_of(&record).unwrap()).unwrap();
+    let build = |seed| audio.build(Some(&record), &OptimizerConfig::default(), seed, &pool).unwrap();
+    let (mut trained, mut random) = (build(1), build(2));
+    let whole = FeatureExtractor::new(&audio.network).unwrap().with_pass(samples);
+    let mut want = whole.features(&mut trained, &waveform, &pool).unwrap();
+    want.extend(whole.features(&mut random, &waveform, &pool).unwrap());
+    want.push(whole.mfcc(&waveform));
+    let mut extractor = audio.extractor(&record).unwrap();
+    let (mut parts, mut row) = (0, 0);
+    let mut take = |at: usize, part: Extracted| {
+        let rows = part.groups[0].nrows();
+        assert_eq!((at, part.groups.len(), part.labels[0].as_slice()), (0, want.len(), [1].as_slice()));
+        for (part, want) in part.groups.iter().zip(&want) {
+            assert!(*part == want.slice(ndarray::s![row..row + rows, ..]), "rows {row}..{}", row + rows);
+        }
+        let labels: Vec<i32> = (row..row + rows).map(|n| n as i32).collect();
+        assert!(part.labels[1] == labels, "labels of rows {row}..{}", row + rows);
+        (parts, row) = (parts + 1, row + rows);
+        assert_eq!(part.more, row < label_frames(samples));
+        Ok(())
+    };
+    extractor.extract(&[utterance], &mut trained, Some(&mut random), &pool, &mut take).unwrap();
+    assert!(parts == 3 && row == label_frames(samples), "{parts} parts, {row} rows");
+    let item = extractor.extract_whole(&[utterance], &mut trained, &pool).unwrap().pop().flatten().unwrap();
+    assert!(item.groups[..] == want[..item.groups.len()] && item.labels[1].len() == row);
 }
 
 /// Whole utterances come one a step in the order of the split file, with all their labels; those

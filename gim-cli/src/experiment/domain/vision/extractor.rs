@@ -46,7 +46,7 @@ impl ImageExtractor {
         trained: &mut Stack<f32>,
         random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
+    ) -> Result<Vec<Extracted>> {
         let mut groups = self.crops.patch_features(images, trained, pool)?;
         let baselines = random.is_some();
         if let Some(random) = random {
@@ -66,7 +66,7 @@ impl ImageExtractor {
             let label = dataset.label(*i).map_or(-1, |l| l as i32);
             let mut labels = if dataset.classes().is_empty() { Vec::new() } else { vec![vec![label]] };
             labels.extend(dataset.columns().of(*i));
-            out.push(Some(Extracted { id: dataset.id(*i), groups: features, labels }));
+            out.push(Extracted { id: dataset.id(*i), groups: features, labels, more: false });
         }
         Ok(out)
     }
@@ -130,9 +130,11 @@ impl Extractor for ImageExtractor {
         trained: &mut Stack<f32>,
         random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
-    ) -> Result<Vec<Option<Extracted>>> {
+        give: &mut dyn FnMut(usize, Extracted) -> Result<()>,
+    ) -> Result<()> {
         let images = items.iter().map(|i| self.crops.image(*i)).collect::<Result<Vec<_>>>()?;
-        self.of_images(items, &images, trained, random, pool)
+        let extracted = self.of_images(items, &images, trained, random, pool)?;
+        extracted.into_iter().enumerate().try_for_each(|(at, item)| give(at, item))
     }
 
     fn views(
@@ -149,6 +151,6 @@ impl Extractor for ImageExtractor {
             Split::Train | Split::Unlabeled => self.crops.random_view(*i, self.flip, self.pad, key),
         };
         let images = items.par_iter().map(view).collect::<Result<Vec<_>>>()?;
-        self.of_images(items, &images, trained, random, pool)
+        Ok(self.of_images(items, &images, trained, random, pool)?.into_iter().map(Some).collect())
     }
 }
