@@ -110,6 +110,9 @@ impl Plan {
 pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     let (mut summary, mut runs) = (Vec::new(), Vec::new());
     let mut corpora = Corpora::of(plan)?;
+    if plan.scope != Scope::Finished {
+        plan.sweep.run.iter().try_for_each(|entry| entry.check_columns(&plan.set))?;
+    }
     for (i, entry) in plan.sweep.run.iter().enumerate() {
         let config = entry.config(&plan.set)?;
         let (mut rows, mut seeds) = (Vec::new(), Vec::new());

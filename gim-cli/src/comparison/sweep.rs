@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::comparison::paper::Method;
 use crate::experiment::config::Config;
+use crate::experiment::domain::no_such_labels;
 use crate::experiment::views::{TEST_VIEWS, ViewLimits};
 
 /// The comparison of `gim demo`.
@@ -44,7 +45,7 @@ pub(crate) struct Entry {
     /// input) this run shares. Without it, the run makes its own.
     #[serde(default)]
     pub baselines: Option<String>,
-    /// Tasks to probe; by default all of the domain.
+    /// Tasks to probe, columns of labels among them; by default those of the domain.
     #[serde(default)]
     pub tasks: Option<Vec<Task>>,
     /// Overrides of the preset, each `section.key=value`.
@@ -96,6 +97,25 @@ impl Entry {
     /// When the preset or an override is wrong.
     pub(crate) fn config(&self, more: &[String]) -> Result<Config> {
         Config::load(&self.preset, &[&self.set[..], more].concat())
+    }
+
+    /// Refuses columns of labels that the dataset lacks, before anything is trained; `set` overrides settings.
+    ///
+    /// # Errors
+    /// Then, and when the dataset cannot be opened.
+    pub(crate) fn check_columns(&self, set: &[String]) -> Result<()> {
+        let columns: Vec<Task> = self.tasks()?.into_iter().filter(|t| matches!(t, Task::Column(_))).collect();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        let classes = self.config(set)?.domain.dataset().classes()?;
+        match columns.iter().find(|task| !classes.contains_key(task.label())) {
+            Some(task) => {
+                let what = format!("{} has {}", self.name, no_such_labels(task.name(), classes.keys()));
+                Err(Error::config("tasks", what, "name labels that its dataset has"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Tasks to probe.
@@ -200,9 +220,11 @@ impl Sweep {
                 }
             }
             let known = e.config(&[])?.domain.dataset().tasks();
-            if let Some(task) = e.tasks.iter().flatten().find(|t| !known.contains(t)) {
+            // Whether a dataset has a column of labels shows once it is there.
+            let unknown = |t: &&Task| !known.contains(t) && !matches!(t, Task::Column(_));
+            if let Some(task) = e.tasks.iter().flatten().find(unknown) {
                 return wrong(format!(
-                    "probes `{}` for `{task}`; its tasks are {}",
+                    "probes `{}` for `{task}`; its tasks are {}, and columns of labels",
                     e.name,
                     known.iter().map(|t| t.name()).collect::<Vec<_>>().join(", ")
                 ));

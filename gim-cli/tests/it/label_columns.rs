@@ -192,3 +192,32 @@ fn losses(run: &Path) -> Vec<f64> {
     let last = rows.iter().map(|r| r.0).max().unwrap();
     rows.into_iter().filter(|r| r.0 == last).map(|r| r.1).collect()
 }
+
+/// A comparison probes columns like any task, and refuses one that the dataset lacks before it trains.
+#[test]
+fn a_comparison_probes_columns() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    speech(&d.join("corpus"));
+    let list = |task: &str| {
+        let set: Vec<String> =
+            train("audio-quick", "", &["train.steps=2"])[4..].chunks(2).map(|s| format!("{:?}", s[1])).collect();
+        let run = format!(
+            "seeds = 1\nlabel_shares = []\n[[run]]\nname = \"audio/gim\"\npreset = \"audio-quick\"\ntitle = \"GIM\"\n\
+             tasks = [\"speakers\", \"{task}\"]\nset = [{}]\n",
+            set.join(", ")
+        );
+        std::fs::write(d.join("list.toml"), run).unwrap();
+    };
+    let reproduce = ["reproduce", "list.toml", "--out", "out"];
+    list("ptich");
+    let e = fails(d, &reproduce);
+    assert!(e.contains("audio/gim has no labels `ptich`") && e.contains("did you mean `pitch`?"), "{e}");
+    assert!(!d.join("out/audio").exists());
+    list("pitch");
+    ok(d, &reproduce);
+    let table = std::fs::read_to_string(d.join("out/table_audio.csv")).unwrap();
+    assert!(table.lines().any(|l| l.contains("pitch")) && table.lines().any(|l| l.contains("speakers")), "{table}");
+    let page = std::fs::read_to_string(d.join("out/report.html")).unwrap();
+    assert!(page.contains("Accuracy for pitch"), "tables of the column");
+}

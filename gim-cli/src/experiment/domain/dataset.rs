@@ -1,5 +1,6 @@
 //! The dataset of a domain: folder, training batches, features and labels.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,13 @@ pub trait DatasetSpec {
     fn has_speakers(&self) -> bool {
         self.tasks().contains(&Task::Speakers)
     }
+
+    /// Names of the classes of all kinds of labels, by their name in feature files. Reads no more of the dataset
+    /// than its listing.
+    ///
+    /// # Errors
+    /// When the dataset cannot be opened.
+    fn classes(&self) -> Result<BTreeMap<String, Vec<String>>>;
 
     /// Folder and digest of the dataset. Reads no more of it than its listing.
     ///

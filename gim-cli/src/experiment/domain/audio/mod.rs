@@ -66,13 +66,13 @@ impl AudioConfig {
             Target::Phones => (Task::Phones, (!self.data.whole).then(|| n_slots(self.data.crop))),
             Target::Speakers => (Task::Speakers, Some(1)),
             Target::Column(name) => {
-                let classes = record.map_or_else(|| Ok(names(&self.corpus()?)), |record| Ok(record.classes.clone()));
+                let classes = record.map_or_else(|| self.classes(), |record| Ok(record.classes.clone()));
                 return columns::supervision(name, &classes?, &self.folder()?).map(Some);
             }
         };
         let classes = match record {
             Some(record) => record.n_classes(task),
-            None => names(&self.corpus()?).get(task.label()).map_or(0, Vec::len),
+            None => self.classes()?.get(task.label()).map_or(0, Vec::len),
         };
         match (self.loss.target, classes) {
             (Target::Phones, 0) => {
@@ -207,6 +207,10 @@ impl DatasetSpec for AudioConfig {
 
     fn tasks(&self) -> &'static [Task] {
         &[Task::Phones, Task::Speakers]
+    }
+
+    fn classes(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        Ok(names(&self.corpus()?))
     }
 
     fn digest(&self) -> Result<TrainedOn> {

@@ -190,6 +190,10 @@ impl DatasetSpec for VisionConfig {
         &[Task::Classes]
     }
 
+    fn classes(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        Ok(names(&*self.dataset()?))
+    }
+
     fn digest(&self) -> Result<TrainedOn> {
         let dataset = self.dataset()?;
         Ok(TrainedOn::new(dataset.root(), dataset.digest()))
@@ -298,7 +302,7 @@ impl ModelSpec for VisionConfig {
             Target::Column(name) => {
                 let classes = match record {
                     Some(record) => record.classes.clone(),
-                    None => names(&*self.dataset()?),
+                    None => self.classes()?,
                 };
                 Some(columns::supervision(name, &classes, &self.folder()?)?)
             }
