@@ -5,10 +5,11 @@
 system:
 	@bash scripts/system.sh
 
-# Trains, probes and draws on the embedded recordings. Resumes where it was stopped.
+# Trains, probes and draws on the embedded recordings. Resumes where it was stopped. GIM names a program that is
+# built already.
 demo: system
-	cargo build --release -p gim-cli $(if $(GIM_FEATURES),--features $(GIM_FEATURES))
-	./target/release/gim demo --out runs/demo
+	$(if $(GIM),,cargo build --release -p gim-cli)
+	$(or $(GIM),./target/release/gim) demo --out runs/demo
 
 test: system
 	bash scripts/test.sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Applies each patch in scripts/mutations to a copy of the last commit, a bug on purpose. Writes to
-# results/mutations.md which tests noticed.
+# results/mutations.md which tests noticed. "unmutated" is this tree as it is: it must have no changes.
 #
 #   scripts/mutations.sh [--all] [--check | --only-check | --table] [NAME...]
 #
@@ -54,8 +54,8 @@ tree=$scratch/tree
 # Runs the tests of packages $2… in the current tree, with output to file $1. Prints the names of
 # those that failed.
 run_tests() {
-  local log=$1 packages=("${@:2}") failed status=0 command=(cargo test)
-  if cargo nextest --version >/dev/null 2>&1; then command=(cargo nextest run); fi
+  local log=$1 packages=("${@:2}") failed status=0 command=(cargo test) filter=(-- --skip ranks::)
+  if cargo nextest --version >/dev/null 2>&1; then command=(cargo nextest run) filter=(-E 'not test(ranks::)'); fi
   # As in CI: the tests run several times as fast as without optimization.
   command+=(--release)
   if ! "${command[@]}" "${packages[@]}" --no-run >"$log" 2>&1; then
@@ -63,7 +63,8 @@ run_tests() {
     echo "it does not compile" >&2
     return 2
   fi
-  "${command[@]}" "${packages[@]}" --no-fail-fast >"$log" 2>&1 || status=$?
+  # Tests of ranks are scripts/ranks.sh's.
+  "${command[@]}" "${packages[@]}" --no-fail-fast "${filter[@]}" >"$log" 2>&1 || status=$?
   failed=$(sed -nE -e 's/^ *(FAIL|SIG[A-Z]+|ABORT|TIMEOUT) \[[^]]*\] *(\([^)]*\) *)?//p' -e 's/^test (.*) \.\.\. FAILED$/\1/p' "$log" | sort -u)
   if [ "$status" -ne 0 ] && [ -z "$failed" ]; then
     tail -n 30 "$log" >&2
@@ -137,10 +138,17 @@ damage() {
 for name in "${names[@]}"; do
   $tests || break
   echo "== $name: tests"
-  damage "$name"
   failed=
   stages=(touched libraries workspace)
-  if $everything || [ "$name" = unmutated ]; then stages=(workspace); fi
+  if $everything; then stages=(workspace); fi
+  if [ "$name" = unmutated ]; then
+    [ -z "$(git status --porcelain -- . ':!results/mutations*')" ] || { echo "commit or stash the changes first" >&2; exit 2; }
+    # The build of the real program serves.
+    failed=$(CARGO_TARGET_DIR=$root/target run_tests "$root/target/unmutated.log" --workspace ${GIM_FEATURES:+--features "$GIM_FEATURES"}) || exit 2
+    stages=()
+  else
+    damage "$name"
+  fi
   for stage in "${stages[@]}"; do
     case $stage in
       touched) mapfile -t packages < <(sed -nE 's#^\+\+\+ b/([^/]+)/.*#--package=\1#p' "$root/scripts/mutations/$name.patch" | sort -u) ;;

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/system.sh --mpi
 # The whole workspace, as in scripts/test.sh: of that build, all but gim-cli serves again.
-cargo clippy --workspace --features gim-cli/mpi --all-targets -q -- -D warnings
+cargo clippy --workspace --features gim-cli/mpi --all-targets --release -q -- -D warnings
 if cargo nextest --version >/dev/null 2>&1; then
   # Ranks poll: tests of several at a time would take the cores from each other.
   cargo nextest run --workspace --features gim-cli/mpi --release -j 1 ranks::
