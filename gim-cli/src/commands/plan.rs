@@ -17,10 +17,10 @@ use crate::planning::{Machines, plan_config, plan_runs};
 /// printed with what they assume.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: gim plan audio-paper --bandwidth 10,100 --out plans/audio\n          gim plan paper --steps 1"
+    after_help = "Examples: gim plan audio-paper --bandwidth 10,100 --out plans/audio\n          gim plan paper-tables --steps 1"
 )]
 pub struct Args {
-    /// Preset, comparison (quick, small, paper), or a TOML file of either.
+    /// Preset, comparison (quick, small, paper-tables), or a TOML file of either.
     what: String,
     /// Numbers of ranks to predict for.
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64,128,256")]

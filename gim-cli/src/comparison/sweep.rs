@@ -18,11 +18,12 @@ pub(crate) const DEMO: &str = "demo";
 const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
 /// The built-in comparisons.
-pub(crate) const SWEEPS: [(&str, &str); 4] = [
+pub(crate) const SWEEPS: [(&str, &str); 5] = [
     (DEMO, include_str!("../../sweeps/demo.toml")),
     ("quick", include_str!("../../sweeps/quick.toml")),
     ("small", include_str!("../../sweeps/small.toml")),
-    ("paper", include_str!("../../sweeps/paper.toml")),
+    ("paper-tables", include_str!("../../sweeps/paper-tables.toml")),
+    ("paper-ablations", include_str!("../../sweeps/paper-ablations.toml")),
 ];
 
 /// A run of a comparison.
@@ -53,6 +54,19 @@ pub(crate) struct Entry {
     pub set: Vec<String>,
 }
 
+/// The runs that are taken from another comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kept {
+    /// All of them.
+    #[default]
+    All,
+    /// Methods: those that are no ablation.
+    Methods,
+    /// Ablations, and the runs that they refer to.
+    Ablations,
+}
+
 /// A comparison as its file states it: its own runs, and those of another with other presets.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +83,9 @@ struct Listed {
     run: Vec<Entry>,
     /// A built-in comparison whose runs this one also has. An own run replaces one of the same name.
     like: Option<String>,
+    /// Which runs of the other comparison it takes.
+    #[serde(default)]
+    keep: Kept,
     /// Runs of the other comparison to leave out.
     #[serde(default)]
     without: Vec<String>,
@@ -153,8 +170,8 @@ impl Sweep {
                 .caused_by(e)
             })?,
         };
-        let Listed { seeds, views, test_views, label_shares, mut run, like, without, presets } = toml::from_str(&text)
-            .map_err(|e: toml::de::Error| {
+        let Listed { seeds, views, test_views, label_shares, mut run, like, keep, without, presets } =
+            toml::from_str(&text).map_err(|e: toml::de::Error| {
                 let what = e.to_string().trim_end().replace('\n', " ");
                 Error::file(source, format_args!("is no list of runs: {what}"), "fix the file").caused_by(e)
             })?;
@@ -164,7 +181,12 @@ impl Sweep {
                 let what = format!("is like `{like}`, which is not a built-in comparison");
                 return Err(Error::file(source, what, format_args!("use {}", names.join(", "))));
             }
-            let mut all = Self::load(&like)?.run;
+            let mut all = match (keep, Self::load(&like)?) {
+                (Kept::All, other) => other,
+                (Kept::Methods, other) => other.with(|e| e.ablation_of.is_none()),
+                (Kept::Ablations, other) => other.with(|e| e.ablation_of.is_some()),
+            }
+            .run;
             if let Some(unknown) = without.iter().find(|name| !all.iter().any(|e| &e.name == *name)) {
                 let what = format!("leaves out `{unknown}`, which `{like}` does not have");
                 return Err(Error::file(source, what, "fix the file"));
@@ -234,9 +256,13 @@ impl Sweep {
     }
 
     /// The runs whose names begin with `prefix`, and the runs that they refer to.
-    pub(crate) fn only(mut self, prefix: &str) -> Self {
-        let mut wanted: BTreeSet<String> =
-            self.run.iter().map(|e| e.name.clone()).filter(|n| n.starts_with(prefix)).collect();
+    pub(crate) fn only(self, prefix: &str) -> Self {
+        self.with(|e| e.name.starts_with(prefix))
+    }
+
+    /// Some of the runs, and the runs that they refer to.
+    fn with(mut self, is_wanted: impl Fn(&Entry) -> bool) -> Self {
+        let mut wanted: BTreeSet<String> = self.run.iter().filter(|e| is_wanted(e)).map(|e| e.name.clone()).collect();
         loop {
             let named = self.run.iter().filter(|e| wanted.contains(&e.name));
             let more: Vec<String> =
@@ -261,9 +287,11 @@ mod tests {
         for (name, _) in SWEEPS {
             let sweep = Sweep::load(name).unwrap();
             for e in &sweep.run {
-                assert!(e.preset.ends_with(&format!("-{name}")), "{}: {}", e.name, e.preset);
+                let size = name.split('-').next().unwrap();
+                assert!(e.preset.ends_with(&format!("-{size}")), "{}: {}", e.name, e.preset);
             }
-            if name == DEMO {
+            if name == DEMO || name == "paper-tables" {
+                assert!(sweep.run.iter().all(|e| e.ablation_of.is_none()), "{name} has methods only");
                 continue;
             }
             assert!(sweep.run.iter().any(|e| e.ablation_of.is_some()), "{name} has an ablation");

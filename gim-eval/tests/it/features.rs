@@ -121,7 +121,7 @@ fn an_item_in_parts() {
     write(&whole, None);
     let mut writer = FeatureWriter::create(&parts, layout(None), &provenance()).unwrap();
     let (a, b) = features();
-    let phones: Vec<i32> = FeatureFile::open(&whole).unwrap().labels("phone").unwrap().values;
+    let phones: Vec<i32> = FeatureFile::open(&whole).unwrap().labels("phone").unwrap().values.clone();
     let mut from = 0;
     for (i, count) in COUNTS.into_iter().enumerate() {
         let id = format!("utterance-{i}");
