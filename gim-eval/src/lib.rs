@@ -48,6 +48,7 @@
 //! # }
 //! ```
 
+pub mod abx;
 pub mod examples;
 pub mod features;
 pub mod items;
@@ -74,9 +75,10 @@ pub use knn::{Knn, nearest};
 pub use metrics::{Confusion, Interval, Score};
 pub use probe::{Batch, ConvergedProbe, FittedProbe, HIDDEN, HeadInit, ItemOrder, PaperProbe, Probe};
 pub use records::{
-    Group, GroupId, Head, OnlineRow, OrderRow, ProbeRow, Protocol, RecordRow, ScheduleRow, Task, TimelineRow, TrainRow,
+    Group, GroupId, Head, MeasureRow, OnlineRow, OrderRow, ProbeRow, Protocol, RecordRow, ScheduleRow, Task,
+    TimelineRow, TrainRow,
 };
 pub use regression::{Baseline, Deviation, Measured, compare};
-pub use similarity::{cka_matrix, linear_cka};
+pub use similarity::{cka_matrix, linear_cka, participation_ratio};
 pub use source::Budget;
 pub use views::{ViewFile, ViewWriter};

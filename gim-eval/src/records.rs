@@ -29,6 +29,33 @@ pub struct TrainRow {
     pub seconds: Option<f64>,
 }
 
+/// A row of `measures.csv`: what is known of features without fitting anything.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureRow {
+    /// Kind of features.
+    pub group: Group,
+    /// One-based module number; 0 for the input itself.
+    pub module: usize,
+    /// Dimensions of the features.
+    pub dims: usize,
+    /// How many of them are used: the [participation ratio](crate::participation_ratio) over items.
+    pub used_dims: f64,
+    /// [ABX](crate::abx) error within speakers, a share.
+    #[serde(serialize_with = "share")]
+    pub abx_within: Option<f64>,
+    /// ABX error across speakers.
+    #[serde(serialize_with = "share")]
+    pub abx_across: Option<f64>,
+    /// Items of ABX.
+    pub abx_items: usize,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Training steps behind the features of a trained module.
+    pub step: Option<u64>,
+    /// Digest of the checkpoint behind the features of a trained module.
+    pub checkpoint: Option<String>,
+}
+
 /// A row of `online.csv`: how good a probe of a module was while training went on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OnlineRow {

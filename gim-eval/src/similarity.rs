@@ -1,4 +1,5 @@
-//! Similarity of two modules' features: linear centered kernel alignment (CKA) of the same rows.
+//! Similarity of two modules' features: linear centered kernel alignment (CKA) of the same rows; and how many
+//! dimensions the features of one module use.
 //!
 //! Kornblith, Norouzi, Lee, Hinton 2019, "Similarity of Neural Network Representations Revisited",
 //! section 3. With centered columns,
@@ -48,7 +49,7 @@ pub fn linear_cka(x: ArrayView2<'_, f32>, y: ArrayView2<'_, f32>) -> Result<f64>
 pub fn cka_matrix(groups: &[ArrayView2<'_, f32>]) -> Result<Array2<f64>> {
     let n = groups.first().map_or(0, |group| group.nrows());
     let centered =
-        groups.iter().enumerate().map(|(i, group)| Centerd::new(*group, i, n)).collect::<Result<Vec<_>>>()?;
+        groups.iter().enumerate().map(|(i, group)| Centered::new(*group, i, n)).collect::<Result<Vec<_>>>()?;
     let pool = Pool::new();
     let own: Vec<f64> = centered.iter().map(|x| squared_norm(x, x, &pool)).collect();
     let mut cka = Array2::eye(groups.len());
@@ -63,8 +64,32 @@ pub fn cka_matrix(groups: &[ArrayView2<'_, f32>]) -> Result<Array2<f64>> {
     Ok(cka)
 }
 
+/// How many dimensions `x (N, D)` uses: the participation ratio (Σλ)² / Σλ² of the eigenvalues λ of its covariance,
+/// from 1 to D; D where all directions vary alike, 0 where nothing varies. `‖XᵀX‖²_F = Σλ²` spares the eigenvalues
+/// themselves.
+///
+/// Source: Gao, Trautmann, Yu, Santhanam, Ryu, Shenoy, Ganguli 2017, "A theory of multineuronal dimensionality,
+/// dynamics and measurement", eq. 5. As the effective rank of Roy and Vetterli (2007), with order 2 instead of 1 of
+/// the entropy.
+///
+/// # Errors
+/// When there are fewer than 2 rows, or a feature is not finite.
+pub fn participation_ratio(x: ArrayView2<'_, f32>) -> Result<f64> {
+    if x.nrows() > 1 && x.rows().into_iter().all(|row| row == x.row(0)) {
+        return Ok(0.0);
+    }
+    let x = Centered::new(x, 0, x.nrows())?;
+    let mut block = vec![0.0; BLOCK * x.dims()];
+    let mut trace = 0.0;
+    for from in (0..x.features.nrows()).step_by(BLOCK) {
+        let rows = x.block(from, &mut block);
+        trace += block[..rows * x.dims()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+    }
+    Ok(trace * trace / squared_norm(&x, &x, &Pool::new()))
+}
+
 /// Features with the shift and scale of their columns.
-struct Centerd<'a> {
+struct Centered<'a> {
     features: ArrayView2<'a, f32>,
     /// Mean of each column; exactly the column's value if it is constant.
     mean: Vec<f64>,
@@ -72,7 +97,7 @@ struct Centerd<'a> {
     scale: f64,
 }
 
-impl<'a> Centerd<'a> {
+impl<'a> Centered<'a> {
     /// Checks group `i`, which must have `n` rows.
     fn new(features: ArrayView2<'a, f32>, i: usize, n: usize) -> Result<Self> {
         let refuse = |what: String, remedy| Err(Error::data("similarity", format_args!("group {i} {what}"), remedy));
@@ -130,7 +155,7 @@ fn mean(features: ArrayView2<'_, f32>) -> Vec<f64> {
 ///
 /// Blocks of rows are multiplied in single precision, which is fast, and summed in double precision.
 /// So the error does not grow with the number of rows.
-fn squared_norm(x: &Centerd<'_>, y: &Centerd<'_>, pool: &Pool<f32>) -> f64 {
+fn squared_norm(x: &Centered<'_>, y: &Centered<'_>, pool: &Pool<f32>) -> f64 {
     let (p, q) = (x.dims(), y.dims());
     let (mut a, mut b) = (pool.take(BLOCK * p), pool.take(BLOCK * q));
     let mut product = pool.take(p * q);

@@ -14,6 +14,7 @@ mod export;
 mod extract;
 mod figures;
 mod import;
+mod measure;
 mod plan;
 mod probe;
 mod report;
@@ -65,6 +66,7 @@ pub enum Command {
     Import(import::Args),
     Export(export::Args),
     Probe(probe::Args),
+    Measure(measure::Args),
     Figures(figures::Args),
     Report(report::Args),
     #[command(visible_alias = "sweep")]
@@ -98,6 +100,7 @@ impl Command {
             Self::Import(args) => args.run(show),
             Self::Export(args) => args.run(show),
             Self::Probe(args) => args.run(show),
+            Self::Measure(args) => args.run(show),
             Self::Figures(args) => args.run(),
             Self::Report(args) => args.run(),
             Self::Reproduce(args) => args.run(show),

@@ -18,6 +18,7 @@ pub(crate) mod latent;
 pub(crate) mod launched;
 pub(crate) mod lock;
 mod loss_text;
+pub(crate) mod measure;
 pub(crate) mod one_module;
 pub(crate) mod place;
 pub(crate) mod probe;

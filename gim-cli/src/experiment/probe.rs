@@ -51,7 +51,7 @@ impl ProbeSpec {
 }
 
 /// Kind and module number of a group of a feature file.
-fn kind(group: &str) -> (Group, usize) {
+pub(crate) fn kind(group: &str) -> (Group, usize) {
     group.parse::<GroupId>().map_or((Group::Other, 0), |id| (id.group(), id.module()))
 }
 

@@ -109,6 +109,7 @@ fn features_probes_and_figures() {
         assert_eq!(rows.len(), 1 + 2 * if kind == "fused-context" { 5 } else { 6 }, "{kind}");
         assert!(rows.iter().all(|r| r["accuracy"].as_f64().unwrap() > r["majority"].as_f64().unwrap()), "{kind}");
     }
+    measures_need_no_fit(d, "cpc");
     // Snapshots are kept: the latent space has a row for each.
     ok(d, &["extract", "separate-context", "--out", "separate-context/features.h5"]);
     let snapshots = gim_eval::FeatureFile::open(d.join("separate-context/snapshots.h5")).unwrap();
@@ -136,6 +137,38 @@ fn features_probes_and_figures() {
 
 /// The paper's protocol: phones from whole utterances, speakers from random crops, which depend on the
 /// seed alone.
+/// Measures of every module, on the triphones of the test part and on a list of items.
+fn measures_need_no_fit(d: &std::path::Path, run: &str) {
+    let rows = |args: &[&str]| -> Vec<gim_eval::MeasureRow> {
+        let out = ok(d, &[&["measure", run, "--json"], args].concat());
+        serde_json::from_slice(&out.stdout).unwrap()
+    };
+    let of_test_part = rows(&[]);
+    assert_eq!(of_test_part.len(), 13);
+    assert!(of_test_part.iter().all(|r| r.used_dims >= 1.0 && r.used_dims <= r.dims as f64), "{of_test_part:?}");
+    assert!(of_test_part[0].abx_items > 0, "{of_test_part:?}");
+    let file = gim_eval::FeatureFile::open(d.join(run).join("features.h5")).unwrap();
+    let [first, .., last] = file.items() else { panic!("two utterances") };
+    let list = [
+        "#file onset offset #phone before after speaker".to_owned(),
+        format!("{first} 0.0 0.1 A X Y ann"),
+        format!("{first} 0.2 0.3 A X Y ann"),
+        format!("{first} 0.4 0.6 B X Y ann"),
+        format!("{last} 0.0 0.1 A X Y ben"),
+        "nobody 0.0 0.1 A X Y ben".to_owned(),
+    ];
+    std::fs::write(d.join("all.item"), list.join("\n")).unwrap();
+    let listed = rows(&["--items", "all.item"]);
+    let errors: Vec<f64> = listed.iter().flat_map(|r| [r.abx_within.unwrap(), r.abx_across.unwrap()]).collect();
+    // Two X within, two A across: whole and half mistakes are all there can be.
+    assert!(errors.iter().all(|e| [0.0, 0.25, 0.5, 0.75, 1.0].contains(e)), "{errors:?}");
+    assert!(listed.iter().all(|r| r.abx_items == 4));
+    let table = std::fs::read_to_string(d.join(run).join("measures.csv")).unwrap();
+    assert_eq!(table.lines().count(), 14, "{table}");
+    let said = String::from_utf8(ok(d, &["measure", run]).stdout).unwrap();
+    assert!(said.contains("ABX across %") && said.contains("module 6"), "{said}");
+}
+
 #[test]
 fn the_papers_protocol_sees_random_crops() {
     let dir = tempfile::tempdir().unwrap();

@@ -157,3 +157,19 @@ fn refuses_what_has_no_similarity() {
     assert!(cka_matrix(&[x.view(), x.view(), none]).unwrap_err().to_string().contains("group 2 has 0 rows"));
     assert_eq!(cka_matrix(&[]).unwrap().dim(), (0, 0));
 }
+
+/// As many dimensions as vary alike, whatever their number, place and scale.
+#[test]
+fn participation_ratio_counts_the_dimensions_in_use() {
+    let axes = Array2::from_shape_fn((4000, 6), |(n, d)| {
+        let on = if n % 2 == 0 { 1.0 } else { -1.0 };
+        if n / 2 % 6 == d { 1e3 + 5.0 * on } else { 1e3 }
+    });
+    let all = gim_eval::participation_ratio(axes.view()).unwrap();
+    assert!((all - 6.0).abs() < 1e-2, "{all}");
+    let line = Array2::from_shape_fn((100, 6), |(n, d)| n as f32 * (d as f32 - 2.5));
+    let one = gim_eval::participation_ratio(line.view()).unwrap();
+    assert!((one - 1.0).abs() < 1e-4, "{one}");
+    assert_eq!(gim_eval::participation_ratio(Array2::ones((5, 3)).view()).unwrap(), 0.0);
+    assert!(gim_eval::participation_ratio(Array2::from_elem((5, 3), f32::NAN).view()).is_err());
+}

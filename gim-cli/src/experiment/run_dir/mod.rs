@@ -130,6 +130,11 @@ impl RunDir {
         self.path.join("probe.csv")
     }
 
+    /// What is known of the features without fitting.
+    pub(crate) fn measures_file(&self) -> PathBuf {
+        self.path.join("measures.csv")
+    }
+
     /// Features of the trained run and its baselines.
     pub(crate) fn features_file(&self) -> PathBuf {
         self.path.join("features.h5")
