@@ -95,23 +95,28 @@ pub fn stop() -> (Vec<Row>, Vec<Loop>) {
 pub trait Tasks: ParallelIterator {
     /// `for_each`, of which the tasks' times are kept while recording. A task is one item; `name` says what the loop does.
     fn for_each_task(self, name: &'static str, f: impl Fn(Self::Item) + Sync + Send) {
-        // The tasks of a loop within a task would be counted twice.
-        if !ON.load(Ordering::Relaxed) || INSIDE.get() {
-            return self.for_each(f);
-        }
-        let begin = Instant::now();
-        let timed = |item| {
-            // A thread that waits inside a task may do another one meanwhile.
-            let outer = INSIDE.replace(true);
-            let from = Instant::now();
-            f(item);
-            INSIDE.set(outer);
-            from.elapsed()
-        };
-        let tasks = self.map(timed).collect();
-        let wall = begin.elapsed();
-        LOOPS.lock().unwrap_or_else(PoisonError::into_inner).push(Loop { name, tasks, wall });
+        each(self, name, &f);
     }
+}
+
+/// The loop, compiled once for a kind of iterator: rayon's part of it is more code than most closures.
+fn each<I: ParallelIterator>(items: I, name: &'static str, f: &(dyn Fn(I::Item) + Sync)) {
+    // The tasks of a loop within a task would be counted twice.
+    if !ON.load(Ordering::Relaxed) || INSIDE.get() {
+        return items.for_each(f);
+    }
+    let begin = Instant::now();
+    let timed = |item| {
+        // A thread that waits inside a task may do another one meanwhile.
+        let outer = INSIDE.replace(true);
+        let from = Instant::now();
+        f(item);
+        INSIDE.set(outer);
+        from.elapsed()
+    };
+    let tasks = items.map(timed).collect();
+    let wall = begin.elapsed();
+    LOOPS.lock().unwrap_or_else(PoisonError::into_inner).push(Loop { name, tasks, wall });
 }
 
 impl<I: ParallelIterator> Tasks for I {}
