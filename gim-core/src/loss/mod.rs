@@ -9,27 +9,33 @@ mod estimator;
 mod forward_forward;
 mod infonce;
 mod labels;
+mod lpl;
 mod mlp;
 mod nt_xent;
 mod pairs;
+mod permutation_contrastive;
 mod predsim;
 mod registry;
 mod slow_features;
+mod time_contrastive;
 mod vicreg;
 
 pub use auxiliary::{Auxiliary, AuxiliaryRule};
 pub use barlow_twins::{BarlowTwins, BarlowTwinsRule};
-pub use clapp::{Clapp, ClappRule};
+pub use clapp::{Clapp, ClappRule, ClappUpdate};
 pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, CrossEntropyRule, Supervision, bin};
 pub use directions::Directions;
 pub use estimator::Estimator;
 pub use forward_forward::{ForwardForward, ForwardForwardRule};
 pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
+pub use lpl::{Lpl, LplRule};
 pub use nt_xent::{NtXent, NtXentRule};
 pub use pairs::{Neighbors, TwoViewLoss};
+pub use permutation_contrastive::{PermutationContrastive, PermutationContrastiveRule};
 pub use predsim::{Predsim, PredsimRule};
 pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
 pub use slow_features::{SlowFeatures, SlowFeaturesRule};
+pub use time_contrastive::{TimeContrastive, TimeContrastiveRule};
 pub use vicreg::{VicReg, VicRegRule};
 
 use crate::activations::{Activations, Shape};
@@ -80,6 +86,12 @@ pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// # Panics
     /// When a number of channels does not fit the loss.
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()>;
+
+    /// Whether some path of the gradient is cut on purpose, as the loss's documentation says: what
+    /// [`Self::value_and_grad`] gives is then the gradient of another function than the loss it reports.
+    fn stops_gradients(&self) -> bool {
+        false
+    }
 
     /// Computes the loss. Parameter gradients are accumulated, `dz` and `dc` are overwritten.
     ///

@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuxiliaryRule, BarlowTwinsRule, ClappRule, CrossEntropyRule, ForwardForwardRule, InfoNceRule, LocalLoss,
-    NtXentRule, PredsimRule, SlowFeaturesRule, Supervision, VicRegRule,
+    AuxiliaryRule, BarlowTwinsRule, ClappRule, CrossEntropyRule, ForwardForwardRule, InfoNceRule, LocalLoss, LplRule,
+    NtXentRule, PermutationContrastiveRule, PredsimRule, SlowFeaturesRule, Supervision, TimeContrastiveRule,
+    VicRegRule,
 };
 use crate::sampler::{Direction, SamplerKind};
 use crate::{Error, Key, Result, Scalar};
@@ -164,6 +165,12 @@ registry! {
     NtXent = "nt-xent", nt_xent: NtXentRule;
     /// [`SlowFeatures`](super::SlowFeatures) of neighbors.
     SlowFeatures = "slow-features", slow_features: SlowFeaturesRule;
+    /// [`Lpl`](super::Lpl) on neighbors: prediction, variance and decorrelation.
+    Lpl = "lpl", lpl: LplRule;
+    /// [`TimeContrastive`](super::TimeContrastive): which segment a position lies in.
+    TimeContrastive = "time-contrastive", time_contrastive: TimeContrastiveRule;
+    /// [`PermutationContrastive`](super::PermutationContrastive): real pairs against permuted ones.
+    PermutationContrastive = "permutation-contrastive", permutation_contrastive: PermutationContrastiveRule;
     /// [`Auxiliary`](super::Auxiliary): cross-entropy through a head of several layers.
     Auxiliary = "auxiliary", auxiliary: AuxiliaryRule;
     /// [`Predsim`](super::Predsim): cross-entropy and similarity matching.
