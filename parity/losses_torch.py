@@ -15,7 +15,8 @@ written from the papers and the published code, named at each; nothing of gim is
     clapp_UPDATE            CLAPP with `.detach()` where the update stops the gradient; .dv for two weights
     short (N, 3, C)         sequences for PCL, with pairs at distance 1, rows by t, then by item
     others (2 N)            time t* of each pair of PCL
-    segments.*, pcl.*       parameters P, and .loss, .dz, .dP for each
+    segments.*, pcl.*, autoencoder.*    parameters P, and .loss, .dz, .dP for each
+    input, input_long       inputs (N, X, 2) whose X = 11 and 15 rows T blocks of 2 rows do not fill
 """
 import json, pathlib
 import numpy as np, torch
@@ -189,6 +190,17 @@ odds = torch.cat([r(h, h_then), r(h, h_other)])
 classes = torch.cat([torch.ones(2 * N), torch.zeros(2 * N)])
 value = F.binary_cross_entropy_with_logits(odds, classes)
 parameters("pcl", value, short, pair=pair, alone=alone, offset=offset)
+
+# Bengio 2007: a linear decoder of each position's block, squared error over the values of all blocks.
+weight, bias = new(2 * 2, C), new(2 * 2)
+for name, rows in (("input", 11), ("input_long", 15)):
+    x = new(N, rows, 2).detach()
+    first = (rows - 2 * T) // 2
+    decoded = (z @ weight.T + bias).reshape(N, 2 * T, 2)
+    inside = [t for t in range(2 * T) if 0 <= first + t < rows]
+    value = F.mse_loss(decoded[:, inside], x[:, [first + t for t in inside]])
+    parameters(f"autoencoder.{name}", value, z, weight=weight, bias=bias)
+    out[name] = x
 
 out |= {"v": v.detach(), "short": short.detach()}
 out |= {"views": views.detach(), "z": z.detach(), "w": w.detach()}

@@ -39,11 +39,12 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 63] = [
+const COMMON: [(&str, Range); 64] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.auxiliary.hidden", Whole(0, 100)),
     ("loss.auxiliary.pointwise", Whole(0, 100)),
+    ("loss.autoencoder.corruption", Real(0.0, BELOW_ONE)),
     ("loss.barlow-twins.distance", Whole(1, MOST_POSITIONS)),
     ("loss.barlow-twins.pairs", Whole(2, MOST_PAIRS)),
     ("loss.barlow-twins.projector", PROJECTOR),

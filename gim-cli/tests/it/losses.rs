@@ -50,6 +50,7 @@ fn every_loss_trains_resumes_and_gives_features() {
             ("clapp", "loss.clapp.update=two-weights"),
             ("clapp", "loss.clapp.update=target"),
             ("clapp", "loss.clapp.update=scalar"),
+            ("autoencoder", "loss.autoencoder.corruption=0.3"),
         ];
         let defaults = LossKind::ALL.iter().map(|kind| (kind.name(), "train.log_every=2"));
         for (i, (kind, setting)) in defaults.chain(others).enumerate() {
@@ -115,6 +116,7 @@ fn a_loss_has_settings_of_its_own_and_fits_its_labels() {
         ("loss.vicreg.variance=-1", "loss.vicreg.variance"),
         ("loss.kind=vicregs", "one of"),
         ("loss.clapp.update=feedback", "two-weights"),
+        ("loss.autoencoder.corruption=1", "loss.autoencoder.corruption"),
         ("loss.kind=cross-entropy", "learns from labels"),
     ] {
         let e = fails(d, &train(&VISION, "vicreg", "wrong", &[set]));

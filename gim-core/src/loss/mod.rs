@@ -1,5 +1,6 @@
 //! Local losses: what a module trains on, without anything from the modules above.
 
+mod autoencoder;
 mod auxiliary;
 mod barlow_twins;
 mod clapp;
@@ -20,6 +21,7 @@ mod slow_features;
 mod time_contrastive;
 mod vicreg;
 
+pub use autoencoder::{Autoencoder, AutoencoderRule, InputBlock};
 pub use auxiliary::{Auxiliary, AuxiliaryRule};
 pub use barlow_twins::{BarlowTwins, BarlowTwinsRule};
 pub use clapp::{Clapp, ClappRule, ClappUpdate};
@@ -38,7 +40,7 @@ pub use slow_features::{SlowFeatures, SlowFeaturesRule};
 pub use time_contrastive::{TimeContrastive, TimeContrastiveRule};
 pub use vicreg::{VicReg, VicRegRule};
 
-use crate::activations::{Activations, Shape};
+use crate::activations::{Activations, Detached, Shape};
 use crate::param::Params;
 use crate::{Key, Pool, Result, Scalar};
 
@@ -91,6 +93,29 @@ pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// [`Self::value_and_grad`] gives is then the gradient of another function than the loss it reports.
     fn stops_gradients(&self) -> bool {
         false
+    }
+
+    /// Whether it compares features with the module's input, which [`Self::set_input`] then gives it.
+    fn wants_input(&self) -> bool {
+        false
+    }
+
+    /// Checks that features of shape `z` can be compared with the module's input of shape `x`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when positions of the features have no part in the input.
+    fn check_input(&self, _x: Shape, _z: Shape) -> Result<()> {
+        Ok(())
+    }
+
+    /// The module's input, for the evaluations that follow; `None` releases it. It lies behind a gradient
+    /// block: the loss reads it, and no gradient enters it.
+    fn set_input(&mut self, _x: Option<&Detached<F>>) {}
+
+    /// Share of the input's values that are zero when features are computed for a training step. What the
+    /// module hands on is computed from the whole input.
+    fn corruption(&self) -> f64 {
+        0.0
     }
 
     /// Computes the loss. Parameter gradients are accumulated, `dz` and `dc` are overwritten.

@@ -6,7 +6,7 @@ use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::collapse::LEAST_SPREAD;
 use gim_core::layers::{Layer, Sequential};
 use gim_core::loss::{
-    ClappUpdate, Estimator, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision,
+    ClappUpdate, Estimator, InputBlock, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision,
 };
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::OptimizerConfig;
@@ -24,6 +24,7 @@ fn place(kind: LossKind, context: usize) -> Place {
     Place {
         channels: GRID.channels,
         context,
+        input: InputBlock { height: 1, width: 1, channels: GRID.channels },
         prediction: Prediction {
             prediction_steps: 2,
             negatives: 3,
@@ -54,6 +55,7 @@ fn variants() -> [LossSettings; 4] {
             s.lpl.projector = vec![7, 5];
             s.time_contrastive.segments = 3;
             s.permutation_contrastive.pairs = 20;
+            s.autoencoder.corruption = 0.3;
             for (projector, pairs) in [
                 (&mut s.vicreg.projector, &mut s.vicreg.pairs),
                 (&mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
@@ -171,12 +173,15 @@ fn surrogate<'a>(kind: LossKind, settings: &'a LossSettings, context: usize, ste
 
 #[test]
 fn gradients_are_those_of_the_value_or_of_what_stands_in_for_it() {
+    let pool = Pool::new();
     let mut stopped = 0;
     for kind in LossKind::ALL {
         for settings in variants() {
             let step = info(*kind, 3, 2);
             for (context, c) in [(6, None), (5, Some(GRID.with_channels(5)))] {
                 let mut loss = build(*kind, &settings, context);
+                let x = Activations::from_slice(Layout::padded(GRID, 1, 7), &uniform(GRID.len(), 13), &pool);
+                loss.set_input(Some(&x.detach()));
                 if loss.stops_gradients() {
                     let follows = surrogate(*kind, &settings, context, step);
                     check_stopped_loss(&mut *loss, GRID, c, step, &*follows);
@@ -188,6 +193,59 @@ fn gradients_are_those_of_the_value_or_of_what_stands_in_for_it() {
         }
     }
     assert_eq!(stopped, 2 * (3 + 4), "three updates of CLAPP, and LPL");
+}
+
+/// An autoencoder of patches: each is an item of the input, and one position of the features.
+#[test]
+fn an_autoencoder_rebuilds_patches() {
+    let pool = Pool::new();
+    let z = Shape { batch: 2, height: 2, width: 3, channels: 4 };
+    let patches = Shape { batch: 12, height: 3, width: 2, channels: 5 };
+    let input = InputBlock { height: 3, width: 2, channels: 5 };
+    let place = Place { channels: 4, context: 4, input, ..place(LossKind::Autoencoder, 4) };
+    let build = || LossSettings::default().build(LossKind::Autoencoder, &place, Key::new(1, Purpose::Init)).unwrap();
+    let mut loss: Box<dyn LocalLoss<f64>> = build();
+    let values = uniform(patches.len(), 3);
+    let x = Activations::from_slice(Layout::padded(patches, 1, 5), &values, &pool).detach();
+    loss.set_input(Some(&x));
+    loss.check_input(patches, z).unwrap();
+    check_loss(&mut *loss, z, None, info(LossKind::Autoencoder, 3, 2));
+    // Without weights, what is decoded is the bias: the loss is the mean square of the input less it.
+    loss.visit(&mut |p| p.value.fill(0.0));
+    loss.visit(&mut |p| p.attach_grad(&pool));
+    let features = Activations::zeros(Layout::dense(z), &pool);
+    let got = loss.value_and_grad(&features, None, info(LossKind::Autoencoder, 3, 2), None, None, &pool).loss;
+    let want = values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64;
+    assert!((got - want).abs() < 1e-12, "{got}, {want}");
+    loss.set_input(None);
+    for wrong in [Shape { batch: 11, ..patches }, Shape { batch: 12, height: 2, ..patches }] {
+        let e = loss.check_input(wrong, z).unwrap_err().to_string();
+        assert!(e.contains("loss.kind") && e.contains("have no blocks"), "{e}");
+    }
+}
+
+/// A denoising module hands on what it computes from the whole input, and trains on another.
+#[test]
+fn a_denoising_module_hands_on_what_it_computes_from_the_whole_input() {
+    let run = |corruption: f64| {
+        let pool = Pool::new();
+        let mut settings = LossSettings::default();
+        settings.autoencoder.corruption = corruption;
+        let mut one = module(LossKind::Autoencoder, &settings, 1, 1.0, &pool);
+        let (x, step) = (input(0, &pool), info(LossKind::Autoencoder, 0, 1));
+        let before = x.to_vec();
+        one.forward(&x, Layout::dense(GRID), Mode::Validate);
+        let validated = one.validate(step).loss;
+        let (trained, out) = train(&mut one, &x, step);
+        assert_eq!(x.to_vec(), before, "the input is read only");
+        (validated, f64::from_bits(trained), out.to_vec(), bytes(&mut one))
+    };
+    let (whole, noisy) = (run(0.0), run(0.5));
+    assert!(whole.0 == whole.1, "the loss that is validated is the loss of the step");
+    assert!(noisy.0 == whole.0, "the whole input is validated");
+    assert!(noisy.2 == whole.2, "the whole input is handed on");
+    assert!(noisy.1 != whole.1 && noisy.3 != whole.3, "another input trains");
+    assert!(noisy == run(0.5), "the same values are zeroed again");
 }
 
 /// What a loss cannot use is an error that names the setting.
@@ -210,6 +268,9 @@ fn impossible_settings_and_shapes_are_refused() {
     let kind = LossKind::Lpl;
     settings.lpl.projector = vec![1];
     assert!(refuses(kind, &settings, &of(kind), GRID).contains("use 2 channels or more"));
+    let kind = LossKind::Autoencoder;
+    settings.autoencoder.corruption = 1.0;
+    assert!(refuses(kind, &settings, &of(kind), GRID).contains("loss.autoencoder.corruption"));
 }
 
 /// A module of one linear layer, `weights` times as large as usual.

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::loss::{
-    BarlowTwins, BarlowTwinsRule, ClappRule, ClappUpdate, Estimator, InfoNce, InfoNceConfig, LocalLoss, LossRule, Lpl,
-    LplRule, NtXent, NtXentRule, PermutationContrastiveRule, Place, Prediction, StepInfo, TimeContrastiveRule,
-    TwoViewLoss, VicReg, VicRegRule,
+    AutoencoderRule, BarlowTwins, BarlowTwinsRule, ClappRule, ClappUpdate, Estimator, InfoNce, InfoNceConfig,
+    InputBlock, LocalLoss, LossRule, Lpl, LplRule, NtXent, NtXentRule, PermutationContrastiveRule, Place, Prediction,
+    StepInfo, TimeContrastiveRule, TwoViewLoss, VicReg, VicRegRule,
 };
 use gim_core::sampler::{NegativeSampler, PredictionGrid, SamplerKind};
 use gim_core::testing::vectors::{Vectors, close, of, tolerance};
@@ -101,7 +101,7 @@ fn info(step: u64) -> StepInfo<'static> {
     StepInfo { seed: 1, step, module: 1, labels: &[] }
 }
 
-fn place(case: &Vectors) -> Place {
+fn place(case: &Vectors, input: InputBlock) -> Place {
     let prediction = Prediction {
         prediction_steps: case.n("K"),
         negatives: 1,
@@ -111,8 +111,11 @@ fn place(case: &Vectors) -> Place {
         epsilon: None,
         directions: None,
     };
-    Place { channels: case.n("C"), context: case.n("C"), prediction, supervision: None }
+    Place { channels: case.n("C"), context: case.n("C"), input, prediction, supervision: None }
 }
+
+/// A block that no loss but the autoencoder knows.
+const NO_BLOCK: InputBlock = InputBlock { height: 1, width: 1, channels: 1 };
 
 fn predictions<F: Scalar>() {
     let case = open();
@@ -143,7 +146,7 @@ fn predictions<F: Scalar>() {
         ("clapp_scalar", ClappUpdate::Scalar, &["w"]),
     ] {
         let rule = ClappRule { update, ..ClappRule::default() };
-        let mut loss = rule.build::<F>(&place(&case), key).unwrap();
+        let mut loss = rule.build::<F>(&place(&case, NO_BLOCK), key).unwrap();
         agrees(&case, &Case { name, features: "z", params }, &mut *loss, info(step));
     }
 }
@@ -156,7 +159,7 @@ fn losses_that_predict_agree_with_pytorch() {
 
 fn regressions<F: Scalar>() {
     let (case, key) = (open(), Key::new(0, Purpose::Init));
-    let mut loss = TimeContrastiveRule { segments: 3 }.build::<F>(&place(&case), key).unwrap();
+    let mut loss = TimeContrastiveRule { segments: 3 }.build::<F>(&place(&case, NO_BLOCK), key).unwrap();
     let of = Case { name: "segments", features: "z", params: &["segments.weight", "segments.bias"] };
     agrees(&case, &of, &mut *loss, info(0));
 
@@ -167,7 +170,7 @@ fn regressions<F: Scalar>() {
         others.iter().all(|t| rng.random_range(0..3usize) == *t as usize)
     };
     let step = (0..1_000_000).find(draws).unwrap();
-    let mut loss = PermutationContrastiveRule::default().build::<F>(&place(&case), key).unwrap();
+    let mut loss = PermutationContrastiveRule::default().build::<F>(&place(&case, NO_BLOCK), key).unwrap();
     let of = Case { name: "pcl", features: "short", params: &["pcl.pair", "pcl.alone", "pcl.offset"] };
     agrees(&case, &of, &mut *loss, info(step));
 }
@@ -176,4 +179,27 @@ fn regressions<F: Scalar>() {
 fn logistic_regressions_agree_with_pytorch() {
     regressions::<f32>();
     regressions::<f64>();
+}
+
+fn reconstructions<F: Scalar>() {
+    let (case, pool) = (open(), Pool::new());
+    let block = InputBlock { height: 2, width: 1, channels: 2 };
+    for input in ["input", "input_long"] {
+        let shape = case.shape(input);
+        let layout = Layout::padded(Shape::sequence(shape[0], shape[1], shape[2]), 1, shape[1] + 3);
+        let x = Activations::from_slice(layout, &of::<F>(&case.floats(input)), &pool).detach();
+        let mut loss = AutoencoderRule::default().build::<F>(&place(&case, block), Key::new(0, Purpose::Init)).unwrap();
+        loss.check_input(x.shape(), Shape::sequence(case.n("N"), case.n("T"), case.n("C"))).unwrap();
+        loss.set_input(Some(&x));
+        let name = format!("autoencoder.{input}");
+        let params = ["weight", "bias"].map(|p| format!("{name}.{p}"));
+        let of = Case { name: &name, features: "z", params: &[&params[0], &params[1]] };
+        agrees(&case, &of, &mut *loss, info(0));
+    }
+}
+
+#[test]
+fn autoencoders_agree_with_pytorch() {
+    reconstructions::<f32>();
+    reconstructions::<f64>();
 }
