@@ -7,10 +7,16 @@ Writes gim-core/tests/fixtures/losses.safetensors. Needs torch, safetensors and 
 written from the papers and the published code, named at each; nothing of gim is used.
 
     views (2n, C)           n rows of the first view, then n of the second
-    NAME.loss, NAME.grad    VICReg, Barlow Twins and NT-Xent on `views`
+    NAME.loss, NAME.grad    VICReg, Barlow Twins, NT-Xent and LPL on `views`
     z (N, T, C), w (K C, C) features of sequences and a predictor, for CLAPP and the estimators
     negatives (K, rows)     position numbers of the negatives, (item · T + t), rows by t, then by item
     NAME.loss, .dz, .dw     CLAPP for negatives of the item `shift` further; JSD, DV, NWJ, InfoNCE
+    v (K C, C)              weights of the retrodiction, for CLAPP with two weights
+    clapp_UPDATE            CLAPP with `.detach()` where the update stops the gradient; .dv for two weights
+    short (N, 3, C)         sequences for PCL, with pairs at distance 1, rows by t, then by item
+    others (2 N)            time t* of each pair of PCL
+    segments.*, pcl.*, autoencoder.*    parameters P, and .loss, .dz, .dP for each
+    input, input_long       inputs (N, X, 2) whose X = 11 and 15 rows T blocks of 2 rows do not fill
 """
 import json, pathlib
 import numpy as np, torch
@@ -109,10 +115,99 @@ for name, value in cases.items():
     dz, dw = torch.autograd.grad(value, (z, w), retain_graph=True)
     keep(name, loss=value, dz=dz, dw=dw)
 
+# What follows was added later; its draws come after those above, which keep their values.
+
+
+def new(*shape, scale=0.5):
+    return (scale * torch.randn(*shape)).float().double().requires_grad_()
+
+
+def lpl(before, z):
+    """Halvagal & Zenke 2023, Methods: 1/2 MSE with a stopped gradient, and the Hebbian and decorrelation terms
+    of fmi-basel/latent-predictive-learning (hebbian_loss, decorr_loss), lambda 1 and 10."""
+    centered = z - z.mean(0).detach()
+    variance = (centered**2).sum(0) / (len(z) - 1)
+    cov = (centered.T @ centered).fill_diagonal_(0) / (len(z) - 1)
+    decorrelation = (cov**2).sum() / (cov.shape[0] ** 2 - cov.shape[0])
+    return 0.5 * F.mse_loss(z, before.detach()) - torch.log(variance + 1e-4).mean() + 10 * decorrelation
+
+
+value = lpl(views[:n], views[n:])
+(grad,) = torch.autograd.grad(value, views)
+keep("lpl", loss=value, grad=grad)
+
+v = new(K * C, C, scale=0.4)
+
+
+def clapp_update(update):
+    """Illing 2021 and its code: --asymmetric_W_pred, --detach_c, and the rule without its prediction."""
+    total = 0
+    for k in range(1, K + 1):
+        rows = lambda x: x.transpose(0, 1).reshape(-1, C)
+        c, w_k, v_k = rows(z[:, : T - k]), w[(k - 1) * C : k * C], v[(k - 1) * C : k * C]
+        for y, target in ((1, rows(z[:, k:])), (-1, rows(z.roll(-SHIFT, 0)[:, k:]))):
+            if update == "two-weights":
+                scores = [(target.detach() * (c @ w_k.T)).sum(1), (target * (c.detach() @ v_k.T)).sum(1)]
+            elif update == "target":
+                scores = [(target * (c.detach() @ w_k.T)).sum(1)]
+            else:
+                # Prediction and retrodiction replaced by ones: derivative 1 by every activation.
+                moved = (target - target.detach()).sum(1) + (c - c.detach()).sum(1)
+                scores = [(target.detach() * (c.detach() @ w_k.T)).sum(1) + moved]
+            total = total + sum(F.relu(1 - y * u).mean() for u in scores) / (2 * K)
+    return total
+
+
+for update in ("two-weights", "target", "scalar"):
+    value = clapp_update(update)
+    dz, dw, dv = torch.autograd.grad(value, (z, w, v), allow_unused=True)
+    keep(f"clapp_{update}", loss=value, dz=dz, dw=dw, **({} if dv is None else {"dv": dv}))
+
+
+def parameters(name, value, features, **params):
+    grads = torch.autograd.grad(value, (features, *params.values()))
+    keep(name, loss=value, dz=grads[0])
+    keep(name, **params)
+    keep(name, **{f"d{key}": grad for key, grad in zip(params, grads[1:])})
+
+
+# Hyvarinen & Morioka 2016: multinomial logistic regression of the segment, 3 segments of T = 6.
+S = 3
+weight, bias = new(S, C), new(S)
+logits = (z @ weight.T + bias).reshape(-1, S)
+parameters("segments", F.cross_entropy(logits, (torch.arange(T) * S // T).repeat(N)), z, weight=weight, bias=bias)
+
+# Hyvarinen & Morioka 2017 and its code: batch normalization, then r, then logistic regression.
+short = new(N, 3, C, scale=1.0)
+others = torch.randint(0, 3, (2 * N,))
+pair, alone, offset = new(3, C), new(2, C), new(1)
+now, then = (short[:, t : t + 2].transpose(0, 1).reshape(-1, C) for t in (1, 0))
+other = short[torch.arange(N).repeat(2), others]
+h = F.batch_norm(torch.cat([now, then, other]), None, None, training=True, eps=1e-5)
+h, h_then, h_other = h.chunk(3)
+r = lambda a, b: ((alone[0] * a + alone[1]) ** 2 - (pair[0] * a + pair[1] * b + pair[2]).abs()).sum(1) + offset
+odds = torch.cat([r(h, h_then), r(h, h_other)])
+classes = torch.cat([torch.ones(2 * N), torch.zeros(2 * N)])
+value = F.binary_cross_entropy_with_logits(odds, classes)
+parameters("pcl", value, short, pair=pair, alone=alone, offset=offset)
+
+# Bengio 2007: a linear decoder of each position's block, squared error over the values of all blocks.
+weight, bias = new(2 * 2, C), new(2 * 2)
+for name, rows in (("input", 11), ("input_long", 15)):
+    x = new(N, rows, 2).detach()
+    first = (rows - 2 * T) // 2
+    decoded = (z @ weight.T + bias).reshape(N, 2 * T, 2)
+    inside = [t for t in range(2 * T) if 0 <= first + t < rows]
+    value = F.mse_loss(decoded[:, inside], x[:, [first + t for t in inside]])
+    parameters(f"autoencoder.{name}", value, z, weight=weight, bias=bias)
+    out[name] = x
+
+out |= {"v": v.detach(), "short": short.detach()}
 out |= {"views": views.detach(), "z": z.detach(), "w": w.detach()}
 tensors = {name: np.ascontiguousarray(t.numpy().astype(np.float32)) for name, t in out.items()}
 for k, neg in enumerate(negatives, 1):
     tensors[f"negatives.{k}"] = neg.numpy().reshape(-1)
+tensors["others"] = others.numpy()
 meta = dict(n=n, C=C, N=N, T=T, K=K, negatives=NEG, shift=SHIFT, torch=torch.__version__)
 folder = pathlib.Path(__file__).parent.parent / "gim-core/tests/fixtures"
 save_file(tensors, folder / "losses.safetensors", metadata={"gim": json.dumps(meta)})

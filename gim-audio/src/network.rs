@@ -4,7 +4,7 @@ use documented::DocumentedFields;
 use gim_core::data::LabelName;
 use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
-use gim_core::loss::{LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
+use gim_core::loss::{InputBlock, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::SamplerKind;
@@ -253,8 +253,12 @@ impl NetworkConfig {
             let layer = Key::new(seed, Purpose::Init);
             let own = layer.with_module(m as u32 + 1);
             let mut encoder: Vec<Box<dyn Layer<F>>> = Vec::new();
+            // A position of the output is as many of the input as the strides skip.
+            let channels = if layers.start == 0 { 1 } else { self.width };
+            let mut input = InputBlock { height: 1, width: 1, channels };
             for i in layers {
                 let ConvSpec { kernel_size, stride, padding } = convs[i];
+                input.height *= stride;
                 let in_channels = if i == 0 { 1 } else { self.width };
                 let config = Conv1dConfig { in_channels, out_channels: self.width, kernel_size, stride, padding };
                 encoder.push(Box::new(Conv1d::new(config, layer.with_item(CONV_ITEMS * i as u32))?));
@@ -269,6 +273,7 @@ impl NetworkConfig {
             let place = Place {
                 channels: self.width,
                 context: if gru { self.context } else { self.width },
+                input,
                 prediction: loss.prediction(),
                 supervision,
             };

@@ -1,12 +1,16 @@
 //! Gradient-isolated modules.
 
+use rand::RngExt;
+use rayon::prelude::*;
+
 use crate::activations::{Activations, Detached, Layout, Shape};
 use crate::collapse::spread;
+use crate::kernels::profile::Tasks;
 use crate::layers::{InputGrad, Keep, Layer, LayerInfo, Part, Readout, ReadoutGrad, Sequential};
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
 use crate::param::{Param, Params};
-use crate::{Error, Pool, Result, Scalar};
+use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 /// What a module does with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,12 +174,29 @@ fn gradient_norm<F: Scalar>(params: &mut dyn Params<F>) -> f64 {
     sum.sqrt()
 }
 
+/// A copy of `x` in which each value is zero with probability `share`. Every item draws from a stream of
+/// its own.
+fn corrupt<F: Scalar>(x: &Activations<F>, share: f64, key: Key, pool: &Pool<F>) -> Activations<F> {
+    let layout = x.layout();
+    let mut y = Activations::new(layout, pool);
+    let inside = layout.before * layout.height_stride()..(layout.before + layout.shape.height) * layout.height_stride();
+    y.memory_mut().par_chunks_mut(layout.batch_stride().max(1)).enumerate().for_each_task("corruption", |(i, y)| {
+        let mut rng = key.with_item(i as u32).rng();
+        for (y, x) in y[inside.clone()].iter_mut().zip(x.item(i)) {
+            *y = if rng.random::<f64>() < share { F::zero() } else { *x };
+        }
+    });
+    y
+}
+
 /// Encoder → (readout) → (context network) → local loss, with an optimizer of its own.
 pub struct LocalModule<F: Scalar> {
     number: usize,
     learnable: Learnable<F>,
     optimizer: Box<dyn Optimizer<F>>,
     pool: Pool<F>,
+    /// The input, for a loss that wants it when it validates.
+    x: Option<Detached<F>>,
     z: Option<Detached<F>>,
     read: Option<Activations<F>>,
     c: Option<Activations<F>>,
@@ -198,6 +219,7 @@ impl<F: Scalar> LocalModule<F> {
             learnable,
             optimizer,
             pool,
+            x: None,
             z: None,
             read: None,
             c: None,
@@ -224,12 +246,41 @@ impl<F: Scalar> LocalModule<F> {
     fn z(&self) -> &Detached<F> {
         self.z.as_ref().unwrap_or_else(|| panic!("module {} has not seen a batch", self.number))
     }
+
+    /// Computes output, readout and contexts of `x`. `inner` says what the encoder keeps, `keep` what the
+    /// context network keeps.
+    fn encode(&mut self, x: &Detached<F>, layout: Layout, inner: Keep, keep: Keep) {
+        let Learnable { encoder, readout, context, .. } = &mut self.learnable;
+        let z = if encoder.is_empty() {
+            // The identity's output is its input, gradient block included.
+            x.clone()
+        } else {
+            let mut z = Activations::new(layout, &self.pool);
+            encoder.forward(x, &mut z, inner, &self.pool);
+            z.detach()
+        };
+        if let Some(readout) = readout {
+            let shape = readout.output(z.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
+            let mut read = Activations::new(Layout::dense(shape), &self.pool);
+            readout.forward(&z, &mut read, &self.pool);
+            self.read = Some(read);
+        }
+        if let Some(context) = context {
+            let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
+            let shape = context.output(read.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
+            let mut c = Activations::new(Layout::dense(shape), &self.pool);
+            context.forward(read, &mut c, keep, &self.pool);
+            self.c = Some(c);
+        }
+        self.z = Some(z);
+    }
 }
 
 impl<F: Scalar> Module<F> for LocalModule<F> {
     fn shapes(&self, x: Shape) -> Result<ModuleShapes> {
         let (output, read, c) = self.forward_shapes(x)?;
         self.learnable.loss.check(read, c)?;
+        self.learnable.loss.check_input(x, c.unwrap_or(read))?;
         Ok(ModuleShapes { output, features: c.unwrap_or(read) })
     }
 
@@ -255,29 +306,8 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
             Mode::Eval | Mode::Validate => (Keep::Nothing, Keep::Nothing),
             Mode::Inspect => (Keep::Outputs, Keep::Nothing),
         };
-        let Learnable { encoder, readout, context, .. } = &mut self.learnable;
-        let z = if encoder.is_empty() {
-            // The identity's output is its input, gradient block included.
-            x.clone()
-        } else {
-            let mut z = Activations::new(layout, &self.pool);
-            encoder.forward(x, &mut z, inner, &self.pool);
-            z.detach()
-        };
-        if let Some(readout) = readout {
-            let shape = readout.output(z.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
-            let mut read = Activations::new(Layout::dense(shape), &self.pool);
-            readout.forward(&z, &mut read, &self.pool);
-            self.read = Some(read);
-        }
-        if let Some(context) = context {
-            let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
-            let shape = context.output(read.shape()).unwrap_or_else(|e| panic!("shapes were not checked: {e}"));
-            let mut c = Activations::new(Layout::dense(shape), &self.pool);
-            context.forward(read, &mut c, keep, &self.pool);
-            self.c = Some(c);
-        }
-        self.z = Some(z);
+        self.encode(x, layout, inner, keep);
+        self.x = (mode == Mode::Validate && self.learnable.loss.wants_input()).then(|| x.clone());
     }
 
     fn set_part(&mut self, part: Option<Part>) {
@@ -296,16 +326,27 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport> {
         let pool = self.pool.clone();
-        let Some(z) = self.z.take() else { panic!("module {} trains before it has seen a batch", self.number) };
+        assert!(self.z.is_some(), "module {} trains before it has seen a batch", self.number);
+        self.spread = Some(spread(self.features(), &pool));
+        let share = self.learnable.loss.corruption();
+        let corrupted = (share > 0.0).then(|| corrupt(x, share, step.key(Purpose::Augment), &pool).detach());
+        if let Some(corrupted) = &corrupted {
+            let layout = self.z().layout();
+            self.release();
+            self.encode(corrupted, layout, Keep::ForBackward, Keep::ForBackward);
+        }
+        let (seen, z) = (corrupted.as_ref().unwrap_or(x), self.z().clone());
+        self.z = None;
         self.learnable.visit(&mut |p| p.attach_grad(&pool));
         let Learnable { encoder, readout, context, loss } = &mut self.learnable;
 
         let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
         // Without trainable layers below the loss, the features' gradient has no use.
         let mut dread = (!encoder.is_empty()).then(|| Activations::new(read.layout(), &pool));
-        self.spread = Some(spread(self.c.as_ref().unwrap_or(read), &pool));
         let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
+        loss.set_input(Some(x));
         let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
+        loss.set_input(None);
         if !report.loss.is_finite() || report.loss > LARGEST_LOSS {
             self.learnable.visit(&mut |p| p.release_grad());
             self.release();
@@ -323,9 +364,9 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         // The module's input lies below a gradient block: its gradient is never computed.
         match (readout, dread) {
             (Some(readout), Some(dread)) => {
-                encoder.backward_below(x, &z, ReadoutGrad { readout: &**readout, dy: &dread }, &pool);
+                encoder.backward_below(seen, &z, ReadoutGrad { readout: &**readout, dy: &dread }, &pool);
             }
-            (None, Some(mut dz)) => encoder.backward(x, &z, &mut dz, InputGrad::Stop, &pool),
+            (None, Some(mut dz)) => encoder.backward(seen, &z, &mut dz, InputGrad::Stop, &pool),
             (_, None) => {}
         }
         self.read = None;
@@ -343,7 +384,10 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
         // A loss computes its own parameters' gradients with its value; nothing ever reads these.
         let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
-        let report = self.learnable.loss.value_and_grad(read, self.c.as_ref(), step, None, dc.as_mut(), &pool);
+        let loss = &mut self.learnable.loss;
+        loss.set_input(self.x.as_ref());
+        let report = loss.value_and_grad(read, self.c.as_ref(), step, None, dc.as_mut(), &pool);
+        loss.set_input(None);
         self.learnable.visit(&mut |p| p.release_grad());
         self.release();
         report
@@ -362,7 +406,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
     }
 
     fn release(&mut self) {
-        (self.z, self.read, self.c) = (None, None, None);
+        (self.x, self.z, self.read, self.c) = (None, None, None, None);
         self.learnable.encoder.release();
     }
 
@@ -412,6 +456,8 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
             forward += n;
             backward += if l.encoder.is_empty() { n } else { 2 * n };
         }
-        (forward, backward + l.loss.multiply_adds(shape))
+        // A corrupted input is encoded once more.
+        let again = if l.loss.corruption() > 0.0 { forward } else { 0 };
+        (forward, backward + again + l.loss.multiply_adds(shape))
     }
 }

@@ -1,9 +1,10 @@
 //! The paper's networks for images, from configuration.
 
 use documented::DocumentedFields;
+use gim_core::activations::Shape;
 use gim_core::data::LabelName;
-use gim_core::layers::{ItemLayer, Itemwise, Layer, Sequential};
-use gim_core::loss::{LocalLoss, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
+use gim_core::layers::{ItemLayer, Itemwise, Layer, LayerInfo, Sequential};
+use gim_core::loss::{InputBlock, LocalLoss, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::{Direction, SamplerKind};
@@ -329,6 +330,8 @@ impl NetworkConfig {
         patches.check(side, side, loss.settings.need(kind, &prediction))?;
         let grid = [patches.along(side); 2];
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
+        // Maps of one patch as they enter a module.
+        let mut map = Shape { batch: 1, height: self.patch, width: self.patch, channels: in_channels };
         for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
             let mut context: Option<Box<dyn Layer<F>>> = None;
@@ -340,15 +343,22 @@ impl NetworkConfig {
                 let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(CONTEXT_ITEM))?;
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }
-            let place =
-                Place { channels: cut.channels, context: cut.channels, prediction: prediction.clone(), supervision };
+            let encoder = Sequential::new(cut.stages.into_iter().map(Itemwise::new));
+            let place = Place {
+                channels: cut.channels,
+                context: cut.channels,
+                input: InputBlock { height: map.height, width: map.width, channels: map.channels },
+                prediction: prediction.clone(),
+                supervision,
+            };
+            map = encoder.output(map)?;
             let key = key.with_item(LOSS_ITEM);
             let mut loss = loss.settings.build(kind, &place, key)?;
             if kind == LossKind::InfoNce && self.init == Init::DeltaOrthogonal {
                 orthogonal_predictors(&mut *loss, cut.channels, key.with_item(key.item + ORTHOGONAL_ITEMS))?;
             }
             let parts = Parts {
-                encoder: Sequential::new(cut.stages.into_iter().map(Itemwise::new)),
+                encoder,
                 readout: Some(Box::new(PatchMean { grid })),
                 context,
                 loss,

@@ -39,11 +39,12 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 55] = [
+const COMMON: [(&str, Range); 64] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("loss.auxiliary.hidden", Whole(0, 100)),
     ("loss.auxiliary.pointwise", Whole(0, 100)),
+    ("loss.autoencoder.corruption", Real(0.0, BELOW_ONE)),
     ("loss.barlow-twins.distance", Whole(1, MOST_POSITIONS)),
     ("loss.barlow-twins.pairs", Whole(2, MOST_PAIRS)),
     ("loss.barlow-twins.projector", PROJECTOR),
@@ -51,16 +52,25 @@ const COMMON: [(&str, Range); 55] = [
     ("loss.clapp.margin", Positive(MOST_WEIGHT)),
     ("loss.epsilon", Real(0.0, 1.0)),
     ("loss.infonce.negative_shares", Whole(1, 65_536)),
+    ("loss.lpl.decorrelation", Real(0.0, MOST_WEIGHT)),
+    ("loss.lpl.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.lpl.hebbian", Real(0.0, MOST_WEIGHT)),
+    ("loss.lpl.pairs", Whole(2, MOST_PAIRS)),
+    ("loss.lpl.projector", PROJECTOR),
     ("loss.nt-xent.distance", Whole(1, MOST_POSITIONS)),
     // Similarities of all pairs with all pairs.
     ("loss.nt-xent.pairs", Whole(2, 4_096)),
     ("loss.nt-xent.projector", PROJECTOR),
     ("loss.nt-xent.temperature", Positive(1_000.0)),
+    ("loss.permutation-contrastive.distance", Whole(1, MOST_POSITIONS)),
+    ("loss.permutation-contrastive.pairs", Whole(2, MOST_PAIRS)),
     ("loss.predsim.similarity", Real(0.0, 1.0)),
     ("loss.slow-features.decorrelation", Real(0.0, MOST_WEIGHT)),
     ("loss.slow-features.distance", Whole(1, MOST_POSITIONS)),
     ("loss.slow-features.pairs", Whole(2, MOST_PAIRS)),
     ("loss.slow-features.projector", PROJECTOR),
+    // Classes: its square for images.
+    ("loss.time-contrastive.segments", Whole(2, 256)),
     ("loss.vicreg.covariance", Real(0.0, MOST_WEIGHT)),
     ("loss.vicreg.distance", Whole(1, MOST_POSITIONS)),
     ("loss.vicreg.invariance", Real(0.0, MOST_WEIGHT)),

@@ -17,13 +17,14 @@ const VISION: [&str; 5] =
     ["vision-quick", "network.widths=[4,6,8]", "train.batch=8", "train.steps=4", "loss.target=classes"];
 
 /// Images in class folders, few enough that features take no time.
-const IMAGES: [&str; 9] = [
+const IMAGES: [&str; 10] = [
     "vision-quick",
     "data.path=images",
     "data.crop=16",
     "network.widths=[4,6,8]",
     "network.overlap=4",
     "loss.prediction_steps=1",
+    "loss.time-contrastive.segments=3",
     "train.batch=8",
     "train.steps=4",
     "loss.target=classes",
@@ -44,10 +45,18 @@ fn every_loss_trains_resumes_and_gives_features() {
     let d = dir.path();
     folders(&d.join("images"), false);
     for preset in [&AUDIO[..], &IMAGES] {
-        for kind in LossKind::ALL.iter().map(|kind| kind.name()) {
-            let run = format!("{}-{kind}", preset[0]);
+        // Each by its defaults, and by settings that train in another way.
+        let others = [
+            ("clapp", "loss.clapp.update=two-weights"),
+            ("clapp", "loss.clapp.update=target"),
+            ("clapp", "loss.clapp.update=scalar"),
+            ("autoencoder", "loss.autoencoder.corruption=0.3"),
+        ];
+        let defaults = LossKind::ALL.iter().map(|kind| (kind.name(), "train.log_every=2"));
+        for (i, (kind, setting)) in defaults.chain(others).enumerate() {
+            let run = format!("{}-{kind}-{i}", preset[0]);
             let set = format!("loss.kind={kind}");
-            let often = [&set[..], "train.log_every=2", "train.checkpoint_every=2", "train.snapshots=[0.5]"];
+            let often = ["train.log_every=2", "train.checkpoint_every=2", "train.snapshots=[0.5]", &set, setting];
             ok(d, &train(preset, kind, &run, &often));
             let whole = result(&d.join(&run));
             assert!(whole.1.len() > 2 && whole.1[1..].iter().all(|row| !row.split(',').nth(3).unwrap().contains('n')));
@@ -106,6 +115,8 @@ fn a_loss_has_settings_of_its_own_and_fits_its_labels() {
         ("loss.vicreg.variances=3", "did you mean `loss.vicreg.variance`"),
         ("loss.vicreg.variance=-1", "loss.vicreg.variance"),
         ("loss.kind=vicregs", "one of"),
+        ("loss.clapp.update=feedback", "two-weights"),
+        ("loss.autoencoder.corruption=1", "loss.autoencoder.corruption"),
         ("loss.kind=cross-entropy", "learns from labels"),
     ] {
         let e = fails(d, &train(&VISION, "vicreg", "wrong", &[set]));

@@ -53,13 +53,13 @@ pub struct BarlowTwins {
 }
 
 /// A view (n, C) with columns of mean 0 and variance 1, and 1/√(variance + ε) of each (C).
-struct Standardized<F: Scalar> {
-    rows: Buffer<F>,
+pub(super) struct Standardized<F: Scalar> {
+    pub(super) rows: Buffer<F>,
     scale: Buffer<F>,
 }
 
 impl<F: Scalar> Standardized<F> {
-    fn new(view: &[F], channels: usize, pool: &Pool<F>) -> Self {
+    pub(super) fn new(view: &[F], channels: usize, pool: &Pool<F>) -> Self {
         let (mut rows, mut scale) = (pool.take(view.len()), pool.take(channels));
         rows.copy_from_slice(view);
         center(&mut rows, channels, pool);
@@ -72,7 +72,7 @@ impl<F: Scalar> Standardized<F> {
     }
 
     /// ∂loss/∂standardized → ∂loss/∂view, in place: s·(d − mean d − x̂·mean(d·x̂)).
-    fn backward(&self, d: &mut [F], pool: &Pool<F>) {
+    pub(super) fn backward(&self, d: &mut [F], pool: &Pool<F>) {
         let channels = self.scale.len();
         let share = F::of(1.0 / (d.len() / channels) as f64);
         let mut along = pool.zeros(channels);

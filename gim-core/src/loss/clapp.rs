@@ -22,11 +22,59 @@ use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 pub struct ClappRule {
     /// Margin by which scores should exceed 0 for positives, and fall below it for negatives.
     pub margin: f64,
+    /// Which gradient the update follows: `gradient`, that of the loss; `two-weights`, with weights of their
+    /// own for prediction and retrodiction; `target`, none through the context; `scalar`, predictions that
+    /// decide whether a score learns, but not in which direction.
+    pub update: ClappUpdate,
 }
 
 impl Default for ClappRule {
     fn default() -> Self {
-        Self { margin: 1.0 }
+        Self { margin: 1.0, update: ClappUpdate::Gradient }
+    }
+}
+
+/// The update of [`Clapp`]. For a score u of sign y, γ = −y where the margin is missed, else 0. SG is a
+/// stopped gradient.
+///
+/// | | ∂/∂z | ∂/∂c | ∂/∂W |
+/// |---|---|---|---|
+/// | `gradient` | γ W c | γ Wᵀz | γ z cᵀ |
+/// | `two-weights` | γ₂ V c | γ₁ Wᵀz | γ₁ z cᵀ, and γ₂ z cᵀ for V |
+/// | `target` | γ W c | 0 | γ z cᵀ |
+/// | `scalar` | γ 1 | γ 1 | γ z cᵀ |
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClappUpdate {
+    /// The gradient of the loss: CLAPP-s of the paper, whose prediction W c and retrodiction Wᵀz share their
+    /// weights.
+    #[default]
+    Gradient,
+    /// No weight transport: `u₁ = SG(z)ᵀ W c` teaches the context, `u₂ = zᵀ V SG(c)` the target, and the loss
+    /// is the sum of both (`asymmetric_W_pred` of the published code).
+    TwoWeights,
+    /// The context is a constant: `u = zᵀ W SG(c)` (`detach_c` of the published code).
+    Target,
+    /// No feedback of the prediction to the neurons that learn: W c, and Wᵀz for the context, are replaced
+    /// by ones. Prediction reaches them as the scalar γ alone. The published code has this ablation as
+    /// `no_pred`.
+    ///
+    /// Differs from the published code: there the score itself becomes the sum of activations. Here the
+    /// score, and so γ and the update of W, stay.
+    Scalar,
+}
+
+impl ClappUpdate {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Gradient, Self::TwoWeights, Self::Target, Self::Scalar];
+
+    /// Scores of a pair: the number of their weights, and whether they teach target and context.
+    fn scores(self) -> &'static [(usize, bool, bool)] {
+        match self {
+            Self::Gradient | Self::Scalar => &[(0, true, true)],
+            Self::TwoWeights => &[(0, false, true), (1, true, false)],
+            Self::Target => &[(0, true, false)],
+        }
     }
 }
 
@@ -42,7 +90,8 @@ impl LossRule for ClappRule {
 
 /// `max(0, m − y·zᵀ W_k c)`: y = +1 for `z_{t+k}` of the item of c, y = −1 for `z_{t+k}` of another item
 /// of the batch (Illing 2021, eq. 2). The loss is the mean over directions, k = 1..=K, positions and
-/// both signs: m when nothing is known, 0 when all margins are kept.
+/// both signs: m when nothing is known, 0 when all margins are kept. [`ClappUpdate`] may cut some of its
+/// gradient.
 ///
 /// Every position of a step takes its negative from the same other item, at the same place.
 pub struct Clapp<F: Scalar> {
@@ -54,6 +103,8 @@ pub struct Clapp<F: Scalar> {
     /// W (directions·K·C, D): those of a direction after each other, rows (k−1)·C..k·C predict
     /// distance k.
     predictor: Param<F>,
+    /// V of [`ClappUpdate::TwoWeights`], as W.
+    retrodictor: Option<Param<F>>,
     /// Loss, and whether the positive scores above the negative, of each row of one distance.
     losses: Vec<(f64, bool)>,
 }
@@ -72,8 +123,20 @@ impl<F: Scalar> Clapp<F> {
         let rows = directions.len() * prediction.prediction_steps * place.channels;
         let bound = 1.0 / (place.context as f64).sqrt();
         let predictor = Param::uniform("loss.predictor.weight", &[rows, place.context], bound, key);
+        let retrodictor = (rule.update == ClappUpdate::TwoWeights).then(|| {
+            let key = key.with_item(key.item + 1);
+            Param::uniform("loss.retrodictor.weight", &[rows, place.context], bound, key)
+        });
         let (channels, context) = (place.channels, place.context);
-        Ok(Self { rule, channels, context, prediction, directions, predictor, losses: Vec::new() })
+        Ok(Self { rule, channels, context, prediction, directions, predictor, retrodictor, losses: Vec::new() })
+    }
+
+    /// W, or V.
+    fn weights(&mut self, number: usize) -> &mut Param<F> {
+        match &mut self.retrodictor {
+            Some(retrodictor) if number == 1 => retrodictor,
+            _ => &mut self.predictor,
+        }
     }
 
     fn grid(&self, shape: Shape, direction: Direction, step: StepInfo<'_>) -> PredictionGrid {
@@ -163,12 +226,23 @@ fn add_target_gradients<F: Scalar>(
 impl<F: Scalar> Params<F> for Clapp<F> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
         f(&mut self.predictor);
+        self.retrodictor.iter_mut().for_each(f);
     }
 }
 
 impl<F: Scalar> LocalLoss<F> for Clapp<F> {
     fn describe(&self) -> String {
-        format!("CLAPP, K = {}, {} direction(s)", self.prediction.prediction_steps, self.directions.len())
+        let update = match self.rule.update {
+            ClappUpdate::Gradient => "",
+            ClappUpdate::TwoWeights => ", two weights",
+            ClappUpdate::Target => ", targets learn alone",
+            ClappUpdate::Scalar => ", scalar predictions",
+        };
+        format!("CLAPP, K = {}, {} direction(s){update}", self.prediction.prediction_steps, self.directions.len())
+    }
+
+    fn stops_gradients(&self) -> bool {
+        self.rule.update != ClappUpdate::Gradient
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
@@ -204,31 +278,44 @@ impl<F: Scalar> LocalLoss<F> for Clapp<F> {
             into.memory_mut().fill(F::zero());
         }
         let (ways, steps) = (self.directions.len(), self.prediction.prediction_steps);
+        let (scores, scalar) = (self.rule.update.scores(), self.rule.update == ClappUpdate::Scalar);
         let (mut loss, mut accuracy) = (0.0, 0.0);
         for (way, direction) in self.directions.clone().into_iter().enumerate() {
             let grid = self.grid(shape, direction, step);
             let cw = window_contexts(&grid, c.unwrap_or(z), pool);
             let mut dcw = pool.zeros(cw.len());
             let mut dtargets = pool.zeros(grid.window * grid.items * grid.across * channels);
-            for k in 1..=steps {
+            for (k, (number, to_target, to_context)) in (1..=steps).flat_map(|k| scores.iter().map(move |s| (k, *s))) {
                 let rows = grid.rows(k);
                 let weights = (way * steps + k - 1) * channels * context..(way * steps + k) * channels * context;
                 let contexts = Mat::new(&cw, rows, context);
                 let (mut q, mut dq) = (pool.take(rows * channels), pool.take(rows * channels));
                 let mut slopes = pool.take(2 * rows);
                 // q = W_k c: the features that are expected.
-                let w = Mat::new(&self.predictor.value[weights.clone()], channels, context);
+                let w = Mat::new(&self.weights(number).value[weights.clone()], channels, context);
                 matmul(contexts, w.t(), MatMut::new(&mut q, rows, channels), Store::Overwrite, pool);
                 let share = 0.5 / (ways * steps * rows) as f64;
                 self.score(&grid, (k, shift), z, &q, (&mut dq, &mut slopes), share);
                 loss += self.losses.iter().map(|l| l.0).sum::<f64>();
-                accuracy += 2.0 * share * self.losses.iter().filter(|l| l.1).count() as f64;
-                add_target_gradients(&grid, (k, shift), &q, &slopes, &mut dtargets, channels);
+                let won = self.losses.iter().filter(|l| l.1).count() as f64;
+                accuracy += 2.0 * share * won / scores.len() as f64;
+                if to_target {
+                    if scalar {
+                        q.fill(F::one());
+                    }
+                    add_target_gradients(&grid, (k, shift), &q, &slopes, &mut dtargets, channels);
+                }
                 // ∂/∂c = dq W and ∂/∂W = dqᵀ c.
                 let dq = Mat::new(&dq, rows, channels);
-                let w = Mat::new(&self.predictor.value[weights.clone()], channels, context);
-                matmul(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
-                let dw = MatMut::new(&mut self.predictor.grad_mut()[weights], channels, context);
+                if to_context && scalar {
+                    for (dc, slopes) in dcw.chunks_exact_mut(context).zip(slopes.chunks_exact(2)) {
+                        dc.iter_mut().for_each(|dc| *dc += slopes[0] + slopes[1]);
+                    }
+                } else if to_context {
+                    let w = Mat::new(&self.weights(number).value[weights.clone()], channels, context);
+                    matmul(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
+                }
+                let dw = MatMut::new(&mut self.weights(number).grad_mut()[weights], channels, context);
                 matmul(dq.t(), contexts, dw, Store::Add, pool);
             }
             let add = |into: &mut Activations<F>, from: &[F], channels: usize| {
@@ -256,6 +343,6 @@ impl<F: Scalar> LocalLoss<F> for Clapp<F> {
                 .map(|k| window.saturating_sub(k + self.prediction.skip) * z.batch * across)
                 .sum::<usize>()
         };
-        (self.directions.iter().map(rows).sum::<usize>() * per_row) as u64
+        (self.rule.update.scores().len() * self.directions.iter().map(rows).sum::<usize>() * per_row) as u64
     }
 }

@@ -1,5 +1,6 @@
 //! Local losses: what a module trains on, without anything from the modules above.
 
+mod autoencoder;
 mod auxiliary;
 mod barlow_twins;
 mod clapp;
@@ -9,30 +10,37 @@ mod estimator;
 mod forward_forward;
 mod infonce;
 mod labels;
+mod lpl;
 mod mlp;
 mod nt_xent;
 mod pairs;
+mod permutation_contrastive;
 mod predsim;
 mod registry;
 mod slow_features;
+mod time_contrastive;
 mod vicreg;
 
+pub use autoencoder::{Autoencoder, AutoencoderRule, InputBlock};
 pub use auxiliary::{Auxiliary, AuxiliaryRule};
 pub use barlow_twins::{BarlowTwins, BarlowTwinsRule};
-pub use clapp::{Clapp, ClappRule};
+pub use clapp::{Clapp, ClappRule, ClappUpdate};
 pub use cross_entropy::{CrossEntropy, CrossEntropyConfig, CrossEntropyRule, Supervision, bin};
 pub use directions::Directions;
 pub use estimator::Estimator;
 pub use forward_forward::{ForwardForward, ForwardForwardRule};
 pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
+pub use lpl::{Lpl, LplRule};
 pub use nt_xent::{NtXent, NtXentRule};
 pub use pairs::{Neighbors, TwoViewLoss};
+pub use permutation_contrastive::{PermutationContrastive, PermutationContrastiveRule};
 pub use predsim::{Predsim, PredsimRule};
 pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
 pub use slow_features::{SlowFeatures, SlowFeaturesRule};
+pub use time_contrastive::{TimeContrastive, TimeContrastiveRule};
 pub use vicreg::{VicReg, VicRegRule};
 
-use crate::activations::{Activations, Shape};
+use crate::activations::{Activations, Detached, Shape};
 use crate::param::Params;
 use crate::{Key, Pool, Result, Scalar};
 
@@ -80,6 +88,35 @@ pub trait LocalLoss<F: Scalar>: Params<F> + Send {
     /// # Panics
     /// When a number of channels does not fit the loss.
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()>;
+
+    /// Whether some path of the gradient is cut on purpose, as the loss's documentation says: what
+    /// [`Self::value_and_grad`] gives is then the gradient of another function than the loss it reports.
+    fn stops_gradients(&self) -> bool {
+        false
+    }
+
+    /// Whether it compares features with the module's input, which [`Self::set_input`] then gives it.
+    fn wants_input(&self) -> bool {
+        false
+    }
+
+    /// Checks that features of shape `z` can be compared with the module's input of shape `x`.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) when positions of the features have no part in the input.
+    fn check_input(&self, _x: Shape, _z: Shape) -> Result<()> {
+        Ok(())
+    }
+
+    /// The module's input, for the evaluations that follow; `None` releases it. It lies behind a gradient
+    /// block: the loss reads it, and no gradient enters it.
+    fn set_input(&mut self, _x: Option<&Detached<F>>) {}
+
+    /// Share of the input's values that are zero when features are computed for a training step. What the
+    /// module hands on is computed from the whole input.
+    fn corruption(&self) -> f64 {
+        0.0
+    }
 
     /// Computes the loss. Parameter gradients are accumulated, `dz` and `dc` are overwritten.
     ///

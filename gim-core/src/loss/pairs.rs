@@ -16,6 +16,11 @@ pub trait TwoViewLoss<F: Scalar>: Send {
     /// A short description for reports.
     fn describe(&self) -> String;
 
+    /// [`LocalLoss::stops_gradients`].
+    fn stops_gradients(&self) -> bool {
+        false
+    }
+
     /// `views` (2n, C): n rows of the first view, then n of the second → gradients `dviews` (2n, C),
     /// overwritten.
     fn value_and_grad(&mut self, views: &[F], channels: usize, dviews: &mut [F], pool: &Pool<F>) -> LossReport;
@@ -121,6 +126,10 @@ impl<F: Scalar, L> Params<F> for Neighbors<F, L> {
 impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
     fn describe(&self) -> String {
         format!("{}, neighbors at distance {}", self.loss.describe(), self.distance)
+    }
+
+    fn stops_gradients(&self) -> bool {
+        self.loss.stops_gradients()
     }
 
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {

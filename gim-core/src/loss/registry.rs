@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AuxiliaryRule, BarlowTwinsRule, ClappRule, CrossEntropyRule, ForwardForwardRule, InfoNceRule, LocalLoss,
-    NtXentRule, PredsimRule, SlowFeaturesRule, Supervision, VicRegRule,
+    AutoencoderRule, AuxiliaryRule, BarlowTwinsRule, ClappRule, CrossEntropyRule, ForwardForwardRule, InfoNceRule,
+    InputBlock, LocalLoss, LplRule, NtXentRule, PermutationContrastiveRule, PredsimRule, SlowFeaturesRule, Supervision,
+    TimeContrastiveRule, VicRegRule,
 };
 use crate::sampler::{Direction, SamplerKind};
 use crate::{Error, Key, Result, Scalar};
@@ -64,6 +65,8 @@ pub struct Place {
     pub channels: usize,
     /// Channels D of the contexts c; C where there is no context network.
     pub context: usize,
+    /// The part of the module's input that belongs to a position of the features.
+    pub input: InputBlock,
     /// What is predicted of a grid.
     pub prediction: Prediction,
     /// Classes and labels, for losses that learn from them.
@@ -164,6 +167,14 @@ registry! {
     NtXent = "nt-xent", nt_xent: NtXentRule;
     /// [`SlowFeatures`](super::SlowFeatures) of neighbors.
     SlowFeatures = "slow-features", slow_features: SlowFeaturesRule;
+    /// [`Lpl`](super::Lpl) on neighbors: prediction, variance and decorrelation.
+    Lpl = "lpl", lpl: LplRule;
+    /// [`TimeContrastive`](super::TimeContrastive): which segment a position lies in.
+    TimeContrastive = "time-contrastive", time_contrastive: TimeContrastiveRule;
+    /// [`PermutationContrastive`](super::PermutationContrastive): real pairs against permuted ones.
+    PermutationContrastive = "permutation-contrastive", permutation_contrastive: PermutationContrastiveRule;
+    /// [`Autoencoder`](super::Autoencoder), plain or denoising: the module's input from its features.
+    Autoencoder = "autoencoder", autoencoder: AutoencoderRule;
     /// [`Auxiliary`](super::Auxiliary): cross-entropy through a head of several layers.
     Auxiliary = "auxiliary", auxiliary: AuxiliaryRule;
     /// [`Predsim`](super::Predsim): cross-entropy and similarity matching.

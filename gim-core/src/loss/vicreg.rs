@@ -70,6 +70,34 @@ pub struct VicReg {
     pub covariance: f64,
 }
 
+/// Σ_{i≠j} Cov(Z)_ij² / `over` of the centered rows z (n, C), with n − 1 in the covariances. `weight` times
+/// its gradient is added to `dz`.
+pub(super) fn off_diagonal_covariance<F: Scalar>(
+    z: &[F],
+    channels: usize,
+    over: f64,
+    weight: f64,
+    dz: &mut [F],
+    pool: &Pool<F>,
+) -> f64 {
+    let n = z.len() / channels;
+    let freedom = (n - 1) as f64;
+    let mut cov = pool.take(channels * channels);
+    let rows = Mat::new(z, n, channels);
+    matmul(rows.t(), rows, MatMut::new(&mut cov, channels, channels), Store::Overwrite, pool);
+    let mut covariance = 0.0;
+    for (i, row) in cov.chunks_exact_mut(channels).enumerate() {
+        row[i] = F::zero();
+        covariance += row.iter().map(|x| x.f64() * x.f64()).sum::<f64>() / (freedom * freedom * over);
+        // ∂/∂Z = 4/((n−1)·over) · Z · Cov without its diagonal.
+        let scale = F::of(4.0 * weight / (freedom * freedom * over));
+        row.iter_mut().for_each(|x| *x *= scale);
+    }
+    let cov = Mat::new(&cov, channels, channels);
+    matmul(rows, cov, MatMut::new(dz, n, channels), Store::Add, pool);
+    covariance
+}
+
 impl VicReg {
     /// Variance and covariance of one view, whose gradients are added to `dz`.
     fn regularize<F: Scalar>(self, z: &[F], channels: usize, dz: &mut [F], pool: &Pool<F>) -> f64 {
@@ -95,19 +123,7 @@ impl VicReg {
                 *dz += *slope * *z;
             }
         }
-        let mut cov = pool.take(channels * channels);
-        let rows = Mat::new(&centered, n, channels);
-        matmul(rows.t(), rows, MatMut::new(&mut cov, channels, channels), Store::Overwrite, pool);
-        let mut covariance = 0.0;
-        for (i, row) in cov.chunks_exact_mut(channels).enumerate() {
-            row[i] = F::zero();
-            covariance += row.iter().map(|x| x.f64() * x.f64()).sum::<f64>() / (freedom * freedom * c);
-            // ∂c/∂Z = 4/((n−1)·C) · (Z − mean) · Cov without its diagonal.
-            let scale = F::of(4.0 * self.covariance / (freedom * freedom * c));
-            row.iter_mut().for_each(|x| *x *= scale);
-        }
-        let cov = Mat::new(&cov, channels, channels);
-        matmul(rows, cov, MatMut::new(dz, n, channels), Store::Add, pool);
+        let covariance = off_diagonal_covariance(&centered, channels, c, self.covariance, dz, pool);
         0.5 * self.variance * variance + self.covariance * covariance
     }
 }

@@ -204,18 +204,76 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
 /// - they do not depend on old contents of scratch;
 /// - parameter gradients accumulate.
 ///
+/// A loss that [wants its input](LocalLoss::wants_input) has been given it.
+///
+/// # Panics
+/// When the loss fails a check, or stops gradients: those of [`check_stopped_loss`] are then the right ones.
+pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, step: StepInfo<'_>) {
+    assert!(!loss.stops_gradients(), "{} stops gradients: what it follows is to be said", loss.describe());
+    check_gradients(loss, z, c, step, None);
+}
+
+/// Where a loss is evaluated: the values of its parameters, in order, and its features and contexts.
+#[derive(Debug, Clone)]
+pub struct Point {
+    /// Parameters of the loss.
+    pub params: Vec<Vec<f64>>,
+    /// Features (N, H, W, C).
+    pub z: Vec<f64>,
+    /// Contexts (N, H, W, D), where the features are not the contexts.
+    pub c: Option<Vec<f64>>,
+}
+
+impl Point {
+    fn of(loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>) -> Self {
+        let mut params = Vec::new();
+        loss.visit(&mut |p| params.push(p.value.clone()));
+        Self { params, z: z.to_vec(), c: c.map(Activations::to_vec) }
+    }
+}
+
+/// What a loss that stops gradients follows: a function of a live and a held point, whose derivatives by the
+/// live one, where both are the same, are the update, and whose value there is the loss.
+pub type Surrogate<'a> = dyn Fn(&Point, &Point) -> f64 + 'a;
+
+/// [`check_loss`] for a loss that stops gradients: its gradients are those of `surrogate` by the live point,
+/// its value is the surrogate's, and they are not the gradients of its own value.
+///
 /// # Panics
 /// When the loss fails a check.
-pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, step: StepInfo<'_>) {
+pub fn check_stopped_loss(
+    loss: &mut dyn LocalLoss<f64>,
+    z: Shape,
+    c: Option<Shape>,
+    step: StepInfo<'_>,
+    surrogate: &Surrogate<'_>,
+) {
+    assert!(loss.stops_gradients(), "{} stops no gradient", loss.describe());
+    check_gradients(loss, z, c, step, Some(surrogate));
+}
+
+fn check_gradients(
+    loss: &mut dyn LocalLoss<f64>,
+    z: Shape,
+    c: Option<Shape>,
+    step: StepInfo<'_>,
+    surrogate: Option<&Surrogate<'_>>,
+) {
     loss.check(z, c).unwrap_or_else(|e| panic!("{}: {e}", loss.describe()));
     let pool = Pool::new();
     let padded = |s: Shape| Layout::padded(s, 2, s.height + 3);
     let mut zs = Activations::from_slice(padded(z), &uniform(z.len(), 11), &pool);
     let mut cs = c.map(|c| Activations::from_slice(padded(c), &uniform(c.len(), 12), &pool));
-    let value = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| {
+    let evaluate = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| {
         pool.poison();
         let mut dc = c.map(|c| Activations::new(c.layout(), &pool));
         loss.value_and_grad(z, c, step, None, dc.as_mut(), &pool).loss
+    };
+    let held = Point::of(loss, &zs, cs.as_ref());
+    // The function whose derivatives the gradients are.
+    let value = |loss: &mut dyn LocalLoss<f64>, z: &Activations<f64>, c: Option<&Activations<f64>>| match surrogate {
+        None => evaluate(loss, z, c),
+        Some(surrogate) => surrogate(&Point::of(loss, z, c), &held),
     };
 
     let run = |loss: &mut dyn LocalLoss<f64>| {
@@ -230,7 +288,10 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
     assert_eq!((&dz, &dc), (&run(loss).0, &run(loss).1), "{}: gradients depend on scratch", loss.describe());
     let (values, grads) = snapshot(loss);
     // A second evaluation doubles the parameter gradients.
-    value(loss, &zs, cs.as_ref());
+    let reported = evaluate(loss, &zs, cs.as_ref());
+    if let Some(surrogate) = surrogate {
+        compare(&format!("{} value", loss.describe()), &[reported], &[surrogate(&held, &held)]);
+    }
     for (once, twice) in grads.iter().zip(&snapshot(loss).1) {
         compare("accumulated", twice, &once.iter().map(|g| 2.0 * g).collect::<Vec<_>>());
     }
@@ -240,6 +301,16 @@ pub fn check_loss(loss: &mut dyn LocalLoss<f64>, z: Shape, c: Option<Shape>, ste
     }
     let want = by_input(&mut zs, |z| value(loss, z, cs.as_ref()));
     compare(&format!("{} features", loss.describe()), &dz, &want);
+    if surrogate.is_some() {
+        let whole = [dz, dc.clone().unwrap_or_default()].concat();
+        let mut of_value = by_input(&mut zs, |z| evaluate(loss, z, cs.as_ref()));
+        if let Some(cs) = &mut cs {
+            of_value.extend(by_input(cs, |c| evaluate(loss, &zs, Some(c))));
+        }
+        let stopped =
+            whole.iter().zip(&of_value).any(|(got, whole)| (got - whole).abs() > 1e-3 * whole.abs().max(1e-3));
+        assert!(stopped, "{}: the gradients are those of the value", loss.describe());
+    }
     if let (Some(cs), Some(dc)) = (&mut cs, dc) {
         let want = by_input(cs, |c| value(loss, &zs, Some(c)));
         compare(&format!("{} contexts", loss.describe()), &dc, &want);

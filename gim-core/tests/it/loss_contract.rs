@@ -5,13 +5,16 @@ use gim_core::activations::{Activations, Detached, Layout, Shape};
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::collapse::LEAST_SPREAD;
 use gim_core::layers::{Layer, Sequential};
-use gim_core::loss::{Estimator, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision};
+use gim_core::loss::{
+    ClappUpdate, Estimator, InputBlock, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision,
+};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::param::Params;
 use gim_core::sampler::{Direction, SamplerKind};
-use gim_core::testing::{Linear, check_loss, uniform};
+use gim_core::testing::{Linear, Point, Surrogate, check_loss, check_stopped_loss, uniform};
 use gim_core::{Key, Pool, Purpose, Scalar};
+use rand::RngExt;
 
 const CLASSES: usize = 3;
 const GRID: Shape = Shape { batch: 4, height: 5, width: 4, channels: 6 };
@@ -21,6 +24,7 @@ fn place(kind: LossKind, context: usize) -> Place {
     Place {
         channels: GRID.channels,
         context,
+        input: InputBlock { height: 1, width: 1, channels: GRID.channels },
         prediction: Prediction {
             prediction_steps: 2,
             negatives: 3,
@@ -34,16 +38,24 @@ fn place(kind: LossKind, context: usize) -> Place {
     }
 }
 
-/// Defaults, and settings that use what defaults leave out; pairs are few enough to be drawn.
+/// Defaults, and settings that use what defaults leave out; pairs are few enough to be drawn, but for LPL:
+/// its reference below takes all.
 fn variants() -> [LossSettings; 4] {
-    Estimator::ALL.map(|estimator| {
+    let updates = Estimator::ALL.into_iter().zip(ClappUpdate::ALL).collect::<Vec<_>>();
+    std::array::from_fn(|i| {
+        let (estimator, update) = updates[i];
         let mut s = LossSettings::default();
+        s.clapp.update = update;
         s.infonce.estimator = estimator;
         if estimator == Estimator::Nwj {
             s.infonce.negative_shares = 2;
         }
         if estimator != Estimator::InfoNce {
             s.auxiliary.pointwise = 2;
+            s.lpl.projector = vec![7, 5];
+            s.time_contrastive.segments = 3;
+            s.permutation_contrastive.pairs = 20;
+            s.autoencoder.corruption = 0.3;
             for (projector, pairs) in [
                 (&mut s.vicreg.projector, &mut s.vicreg.pairs),
                 (&mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
@@ -65,14 +77,200 @@ fn info(kind: LossKind, step: u64, module: u32) -> StepInfo<'static> {
     StepInfo { seed: 5, step, module, labels: if kind.needs_labels() { &LABELS } else { &[] } }
 }
 
-#[test]
-fn gradients_are_those_of_the_value() {
-    for kind in LossKind::ALL {
-        for settings in variants() {
-            check_loss(&mut *build(*kind, &settings, 6), GRID, None, info(*kind, 3, 2));
-            check_loss(&mut *build(*kind, &settings, 5), GRID, Some(GRID.with_channels(5)), info(*kind, 3, 2));
+/// Features or contexts of an item and its position (y, x).
+fn at(values: &[f64], channels: usize, (item, y, x): (usize, usize, usize)) -> &[f64] {
+    &values[((item * GRID.height + y) * GRID.width + x) * channels..][..channels]
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// y = W x + b of each row x, with ReLU between the layers.
+fn perceptron(params: &[Vec<f64>], row: &[f64]) -> Vec<f64> {
+    let mut x = row.to_vec();
+    for (i, layer) in params.chunks_exact(2).enumerate() {
+        let rows = layer[0].chunks_exact(x.len()).zip(&layer[1]);
+        x = rows.map(|(w, b)| dot(w, &x) + b).map(|y| if 2 * i + 2 < params.len() { y.max(0.0) } else { y }).collect();
+    }
+    x
+}
+
+/// CLAPP's hinge, score by score, of which `update` takes parts from the held point.
+fn clapp(update: ClappUpdate, context: usize, step: StepInfo<'_>, live: &Point, held: &Point) -> f64 {
+    let shift = step.key(Purpose::Negatives).rng().random_range(1..GRID.batch);
+    let (channels, steps) = (GRID.channels, 2);
+    let [c_live, c_held] = [live, held].map(|p| p.c.as_ref().unwrap_or(&p.z));
+    let mut loss = 0.0;
+    for (way, (down, right)) in [(1, 0), (0, 1)].into_iter().enumerate() {
+        for k in 1..=steps {
+            let weights = |p: &Point, number: usize| {
+                let from = (way * steps + k - 1) * channels * context;
+                p.params[number][from..from + channels * context].to_vec()
+            };
+            let score = |z: &[f64], w: &[f64], c: &[f64]| {
+                w.chunks_exact(context).zip(z).map(|(w, z)| z * dot(w, c)).sum::<f64>()
+            };
+            let (height, width) = (GRID.height - k * down, GRID.width - k * right);
+            let share = 0.25 / (steps * GRID.batch * height * width) as f64;
+            for i in 0..GRID.batch * height * width {
+                let (item, y, x) = (i / (height * width), i / width % height, i % width);
+                let [c, c0] = [c_live, c_held].map(|c| at(c, context, (item, y, x)));
+                for (item, sign) in [(item, 1.0), ((item + shift) % GRID.batch, -1.0)] {
+                    let place = (item, y + k * down, x + k * right);
+                    let [z, z0] = [&live.z, &held.z].map(|z| at(z, channels, place));
+                    let hinge = |u: f64| share * (1.0 - sign * u).max(0.0);
+                    loss += match update {
+                        ClappUpdate::Gradient => hinge(score(z, &weights(live, 0), c)),
+                        ClappUpdate::Target => hinge(score(z, &weights(live, 0), c0)),
+                        ClappUpdate::TwoWeights => {
+                            hinge(score(z0, &weights(live, 0), c)) + hinge(score(z, &weights(live, 1), c0))
+                        }
+                        ClappUpdate::Scalar => {
+                            let moved = |a: &[f64], b: &[f64]| a.iter().sum::<f64>() - b.iter().sum::<f64>();
+                            hinge(score(z0, &weights(live, 0), c0) + moved(z, z0) + moved(c, c0))
+                        }
+                    };
+                }
+            }
         }
     }
+    loss
+}
+
+/// LPL's terms on all pairs of neighbors, whose earlier row is held.
+fn lpl(settings: &LossSettings, context: usize, live: &Point, held: &Point) -> f64 {
+    let mut pairs = Vec::new();
+    for (down, right) in [(1, 0), (0, 1)] {
+        for (item, y, x) in (0..GRID.batch * GRID.height * GRID.width)
+            .map(|i| (i / (GRID.height * GRID.width), i / GRID.width % GRID.height, i % GRID.width))
+        {
+            if y + down < GRID.height && x + right < GRID.width {
+                let row = |p: &Point, place| perceptron(&p.params, at(p.c.as_ref().unwrap_or(&p.z), context, place));
+                pairs.push((row(held, (item, y, x)), row(live, (item, y + down, x + right))));
+            }
+        }
+    }
+    let (n, c) = (pairs.len() as f64, pairs[0].1.len());
+    let mean = |of: &dyn Fn(&[f64]) -> f64| pairs.iter().map(|p| of(&p.1)).sum::<f64>() / n;
+    let means: Vec<f64> = (0..c).map(|j| mean(&|z| z[j])).collect();
+    let cov = |j: usize, k: usize| mean(&|z| (z[j] - means[j]) * (z[k] - means[k])) * n / (n - 1.0);
+    let apart = pairs.iter().map(|(a, b)| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>()).sum::<f64>();
+    let hebbian = (0..c).map(|j| (cov(j, j) + 1e-4).ln()).sum::<f64>() / c as f64;
+    let others = (0..c * c).map(|i| (i / c, i % c)).filter(|(j, k)| j != k);
+    let decorrelation = others.map(|(j, k)| cov(j, k).powi(2)).sum::<f64>() / (c * c - c) as f64;
+    apart / (2.0 * n * c as f64) - settings.lpl.hebbian * hebbian + settings.lpl.decorrelation * decorrelation
+}
+
+/// What a loss that stops gradients follows. A new one needs its reference here.
+fn surrogate<'a>(kind: LossKind, settings: &'a LossSettings, context: usize, step: StepInfo<'a>) -> Box<Surrogate<'a>> {
+    match kind {
+        LossKind::Clapp => Box::new(move |live, held| clapp(settings.clapp.update, context, step, live, held)),
+        LossKind::Lpl => Box::new(move |live, held| lpl(settings, context, live, held)),
+        _ => panic!("{kind} stops gradients: write the function that its update follows"),
+    }
+}
+
+#[test]
+fn gradients_are_those_of_the_value_or_of_what_stands_in_for_it() {
+    let pool = Pool::new();
+    let mut stopped = 0;
+    for kind in LossKind::ALL {
+        for settings in variants() {
+            let step = info(*kind, 3, 2);
+            for (context, c) in [(6, None), (5, Some(GRID.with_channels(5)))] {
+                let mut loss = build(*kind, &settings, context);
+                let x = Activations::from_slice(Layout::padded(GRID, 1, 7), &uniform(GRID.len(), 13), &pool);
+                loss.set_input(Some(&x.detach()));
+                if loss.stops_gradients() {
+                    let follows = surrogate(*kind, &settings, context, step);
+                    check_stopped_loss(&mut *loss, GRID, c, step, &*follows);
+                    stopped += 1;
+                } else {
+                    check_loss(&mut *loss, GRID, c, step);
+                }
+            }
+        }
+    }
+    assert_eq!(stopped, 2 * (3 + 4), "three updates of CLAPP, and LPL");
+}
+
+/// An autoencoder of patches: each is an item of the input, and one position of the features.
+#[test]
+fn an_autoencoder_rebuilds_patches() {
+    let pool = Pool::new();
+    let z = Shape { batch: 2, height: 2, width: 3, channels: 4 };
+    let patches = Shape { batch: 12, height: 3, width: 2, channels: 5 };
+    let input = InputBlock { height: 3, width: 2, channels: 5 };
+    let place = Place { channels: 4, context: 4, input, ..place(LossKind::Autoencoder, 4) };
+    let build = || LossSettings::default().build(LossKind::Autoencoder, &place, Key::new(1, Purpose::Init)).unwrap();
+    let mut loss: Box<dyn LocalLoss<f64>> = build();
+    let values = uniform(patches.len(), 3);
+    let x = Activations::from_slice(Layout::padded(patches, 1, 5), &values, &pool).detach();
+    loss.set_input(Some(&x));
+    loss.check_input(patches, z).unwrap();
+    check_loss(&mut *loss, z, None, info(LossKind::Autoencoder, 3, 2));
+    // Without weights, what is decoded is the bias: the loss is the mean square of the input less it.
+    loss.visit(&mut |p| p.value.fill(0.0));
+    loss.visit(&mut |p| p.attach_grad(&pool));
+    let features = Activations::zeros(Layout::dense(z), &pool);
+    let got = loss.value_and_grad(&features, None, info(LossKind::Autoencoder, 3, 2), None, None, &pool).loss;
+    let want = values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64;
+    assert!((got - want).abs() < 1e-12, "{got}, {want}");
+    loss.set_input(None);
+    for wrong in [Shape { batch: 11, ..patches }, Shape { batch: 12, height: 2, ..patches }] {
+        let e = loss.check_input(wrong, z).unwrap_err().to_string();
+        assert!(e.contains("loss.kind") && e.contains("have no blocks"), "{e}");
+    }
+}
+
+/// A denoising module hands on what it computes from the whole input, and trains on another.
+#[test]
+fn a_denoising_module_hands_on_what_it_computes_from_the_whole_input() {
+    let run = |corruption: f64| {
+        let pool = Pool::new();
+        let mut settings = LossSettings::default();
+        settings.autoencoder.corruption = corruption;
+        let mut one = module(LossKind::Autoencoder, &settings, 1, 1.0, &pool);
+        let (x, step) = (input(0, &pool), info(LossKind::Autoencoder, 0, 1));
+        let before = x.to_vec();
+        one.forward(&x, Layout::dense(GRID), Mode::Validate);
+        let validated = one.validate(step).loss;
+        let (trained, out) = train(&mut one, &x, step);
+        assert_eq!(x.to_vec(), before, "the input is read only");
+        (validated, f64::from_bits(trained), out.to_vec(), bytes(&mut one))
+    };
+    let (whole, noisy) = (run(0.0), run(0.5));
+    assert!(whole.0 == whole.1, "the loss that is validated is the loss of the step");
+    assert!(noisy.0 == whole.0, "the whole input is validated");
+    assert!(noisy.2 == whole.2, "the whole input is handed on");
+    assert!(noisy.1 != whole.1 && noisy.3 != whole.3, "another input trains");
+    assert!(noisy == run(0.5), "the same values are zeroed again");
+}
+
+/// What a loss cannot use is an error that names the setting.
+#[test]
+fn impossible_settings_and_shapes_are_refused() {
+    let refuses = |kind: LossKind, settings: &LossSettings, place: &Place, shape: Shape| {
+        let built = settings.build::<f64>(kind, place, Key::new(1, Purpose::Init));
+        built.and_then(|loss| loss.check(shape, None)).unwrap_err().to_string()
+    };
+    let mut settings = LossSettings::default();
+    let of = |kind| place(kind, 6);
+    let kind = LossKind::TimeContrastive;
+    let e = refuses(kind, &settings, &of(kind), Shape { width: 3, ..GRID });
+    assert!(e.contains("loss.time-contrastive.segments") && e.contains("3 positions"), "{e}");
+    settings.time_contrastive.segments = 1;
+    assert!(refuses(kind, &settings, &of(kind), GRID).contains("use 2 segments or more"));
+    let kind = LossKind::PermutationContrastive;
+    settings.permutation_contrastive.distance = 5;
+    assert!(refuses(kind, &settings, &of(kind), GRID).contains("fewer than two pairs at distance 5"));
+    let kind = LossKind::Lpl;
+    settings.lpl.projector = vec![1];
+    assert!(refuses(kind, &settings, &of(kind), GRID).contains("use 2 channels or more"));
+    let kind = LossKind::Autoencoder;
+    settings.autoencoder.corruption = 1.0;
+    assert!(refuses(kind, &settings, &of(kind), GRID).contains("loss.autoencoder.corruption"));
 }
 
 /// A module of one linear layer, `weights` times as large as usual.
