@@ -26,7 +26,7 @@ pub use estimator::Estimator;
 pub use forward_forward::{ForwardForward, ForwardForwardRule};
 pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
 pub use nt_xent::{NtXent, NtXentRule};
-pub use pairs::{Neighbors, TwoViewLoss};
+pub use pairs::{Compare, Pairs, TwoViewLoss};
 pub use predsim::{Predsim, PredsimRule};
 pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};
 pub use slow_features::{SlowFeatures, SlowFeaturesRule};

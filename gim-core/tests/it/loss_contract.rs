@@ -5,7 +5,7 @@ use gim_core::activations::{Activations, Detached, Layout, Shape};
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::collapse::LEAST_SPREAD;
 use gim_core::layers::{Layer, Sequential};
-use gim_core::loss::{Estimator, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision};
+use gim_core::loss::{Compare, Estimator, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision};
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::param::Params;
@@ -14,8 +14,8 @@ use gim_core::testing::{Linear, check_loss, uniform};
 use gim_core::{Key, Pool, Purpose, Scalar};
 
 const CLASSES: usize = 3;
-const GRID: Shape = Shape { batch: 4, height: 5, width: 4, channels: 6 };
-const LABELS: [i32; 4] = [2, 0, 1, 2];
+const GRID: Shape = Shape { batch: 6, height: 5, width: 4, channels: 6 };
+const LABELS: [i32; 6] = [2, 0, 1, 2, 1, 1];
 
 fn place(kind: LossKind, context: usize) -> Place {
     Place {
@@ -34,8 +34,31 @@ fn place(kind: LossKind, context: usize) -> Place {
     }
 }
 
-/// Defaults, and settings that use what defaults leave out; pairs are few enough to be drawn.
-fn variants() -> [LossSettings; 4] {
+/// Defaults, and settings that use what defaults leave out; pairs are few enough to be drawn. Losses that can
+/// compare the views of items do.
+fn variants(kind: LossKind) -> Vec<LossSettings> {
+    let views = [(Compare::Views, 2), (Compare::Views, 1024), (Compare::ViewPositions, 7)].map(|(compare, pairs)| {
+        let mut s = LossSettings::default();
+        for (at, projector, n) in two_view(&mut s) {
+            (*at, *projector, *n) = (compare, if pairs == 2 { vec![7, 5] } else { Vec::new() }, pairs);
+        }
+        s
+    });
+    estimators().into_iter().chain(views.into_iter().filter(|s| s.needs_views(kind))).collect()
+}
+
+/// What the losses of two views compare, their projectors and numbers of pairs.
+fn two_view(s: &mut LossSettings) -> [(&mut Compare, &mut Vec<usize>, &mut usize); 4] {
+    [
+        (&mut s.vicreg.compare, &mut s.vicreg.projector, &mut s.vicreg.pairs),
+        (&mut s.barlow_twins.compare, &mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
+        (&mut s.nt_xent.compare, &mut s.nt_xent.projector, &mut s.nt_xent.pairs),
+        (&mut s.slow_features.compare, &mut s.slow_features.projector, &mut s.slow_features.pairs),
+    ]
+}
+
+/// With each estimator of InfoNCE.
+fn estimators() -> [LossSettings; 4] {
     Estimator::ALL.map(|estimator| {
         let mut s = LossSettings::default();
         s.infonce.estimator = estimator;
@@ -44,12 +67,7 @@ fn variants() -> [LossSettings; 4] {
         }
         if estimator != Estimator::InfoNce {
             s.auxiliary.pointwise = 2;
-            for (projector, pairs) in [
-                (&mut s.vicreg.projector, &mut s.vicreg.pairs),
-                (&mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
-                (&mut s.nt_xent.projector, &mut s.nt_xent.pairs),
-                (&mut s.slow_features.projector, &mut s.slow_features.pairs),
-            ] {
+            for (_, projector, pairs) in two_view(&mut s) {
                 (*projector, *pairs) = (vec![7, 5], 20);
             }
         }
@@ -68,9 +86,55 @@ fn info(kind: LossKind, step: u64, module: u32) -> StepInfo<'static> {
 #[test]
 fn gradients_are_those_of_the_value() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             check_loss(&mut *build(*kind, &settings, 6), GRID, None, info(*kind, 3, 2));
             check_loss(&mut *build(*kind, &settings, 5), GRID, Some(GRID.with_channels(5)), info(*kind, 3, 2));
+        }
+    }
+}
+
+/// A loss on the two views of items is that of the views in its order, pooled or position by position; it
+/// needs two of each item, and at least two items.
+#[test]
+fn views_are_compared_in_their_order() {
+    let pool = Pool::new();
+    let values = uniform(GRID.len(), 3);
+    let z = Activations::from_slice(Layout::dense(GRID), &values, &pool);
+    let kinds = [LossKind::VicReg, LossKind::BarlowTwins, LossKind::NtXent, LossKind::SlowFeatures];
+    for kind in LossKind::ALL {
+        for compare in [Compare::Views, Compare::ViewPositions] {
+            let mut settings = LossSettings::default();
+            two_view(&mut settings).into_iter().for_each(|(at, _, _)| *at = compare);
+            assert_eq!(settings.needs_views(*kind), kinds.contains(kind), "{kind}");
+            if !kinds.contains(kind) {
+                continue;
+            }
+            assert_eq!(settings.need(*kind, &place(*kind, 6).prediction), 1);
+            let mut loss = build::<f64>(*kind, &settings, 6);
+            let info = info(*kind, 0, 1);
+            let got = loss.value_and_grad(&z, None, info, None, None, &pool).loss;
+            // Swapping the views of an item pair by pair changes nothing; shifting the batch by one does.
+            let item = GRID.len() / GRID.batch;
+            let mut swapped = values.clone();
+            swapped.chunks_exact_mut(2 * item).for_each(|two| two.rotate_left(item));
+            let mut shifted = values.clone();
+            shifted.rotate_left(item);
+            let mut of = |values: &[f64]| {
+                let z = Activations::from_slice(Layout::dense(GRID), values, &pool);
+                loss.value_and_grad(&z, None, info, None, None, &pool).loss
+            };
+            assert!((of(&swapped) - got).abs() < 1e-9 * got.abs(), "{kind} {compare:?}");
+            assert!((of(&shifted) - got).abs() > 1e-6 * got.abs(), "{kind} {compare:?}");
+            // Positions within an item may trade places where they are averaged.
+            let mut turned = values.clone();
+            turned.chunks_exact_mut(2 * item).for_each(|two| two[..item].rotate_left(6));
+            assert_eq!((of(&turned) - got).abs() < 1e-9 * got.abs(), compare == Compare::Views, "{kind}");
+            for wrong in [3, 2] {
+                let said =
+                    loss.check(Shape { batch: wrong, height: 1, width: 1, ..GRID }, None).unwrap_err().to_string();
+                assert!(said.contains("two views"), "{said}");
+            }
+            loss.check(Shape { batch: 4, height: 1, width: 1, ..GRID }, None).unwrap();
         }
     }
 }
@@ -111,7 +175,7 @@ fn bytes(module: &mut LocalModule<f32>) -> Vec<u8> {
 #[test]
 fn modules_are_isolated() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let run = |above: bool| {
                 let pool = Pool::new();
                 let mut first = module(*kind, &settings, 1, 1.0, &pool);
@@ -135,7 +199,7 @@ fn modules_are_isolated() {
 #[test]
 fn threads_and_resuming_change_no_bit_and_a_warm_step_allocates_nothing() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let run = |threads: usize, resume: bool| {
                 let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 threads.install(|| {
@@ -169,7 +233,7 @@ fn threads_and_resuming_change_no_bit_and_a_warm_step_allocates_nothing() {
 #[test]
 fn collapse_is_noticed() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let spread = |weights: f32| {
                 let pool = Pool::new();
                 let mut one = module(*kind, &settings, 1, weights, &pool);
