@@ -11,7 +11,7 @@ use ndarray::{Array2, ArrayView2, Axis};
 
 use crate::dataset::ImageDataset;
 use crate::dataset::image::{Color, Image};
-use crate::dataset::loader::{RandomCrop, center_view, small_view};
+use crate::dataset::loader::{RandomCrop, ViewRecipe, center_view, small_view};
 use crate::dataset::standardize::Standardize;
 use crate::layers::patches::Patches;
 use crate::network::{NetworkConfig, NetworkKind};
@@ -85,6 +85,16 @@ impl CenterCrops {
     pub fn random_view(&self, i: usize, flip: bool, pad: usize, key: Key) -> Result<Image> {
         let image = self.dataset.read(i)?.with_short_side(self.crop.short_side);
         RandomCrop { side: self.crop.side, flip, pad }.view(&image, key.with_item(i as u32))
+    }
+
+    /// A random view of image `i` as training makes it by `recipe`, augmentations included, standardized →
+    /// (crop, crop, C). `key` needs the seed; the image is set here.
+    ///
+    /// # Errors
+    /// When the image cannot be read, or is smaller than a crop.
+    pub fn training_view(&self, i: usize, recipe: &ViewRecipe, key: Key) -> Result<Vec<f32>> {
+        let image = self.dataset.read(i)?.in_color(self.crop.color).with_short_side(self.crop.short_side);
+        recipe.view(&image, &self.standardize, key.with_item(i as u32))
     }
 
     /// Center crops (B) → a matrix (B · patches, channels) for each module or, inside an end-to-end

@@ -3,6 +3,8 @@
 //! The content of a batch depends only on seed, epoch, step and place in the batch ([`CropPlan`]).
 //! It does not depend on the number of loader threads, the cache, or the step at which the loader
 //! was started. The threads are those of [`gim_core::data::loader`].
+//!
+//! A batch may hold two views of each utterance, in the order of [`gim_core::loss::Compare`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::augment::{self, Augment};
 use crate::dataset::corpus::{Corpus, Split};
 use crate::dataset::decode;
 use crate::dataset::standardize::Standardize;
@@ -32,16 +35,20 @@ pub enum ShortPolicy {
 }
 
 /// Settings of a [`CropLoader`]; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct CropConfig {
-    /// Crops in a batch.
+    /// Utterances in a batch.
     pub batch: usize,
+    /// Views of each utterance, a crop each: 1 or 2.
+    pub views: usize,
     /// Samples in a crop.
     pub len: usize,
+    /// What is done to crops.
+    pub augment: Augment,
     /// The run's seed.
     pub seed: u64,
-    /// Whole utterances instead of crops, one a step, in the order of the split file. `batch`, `len` and
-    /// `short` then say nothing.
+    /// Whole utterances instead of crops, one a step, in the order of the split file: one view without
+    /// augmentation. `batch`, `len` and `short` then say nothing.
     pub whole: bool,
     /// Utterances shorter than a crop.
     pub short: ShortPolicy,
@@ -60,7 +67,9 @@ impl Default for CropConfig {
     fn default() -> Self {
         Self {
             batch: 8,
+            views: 1,
             len: 20_480,
+            augment: Augment::default(),
             seed: 0,
             whole: false,
             short: ShortPolicy::Skip,
@@ -111,19 +120,38 @@ pub struct CropPlan {
 #[derive(Debug, Clone)]
 enum Cut {
     /// Crops of some items in random order.
-    Crops { len: usize, seed: u64, order: EpochOrder },
+    Crops {
+        len: usize,
+        seed: u64,
+        order: EpochOrder,
+        /// Of each item.
+        views: usize,
+        /// Whether all views of an item are of one place.
+        same_crop: bool,
+    },
     /// One item after the other.
     Whole,
 }
 
 impl CropPlan {
     /// A plan over `items`, pairs of utterance and length in samples: at least `batch` of them.
-    /// `batch` and `len` are positive.
+    /// `batch` and `len` are positive. There is one view of each item.
     pub fn new(items: impl Into<Arc<[(usize, usize)]>>, batch: usize, len: usize, seed: u64) -> Self {
         let items = items.into();
         assert!(len > 0, "crops of no samples");
         let order = EpochOrder::new(items.len(), batch, seed);
-        Self { items, cut: Cut::Crops { len, seed, order } }
+        Self { items, cut: Cut::Crops { len, seed, order, views: 1, same_crop: true } }
+    }
+
+    /// Crops of each item in a batch, at least one, and whether they are of the same place. Whole items
+    /// stay single.
+    #[must_use]
+    pub fn views(mut self, n: usize, same: bool) -> Self {
+        assert!(n > 0, "batches of no views");
+        if let Cut::Crops { views, same_crop, .. } = &mut self.cut {
+            (*views, *same_crop) = (n, same);
+        }
+        self
     }
 
     /// A plan that takes `items`, of which there is one at least, one after the other.
@@ -143,12 +171,15 @@ impl CropPlan {
     pub fn fill(&mut self, step: u64, crops: &mut Vec<Crop>) {
         crops.clear();
         match &mut self.cut {
-            Cut::Crops { len, seed, order } => {
+            Cut::Crops { len, seed, order, views, same_crop } => {
                 let (epoch, items) = order.batch(step);
                 let place = Key::new(*seed, Purpose::Crop).with_epoch(epoch).with_step(step);
                 for (i, &item) in items.iter().enumerate() {
                     let (utterance, total) = self.items[item as usize];
-                    crops.push(Crop::draw(utterance, total, *len, place.with_item(i as u32)));
+                    for view in 0..*views {
+                        let at = if *same_crop { i } else { i * *views + view };
+                        crops.push(Crop::draw(utterance, total, *len, place.with_item(at as u32)));
+                    }
                 }
             }
             Cut::Whole => {
@@ -156,6 +187,14 @@ impl CropPlan {
                 crops.push(Crop::whole(utterance, total));
             }
         }
+    }
+
+    /// The key of what is done to the crops of a step; without their place in the batch. `None` for whole
+    /// items, which stay as they are.
+    fn augment_key(&self, step: u64) -> Option<Key> {
+        let Cut::Crops { seed, order, .. } = &self.cut else { return None };
+        let epoch = (step / order.epoch_len()) as u32;
+        Some(Key::new(*seed, Purpose::Augment).with_epoch(epoch).with_step(step))
     }
 
     /// Samples of an item's row in a batch of `crops`.
@@ -206,6 +245,10 @@ impl CropLoader {
                 return Err(Error::config(key, "is 0", "give a positive number"));
             }
         }
+        if !(1..=2).contains(&config.views) {
+            return Err(Error::config("views", format_args!("is {}", config.views), "use 1 or 2"));
+        }
+        config.augment.check()?;
         let set = if config.whole { corpus.listed(Split::Train) } else { corpus.split(Split::Train) };
         let train = set.iter().copied();
         let train: Vec<usize> = train.filter(|u| !config.held_out.contains(u)).collect();
@@ -238,20 +281,24 @@ impl CropLoader {
         }
         let plan = match config.whole {
             true => CropPlan::whole(items),
-            false => CropPlan::new(items, batch, config.len, config.seed),
+            false => {
+                let plan = CropPlan::new(items, batch, config.len, config.seed);
+                plan.views(config.views, config.augment.same_crop)
+            }
         };
         let shared = Arc::new(Shared {
             clips: Cache::new(corpus.utterances().len(), config.cache_mb.saturating_mul(1_000_000)),
             corpus,
             standardize,
+            augment: config.augment,
             pool: Pool::new(),
         });
         let of_threads = (Arc::clone(&shared), plan.clone());
         let loader = Loader::start(config.threads, config.prefetch, first_step, shared.corpus.root(), move || {
-            let ((shared, mut plan), mut crops) = (of_threads.clone(), Vec::new());
-            move |step| shared.make(&mut plan, step, &mut crops)
+            let ((shared, mut plan), mut crops, mut buffer) = (of_threads.clone(), Vec::new(), Vec::new());
+            move |step| shared.make(&mut plan, step, &mut crops, &mut buffer)
         })?;
-        Ok(Self { loader, shared, plan, crops: Vec::with_capacity(config.batch), notes })
+        Ok(Self { loader, shared, plan, crops: Vec::with_capacity(config.batch * config.views), notes })
     }
 
     /// The next batch, waiting for it if need be.
@@ -286,6 +333,14 @@ impl CropLoader {
     /// Steps in an epoch.
     pub fn epoch_len(&self) -> u64 {
         self.plan.epoch_len()
+    }
+
+    /// Views of each utterance.
+    pub fn views(&self) -> usize {
+        match self.plan.cut {
+            Cut::Crops { views, .. } => views,
+            Cut::Whole => 1,
+        }
     }
 
     /// Numbers of samples that a row of a batch may have, each once.
@@ -349,18 +404,27 @@ impl Clip {
 struct Shared {
     corpus: Arc<Corpus>,
     standardize: Standardize,
+    augment: Augment,
     clips: Cache<Clip>,
     pool: Pool<f32>,
 }
 
 impl Shared {
-    fn make(&self, plan: &mut CropPlan, step: u64, crops: &mut Vec<Crop>) -> Result<Batch> {
+    fn make(&self, plan: &mut CropPlan, step: u64, crops: &mut Vec<Crop>, buffer: &mut Vec<f32>) -> Result<Batch> {
         plan.fill(step, crops);
         let len = plan.row(crops);
+        let key = plan.augment_key(step).filter(|_| !self.augment.is_off());
         let mut data = self.pool.take(crops.len() * len);
-        for (crop, row) in crops.iter().zip(data.chunks_exact_mut(len)) {
+        for (i, (crop, row)) in crops.iter().zip(data.chunks_exact_mut(len)).enumerate() {
             let (audio, padding) = row.split_at_mut(crop.len);
-            self.fetch(crop, audio)?;
+            match key {
+                Some(key) => {
+                    let total = self.corpus.utterances()[crop.utterance].len;
+                    let read = |crop: &Crop, out: &mut [f32]| self.fetch(crop, out);
+                    augmented(&self.augment, crop, total, key.with_item(i as u32), read, buffer, audio)?;
+                }
+                None => self.fetch(crop, audio)?,
+            }
             self.standardize.apply(audio);
             padding.fill(0.0);
         }
@@ -385,4 +449,48 @@ impl Shared {
         self.clips.keep(crop.utterance, made, guess, bytes);
         Ok(())
     }
+}
+
+/// A crop of an utterance of `total` samples → out (samples of the crop), augmented. `read` reads crops; the
+/// place of a crop that is to be faster moves forward where the utterance ends before. `buffer` is used
+/// again.
+fn augmented(
+    augment: &Augment,
+    crop: &Crop,
+    total: usize,
+    key: Key,
+    read: impl FnOnce(&Crop, &mut [f32]) -> Result<()>,
+    buffer: &mut Vec<f32>,
+    out: &mut [f32],
+) -> Result<()> {
+    if augment.tempo > 0.0 {
+        let tempo = augment::possible(augment.draw_tempo(key), crop.len, total);
+        let len = augment::source(crop.len, tempo).min(total);
+        buffer.resize(len, 0.0);
+        read(&Crop { start: crop.start.min(total - len), len, ..*crop }, buffer)?;
+        augment::stretch(buffer, tempo, out);
+    } else {
+        read(crop, out)?;
+    }
+    augment.apply(out, key);
+    Ok(())
+}
+
+/// A crop of a corpus as training makes it, augmented by `key` and standardized. It is decoded anew.
+///
+/// # Errors
+/// When its file cannot be decoded.
+pub fn training_view(
+    corpus: &Corpus,
+    augment: &Augment,
+    crop: &Crop,
+    standardize: &Standardize,
+    key: Key,
+) -> Result<Vec<f32>> {
+    let utterance = &corpus.utterances()[crop.utterance];
+    let read = |crop: &Crop, out: &mut [f32]| decode::decode_range(&utterance.path, crop.start, out);
+    let mut out = vec![0.0; crop.len];
+    augmented(augment, crop, utterance.len, key, read, &mut Vec::new(), &mut out)?;
+    standardize.apply(&mut out);
+    Ok(out)
 }

@@ -1,6 +1,7 @@
 //! Speech corpora: audio files, phone labels, crops for training.
 
 mod alignment;
+pub mod augment;
 mod compressed;
 pub mod corpus;
 pub mod decode;

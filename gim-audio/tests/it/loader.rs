@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::common::{Pcm, big, noise, speech_mini, wav_bytes, write, write_wav};
+use gim_audio::dataset::augment::Augment;
 use gim_audio::dataset::corpus::{Corpus, CorpusOptions, Split};
 use gim_audio::dataset::loader::{CROP_GRID, Crop, CropConfig, CropLoader, CropPlan, ShortPolicy};
 use gim_audio::dataset::standardize::Standardize;
@@ -92,6 +93,43 @@ fn batches_are_what_the_plan_says() {
     }
 }
 
+/// All that there is.
+fn augment() -> Augment {
+    Augment { gain: 6.0, noise: 0.5, masks: 2, tempo: 0.1, ..Augment::default() }
+}
+
+/// Two views of an utterance are side by side: of the same crop, unless each is to be of its own. Without
+/// augmentation, views of the same crop are equal, and are those of single views.
+#[test]
+fn two_views_of_an_utterance_are_side_by_side() {
+    let corpus = mini();
+    let one = CropConfig { batch: 4, len: 5120, seed: 5, ..Default::default() };
+    let two = CropConfig { views: 2, ..one.clone() };
+    let start = |config: &CropConfig| CropLoader::start(Arc::clone(&corpus), std(), config, 0).unwrap();
+    let (mut single, mut double) = (start(&one), start(&two));
+    assert_eq!(single.epoch_len(), double.epoch_len());
+    for _ in 0..3 {
+        let (one, two) = (single.next_batch().unwrap(), double.next_batch().unwrap());
+        assert_eq!(two.data.len(), 2 * one.data.len());
+        for (i, (views, crop)) in double.crops().chunks(2).zip(single.crops()).enumerate() {
+            assert_eq!(views, [*crop; 2]);
+            let row = &one.data[5120 * i..][..5120];
+            assert!(two.data[2 * 5120 * i..][..2 * 5120].chunks(5120).all(|view| view == row));
+        }
+    }
+    let apart = CropConfig { augment: Augment { same_crop: false, ..Augment::default() }, ..two.clone() };
+    let mut loader = start(&apart);
+    loader.next_batch().unwrap();
+    assert!(loader.crops().chunks(2).all(|v| v[0].utterance == v[1].utterance));
+    assert!(loader.crops().chunks(2).any(|v| v[0].start != v[1].start));
+    // Each view is augmented for itself.
+    let mut loader = start(&CropConfig { augment: augment(), ..two });
+    let batch = loader.next_batch().unwrap();
+    let rows: Vec<&[f32]> = batch.data.chunks(5120).collect();
+    assert!(loader.crops().chunks(2).all(|v| v[0] == v[1]) && rows.chunks(2).all(|v| v[0] != v[1]));
+    assert!(batch.data.iter().all(|x| x.is_finite()));
+}
+
 #[test]
 fn held_out_utterances_are_never_in_a_batch() {
     let corpus = mini();
@@ -117,6 +155,17 @@ fn content_depends_on_the_step_alone() {
         assert_eq!(loader.next_step(), first as u64);
         assert_eq!(take(&mut loader, 40 - first), want[first..], "{threads} threads, {cache_mb} MB, from {first}");
         assert!(loader.stats().cached_bytes <= cache_mb * 1_000_000);
+    }
+    let base = CropConfig { views: 2, augment: augment(), len: 10_240, ..config.clone() };
+    let want_views = take(&mut CropLoader::start(Arc::clone(&corpus), std(), &base, 0).unwrap(), 12);
+    for (threads, cache_mb, first) in [(2, 512, 0), (3, 0, 5), (1, 1, 11)] {
+        let config = CropConfig { threads, cache_mb, ..base.clone() };
+        let mut loader = CropLoader::start(Arc::clone(&corpus), std(), &config, first as u64).unwrap();
+        assert_eq!(
+            take(&mut loader, 12 - first),
+            want_views[first..],
+            "{threads} threads, {cache_mb} MB, from {first}"
+        );
     }
     let other = CropConfig { seed: 4, ..config };
     assert_ne!(take(&mut CropLoader::start(corpus, std(), &other, 0).unwrap(), 1), want[..1]);
@@ -180,6 +229,9 @@ fn sizes_of_zero_are_refused() {
         CropConfig { batch: 0, ..Default::default() },
         CropConfig { len: 0, ..Default::default() },
         CropConfig { threads: 0, ..Default::default() },
+        CropConfig { views: 0, ..Default::default() },
+        CropConfig { views: 3, ..Default::default() },
+        CropConfig { augment: Augment { snr: [2.0, 1.0], ..Augment::default() }, ..Default::default() },
     ] {
         assert!(CropLoader::start(Arc::clone(&corpus), std(), &bad, 0).is_err());
     }
@@ -234,6 +286,28 @@ fn buffers_are_recycled() {
     assert!(loader.stats().buffers <= 3 + 2, "{:?}", loader.stats());
     assert_eq!(loader.stats().batches, 200);
     assert!(loader.stats().wait_seconds >= loader.stats().first_wait_seconds);
+}
+
+/// Prints how fast one thread makes augmented views of decoded utterances. Asserts nothing: run it with
+/// `--ignored --nocapture`.
+#[test]
+#[ignore = "prints how fast views are augmented"]
+fn speed_of_augmentation() {
+    let off = Augment::default();
+    for (name, augment) in [
+        ("crops alone", off),
+        ("gain and masks", Augment { gain: 6.0, masks: 2, ..off }),
+        ("noise", Augment { noise: 1.0, ..off }),
+        ("tempo", Augment { tempo: 0.1, ..off }),
+    ] {
+        let config = CropConfig { views: 2, augment, ..Default::default() };
+        let mut loader = CropLoader::start(mini(), std(), &config, 0).unwrap();
+        (0..64).for_each(|_| drop(loader.next_batch().unwrap()));
+        let began = Instant::now();
+        (0..50).for_each(|_| drop(loader.next_batch().unwrap()));
+        let rate = (50 * 8) as f64 / began.elapsed().as_secs_f64();
+        println!("{name}: {rate:.0} utterances a second, two views of 20480 samples of each");
+    }
 }
 
 /// Prints decoding and loading speed. Asserts nothing: run it with `--ignored --nocapture`.

@@ -17,14 +17,16 @@ use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
-pub(crate) const PRESETS: [(&str, &str); 7] = [
+pub(crate) const PRESETS: [(&str, &str); 9] = [
     ("audio-paper", include_str!("../../presets/audio-paper.toml")),
     ("audio-small", include_str!("../../presets/audio-small.toml")),
     ("audio-demo", include_str!("../../presets/audio-demo.toml")),
     ("audio-quick", include_str!("../../presets/audio-quick.toml")),
+    ("audio-two-views", include_str!("../../presets/audio-two-views.toml")),
     ("vision-paper", include_str!("../../presets/vision-paper.toml")),
     ("vision-small", include_str!("../../presets/vision-small.toml")),
     ("vision-quick", include_str!("../../presets/vision-quick.toml")),
+    ("vision-two-views", include_str!("../../presets/vision-two-views.toml")),
 ];
 
 /// A run's whole configuration. Defaults are the paper's.
@@ -117,6 +119,7 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let [data, network, loss] = self.domain.sections();
         let loss = loss_text::with_own_settings(loss, self.domain.model().loss_kind().ok());
+        let data = loss_text::with_full_names(data);
         let sections = [data, network, loss].into_iter().chain(self.shared_sections());
         let body: Vec<String> = sections.map(|(name, text)| format!("[{name}]\n{text}")).collect();
         format!("domain = \"{}\"\n\n{}", self.domain.kind(), body.join("\n"))
@@ -168,7 +171,7 @@ impl Config {
 
     fn check(&self) -> Result<()> {
         ranges::check(self.domain.kind(), &self.every_setting())?;
-        self.domain.model().loss_kind()?;
+        self.domain.check_views()?;
         let t = &self.train;
         if !t.checkpoint_every.is_multiple_of(t.log_every) {
             let what = format!("{} is not a multiple of log_every, {}", t.checkpoint_every, t.log_every);

@@ -66,6 +66,7 @@ impl Config {
                 section.remove(key);
             }
         }
+        self.leave_out_views(&mut table);
         // Fingerprints of older versions have no sections that decide nothing.
         table.retain(|_, section| section.as_table().is_none_or(|keys| !keys.is_empty()));
         // The run's record of its dataset knows the items.
@@ -75,6 +76,32 @@ impl Config {
             data.insert("validate".into(), "a list".into());
         }
         text(&table)
+    }
+}
+
+/// Settings of views that decide nothing at their defaults. Fingerprints of older versions have none of them.
+const VIEWS: [&str; 2] = ["views", "augment"];
+/// The same of losses of pairs.
+const COMPARE: &str = "compare";
+
+impl Config {
+    /// Removes the settings of views that are at their defaults.
+    fn leave_out_views(&self, table: &mut toml::Table) {
+        let defaults = Self { domain: self.domain.kind().into(), ..Self::default() }.every_setting();
+        let default = |section: &str, key: &str| defaults.get(section).and_then(|s| s.get(key)).cloned();
+        if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
+            data.retain(|key, value| !VIEWS.contains(&key.as_str()) || default("data", key).as_ref() != Some(&*value));
+        }
+        if let Some(loss) = table.get_mut("loss").and_then(toml::Value::as_table_mut) {
+            for (kind, own) in loss.iter_mut() {
+                if let Some(own) = own.as_table_mut()
+                    && let Some(default) = default("loss", kind).as_ref().and_then(|d| d.get(COMPARE))
+                    && own.get(COMPARE) == Some(default)
+                {
+                    own.remove(COMPARE);
+                }
+            }
+        }
     }
 }
 
@@ -149,6 +176,16 @@ mod tests {
         for (set, key) in [("train.record_epochs=2", "train.record_epochs"), ("train.record_type=float16", "float16")] {
             let what = difference(&unrecorded, &of(&[iterative, "train.record=true", set])).unwrap();
             assert!(what.contains(key), "{set}: {what}");
+        }
+        let pairs = of(&["loss.kind=nt-xent"]);
+        assert!(!pairs.contains("compare") && !as_it_was.contains("views") && !as_it_was.contains("augment"));
+        for (set, key) in [
+            (&["data.views=2"][..], "data.views was absent, now it is 2"),
+            (&["data.augment.gain=3"], "data.augment"),
+            (&["data.views=2", "loss.nt-xent.compare=views"], "compare was absent, now it is \"views\""),
+        ] {
+            let what = difference(&pairs, &of(&[&["loss.kind=nt-xent"][..], set].concat())).unwrap();
+            assert!(what.contains(key) || what.contains("data.views"), "{set:?}: {what}");
         }
         for counts in ["train.schedule=iterative", "optimizer.decay=cosine"] {
             let what = difference(&of(&[counts]), &of(&[counts, "train.steps=7"])).unwrap();

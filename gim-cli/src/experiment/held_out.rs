@@ -26,6 +26,12 @@ impl Default for HeldOut {
     }
 }
 
+/// How many of `items` held-out items, in batches of `batch`, a loss of `views` views of each can measure. A loss
+/// that compares views tells items from each other: it leaves out one that would be alone in the last batch.
+pub(crate) fn measurable(items: usize, batch: usize, views: usize) -> usize {
+    if views > 1 && items % batch == 1 { items - 1 } else { items }
+}
+
 impl HeldOut {
     /// Whether nothing is held out.
     pub(crate) fn is_none(&self) -> bool {

@@ -1,8 +1,17 @@
-//! The losses' own settings in configurations: a table for each loss, of which a run uses one.
+//! Tables within the sections of a configuration. There is one for each loss, of which a run uses one.
 
 use gim_core::loss::LossKind;
 
 use crate::experiment::domain::text;
+
+/// A section, whose tables get their full names.
+pub(super) fn with_full_names((name, section): (&'static str, String)) -> (&'static str, String) {
+    let line = |line: &str| match line.strip_prefix('[') {
+        Some(table) => format!("[{name}.{table}\n"),
+        None => format!("{line}\n"),
+    };
+    (name, section.lines().map(line).collect())
+}
 
 /// The section of a loss, of whose tables the one of `kind` is left, if it has settings; all of them
 /// when the loss is not known.

@@ -17,6 +17,8 @@ enum Range {
     Wholes(usize, i64, i64),
     /// Numbers, both ends included.
     Real(f64, f64),
+    /// Two such numbers: an interval.
+    Interval(f64, f64),
     /// A number above 0, up to this.
     Positive(f64),
     /// A number from 0 up to this, or the name of a file.
@@ -27,7 +29,7 @@ enum Range {
     Factors(usize),
 }
 
-use Range::{Factors, Positive, Real, ShareOrFile, Shares, Whole, Wholes};
+use Range::{Factors, Interval, Positive, Real, ShareOrFile, Shares, Whole, Wholes};
 
 /// Largest β and momentum: below 1 by more than rounding.
 const BELOW_ONE: f64 = 1.0 - 1e-9;
@@ -39,9 +41,10 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 64] = [
+const COMMON: [(&str, Range); 65] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
+    ("data.views", Whole(1, 2)),
     ("loss.auxiliary.hidden", Whole(0, 100)),
     ("loss.auxiliary.pointwise", Whole(0, 100)),
     ("loss.autoencoder.corruption", Real(0.0, BELOW_ONE)),
@@ -108,7 +111,13 @@ const COMMON: [(&str, Range); 64] = [
     ("network.context_layers", Whole(0, 1_000)),
 ];
 
-const AUDIO: [(&str, Range); 7] = [
+const AUDIO: [(&str, Range); 13] = [
+    ("data.augment.gain", Real(0.0, 60.0)),
+    ("data.augment.mask_samples", Whole(0, 1 << 24)),
+    ("data.augment.masks", Whole(0, 1_000)),
+    ("data.augment.noise", Real(0.0, 1.0)),
+    ("data.augment.snr", Interval(-60.0, 120.0)),
+    ("data.augment.tempo", Real(0.0, 0.5)),
     ("data.crop", Whole(1, 1 << 24)),
     ("loss.window", Whole(0, 1 << 24)),
     ("network.context", Whole(0, 16_384)),
@@ -118,7 +127,18 @@ const AUDIO: [(&str, Range); 7] = [
     ("network.width", Whole(1, 16_384)),
 ];
 
-const VISION: [(&str, Range); 10] = [
+const VISION: [(&str, Range); 21] = [
+    ("data.augment.blur", Real(0.0, 1.0)),
+    ("data.augment.brightness", Real(0.0, 10.0)),
+    ("data.augment.contrast", Real(0.0, 10.0)),
+    ("data.augment.grayscale", Real(0.0, 1.0)),
+    ("data.augment.hue", Real(0.0, 0.5)),
+    ("data.augment.jitter", Real(0.0, 1.0)),
+    ("data.augment.ratio", Interval(0.01, 100.0)),
+    ("data.augment.saturation", Real(0.0, 10.0)),
+    ("data.augment.scale", Interval(0.0, 1.0)),
+    ("data.augment.sigma", Interval(0.01, 1_000.0)),
+    ("data.augment.strength", Real(0.0, 10.0)),
     ("data.crop", Whole(1, 8_192)),
     ("data.pad", Whole(0, 8_192)),
     ("data.short_side", Whole(0, 8_192)),
@@ -194,6 +214,10 @@ impl Range {
             Wholes(most, min, max) => list(most, &|v| whole(v, min, max)),
             // NaN is in no range.
             Real(min, max) => number(value).is_some_and(|v| v >= min && v <= max),
+            Interval(min, max) => {
+                let inside = |v: &Value| number(v).is_some_and(|v| v >= min && v <= max);
+                value.as_array().is_some_and(|both| both.len() == 2 && both.iter().all(inside))
+            }
             ShareOrFile(max) => value.is_str() || number(value).is_some_and(|v| (0.0..=max).contains(&v)),
             Positive(max) => number(value).is_some_and(|v| v > 0.0 && v <= max),
             Shares(most) => list(most, &|v| number(v).is_some_and(|v| v > 0.0 && v < 1.0)),
@@ -212,6 +236,7 @@ impl Range {
             Wholes(most, min, max) => format!("up to {most} values, each from {min} to {max}"),
             Real(min, BELOW_ONE) => format!("{min} or more, and less than 1"),
             Real(min, max) => format!("{min} to {max}"),
+            Interval(min, max) => format!("two numbers from {min} to {max}, the smaller one first"),
             ShareOrFile(max) => format!("a share from 0 to {max}, or the name of a file"),
             Positive(max) => format!("a number above 0, up to {max}"),
             Factors(most) => format!("up to {most} factors from 1 to 1000, or an empty list"),

@@ -100,7 +100,7 @@ fn stages(costs: &[ModuleCost]) -> f64 {
 
 /// Batches of training that hold as much as `rows` rows of features see.
 fn batches(config: &Config, rows: usize) -> f64 {
-    let batch = config.train.batch as f64;
+    let batch = (config.train.batch * config.domain.dataset().views()) as f64;
     match &config.domain {
         Domain::Audio(a) => rows as f64 * LABEL_HOP as f64 / (batch * a.data.crop as f64),
         Domain::Vision(_) => rows as f64 / batch,

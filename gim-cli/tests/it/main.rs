@@ -29,6 +29,7 @@ mod signals;
 mod state;
 mod streamed_probes;
 mod tensorboard;
+mod two_views;
 mod validation;
 mod watch;
 mod weights;

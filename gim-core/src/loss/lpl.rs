@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, center, mean_squares};
+use super::pairs::{Compare, PairsConfig, TwoViewLoss, center, mean_squares};
 use super::vicreg::off_diagonal_covariance;
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
 use crate::{Error, Key, Pool, Result, Scalar};
@@ -16,9 +16,13 @@ pub struct LplRule {
     pub hebbian: f64,
     /// Weight λ₂ of decorrelation.
     pub decorrelation: f64,
-    /// Pairs of neighbors in a step, at most.
+    /// What is compared: `neighbors`, positions of one item; `views`, the two views of an item that a batch
+    /// of `data.views` = 2 holds, each the mean over its positions; `view-positions`, the same positions of
+    /// the two views.
+    pub compare: Compare,
+    /// Pairs in a step, at most.
     pub pairs: usize,
-    /// Positions between the two of a pair.
+    /// Positions between the two of a pair of neighbors.
     pub distance: usize,
     /// Channels of the projector's layers; by default, as in the paper, the module's own features learn.
     pub projector: Vec<usize>,
@@ -26,13 +30,25 @@ pub struct LplRule {
 
 impl Default for LplRule {
     fn default() -> Self {
-        Self { hebbian: 1.0, decorrelation: 10.0, pairs: 1024, distance: 1, projector: Vec::new() }
+        let compare = Compare::Neighbors;
+        Self { hebbian: 1.0, decorrelation: 10.0, compare, pairs: 1024, distance: 1, projector: Vec::new() }
+    }
+}
+
+impl LplRule {
+    fn pairs_config(&self) -> PairsConfig<'_> {
+        let Self { compare, pairs, distance, ref projector, .. } = *self;
+        PairsConfig { compare, pairs, distance, projector }
     }
 }
 
 impl LossRule for LplRule {
     fn need(&self, prediction: &Prediction) -> usize {
-        self.distance + prediction.skip + 1
+        self.pairs_config().need(prediction)
+    }
+
+    fn needs_views(&self) -> bool {
+        self.compare.needs_views()
     }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
@@ -40,8 +56,7 @@ impl LossRule for LplRule {
             return Err(Error::config("loss.lpl", "one channel has none to decorrelate", "use 2 channels or more"));
         }
         let loss = Lpl { hebbian: self.hebbian, decorrelation: self.decorrelation };
-        let config = NeighborsConfig { pairs: self.pairs, distance: self.distance, projector: &self.projector };
-        Ok(Box::new(Neighbors::new(config, loss, place, key)?))
+        self.pairs_config().build(loss, place, key)
     }
 }
 
@@ -62,7 +77,7 @@ const EPSILON: f64 = 1e-4;
 ///
 /// Differs from the published code: it stops no gradient in the predictive term, which is the plain mean
 /// of squares, and takes the other terms as means over both rows. It pairs two augmented views; here
-/// pairs are neighbors.
+/// pairs are neighbors unless `compare` says otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct Lpl {
     /// λ₁.

@@ -32,7 +32,7 @@ pub use forward_forward::{ForwardForward, ForwardForwardRule};
 pub use infonce::{InfoNce, InfoNceConfig, InfoNceRule};
 pub use lpl::{Lpl, LplRule};
 pub use nt_xent::{NtXent, NtXentRule};
-pub use pairs::{Neighbors, TwoViewLoss};
+pub use pairs::{Compare, Pairs, TwoViewLoss};
 pub use permutation_contrastive::{PermutationContrastive, PermutationContrastiveRule};
 pub use predsim::{Predsim, PredsimRule};
 pub use registry::{LossChoice, LossKind, LossRule, LossSettings, Place, Prediction};

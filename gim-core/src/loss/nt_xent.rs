@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, sum_squares};
+use super::pairs::{Compare, PairsConfig, TwoViewLoss, sum_squares};
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::vector::{add_scaled, dot, exp_shifted};
@@ -15,9 +15,13 @@ use crate::{Key, Pool, Result, Scalar};
 pub struct NtXentRule {
     /// Temperature τ.
     pub temperature: f64,
-    /// Pairs of neighbors in a step, at most. Memory grows with its square.
+    /// What is compared: `neighbors`, positions of one item; `views`, the two views of an item that a batch
+    /// of `data.views` = 2 holds, each the mean over its positions; `view-positions`, the same positions of
+    /// the two views.
+    pub compare: Compare,
+    /// Pairs in a step, at most. Memory grows with its square.
     pub pairs: usize,
-    /// Positions between the two of a pair.
+    /// Positions between the two of a pair of neighbors.
     pub distance: usize,
     /// Channels of the projector's layers. The paper's is `[2048, 128]` on 2048 channels; by default the
     /// module's own features are compared.
@@ -26,19 +30,29 @@ pub struct NtXentRule {
 
 impl Default for NtXentRule {
     fn default() -> Self {
-        Self { temperature: 0.5, pairs: 256, distance: 1, projector: Vec::new() }
+        Self { temperature: 0.5, compare: Compare::Neighbors, pairs: 256, distance: 1, projector: Vec::new() }
+    }
+}
+
+impl NtXentRule {
+    fn pairs_config(&self) -> PairsConfig<'_> {
+        let Self { compare, pairs, distance, ref projector, .. } = *self;
+        PairsConfig { compare, pairs, distance, projector }
     }
 }
 
 impl LossRule for NtXentRule {
     fn need(&self, prediction: &Prediction) -> usize {
-        self.distance + prediction.skip + 1
+        self.pairs_config().need(prediction)
+    }
+
+    fn needs_views(&self) -> bool {
+        self.compare.needs_views()
     }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let loss = NtXent { temperature: self.temperature };
-        let config = NeighborsConfig { pairs: self.pairs, distance: self.distance, projector: &self.projector };
-        Ok(Box::new(Neighbors::new(config, loss, place, key)?))
+        self.pairs_config().build(loss, place, key)
     }
 }
 

@@ -1,7 +1,9 @@
-//! Losses of two views, on pairs of neighboring positions.
+//! Losses of two views: of neighboring positions, or of two augmented views of an item.
+
+use serde::{Deserialize, Serialize};
 
 use super::mlp::Mlp;
-use super::{LocalLoss, LossReport, Place, StepInfo, context_gradient};
+use super::{LocalLoss, LossReport, Place, Prediction, StepInfo, context_gradient};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::vector::{add_scaled, dot};
 use crate::param::{Param, Params};
@@ -10,8 +12,7 @@ use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 /// A loss of two aligned sets of features: row i of both is a pair that belongs together.
 ///
-/// It does not know where the rows come from. [`Neighbors`] makes them of neighboring positions; two
-/// augmented views of the same items would serve as well.
+/// It does not know where the rows come from. [`Pairs`] makes them.
 pub trait TwoViewLoss<F: Scalar>: Send {
     /// A short description for reports.
     fn describe(&self) -> String;
@@ -29,68 +30,123 @@ pub trait TwoViewLoss<F: Scalar>: Send {
     fn multiply_adds(&self, n: usize, channels: usize) -> usize;
 }
 
-/// A [`TwoViewLoss`] whose two views are the features at neighboring positions of an item: consecutive
-/// frames, or neighboring patches.
+/// What the two of a pair are.
+///
+/// A batch with two views of each item has them side by side: the views of item i are the batch's items
+/// 2i and 2i + 1. Loaders make such batches, labels are repeated in the same order, and a loss that
+/// knows nothing of views sees twice as many items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compare {
+    /// Neighboring positions of an item: consecutive frames, or neighboring patches.
+    #[default]
+    Neighbors,
+    /// The two views of an item, each the mean over its positions: one row for each item and view, as
+    /// in SimCLR (Chen 2020). The views may be cut at different places.
+    Views,
+    /// The same position of the two views of an item. It says something only where both views are cut
+    /// at the same place.
+    ViewPositions,
+}
+
+impl Compare {
+    /// Whether a batch must hold two views of each item.
+    pub fn needs_views(self) -> bool {
+        self != Self::Neighbors
+    }
+}
+
+/// A [`TwoViewLoss`] on pairs of features of a batch, as [`Compare`] says.
 ///
 /// Each step draws some of all pairs without replacement, or takes all where there are no more. Where
 /// there is a context network, contexts are compared. A projector may stand between features and loss.
-pub struct Neighbors<F: Scalar, L> {
+pub struct Pairs<F: Scalar, L> {
     loss: L,
     channels: usize,
     pairs: usize,
+    compare: Compare,
+    /// Positions from one neighbor to the other.
     distance: usize,
-    /// Whether pairs lie along the height, and along the width.
+    /// Whether neighbors lie along the height, and along the width.
     ways: [bool; 2],
     projector: Mlp<F>,
     /// Pairs drawn in this step, and scratch of the draw.
     drawn: Vec<u32>,
     scratch: Vec<u32>,
-    /// (2n) memory rows of the views.
+    /// (2n) memory rows of the views; of views that are means, the first of each.
     rows: Vec<u32>,
 }
 
-/// Settings of [`Neighbors`].
+/// Settings of [`Pairs`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NeighborsConfig<'a> {
+pub(super) struct PairsConfig<'a> {
+    /// What is compared.
+    pub compare: Compare,
     /// Pairs drawn in a step, at most.
     pub pairs: usize,
-    /// Positions from one of a pair to the other; skipped positions are added.
+    /// Positions from one neighbor to the other; skipped positions are added.
     pub distance: usize,
     /// Channels of the projector's layers; empty for none.
     pub projector: &'a [usize],
 }
 
-impl<F: Scalar, L> Neighbors<F, L> {
-    /// `loss` on pairs of neighbors at `place`.
+impl PairsConfig<'_> {
+    /// Positions along the grid that are needed at least.
+    pub(super) fn need(&self, prediction: &Prediction) -> usize {
+        if self.compare.needs_views() { 1 } else { self.distance + prediction.skip + 1 }
+    }
+
+    /// `loss` on pairs at `place`. Initial weights are drawn from `key`.
     ///
     /// # Errors
     /// [`Error::Config`] when no direction is named, or one twice.
-    pub(super) fn new(config: NeighborsConfig<'_>, loss: L, place: &Place, key: Key) -> Result<Self> {
+    pub(super) fn build<F: Scalar, L: TwoViewLoss<F> + 'static>(
+        &self,
+        loss: L,
+        place: &Place,
+        key: Key,
+    ) -> Result<Box<dyn LocalLoss<F>>> {
         let directions = place.prediction.distinct_directions()?;
-        Ok(Self {
+        Ok(Box::new(Pairs {
             loss,
             channels: place.context,
-            pairs: config.pairs,
-            distance: config.distance + place.prediction.skip,
+            pairs: self.pairs,
+            compare: self.compare,
+            distance: self.distance + place.prediction.skip,
             ways: [false, true].map(|sideways| directions.iter().any(|d| d.sideways() == sideways)),
-            projector: Mlp::new("loss.projector", place.context, config.projector, key),
+            projector: Mlp::new("loss.projector", place.context, self.projector, key),
             drawn: Vec::new(),
             scratch: Vec::new(),
             rows: Vec::new(),
-        })
+        }))
     }
+}
 
-    /// Pairs along the height and along the width of features of shape `z`.
-    fn available(&self, z: Shape) -> [usize; 2] {
+impl<F: Scalar, L> Pairs<F, L> {
+    /// Neighbors along the height and along the width of features of shape `z`.
+    fn neighbors(&self, z: Shape) -> [usize; 2] {
         let [down, across] = self.ways;
         let along = |extent: usize, used: bool| if used { extent.saturating_sub(self.distance) } else { 0 };
         [z.batch * along(z.height, down) * z.width, z.batch * z.height * along(z.width, across)]
     }
 
+    /// All pairs of features of shape `z`.
+    fn available(&self, z: Shape) -> usize {
+        match self.compare {
+            Compare::Neighbors => self.neighbors(z).iter().sum(),
+            Compare::Views => z.batch / 2,
+            Compare::ViewPositions => z.batch / 2 * z.height * z.width,
+        }
+    }
+
+    /// Memory rows that are averaged for each row of the loss.
+    fn pooled(&self, z: Shape) -> usize {
+        if self.compare == Compare::Views { z.height * z.width } else { 1 }
+    }
+
     /// Draws the pairs of a step: fills `rows` with the memory rows of both views.
     fn draw(&mut self, layout: Layout, step: StepInfo<'_>) {
-        let (z, [down, across]) = (layout.shape, self.available(layout.shape));
-        let all = down + across;
+        let all = self.available(layout.shape);
         self.drawn.clear();
         if all <= self.pairs {
             self.drawn.extend(0..all as u32);
@@ -98,34 +154,55 @@ impl<F: Scalar, L> Neighbors<F, L> {
             self.drawn.resize(self.pairs, 0);
             permutation_tail(all, &mut self.drawn, &mut self.scratch, &mut step.key(Purpose::Window).rng());
         }
-        let (n, distance) = (self.drawn.len(), self.distance);
+        let n = self.drawn.len();
         self.rows.resize(2 * n, 0);
-        for (i, pair) in self.drawn.iter().enumerate() {
-            let pair = *pair as usize;
-            let ends = if pair < down {
-                let (x, rest) = (pair % z.width, pair / z.width);
-                let (y, item) = (rest % (z.height - distance), rest / (z.height - distance));
-                [layout.row(item, y, x), layout.row(item, y + distance, x)]
-            } else {
-                let pair = pair - down;
-                let (x, rest) = (pair % (z.width - distance), pair / (z.width - distance));
-                let (y, item) = (rest % z.height, rest / z.height);
-                [layout.row(item, y, x), layout.row(item, y, x + distance)]
-            };
+        for i in 0..n {
+            let ends = self.ends(layout, self.drawn[i] as usize);
             (self.rows[i], self.rows[n + i]) = (ends[0] as u32, ends[1] as u32);
+        }
+    }
+
+    /// Memory rows of the two of a pair.
+    fn ends(&self, layout: Layout, pair: usize) -> [usize; 2] {
+        let z = layout.shape;
+        match self.compare {
+            Compare::Neighbors => {
+                let ([down, _], distance) = (self.neighbors(z), self.distance);
+                if pair < down {
+                    let (x, rest) = (pair % z.width, pair / z.width);
+                    let (y, item) = (rest % (z.height - distance), rest / (z.height - distance));
+                    [layout.row(item, y, x), layout.row(item, y + distance, x)]
+                } else {
+                    let pair = pair - down;
+                    let (x, rest) = (pair % (z.width - distance), pair / (z.width - distance));
+                    let (y, item) = (rest % z.height, rest / z.height);
+                    [layout.row(item, y, x), layout.row(item, y, x + distance)]
+                }
+            }
+            Compare::Views => [layout.row(2 * pair, 0, 0), layout.row(2 * pair + 1, 0, 0)],
+            Compare::ViewPositions => {
+                let positions = z.height * z.width;
+                let (at, item) = (pair % positions, pair / positions);
+                [2 * item, 2 * item + 1].map(|view| layout.row(view, 0, 0) + at)
+            }
         }
     }
 }
 
-impl<F: Scalar, L> Params<F> for Neighbors<F, L> {
+impl<F: Scalar, L> Params<F> for Pairs<F, L> {
     fn visit(&mut self, f: &mut dyn FnMut(&mut Param<F>)) {
         self.projector.visit(f);
     }
 }
 
-impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
+impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Pairs<F, L> {
     fn describe(&self) -> String {
-        format!("{}, neighbors at distance {}", self.loss.describe(), self.distance)
+        let of = match self.compare {
+            Compare::Neighbors => format!("neighbors at distance {}", self.distance),
+            Compare::Views => "two views of an item".to_owned(),
+            Compare::ViewPositions => "positions of two views of an item".to_owned(),
+        };
+        format!("{}, {of}", self.loss.describe())
     }
 
     fn stops_gradients(&self) -> bool {
@@ -135,15 +212,22 @@ impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         let z = c.unwrap_or(z);
         assert_eq!(z.channels, self.channels, "features do not fit the projector");
-        let [down, across] = self.available(z);
-        if down + across < 2 {
-            let what = format!(
-                "{} × {} positions of {} items hold fewer than two pairs at distance {}",
-                z.height, z.width, z.batch, self.distance
-            );
-            return Err(Error::config("loss", what, "use longer inputs, more items, or a shorter distance"));
+        let views = self.compare.needs_views();
+        if views && !z.batch.is_multiple_of(2) {
+            let what = format!("compares two views of each item, but a batch holds {} items", z.batch);
+            return Err(Error::config("loss", what, "make batches with two views of each item"));
         }
-        Ok(())
+        if self.available(z) >= 2 {
+            return Ok(());
+        }
+        let (what, remedy) = if views {
+            (format!("two views of {} items are fewer than two pairs", z.batch / 2), "use more items")
+        } else {
+            let (h, w, n, d) = (z.height, z.width, z.batch, self.distance);
+            let what = format!("{h} × {w} positions of {n} items hold fewer than two pairs at distance {d}");
+            (what, "use longer inputs, more items, or a shorter distance")
+        };
+        Err(Error::config("loss", what, remedy))
     }
 
     fn value_and_grad(
@@ -157,10 +241,17 @@ impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
     ) -> LossReport {
         let features = c.unwrap_or(z);
         self.draw(features.layout(), step);
+        let pooled = self.pooled(features.shape());
+        let share = F::of(1.0 / pooled as f64);
         let (channels, out, n) = (self.channels, self.projector.out_channels(), self.rows.len());
         let mut x = pool.take(n * channels);
         for (to, row) in x.chunks_exact_mut(channels).zip(&self.rows) {
-            to.copy_from_slice(features.at(*row as usize));
+            let row = *row as usize;
+            to.copy_from_slice(features.at(row));
+            if pooled > 1 {
+                (row + 1..row + pooled).for_each(|row| add_scaled(to, F::one(), features.at(row)));
+                to.iter_mut().for_each(|x| *x *= share);
+            }
         }
         let projected = self.projector.forward(&x, n, pool);
         let mut dviews = pool.take(n * out);
@@ -169,14 +260,15 @@ impl<F: Scalar, L: TwoViewLoss<F>> LocalLoss<F> for Neighbors<F, L> {
         if let Some(into) = context_gradient(c, dz, dc) {
             into.memory_mut().fill(F::zero());
             for (from, row) in dx.chunks_exact(channels).zip(&self.rows) {
-                add_scaled(into.at_mut(*row as usize), F::one(), from);
+                let row = *row as usize;
+                (row..row + pooled).for_each(|row| add_scaled(into.at_mut(row), share, from));
             }
         }
         report
     }
 
     fn multiply_adds(&self, z: Shape) -> u64 {
-        let n = self.available(z).iter().sum::<usize>().min(self.pairs);
+        let n = self.available(z).min(self.pairs);
         let projector = 2 * n * self.projector.multiply_adds();
         (projector + self.loss.multiply_adds(n, self.projector.out_channels())) as u64
     }

@@ -93,6 +93,11 @@ pub trait LossRule: Default + Clone + PartialEq + fmt::Debug + Serialize + Deser
         1
     }
 
+    /// Whether a batch must hold two views of each item, as [`Compare`](super::Compare) orders them.
+    fn needs_views(&self) -> bool {
+        false
+    }
+
     /// The loss at its place. Initial weights are drawn from `key`.
     ///
     /// # Errors
@@ -141,6 +146,12 @@ macro_rules! registry {
                 match kind { $(LossKind::$kind => self.$field.need(prediction),)* }
             }
 
+            /// Whether loss `kind` needs batches with two views of each item, as
+            /// [`Compare`](super::Compare) orders them.
+            pub fn needs_views(&self, kind: LossKind) -> bool {
+                match kind { $(LossKind::$kind => self.$field.needs_views(),)* }
+            }
+
             /// Loss `kind` at its place. Initial weights are drawn from `key`.
             ///
             /// # Errors
@@ -159,13 +170,13 @@ registry! {
     CrossEntropy = "cross-entropy", cross_entropy: CrossEntropyRule;
     /// [`Clapp`](super::Clapp): a hinge on predictions.
     Clapp = "clapp", clapp: ClappRule;
-    /// [`VicReg`](super::VicReg) on neighbors.
+    /// [`VicReg`](super::VicReg) on pairs.
     VicReg = "vicreg", vicreg: VicRegRule;
-    /// [`BarlowTwins`](super::BarlowTwins) on neighbors.
+    /// [`BarlowTwins`](super::BarlowTwins) on pairs.
     BarlowTwins = "barlow-twins", barlow_twins: BarlowTwinsRule;
-    /// [`NtXent`](super::NtXent), SimCLR's loss, on neighbors.
+    /// [`NtXent`](super::NtXent), SimCLR's loss, on pairs.
     NtXent = "nt-xent", nt_xent: NtXentRule;
-    /// [`SlowFeatures`](super::SlowFeatures) of neighbors.
+    /// [`SlowFeatures`](super::SlowFeatures) of pairs.
     SlowFeatures = "slow-features", slow_features: SlowFeaturesRule;
     /// [`Lpl`](super::Lpl) on neighbors: prediction, variance and decorrelation.
     Lpl = "lpl", lpl: LplRule;

@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, apart, center};
+use super::pairs::{Compare, PairsConfig, TwoViewLoss, apart, center};
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Key, Pool, Result, Scalar};
@@ -14,9 +14,13 @@ use crate::{Key, Pool, Result, Scalar};
 pub struct SlowFeaturesRule {
     /// Weight of the constraints.
     pub decorrelation: f64,
-    /// Pairs of neighbors in a step, at most.
+    /// What is compared: `neighbors`, positions of one item; `views`, the two views of an item that a batch
+    /// of `data.views` = 2 holds, each the mean over its positions; `view-positions`, the same positions of
+    /// the two views.
+    pub compare: Compare,
+    /// Pairs in a step, at most.
     pub pairs: usize,
-    /// Positions between the two of a pair.
+    /// Positions between the two of a pair of neighbors.
     pub distance: usize,
     /// Channels of the projector's layers; by default the module's own features are slowed.
     pub projector: Vec<usize>,
@@ -24,19 +28,29 @@ pub struct SlowFeaturesRule {
 
 impl Default for SlowFeaturesRule {
     fn default() -> Self {
-        Self { decorrelation: 1.0, pairs: 1024, distance: 1, projector: Vec::new() }
+        Self { decorrelation: 1.0, compare: Compare::Neighbors, pairs: 1024, distance: 1, projector: Vec::new() }
+    }
+}
+
+impl SlowFeaturesRule {
+    fn pairs_config(&self) -> PairsConfig<'_> {
+        let Self { compare, pairs, distance, ref projector, .. } = *self;
+        PairsConfig { compare, pairs, distance, projector }
     }
 }
 
 impl LossRule for SlowFeaturesRule {
     fn need(&self, prediction: &Prediction) -> usize {
-        self.distance + prediction.skip + 1
+        self.pairs_config().need(prediction)
+    }
+
+    fn needs_views(&self) -> bool {
+        self.compare.needs_views()
     }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let loss = SlowFeatures { decorrelation: self.decorrelation };
-        let config = NeighborsConfig { pairs: self.pairs, distance: self.distance, projector: &self.projector };
-        Ok(Box::new(Neighbors::new(config, loss, place, key)?))
+        self.pairs_config().build(loss, place, key)
     }
 }
 

@@ -3,7 +3,7 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Neighbors, NeighborsConfig, TwoViewLoss, apart, center, mean_squares};
+use super::pairs::{Compare, PairsConfig, TwoViewLoss, apart, center, mean_squares};
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::{Key, Pool, Result, Scalar};
@@ -18,9 +18,13 @@ pub struct VicRegRule {
     pub variance: f64,
     /// Weight ν of covariance.
     pub covariance: f64,
-    /// Pairs of neighbors in a step, at most.
+    /// What is compared: `neighbors`, positions of one item; `views`, the two views of an item that a batch
+    /// of `data.views` = 2 holds, each the mean over its positions; `view-positions`, the same positions of
+    /// the two views.
+    pub compare: Compare,
+    /// Pairs in a step, at most.
     pub pairs: usize,
-    /// Positions between the two of a pair.
+    /// Positions between the two of a pair of neighbors.
     pub distance: usize,
     /// Channels of the projector's layers. The paper's is `[8192, 8192, 8192]`, with batch
     /// normalization; by default the module's own features are compared.
@@ -29,19 +33,37 @@ pub struct VicRegRule {
 
 impl Default for VicRegRule {
     fn default() -> Self {
-        Self { invariance: 25.0, variance: 25.0, covariance: 1.0, pairs: 1024, distance: 1, projector: Vec::new() }
+        Self {
+            invariance: 25.0,
+            variance: 25.0,
+            covariance: 1.0,
+            compare: Compare::Neighbors,
+            pairs: 1024,
+            distance: 1,
+            projector: Vec::new(),
+        }
+    }
+}
+
+impl VicRegRule {
+    fn pairs_config(&self) -> PairsConfig<'_> {
+        let Self { compare, pairs, distance, ref projector, .. } = *self;
+        PairsConfig { compare, pairs, distance, projector }
     }
 }
 
 impl LossRule for VicRegRule {
     fn need(&self, prediction: &Prediction) -> usize {
-        self.distance + prediction.skip + 1
+        self.pairs_config().need(prediction)
+    }
+
+    fn needs_views(&self) -> bool {
+        self.compare.needs_views()
     }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let loss = VicReg { invariance: self.invariance, variance: self.variance, covariance: self.covariance };
-        let config = NeighborsConfig { pairs: self.pairs, distance: self.distance, projector: &self.projector };
-        Ok(Box::new(Neighbors::new(config, loss, place, key)?))
+        self.pairs_config().build(loss, place, key)
     }
 }
 

@@ -6,7 +6,8 @@ use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::collapse::LEAST_SPREAD;
 use gim_core::layers::{Layer, Sequential};
 use gim_core::loss::{
-    ClappUpdate, Estimator, InputBlock, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo, Supervision,
+    ClappUpdate, Compare, Estimator, InputBlock, LocalLoss, LossKind, LossSettings, Place, Prediction, StepInfo,
+    Supervision,
 };
 use gim_core::module::{LocalModule, Mode, Module, Parts};
 use gim_core::optim::OptimizerConfig;
@@ -17,8 +18,8 @@ use gim_core::{Key, Pool, Purpose, Scalar};
 use rand::RngExt;
 
 const CLASSES: usize = 3;
-const GRID: Shape = Shape { batch: 4, height: 5, width: 4, channels: 6 };
-const LABELS: [i32; 4] = [2, 0, 1, 2];
+const GRID: Shape = Shape { batch: 6, height: 5, width: 4, channels: 6 };
+const LABELS: [i32; 6] = [2, 0, 1, 2, 1, 1];
 
 fn place(kind: LossKind, context: usize) -> Place {
     Place {
@@ -38,9 +39,32 @@ fn place(kind: LossKind, context: usize) -> Place {
     }
 }
 
-/// Defaults, and settings that use what defaults leave out; pairs are few enough to be drawn, but for LPL:
-/// its reference below takes all.
-fn variants() -> [LossSettings; 4] {
+/// Defaults, and settings that use what defaults leave out; pairs are few enough to be drawn. Losses that can
+/// compare the views of items do.
+fn variants(kind: LossKind) -> Vec<LossSettings> {
+    let views = [(Compare::Views, 2), (Compare::Views, 1024), (Compare::ViewPositions, 7)].map(|(compare, pairs)| {
+        let mut s = LossSettings::default();
+        for (at, projector, n) in two_view(&mut s) {
+            (*at, *projector, *n) = (compare, if pairs == 2 { vec![7, 5] } else { Vec::new() }, pairs);
+        }
+        (s.lpl.compare, s.lpl.projector) = (compare, s.nt_xent.projector.clone());
+        s
+    });
+    estimators().into_iter().chain(views.into_iter().filter(|s| s.needs_views(kind))).collect()
+}
+
+/// What the losses of two views compare, their projectors and numbers of pairs.
+fn two_view(s: &mut LossSettings) -> [(&mut Compare, &mut Vec<usize>, &mut usize); 4] {
+    [
+        (&mut s.vicreg.compare, &mut s.vicreg.projector, &mut s.vicreg.pairs),
+        (&mut s.barlow_twins.compare, &mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
+        (&mut s.nt_xent.compare, &mut s.nt_xent.projector, &mut s.nt_xent.pairs),
+        (&mut s.slow_features.compare, &mut s.slow_features.projector, &mut s.slow_features.pairs),
+    ]
+}
+
+/// With each estimator of InfoNCE, and each update of CLAPP. LPL takes all pairs: its reference below does.
+fn estimators() -> [LossSettings; 4] {
     let updates = Estimator::ALL.into_iter().zip(ClappUpdate::ALL).collect::<Vec<_>>();
     std::array::from_fn(|i| {
         let (estimator, update) = updates[i];
@@ -56,12 +80,7 @@ fn variants() -> [LossSettings; 4] {
             s.time_contrastive.segments = 3;
             s.permutation_contrastive.pairs = 20;
             s.autoencoder.corruption = 0.3;
-            for (projector, pairs) in [
-                (&mut s.vicreg.projector, &mut s.vicreg.pairs),
-                (&mut s.barlow_twins.projector, &mut s.barlow_twins.pairs),
-                (&mut s.nt_xent.projector, &mut s.nt_xent.pairs),
-                (&mut s.slow_features.projector, &mut s.slow_features.pairs),
-            ] {
+            for (_, projector, pairs) in two_view(&mut s) {
                 (*projector, *pairs) = (vec![7, 5], 20);
             }
         }
@@ -138,16 +157,34 @@ fn clapp(update: ClappUpdate, context: usize, step: StepInfo<'_>, live: &Point, 
     loss
 }
 
-/// LPL's terms on all pairs of neighbors, whose earlier row is held.
+/// LPL's terms on all pairs, whose earlier row is held.
 fn lpl(settings: &LossSettings, context: usize, live: &Point, held: &Point) -> f64 {
+    let features = |p: &Point, place| at(p.c.as_ref().unwrap_or(&p.z), context, place).to_vec();
+    let row = |p: &Point, place| perceptron(&p.params, &features(p, place));
+    let positions = || (0..GRID.height * GRID.width).map(|i| (i / GRID.width, i % GRID.width));
+    let view = |p: &Point, item: usize| {
+        let mut mean = vec![0.0; context];
+        for (y, x) in positions() {
+            let share = 1.0 / (GRID.height * GRID.width) as f64;
+            mean.iter_mut().zip(features(p, (item, y, x))).for_each(|(m, f)| *m += share * f);
+        }
+        perceptron(&p.params, &mean)
+    };
     let mut pairs = Vec::new();
-    for (down, right) in [(1, 0), (0, 1)] {
-        for (item, y, x) in (0..GRID.batch * GRID.height * GRID.width)
-            .map(|i| (i / (GRID.height * GRID.width), i / GRID.width % GRID.height, i % GRID.width))
-        {
-            if y + down < GRID.height && x + right < GRID.width {
-                let row = |p: &Point, place| perceptron(&p.params, at(p.c.as_ref().unwrap_or(&p.z), context, place));
-                pairs.push((row(held, (item, y, x)), row(live, (item, y + down, x + right))));
+    match settings.lpl.compare {
+        Compare::Neighbors => {
+            for (down, right) in [(1, 0), (0, 1)] {
+                for (item, (y, x)) in (0..GRID.batch).flat_map(|item| positions().map(move |at| (item, at))) {
+                    if y + down < GRID.height && x + right < GRID.width {
+                        pairs.push((row(held, (item, y, x)), row(live, (item, y + down, x + right))));
+                    }
+                }
+            }
+        }
+        Compare::Views => pairs.extend((0..GRID.batch / 2).map(|i| (view(held, 2 * i), view(live, 2 * i + 1)))),
+        Compare::ViewPositions => {
+            for (i, (y, x)) in (0..GRID.batch / 2).flat_map(|i| positions().map(move |at| (i, at))) {
+                pairs.push((row(held, (2 * i, y, x)), row(live, (2 * i + 1, y, x))));
             }
         }
     }
@@ -176,7 +213,7 @@ fn gradients_are_those_of_the_value_or_of_what_stands_in_for_it() {
     let pool = Pool::new();
     let mut stopped = 0;
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let step = info(*kind, 3, 2);
             for (context, c) in [(6, None), (5, Some(GRID.with_channels(5)))] {
                 let mut loss = build(*kind, &settings, context);
@@ -273,6 +310,52 @@ fn impossible_settings_and_shapes_are_refused() {
     assert!(refuses(kind, &settings, &of(kind), GRID).contains("loss.autoencoder.corruption"));
 }
 
+/// A loss on the two views of items is that of the views in its order, pooled or position by position; it
+/// needs two of each item, and at least two items.
+#[test]
+fn views_are_compared_in_their_order() {
+    let pool = Pool::new();
+    let values = uniform(GRID.len(), 3);
+    let z = Activations::from_slice(Layout::dense(GRID), &values, &pool);
+    let kinds = [LossKind::VicReg, LossKind::BarlowTwins, LossKind::NtXent, LossKind::SlowFeatures];
+    for kind in LossKind::ALL {
+        for compare in [Compare::Views, Compare::ViewPositions] {
+            let mut settings = LossSettings::default();
+            two_view(&mut settings).into_iter().for_each(|(at, _, _)| *at = compare);
+            assert_eq!(settings.needs_views(*kind), kinds.contains(kind), "{kind}");
+            if !kinds.contains(kind) {
+                continue;
+            }
+            assert_eq!(settings.need(*kind, &place(*kind, 6).prediction), 1);
+            let mut loss = build::<f64>(*kind, &settings, 6);
+            let info = info(*kind, 0, 1);
+            let got = loss.value_and_grad(&z, None, info, None, None, &pool).loss;
+            // Swapping the views of an item pair by pair changes nothing; shifting the batch by one does.
+            let item = GRID.len() / GRID.batch;
+            let mut swapped = values.clone();
+            swapped.chunks_exact_mut(2 * item).for_each(|two| two.rotate_left(item));
+            let mut shifted = values.clone();
+            shifted.rotate_left(item);
+            let mut of = |values: &[f64]| {
+                let z = Activations::from_slice(Layout::dense(GRID), values, &pool);
+                loss.value_and_grad(&z, None, info, None, None, &pool).loss
+            };
+            assert!((of(&swapped) - got).abs() < 1e-9 * got.abs(), "{kind} {compare:?}");
+            assert!((of(&shifted) - got).abs() > 1e-6 * got.abs(), "{kind} {compare:?}");
+            // Positions within an item may trade places where they are averaged.
+            let mut turned = values.clone();
+            turned.chunks_exact_mut(2 * item).for_each(|two| two[..item].rotate_left(6));
+            assert_eq!((of(&turned) - got).abs() < 1e-9 * got.abs(), compare == Compare::Views, "{kind}");
+            for wrong in [3, 2] {
+                let said =
+                    loss.check(Shape { batch: wrong, height: 1, width: 1, ..GRID }, None).unwrap_err().to_string();
+                assert!(said.contains("two views"), "{said}");
+            }
+            loss.check(Shape { batch: 4, height: 1, width: 1, ..GRID }, None).unwrap();
+        }
+    }
+}
+
 /// A module of one linear layer, `weights` times as large as usual.
 fn module(kind: LossKind, settings: &LossSettings, number: u32, weights: f32, pool: &Pool<f32>) -> LocalModule<f32> {
     let key = Key::new(4, Purpose::Init).with_module(number);
@@ -309,7 +392,7 @@ fn bytes(module: &mut LocalModule<f32>) -> Vec<u8> {
 #[test]
 fn modules_are_isolated() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let run = |above: bool| {
                 let pool = Pool::new();
                 let mut first = module(*kind, &settings, 1, 1.0, &pool);
@@ -333,7 +416,7 @@ fn modules_are_isolated() {
 #[test]
 fn threads_and_resuming_change_no_bit_and_a_warm_step_allocates_nothing() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let run = |threads: usize, resume: bool| {
                 let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 threads.install(|| {
@@ -367,7 +450,7 @@ fn threads_and_resuming_change_no_bit_and_a_warm_step_allocates_nothing() {
 #[test]
 fn collapse_is_noticed() {
     for kind in LossKind::ALL {
-        for settings in variants() {
+        for settings in variants(*kind) {
             let spread = |weights: f32| {
                 let pool = Pool::new();
                 let mut one = module(*kind, &settings, 1, weights, &pool);

@@ -3,6 +3,8 @@
 //! The content of a batch depends only on seed, epoch, step and place in the batch ([`ViewPlan`]).
 //! It does not depend on the number of loader threads, the cache, or the step at which the loader
 //! was started. The threads are those of [`gim_core::data::loader`].
+//!
+//! A batch may hold two views of each image, in the order of [`gim_core::loss::Compare`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use gim_core::data::{Cache, EpochOrder, LabelName, Loader, LoaderStats, SKIP_BAD
 use gim_core::{Buffer, Error, Key, Pool, Purpose, Result};
 use rand::RngExt;
 
+use crate::dataset::augment::{Augment, Effects, Resize};
 use crate::dataset::image::{Color, Image, MOST_PIXELS, short_side};
 use crate::dataset::standardize::Standardize;
 use crate::dataset::{ImageDataset, Split};
@@ -18,14 +21,18 @@ use crate::dataset::{ImageDataset, Split};
 pub use crate::dataset::image_dataset::UNKNOWN;
 
 /// Settings of an [`ImageLoader`]; the default is the paper's for STL-10.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ViewConfig {
     /// Images in a batch.
     pub batch: usize,
+    /// Views of each image: 1 or 2.
+    pub views: usize,
     /// Side of the square cut out at a random place.
     pub crop: usize,
     /// Whether half of the crops, at random, are mirrored left to right.
     pub flip: bool,
+    /// What else is done to views.
+    pub augment: Augment,
     /// Channels.
     pub color: Color,
     /// Pixels mirrored at each edge before cropping.
@@ -57,8 +64,10 @@ impl Default for ViewConfig {
     fn default() -> Self {
         Self {
             batch: 32,
+            views: 1,
             crop: 64,
             flip: true,
+            augment: Augment::default(),
             color: Color::Grayscale,
             pad: 0,
             short_side: 0,
@@ -74,8 +83,9 @@ impl Default for ViewConfig {
     }
 }
 
-/// One view: a square of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One view: a rectangle of an image, resized to a square where it is none of this size, and what is done
+/// to its values.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct View {
     /// Index into the dataset.
     pub image: usize,
@@ -83,17 +93,106 @@ pub struct View {
     pub top: usize,
     /// First column, of the image with its padding.
     pub left: usize,
+    /// Height and width.
+    pub size: [usize; 2],
     /// Mirrored left to right.
     pub flip: bool,
+    /// What is done to its values.
+    pub effects: Effects,
 }
 
 impl View {
-    /// A view of an image by random bits: of its row, of its column, and of whether it is mirrored,
+    /// A square of an image by random bits: of its row, of its column, and of whether it is mirrored,
     /// which `flip` allows.
     fn draw((image, height, width): Item, crop: usize, flip: bool, [row, column, mirror]: [u64; 3]) -> Self {
         let (top, left) = (below(row, height - crop + 1), below(column, width - crop + 1));
-        Self { image, top, left, flip: flip && below(mirror, 2) == 1 }
+        let flip = flip && below(mirror, 2) == 1;
+        Self { image, top, left, size: [crop; 2], flip, effects: Effects::default() }
     }
+}
+
+/// How random views of an image are made in training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ViewRecipe {
+    /// Side of a view.
+    pub crop: usize,
+    /// Whether half of the views are mirrored left to right.
+    pub flip: bool,
+    /// Pixels mirrored at each edge before cropping.
+    pub pad: usize,
+    /// What else is done to views.
+    pub augment: Augment,
+}
+
+impl ViewRecipe {
+    /// A view of an image that is not smaller than the crop. `key` has everything but the purpose.
+    fn draw(&self, item: Item, key: Key) -> View {
+        let Self { crop, flip, augment, .. } = self;
+        let mut place = key.with_purpose(Purpose::Crop).rng();
+        let mut other = key.with_purpose(Purpose::Augment).rng();
+        let mirror = other.random();
+        if augment.is_off() {
+            return View::draw(item, *crop, *flip, [place.random(), place.random(), mirror]);
+        }
+        let effects = Effects::draw(augment, other.random());
+        if !augment.resized_crop {
+            let view = View::draw(item, *crop, *flip, [place.random(), place.random(), mirror]);
+            return View { effects, ..view };
+        }
+        let (image, height, width) = item;
+        let [top, left, height, width] = augment.rectangle(height, width, &mut || place.random());
+        View { image, top, left, size: [height, width], flip: *flip && below(mirror, 2) == 1, effects }
+    }
+
+    /// The values of a view, standardized → out (crop, crop, C).
+    fn make(&self, image: &Image, view: &View, standardize: &Standardize, buffers: &mut Buffers, out: &mut [f32]) {
+        let Self { crop, pad, .. } = *self;
+        let same_size = view.size == [crop; 2];
+        if same_size {
+            buffers.pixels.resize(out.len(), 0);
+            cut(image, view, crop, pad, &mut buffers.pixels);
+            if view.effects == Effects::default() {
+                return standardize.apply(&buffers.pixels, out);
+            }
+            out.iter_mut().zip(&buffers.pixels).for_each(|(out, pixel)| *out = f32::from(*pixel));
+        } else {
+            let from = (&image.pixels[..], [image.height, image.width, image.channels]);
+            let [height, width] = view.size;
+            buffers.resize.cut(from, [view.top, view.left, height, width], (pad, view.flip), out);
+        }
+        view.effects.apply(out, crop, &mut buffers.blur);
+        standardize.apply_to(out);
+    }
+
+    /// A random view of an image, standardized → (crop, crop, C). It depends on `key`, which needs seed and
+    /// item; its purpose is set here.
+    ///
+    /// # Errors
+    /// When the image is smaller than the crop.
+    pub fn view(&self, image: &Image, standardize: &Standardize, key: Key) -> Result<Vec<f32>> {
+        let (height, width) = (image.height + 2 * self.pad, image.width + 2 * self.pad);
+        check_crop(image, self.crop, height.min(width))?;
+        let mut out = vec![0.0; self.crop * self.crop * image.channels];
+        self.make(image, &self.draw((0, height, width), key), standardize, &mut Buffers::default(), &mut out);
+        Ok(out)
+    }
+}
+
+/// Buffers for making views, to be used again.
+#[derive(Debug, Default)]
+struct Buffers {
+    pixels: Vec<u8>,
+    blur: Vec<f32>,
+    resize: Resize,
+}
+
+/// Checks that a crop has pixels, and that an image has enough of them: `side` at its shorter side.
+fn check_crop(image: &Image, crop: usize, side: usize) -> Result<()> {
+    if crop == 0 || side < crop {
+        let what = format!("a crop of {crop} x {crop} of an image of {} x {}", image.height, image.width);
+        return Err(Error::config("crop", what, "use crops from 1 up to the smallest image"));
+    }
+    Ok(())
 }
 
 /// An image that views are taken of: index into the dataset, height and width with the padding.
@@ -103,20 +202,28 @@ pub type Item = (usize, usize, usize);
 #[derive(Debug, Clone)]
 pub struct ViewPlan {
     items: Arc<[Item]>,
-    crop: usize,
-    flip: bool,
+    recipe: ViewRecipe,
+    /// Of each image.
+    views: usize,
     seed: u64,
     order: EpochOrder,
 }
 
 impl ViewPlan {
-    /// A plan over `items`: at least `batch` of them, none smaller than `crop`. `batch` is
-    /// positive.
-    pub fn new(items: impl Into<Arc<[Item]>>, batch: usize, crop: usize, flip: bool, seed: u64) -> Self {
-        let items = items.into();
+    /// A plan over `items`, whose sizes include the padding: at least `batch` of them, none smaller than
+    /// the crop. `batch` is positive. There is one view of each image.
+    pub fn new(items: impl Into<Arc<[Item]>>, batch: usize, recipe: ViewRecipe, seed: u64) -> Self {
+        let (items, crop) = (items.into(), recipe.crop);
         assert!(items.iter().all(|i| i.1.min(i.2) >= crop), "an image is smaller than a crop of {crop}");
         let order = EpochOrder::new(items.len(), batch, seed);
-        Self { items, crop, flip, seed, order }
+        Self { items, recipe, views: 1, seed, order }
+    }
+
+    /// Views of each image in a batch, at least one.
+    #[must_use]
+    pub fn views(self, views: usize) -> Self {
+        assert!(views > 0, "batches of no views");
+        Self { views, ..self }
     }
 
     /// Whether an incomplete last batch of an epoch is kept.
@@ -135,13 +242,8 @@ impl ViewPlan {
         let (epoch, items) = self.order.batch(step);
         views.clear();
         let key = Key::new(self.seed, Purpose::Crop).with_epoch(epoch).with_step(step);
-        for (i, &item) in items.iter().enumerate() {
-            let key = key.with_item(i as u32);
-            let mut place = key.rng();
-            let mirror = key.with_purpose(Purpose::Augment).rng().random();
-            let bits = [place.random(), place.random(), mirror];
-            views.push(View::draw(self.items[item as usize], self.crop, self.flip, bits));
-        }
+        let items = items.iter().flat_map(|item| std::iter::repeat_n(self.items[*item as usize], self.views));
+        views.extend(items.enumerate().map(|(i, item)| self.recipe.draw(item, key.with_item(i as u32))));
     }
 }
 
@@ -150,7 +252,7 @@ impl ViewPlan {
 pub struct ImageBatch {
     /// Step it belongs to.
     pub step: u64,
-    /// (B, H, W, C), H = W = the crop
+    /// (B, H, W, C), H = W = the crop; B counts views
     pub data: Buffer<f32>,
     /// (B) classes, [`UNKNOWN`] where there is none.
     pub labels: Vec<i32>,
@@ -184,6 +286,10 @@ impl ImageLoader {
                 return Err(Error::config(key, "is 0", "give a positive number"));
             }
         }
+        if !(1..=2).contains(&config.views) {
+            return Err(Error::config("views", format_args!("is {}", config.views), "use 1 or 2"));
+        }
+        config.augment.check()?;
         if standardize.color() != config.color {
             let what = format!("is {:?}, but the standardization is for {:?}", config.color, standardize.color());
             return Err(Error::config("color", what, "measure the images in the color they are used in"));
@@ -211,8 +317,9 @@ impl ImageLoader {
             let what = format!("{} images to train on, but a batch takes {}", items.len(), config.batch);
             return Err(Error::file(dataset.root(), what, "use a smaller batch, smaller crops or more images"));
         }
-        let plan =
-            ViewPlan::new(items, config.batch, config.crop, config.flip, config.seed).keep_last(config.keep_last);
+        let ViewConfig { batch, views, crop, flip, pad, augment, seed, .. } = *config;
+        let recipe = ViewRecipe { crop, flip, pad, augment };
+        let plan = ViewPlan::new(items, batch, recipe, seed).views(views).keep_last(config.keep_last);
         let shared = Arc::new(Shared {
             images: Cache::new(dataset.len(), config.cache_mb.saturating_mul(1_000_000)),
             dataset,
@@ -223,10 +330,10 @@ impl ImageLoader {
         let of_threads = (Arc::clone(&shared), plan.clone());
         let loader = Loader::start(config.threads, config.prefetch, first_step, shared.dataset.root(), move || {
             let (shared, mut plan) = of_threads.clone();
-            let (mut views, mut pixels) = (Vec::new(), Vec::new());
-            move |step| shared.make(&mut plan, step, &mut views, &mut pixels)
+            let (mut views, mut buffers) = (Vec::new(), Buffers::default());
+            move |step| shared.make(&mut plan, step, &mut views, &mut buffers)
         })?;
-        Ok(Self { loader, shared, plan, views: Vec::with_capacity(config.batch), notes })
+        Ok(Self { loader, shared, plan, views: Vec::with_capacity(config.batch * config.views), notes })
     }
 
     /// The next batch, waiting for it if need be.
@@ -263,9 +370,9 @@ impl ImageLoader {
         self.plan.epoch_len()
     }
 
-    /// Images of a full batch and, where one is kept, of a short one.
+    /// Views in a full batch and, where one is kept, in a short one.
     pub fn batch_sizes(&self) -> impl Iterator<Item = usize> {
-        self.plan.order.sizes()
+        self.plan.order.sizes().map(|images| images * self.plan.views)
     }
 
     /// What the user should know: how many images were left out.
@@ -327,31 +434,33 @@ struct Shared {
 }
 
 impl Shared {
-    fn make(&self, plan: &mut ViewPlan, step: u64, views: &mut Vec<View>, pixels: &mut Vec<u8>) -> Result<ImageBatch> {
+    fn make(&self, plan: &mut ViewPlan, step: u64, views: &mut Vec<View>, buffers: &mut Buffers) -> Result<ImageBatch> {
         plan.fill(step, views);
-        let config = &self.config;
-        let len = config.crop * config.crop * config.color.channels();
-        pixels.resize(len, 0);
+        let len = self.config.crop * self.config.crop * self.config.color.channels();
         let mut data = self.pool.take(views.len() * len);
-        for (view, out) in views.iter().zip(data.chunks_exact_mut(len)) {
-            self.fetch(view, pixels)?;
-            self.standardize.apply(pixels, out);
+        for (views, out) in views.chunks(plan.views).zip(data.chunks_mut(plan.views * len)) {
+            self.with_image(views[0].image, |image| {
+                for (view, out) in views.iter().zip(out.chunks_exact_mut(len)) {
+                    plan.recipe.make(image, view, &self.standardize, buffers, out);
+                }
+            })?;
         }
         let label = |v: &View| self.dataset.label_in(v.image, self.config.column);
         Ok(ImageBatch { step, data, labels: views.iter().map(label).collect() })
     }
 
-    fn fetch(&self, view: &View, out: &mut [u8]) -> Result<()> {
+    /// Calls `then` with image `i`, from the cache or from its file.
+    fn with_image(&self, i: usize, then: impl FnOnce(&Image)) -> Result<()> {
         let config = &self.config;
-        if let Some(image) = self.images.get(view.image) {
-            cut(image, view, config.crop, config.pad, out);
+        if let Some(image) = self.images.get(i) {
+            then(image);
             return Ok(());
         }
-        let image = self.dataset.read(view.image)?.in_color(config.color).with_short_side(config.short_side);
-        cut(&image, view, config.crop, config.pad, out);
+        let image = self.dataset.read(i)?.in_color(config.color).with_short_side(config.short_side);
+        then(&image);
         let bytes = image.pixels.len();
         if self.images.reserve(bytes) {
-            self.images.keep(view.image, image, bytes, bytes);
+            self.images.keep(i, image, bytes, bytes);
         }
         Ok(())
     }
@@ -395,10 +504,7 @@ impl RandomCrop {
     pub fn view(&self, image: &Image, key: Key) -> Result<Image> {
         let Self { side, flip, pad } = *self;
         let (height, width) = (image.height + 2 * pad, image.width + 2 * pad);
-        if side == 0 || height.min(width) < side {
-            let what = format!("a crop of {side} x {side} of an image of {} x {}", image.height, image.width);
-            return Err(Error::config("crop", what, "use crops from 1 up to the smallest image"));
-        }
+        check_crop(image, side, height.min(width))?;
         let view = View::draw((0, height, width), side, flip, key.with_purpose(Purpose::View).rng().random());
         let mut pixels = vec![0; side * side * image.channels];
         cut(image, &view, side, pad, &mut pixels);
@@ -407,7 +513,7 @@ impl RandomCrop {
 }
 
 /// The position in 0 .. n that the padded position `at` mirrors.
-fn mirror(at: usize, pad: usize, n: usize) -> usize {
+pub(super) fn mirror(at: usize, pad: usize, n: usize) -> usize {
     let period = (2 * (n - 1)).max(1);
     let at = (at as isize - pad as isize).rem_euclid(period as isize) as usize;
     if at < n { at } else { period - at }
@@ -420,10 +526,7 @@ fn mirror(at: usize, pad: usize, n: usize) -> usize {
 /// When the image is smaller, or the standardization is for another color. [`check_sizes`] checks
 /// sizes in advance.
 pub fn center_view(image: &Image, crop: usize, color: Color, standardize: &Standardize) -> Result<Vec<f32>> {
-    if crop == 0 || image.height.min(image.width) < crop {
-        let what = format!("a crop of {crop} x {crop} of an image of {} x {}", image.height, image.width);
-        return Err(Error::config("crop", what, "use crops from 1 up to the smallest image"));
-    }
+    check_crop(image, crop, image.height.min(image.width))?;
     let colors = standardize.color();
     if colors != color {
         let what = format!("is {color:?}, but the standardization is for {colors:?}");
@@ -451,6 +554,11 @@ pub fn small_view(image: &Image, side: usize, color: Color, standardize: &Standa
 mod tests {
     use super::*;
 
+    /// A square at a place; its size is not read.
+    fn at(top: usize, left: usize, flip: bool) -> View {
+        View { image: 0, top, left, size: [0; 2], flip, effects: Effects::default() }
+    }
+
     #[test]
     fn mirrored_edges() {
         let at: Vec<usize> = (0..10).map(|i| mirror(i, 3, 4)).collect();
@@ -472,8 +580,7 @@ mod tests {
             let flip = view.pixels[0] > view.pixels[2];
             let first = usize::from(view.pixels[if flip { 2 } else { 0 }]);
             let mut by_hand = [0; 9];
-            let at = View { image: 0, top: first / 7, left: first % 7, flip };
-            cut(&image, &at, 3, 0, &mut by_hand);
+            cut(&image, &at(first / 7, first % 7, flip), 3, 0, &mut by_hand);
             assert_eq!(view.pixels, by_hand);
             mirrored += usize::from(flip);
             places.insert(first);
@@ -494,15 +601,13 @@ mod tests {
     fn cutting() {
         let image = Image::new(3, 4, 1, (0..12).collect());
         let mut out = [0; 4];
-        let mut view = View { image: 0, top: 1, left: 1, flip: false };
-        cut(&image, &view, 2, 0, &mut out);
+        cut(&image, &at(1, 1, false), 2, 0, &mut out);
         assert_eq!(out, [5, 6, 9, 10]);
-        view.flip = true;
-        cut(&image, &view, 2, 0, &mut out);
+        cut(&image, &at(1, 1, true), 2, 0, &mut out);
         assert_eq!(out, [6, 5, 10, 9]);
-        cut(&image, &View { image: 0, top: 0, left: 0, flip: false }, 2, 1, &mut out);
+        cut(&image, &at(0, 0, false), 2, 1, &mut out);
         assert_eq!(out, [5, 4, 1, 0]);
-        cut(&image, &View { image: 0, top: 3, left: 4, flip: true }, 2, 1, &mut out);
+        cut(&image, &at(3, 4, true), 2, 1, &mut out);
         assert_eq!(out, [10, 11, 6, 7]);
     }
 }

@@ -1,5 +1,6 @@
 //! Image datasets: files to images to batches of views.
 
+pub mod augment;
 mod formats;
 pub mod image;
 mod image_dataset;

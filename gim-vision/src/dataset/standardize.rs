@@ -106,6 +106,16 @@ impl Standardize {
         &self.std[..self.color.channels()]
     }
 
+    /// Standardizes values (…, C) from 0 to 255 in place: those that are whole as [`Self::apply`] does.
+    pub fn apply_to(&self, values: &mut [f32]) {
+        let channels = self.color.channels();
+        for values in values.chunks_exact_mut(channels) {
+            for (c, value) in values.iter_mut().enumerate() {
+                *value = *value * self.scale[c] + self.shift[c];
+            }
+        }
+    }
+
     /// pixels (…, C) → out (…, C), standardized; both have the same length.
     pub fn apply(&self, pixels: &[u8], out: &mut [f32]) {
         assert_eq!(pixels.len(), out.len(), "pixels and standardized pixels");

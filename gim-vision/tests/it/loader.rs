@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::common::{big, fashion_mini, jpeg, open, png, scene, write};
+use gim_vision::dataset::augment::Augment;
 use gim_vision::dataset::image::{Color, Image};
 use gim_vision::dataset::loader::{
-    ImageLoader, Item, UNKNOWN, View, ViewConfig, ViewPlan, center_view, check_sizes, small_view,
+    ImageLoader, Item, UNKNOWN, View, ViewConfig, ViewPlan, ViewRecipe, center_view, check_sizes, small_view,
 };
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{ImageDataset, Split};
@@ -43,6 +44,16 @@ fn start(dataset: &Arc<dyn ImageDataset>, config: &ViewConfig, first: u64) -> Im
     ImageLoader::start(Arc::clone(dataset), std(config.color), config, Split::Train, first).unwrap()
 }
 
+/// Views without augmentation.
+fn plain(crop: usize, flip: bool) -> ViewRecipe {
+    ViewRecipe { crop, flip, pad: 0, augment: Augment::default() }
+}
+
+/// SimCLR's augmentations for small images, with blur.
+fn simclr() -> Augment {
+    Augment { resized_crop: true, strength: 0.5, grayscale: 0.2, blur: 0.5, ..Augment::default() }
+}
+
 /// The bits and labels of `n` batches.
 fn take(loader: &mut ImageLoader, n: usize) -> Vec<(Vec<u32>, Vec<i32>)> {
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect();
@@ -59,7 +70,7 @@ proptest! {
     ) {
         prop_assume!(sizes.len() >= batch);
         let items: Vec<Item> = sizes.iter().enumerate().map(|(i, s)| (1000 + i, crop + s.0, crop + s.1)).collect();
-        let mut plan = ViewPlan::new(items.clone(), batch, crop, flip, seed);
+        let mut plan = ViewPlan::new(items.clone(), batch, plain(crop, flip), seed);
         let mut views: Vec<View> = Vec::new();
         for epoch in 0..2 {
             let mut seen = HashSet::new();
@@ -76,7 +87,7 @@ proptest! {
         // A fresh plan that begins in the middle agrees.
         let middle = plan.epoch_len() + plan.epoch_len() / 2;
         let mut there = Vec::new();
-        ViewPlan::new(items, batch, crop, flip, seed).fill(middle, &mut there);
+        ViewPlan::new(items, batch, plain(crop, flip), seed).fill(middle, &mut there);
         plan.fill(middle, &mut views);
         prop_assert_eq!(&there, &views);
     }
@@ -84,7 +95,7 @@ proptest! {
 
 #[test]
 fn every_place_is_drawn() {
-    let mut plan = ViewPlan::new(vec![(0, 7, 6)], 1, 5, true, 9);
+    let mut plan = ViewPlan::new(vec![(0, 7, 6)], 1, plain(5, true), 9);
     let mut views = Vec::new();
     let mut seen = HashSet::new();
     for step in 0..300 {
@@ -135,6 +146,59 @@ fn batches_are_what_the_plan_says() {
     }
 }
 
+/// Two views of an image are side by side, with its label; each is cut and changed for itself.
+#[test]
+fn two_views_of_an_image_are_side_by_side() {
+    let dir = mixed();
+    let dataset = open(dir.path()).unwrap();
+    let augment = Augment { resized_crop: false, ..simclr() };
+    let config = ViewConfig { views: 2, augment, pad: 1, ..config() };
+    let mut loader = start(&dataset, &config, 0);
+    let one = start(&dataset, &ViewConfig { views: 1, ..config.clone() }, 0);
+    assert_eq!(loader.epoch_len(), one.epoch_len());
+    assert!(loader.batch_sizes().eq([10]) && one.batch_sizes().eq([5]));
+    let (mut cut_apart, mut changed_apart) = (0, 0);
+    for _ in 0..4 {
+        let batch = loader.next_batch().unwrap();
+        assert_eq!((batch.labels.len(), batch.data.len()), (10, 10 * 16 * 16 * 3));
+        let images: HashSet<usize> = loader.views().iter().map(|v| v.image).collect();
+        assert_eq!(images.len(), 5);
+        for (two, labels) in loader.views().chunks(2).zip(batch.labels.chunks(2)) {
+            assert!(two[0].image == two[1].image && labels[0] == labels[1]);
+            cut_apart += usize::from((two[0].top, two[0].left) != (two[1].top, two[1].left));
+            changed_apart += usize::from(two[0].effects != two[1].effects);
+        }
+        for (view, out) in loader.views().iter().zip(batch.data.chunks(16 * 16 * 3)) {
+            // The same cut without effects, then the effects.
+            let p = dataset.read(view.image).unwrap().in_color(Color::Rgb);
+            let edge = |at: usize, n: usize| {
+                let at = (at as isize - 1).unsigned_abs();
+                if at >= n { 2 * (n - 1) - at } else { at }
+            };
+            let mut want = Vec::new();
+            for (y, x) in (0..16).flat_map(|y| (0..16).map(move |x| (y, if view.flip { 15 - x } else { x }))) {
+                let at = edge(view.top + y, p.height) * p.width + edge(view.left + x, p.width);
+                want.extend(p.pixels[3 * at..][..3].iter().map(|v| f32::from(*v)));
+            }
+            view.effects.apply(&mut want, 16, &mut Vec::new());
+            std(Color::Rgb).apply_to(&mut want);
+            assert_eq!(out, want);
+        }
+    }
+    assert!(cut_apart > 15 && changed_apart > 15, "{cut_apart} and {changed_apart} of 20");
+}
+
+/// What is drawn but never done changes no bit.
+#[test]
+fn augmentations_that_are_never_done_change_no_bit() {
+    let dir = mixed();
+    let dataset = open(dir.path()).unwrap();
+    let augment = Augment { grayscale: 1e-300, blur: 1e-300, ..Augment::default() };
+    assert!(!augment.is_off());
+    let want = take(&mut start(&dataset, &config(), 0), 6);
+    assert!(take(&mut start(&dataset, &ViewConfig { augment, ..config() }, 0), 6) == want);
+}
+
 #[test]
 fn held_out_images_are_never_in_a_batch() {
     let dir = mixed();
@@ -151,9 +215,12 @@ fn held_out_images_are_never_in_a_batch() {
 #[test]
 fn content_depends_on_the_step_alone() {
     let dir = mixed();
-    for (root, base) in
-        [(dir.path(), config()), (&*fashion_mini(), ViewConfig { batch: 50, crop: 20, ..Default::default() })]
-    {
+    for (root, base) in [
+        (dir.path(), config()),
+        (dir.path(), ViewConfig { views: 2, augment: simclr(), batch: 7, keep_last: true, ..config() }),
+        (&*fashion_mini(), ViewConfig { batch: 50, crop: 20, ..Default::default() }),
+        (&*fashion_mini(), ViewConfig { views: 2, augment: simclr(), batch: 30, crop: 20, ..Default::default() }),
+    ] {
         let dataset = open(root).unwrap();
         let want = take(&mut start(&dataset, &base, 0), 40);
         for (threads, cache_mb, first) in [(2, 512, 0), (1, 0, 0), (3, 1, 7), (1, 512, 33), (2, 0, 39)] {
@@ -200,6 +267,9 @@ fn bad_configurations_are_refused() {
         ViewConfig { batch: 0, ..base.clone() },
         ViewConfig { crop: 0, ..base.clone() },
         ViewConfig { threads: 0, ..base.clone() },
+        ViewConfig { views: 0, ..base.clone() },
+        ViewConfig { views: 3, ..base.clone() },
+        ViewConfig { augment: Augment { scale: [0.0, 1.0], ..Augment::default() }, ..base.clone() },
         ViewConfig { crop: 29, ..base.clone() },
         ViewConfig { color: Color::Rgb, ..base },
     ] {
@@ -280,6 +350,30 @@ fn views_for_evaluation() {
 fn speed_on_a_large_corpus() {
     let Some(root) = big("imagenette96") else { return };
     speed(&root);
+}
+
+/// Prints how fast one thread makes augmented views of decoded images. Asserts nothing: run it with
+/// `--ignored --nocapture`.
+#[test]
+#[ignore = "prints how fast views are augmented"]
+fn speed_of_augmentation() {
+    let dir = tempfile::tempdir().unwrap();
+    for k in 0..64 {
+        write(&dir.path().join(format!("train/{}/{k:02}.png", k % 2)), png(&scene(96, 96, 3, k)));
+        write(&dir.path().join(format!("test/{}/{k:02}.png", k % 2)), png(&scene(96, 96, 3, k)));
+    }
+    let dataset = open(dir.path()).unwrap();
+    for (name, augment) in [("crops alone", Augment::default()), ("SimCLR", simclr())] {
+        for color in [Color::Grayscale, Color::Rgb] {
+            let config = ViewConfig { views: 2, augment, color, ..Default::default() };
+            let mut loader = start(&dataset, &config, 0);
+            (0..4).for_each(|_| drop(loader.next_batch().unwrap()));
+            let began = Instant::now();
+            (0..100).for_each(|_| drop(loader.next_batch().unwrap()));
+            let rate = (100 * 32) as f64 / began.elapsed().as_secs_f64();
+            println!("{name}, {color:?}, 64 x 64: {rate:.0} images a second, two views of each");
+        }
+    }
 }
 
 fn speed(root: &Path) {

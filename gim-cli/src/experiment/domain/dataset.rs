@@ -29,6 +29,15 @@ pub trait DatasetSpec {
     /// What is held out of training.
     fn held_out(&self) -> &HeldOut;
 
+    /// Views of each item in a training batch.
+    fn views(&self) -> usize;
+
+    /// Checks settings of views against each other.
+    ///
+    /// # Errors
+    /// Names a setting that does not fit.
+    fn check_views(&self) -> Result<()>;
+
     /// Names of the tasks that probes can be trained for.
     fn tasks(&self) -> &'static [Task];
 
@@ -79,8 +88,8 @@ pub trait DatasetSpec {
     /// When files cannot be used: all are named. With `files.skip_bad`, when none can.
     fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>>;
 
-    /// Labels of a batch for measurements without a dataset: class 0 everywhere; empty without
-    /// supervision.
+    /// Labels of a batch of so many items for measurements without a dataset: class 0 everywhere; empty
+    /// without supervision.
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]>;
 }
 
@@ -114,8 +123,8 @@ pub trait BatchSource: Send {
     /// Items that are held out of training.
     fn held_out(&self) -> usize;
 
-    /// Input and labels of some of them, up to a batch, as [`Self::next`] gives those of training. Always
-    /// the same for the same items.
+    /// Input and labels of some of them, up to a batch: one view of each item without augmentation; for a loss
+    /// that compares views, two as [`Self::next`] gives them. Always the same for the same items.
     ///
     /// # Errors
     /// When a file cannot be read.

@@ -187,11 +187,28 @@ impl Domain {
     }
 
     /// Documentation of the settings in the same sections.
-    pub(crate) fn docs(&self) -> [SectionDocs; 3] {
-        match self {
-            Self::Audio(a) => a.docs(),
-            Self::Vision(v) => v.docs(),
+    pub(crate) fn docs(&self) -> [SectionDocs; 4] {
+        const AUGMENT: &str = "data.augment";
+        let ([data, network, loss], augment) = match self {
+            Self::Audio(a) => (a.docs(), docs::<gim_audio::dataset::augment::Augment>(AUGMENT)),
+            Self::Vision(v) => (v.docs(), docs::<gim_vision::dataset::augment::Augment>(AUGMENT)),
+        };
+        [data, augment, network, loss]
+    }
+
+    /// Checks that batches hold what the loss compares.
+    ///
+    /// # Errors
+    /// Names the setting that does not fit, and what to set.
+    pub(crate) fn check_views(&self) -> Result<()> {
+        self.dataset().check_views()?;
+        let (model, views) = (self.model(), self.dataset().views());
+        if model.needs_views()? && views != 2 {
+            let key = format!("loss.{}.compare", model.loss_kind()?);
+            let what = format!("compares two views of each item, but a batch holds {views} of each");
+            return Err(Error::config(key, what, "set data.views = 2, or compare = \"neighbors\""));
         }
+        Ok(())
     }
 }
 

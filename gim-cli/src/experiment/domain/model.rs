@@ -11,7 +11,7 @@ use crate::experiment::dataset_record::DatasetRecord;
 
 /// The model of a configuration.
 pub trait ModelSpec {
-    /// Shape of a batch as the stack takes it.
+    /// Shape of a batch of so many items, with all their views, as the stack takes it.
     ///
     /// # Errors
     /// When images are too small for their patches.
@@ -49,6 +49,12 @@ pub trait ModelSpec {
 
     /// What InfoNCE compares; `None` for any other loss or estimator.
     fn compared(&self) -> Option<Compared>;
+
+    /// Whether the loss compares two views of each item.
+    ///
+    /// # Errors
+    /// As [`Self::loss_kind`].
+    fn needs_views(&self) -> Result<bool>;
 
     /// The kind of loss.
     ///

@@ -31,6 +31,7 @@ pub(super) fn beginning(training: &mut Training<'_>) -> [String; 2] {
     let epochs = total as f64 / training.source.epoch_len().max(1) as f64;
     let schedule = config.train.schedule.to_possible_value();
     let schedule = schedule.as_ref().map_or("", |s| s.get_name());
+    let views = if config.domain.dataset().views() == 2 { ", two views of each," } else { "," };
     let from = if first > 0 { format!(" from step {} on", grouped(first as usize)) } else { String::new() };
     [
         format!(
@@ -39,7 +40,7 @@ pub(super) fn beginning(training: &mut Training<'_>) -> [String; 2] {
             grouped(parameters)
         ),
         format!(
-            "training: {} steps{from}, batches of {}, {epochs:.1} epochs, {schedule}, seed {}, in {}",
+            "training: {} steps{from}, batches of {}{views} {epochs:.1} epochs, {schedule}, seed {}, in {}",
             grouped(total as usize),
             config.train.batch,
             config.train.seed,

@@ -3,15 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use gim_audio::dataset::augment::Augment;
 use gim_audio::dataset::corpus::Corpus;
-use gim_audio::dataset::loader::{Crop, CropLoader};
+use gim_audio::dataset::loader::{Crop, CropLoader, training_view};
 use gim_audio::dataset::standardize::Standardize;
 use gim_audio::geometry::{ConvSpec, LABEL_HOP, label_slots};
 use gim_audio::network::Target;
 use gim_core::activations::{Activations, Shape};
 use gim_core::data::LoaderStats;
 use gim_core::stack::LayoutPlans;
-use gim_core::{Pool, Result};
+use gim_core::{Key, Pool, Result};
 use rayon::prelude::*;
 
 use crate::experiment::dataset_record::DatasetRecord;
@@ -25,14 +26,40 @@ pub(super) struct SpeechBatches {
     /// The network's convolutions, from which follows which frame has which phone.
     pub(super) convs: Vec<ConvSpec>,
     pub(super) record: DatasetRecord,
-    /// One crop of every utterance that is held out.
-    pub(super) held_out: Vec<Crop>,
-    /// Crops in a batch.
+    pub(super) held_out: HeldOutCrops,
+    /// Utterances in a batch, each in all its views.
     pub(super) batch: usize,
     /// Samples of a crop; `None` for whole utterances.
     pub(super) crop: Option<usize>,
     /// Training utterances that are too short for a step, or have no labels.
     pub(super) unusable: usize,
+}
+
+/// Crops of the utterances that are held out of training: one of each without augmentation; for a loss that
+/// compares views, two that are made as in training.
+pub(super) struct HeldOutCrops {
+    /// The views of an utterance one after the other.
+    pub(super) crops: Vec<Crop>,
+    /// Of each utterance.
+    pub(super) views: usize,
+    pub(super) augment: Augment,
+    /// Of the augmentation; without the utterance and its view.
+    pub(super) key: Key,
+}
+
+impl HeldOutCrops {
+    fn utterances(&self) -> usize {
+        self.crops.len() / self.views
+    }
+
+    /// The samples of a crop, which is view number `view` of its utterance, standardized.
+    fn read(&self, crop: &Crop, view: usize, corpus: &Corpus, standardize: &Standardize) -> Result<Vec<f32>> {
+        if self.views == 1 {
+            return corpus.part(crop.utterance, crop.start..crop.start + crop.len, standardize);
+        }
+        let key = self.key.with_item(crop.utterance as u32).with_module(view as u32);
+        training_view(corpus, &self.augment, crop, standardize, key)
+    }
 }
 
 impl SpeechBatches {
@@ -73,8 +100,8 @@ impl BatchSource for SpeechBatches {
             let n = self.unusable;
             notes.push(format!("{n} training utterances are too short for a step or have no labels: left out"));
         }
-        if !self.held_out.is_empty() {
-            notes.push(format!("{} training utterances are held out for validation", self.held_out.len()));
+        if self.held_out() > 0 {
+            notes.push(format!("{} training utterances are held out for validation", self.held_out()));
         }
         notes
     }
@@ -88,12 +115,13 @@ impl BatchSource for SpeechBatches {
     }
 
     fn shapes(&self) -> Vec<Shape> {
-        let held_out = self.held_out.len() % self.batch;
+        let held_out = self.held_out();
+        let held_out = [held_out.min(self.batch), held_out % self.batch].map(|n| n * self.held_out.views);
         let mut lengths = self.loader.lengths();
         if self.crop.is_none() {
-            lengths.extend(self.held_out.iter().map(|c| c.len));
+            lengths.extend(self.held_out.crops.iter().map(|c| c.len));
         }
-        let sizes = [self.batch].into_iter().chain((held_out > 0).then_some(held_out));
+        let sizes = [self.batch * self.loader.views()].into_iter().chain(held_out.into_iter().filter(|n| *n > 0));
         sizes.flat_map(|n| lengths.iter().map(move |len| Shape::sequence(n, *len, 1))).collect()
     }
 
@@ -109,7 +137,7 @@ impl BatchSource for SpeechBatches {
     }
 
     fn held_out(&self) -> usize {
-        self.held_out.len()
+        self.held_out.utterances()
     }
 
     fn held_out_batch(
@@ -118,14 +146,14 @@ impl BatchSource for SpeechBatches {
         plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<(Activations<f32>, Arc<[i32]>)> {
-        let crops = &self.held_out[items];
-        let (corpus, standardize, len) = (&self.corpus, &self.standardize, self.crop);
-        let read = |c: &Crop| {
-            let mut x = corpus.part(c.utterance, c.start..c.start + c.len, standardize)?;
-            x.resize(len.unwrap_or(c.len), 0.0);
+        let views = self.held_out.views;
+        let crops = &self.held_out.crops[items.start * views..items.end * views];
+        let read = |(i, crop): (usize, &Crop)| {
+            let mut x = self.held_out.read(crop, i % views, &self.corpus, &self.standardize)?;
+            x.resize(self.crop.unwrap_or(crop.len), 0.0);
             Ok(x)
         };
-        let read = crops.par_iter().map(read).collect::<Result<Vec<_>>>()?;
+        let read = crops.par_iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
         let labels = self.labels(crops, read[0].len())?;
         Ok((input(&read.concat(), crops.len(), plans, pool), labels))
     }

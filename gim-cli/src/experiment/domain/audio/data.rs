@@ -1,6 +1,7 @@
 //! Settings of a speech corpus.
 
 use documented::DocumentedFields;
+use gim_audio::dataset::augment::Augment;
 use gim_audio::dataset::corpus::MissingPolicy;
 use gim_audio::dataset::loader::ShortPolicy;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,9 @@ pub struct AudioData {
     pub phone_labels: String,
     /// Names of the phones in a list of labels. Empty: `phones.txt` in the folder, if it is there.
     pub phones: String,
+    /// Views of each utterance in a training batch: 1, or 2 for a loss that compares views. `train.batch`
+    /// counts utterances.
+    pub views: usize,
     /// Length of a crop, in samples.
     pub crop: usize,
     /// Supervised training learns from whole utterances, one a step, in the order of the split file.
@@ -44,6 +48,8 @@ pub struct AudioData {
     pub validate: HeldOut,
     /// Decoded audio kept in memory, in MB.
     pub cache_mb: usize,
+    /// What is done to training crops; features see none of it.
+    pub augment: Augment,
 }
 
 impl Default for AudioData {
@@ -56,6 +62,7 @@ impl Default for AudioData {
             test_split: String::new(),
             phone_labels: String::new(),
             phones: String::new(),
+            views: 1,
             crop: 20_480,
             whole: false,
             short: ShortPolicy::Skip,
@@ -63,6 +70,7 @@ impl Default for AudioData {
             skip_bad: false,
             validate: HeldOut::default(),
             cache_mb: 512,
+            augment: Augment::default(),
         }
     }
 }

@@ -23,7 +23,7 @@ use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result};
 use gim_eval::Task;
 
-use self::batches::SpeechBatches;
+use self::batches::{HeldOutCrops, SpeechBatches};
 pub(crate) use self::data::AudioData;
 use self::extractor::SpeechExtractor;
 use super::figures::{FigureSpec, MethodKind};
@@ -205,6 +205,24 @@ impl DatasetSpec for AudioConfig {
         &self.data.validate
     }
 
+    fn views(&self) -> usize {
+        self.data.views
+    }
+
+    fn check_views(&self) -> Result<()> {
+        let AudioData { views, whole, augment, .. } = &self.data;
+        augment.check()?;
+        if *whole && (*views > 1 || !augment.is_off()) {
+            let what = "is set, but whole utterances have one view, as they are";
+            return Err(Error::config("data.whole", what, "use data.views = 1 without data.augment, or crops"));
+        }
+        if augment.tempo > 0.0 && self.loss.target == Target::Phones {
+            let what = "moves frames, but the labels of phones stay where they are";
+            return Err(Error::config("data.augment.tempo", what, "use 0, or another loss.target"));
+        }
+        Ok(())
+    }
+
     fn tasks(&self) -> &'static [Task] {
         &[Task::Phones, Task::Speakers]
     }
@@ -237,6 +255,8 @@ impl DatasetSpec for AudioConfig {
         let unusable = self.unusable(&corpus, &convs);
         let crops = CropConfig {
             batch: train.batch,
+            views: self.data.views,
+            augment: self.data.augment,
             len: self.data.crop,
             seed: train.seed,
             whole: self.data.whole,
@@ -250,15 +270,23 @@ impl DatasetSpec for AudioConfig {
         let record = self.record(&corpus, &standardize, &held_out, loader.epoch_len())?;
         self.data.validate.check(before, &record)?;
         let key = Key::new(held_out::draw_seed(train.seed), Purpose::Crop);
-        let AudioData { whole, short, crop: samples, .. } = self.data;
+        let AudioData { whole, short, crop: samples, augment, .. } = self.data;
+        let views = if self.needs_views()? { self.data.views } else { 1 };
         let len = |u: usize| corpus.utterances()[u].len;
         let long_enough =
             |u: &usize| !unusable.contains(u) && (whole || short == ShortPolicy::Pad || len(*u) >= samples);
-        let crop = |u| match whole {
+        let crop = |u, view: usize| match whole {
             true => Crop::whole(u, len(u)),
-            false => Crop::draw(u, len(u), samples, key.with_item(u as u32)),
+            false => {
+                let place = if augment.same_crop { 0 } else { view };
+                Crop::draw(u, len(u), samples, key.with_item(u as u32).with_module(place as u32))
+            }
         };
-        let held_out = held_out.into_iter().filter(long_enough).map(crop).collect();
+        let mut utterances: Vec<usize> = held_out.into_iter().filter(long_enough).collect();
+        utterances.truncate(held_out::measurable(utterances.len(), train.batch, views));
+        let crops = |u| (0..views).map(move |view| crop(u, view));
+        let crops = utterances.into_iter().flat_map(crops).collect();
+        let held_out = HeldOutCrops { crops, views, augment, key };
         let (target, batch, crop, unusable) =
             (self.loss.target, train.batch, (!whole).then_some(samples), unusable.len());
         Ok(Box::new(SpeechBatches {
@@ -289,6 +317,7 @@ impl DatasetSpec for AudioConfig {
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
+        let batch = batch * self.data.views;
         let n = match self.loss.target {
             Target::Future => 0,
             Target::Phones => batch * n_slots(self.data.crop),
@@ -300,7 +329,7 @@ impl DatasetSpec for AudioConfig {
 
 impl ModelSpec for AudioConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
-        Ok(Shape::sequence(batch, self.data.crop, 1))
+        Ok(Shape::sequence(batch * self.data.views, self.data.crop, 1))
     }
 
     fn size_of(&self, x: Shape) -> Result<StepSize> {
@@ -327,6 +356,10 @@ impl ModelSpec for AudioConfig {
         let LossConfig { prediction_steps, negatives, .. } = self.loss;
         (estimated && matches!(self.loss_kind(), Ok(LossKind::InfoNce)))
             .then_some(Compared { prediction_steps, negatives })
+    }
+
+    fn needs_views(&self) -> Result<bool> {
+        Ok(self.loss.settings.needs_views(self.loss.kind()?))
     }
 
     fn loss_kind(&self) -> Result<LossKind> {

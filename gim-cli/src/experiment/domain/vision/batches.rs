@@ -23,17 +23,22 @@ pub(super) struct ImageBatches {
     pub(super) dataset: Arc<dyn ImageDataset>,
     pub(super) loader: ImageLoader,
     pub(super) patches: Patches,
-    /// Shape of a full batch of images.
-    pub(super) images: Shape,
+    /// Shape of a view.
+    pub(super) image: Shape,
+    /// Images in a batch, each in all its views.
+    pub(super) batch: usize,
     pub(super) record: DatasetRecord,
     pub(super) held_out: HeldOutImages,
     /// Training images without the label that is learned.
     pub(super) unusable: usize,
 }
 
-/// Images that are held out of training, each in one view, cut and mirrored as in training.
+/// Images that are held out of training. Each is in one view, cut and mirrored as in training, without
+/// augmentation; for a loss that compares views, in two that are made as in training.
 pub(super) struct HeldOutImages {
     pub(super) items: Vec<usize>,
+    /// Of each image.
+    pub(super) views: usize,
     pub(super) crops: CenterCrops,
     pub(super) standardize: Standardize,
     pub(super) data: VisionData,
@@ -44,11 +49,17 @@ pub(super) struct HeldOutImages {
 }
 
 impl HeldOutImages {
-    /// The view of an image, standardized.
-    fn view(&self, i: usize) -> Result<Vec<f32>> {
+    /// The views of an image, standardized, one after the other.
+    fn views(&self, i: usize) -> Result<Vec<f32>> {
         let VisionData { crop, flip, pad, color, .. } = self.data;
-        let view = self.crops.random_view(i, flip, pad, Key::new(self.seed, Purpose::View))?;
-        center_view(&view, crop, color, &self.standardize)
+        let key = Key::new(self.seed, Purpose::View);
+        if self.views == 1 {
+            let view = self.crops.random_view(i, flip, pad, key)?;
+            return center_view(&view, crop, color, &self.standardize);
+        }
+        let recipe = self.data.recipe();
+        let view = |v: usize| self.crops.training_view(i, &recipe, key.with_module(v as u32));
+        Ok((0..self.views).map(view).collect::<Result<Vec<_>>>()?.concat())
     }
 }
 
@@ -74,14 +85,15 @@ impl BatchSource for ImageBatches {
     }
 
     fn shapes(&self) -> Vec<Shape> {
-        let held_out = self.held_out.items.len() % self.images.batch;
-        let sizes = self.loader.batch_sizes().chain((held_out > 0).then_some(held_out));
-        sizes.map(|batch| self.patches.shape(Shape { batch, ..self.images })).collect()
+        let held_out = self.held_out.items.len();
+        let held_out = [held_out.min(self.batch), held_out % self.batch].map(|images| images * self.held_out.views);
+        let sizes = self.loader.batch_sizes().chain(held_out.into_iter().filter(|views| *views > 0));
+        sizes.map(|batch| self.patches.shape(Shape { batch, ..self.image })).collect()
     }
 
     fn next(&mut self, plans: &LayoutPlans, pool: &Pool<f32>) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let batch = self.loader.next_batch()?;
-        let images = Shape { batch: batch.labels.len(), ..self.images };
+        let images = Shape { batch: batch.labels.len(), ..self.image };
         let layout = plans.of(self.patches.shape(images))[0];
         Ok((self.patches.cut(&batch.data, images, layout, pool), batch.labels.into()))
     }
@@ -102,11 +114,12 @@ impl BatchSource for ImageBatches {
     ) -> Result<(Activations<f32>, Arc<[i32]>)> {
         let held_out = &self.held_out;
         let items = &held_out.items[items];
-        let pixels = items.par_iter().map(|i| held_out.view(*i)).collect::<Result<Vec<_>>>()?.concat();
+        let pixels = items.par_iter().map(|i| held_out.views(*i)).collect::<Result<Vec<_>>>()?.concat();
+        // A loss that compares views learns without labels.
         let label = |i: &usize| self.dataset.label_in(*i, self.held_out.target.column());
         let labeled = self.held_out.target != Target::Future;
         let labels = if labeled { items.iter().map(label).collect() } else { Arc::from([]) };
-        let images = Shape { batch: items.len(), ..self.images };
+        let images = Shape { batch: items.len() * held_out.views, ..self.image };
         let layout = plans.of(self.patches.shape(images))[0];
         Ok((self.patches.cut(&pixels, images, layout, pool), labels))
     }

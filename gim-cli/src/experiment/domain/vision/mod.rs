@@ -14,8 +14,9 @@ use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
 use gim_eval::Task;
+use gim_vision::dataset::augment::Augment;
 use gim_vision::dataset::image::{Color, short_side};
-use gim_vision::dataset::loader::{ImageLoader, ViewConfig, check_sizes};
+use gim_vision::dataset::loader::{ImageLoader, ViewConfig, ViewRecipe, check_sizes};
 use gim_vision::dataset::standardize::Standardize;
 use gim_vision::dataset::{self, DatasetOptions, ImageDataset};
 use gim_vision::features::{CenterCrop, CenterCrops};
@@ -47,6 +48,9 @@ pub struct VisionData {
     pub manifest: String,
     /// Table of labels of images, a kind a column. Empty: `labels.csv` in the folder, if it is there.
     pub labels: String,
+    /// Views of each image in a training batch: 1, or 2 for a loss that compares views. `train.batch` counts
+    /// images.
+    pub views: usize,
     /// Side of the square that is cut out, in pixels: at random in training, in the middle for
     /// features.
     pub crop: usize,
@@ -65,6 +69,16 @@ pub struct VisionData {
     pub validate: HeldOut,
     /// Decoded images kept in memory, in MB.
     pub cache_mb: usize,
+    /// What else is done to training views; features see none of it.
+    pub augment: Augment,
+}
+
+impl VisionData {
+    /// How training views are made.
+    fn recipe(&self) -> ViewRecipe {
+        let Self { crop, flip, pad, augment, .. } = *self;
+        ViewRecipe { crop, flip, pad, augment }
+    }
 }
 
 impl Default for VisionData {
@@ -73,6 +87,7 @@ impl Default for VisionData {
             path: String::new(),
             manifest: String::new(),
             labels: String::new(),
+            views: 1,
             crop: 64,
             short_side: 0,
             pad: 0,
@@ -81,6 +96,7 @@ impl Default for VisionData {
             skip_bad: false,
             validate: HeldOut::default(),
             cache_mb: 1024,
+            augment: Augment::default(),
         }
     }
 }
@@ -186,6 +202,14 @@ impl DatasetSpec for VisionConfig {
         &self.data.validate
     }
 
+    fn views(&self) -> usize {
+        self.data.views
+    }
+
+    fn check_views(&self) -> Result<()> {
+        self.data.augment.check()
+    }
+
     fn tasks(&self) -> &'static [Task] {
         &[Task::Classes]
     }
@@ -223,8 +247,10 @@ impl DatasetSpec for VisionConfig {
         let unusable: BTreeSet<usize> = dataset.split(split).iter().copied().filter(unlabeled).collect();
         let views = ViewConfig {
             batch: train.batch,
+            views: d.views,
             crop: d.crop,
             flip: d.flip,
+            augment: d.augment,
             color: d.color,
             pad: d.pad,
             short_side: d.short_side,
@@ -239,7 +265,7 @@ impl DatasetSpec for VisionConfig {
             ..ViewConfig::default()
         };
         let loader = ImageLoader::start(Arc::clone(&dataset), standardize, &views, split, first)?;
-        let (patches, images) = (self.network.patches()?, self.images(train.batch));
+        let (patches, image, batch) = (self.network.patches()?, self.images(1), train.batch);
         let before = record;
         let record = Self::record(&*dataset, &standardize, &held_out, loader.epoch_len());
         d.validate.check(before, &record)?;
@@ -247,16 +273,21 @@ impl DatasetSpec for VisionConfig {
             let (height, width) = short_side(dataset.size(*i), d.short_side);
             height.min(width) + 2 * d.pad >= d.crop
         };
+        let views = if self.needs_views()? { d.views } else { 1 };
+        let mut items: Vec<usize> =
+            held_out.into_iter().filter(large_enough).filter(|i| !unusable.contains(i)).collect();
+        items.truncate(held_out::measurable(items.len(), batch, views));
         let held_out = HeldOutImages {
-            items: held_out.into_iter().filter(large_enough).filter(|i| !unusable.contains(i)).collect(),
+            items,
             crops: self.crops_of(Arc::clone(&dataset), standardize)?,
+            views,
             standardize,
             data: d.clone(),
             seed: held_out::draw_seed(train.seed),
             target: self.loss.target,
         };
         let unusable = unusable.len();
-        Ok(Box::new(ImageBatches { dataset, loader, patches, images, record, held_out, unusable }))
+        Ok(Box::new(ImageBatches { dataset, loader, patches, image, batch, record, held_out, unusable }))
     }
 
     fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
@@ -274,7 +305,7 @@ impl DatasetSpec for VisionConfig {
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
-        vec![0; if self.loss.target == Target::Future { 0 } else { batch }].into()
+        vec![0; if self.loss.target == Target::Future { 0 } else { batch * self.data.views }].into()
     }
 }
 
@@ -282,7 +313,7 @@ impl ModelSpec for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
         let patches = self.network.patches()?;
         patches.check(self.data.crop, self.data.crop, self.loss.need()?)?;
-        Ok(patches.shape(self.images(batch)))
+        Ok(patches.shape(self.images(batch * self.data.views)))
     }
 
     fn size_of(&self, x: Shape) -> Result<StepSize> {
@@ -330,6 +361,10 @@ impl ModelSpec for VisionConfig {
         let LossConfig { prediction_steps, negatives, .. } = self.loss;
         (estimated && matches!(self.loss_kind(), Ok(LossKind::InfoNce)))
             .then_some(Compared { prediction_steps, negatives })
+    }
+
+    fn needs_views(&self) -> Result<bool> {
+        Ok(self.loss.settings.needs_views(self.loss.kind()?))
     }
 
     fn loss_kind(&self) -> Result<LossKind> {
