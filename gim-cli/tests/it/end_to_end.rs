@@ -47,9 +47,16 @@ fn threads_kill_and_resume_do_not_change_a_bit() {
     child.wait().unwrap();
     ok(d, &["train", "--resume", "killed"]);
     assert_eq!(result(&d.join("one")), result(&d.join("killed")));
-    // Resuming a finished run changes nothing.
+    // Resuming a finished run changes nothing, but for a checkpoint that a kill kept it from removing.
+    let checkpoints = d.join("killed/checkpoints");
+    let old = checkpoints.join("step-00000032");
+    std::fs::create_dir(&old).unwrap();
+    for module in std::fs::read_dir(checkpoints.join("step-00000036")).unwrap().flatten() {
+        std::fs::copy(module.path(), old.join(module.file_name())).unwrap();
+    }
     ok(d, &["train", "--resume", "killed"]);
     assert_eq!(result(&d.join("one")), result(&d.join("killed")));
+    assert!(!old.exists() && checkpoints.join("step-00000036").is_dir());
 }
 
 /// In iterative training, a trained module stays frozen.

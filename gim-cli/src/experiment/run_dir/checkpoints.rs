@@ -160,10 +160,15 @@ impl RunDir {
             remove_checkpoint(&done)?;
         }
         fs::rename(&partial, &done).map_err(|e| Error::io(&done, "put a checkpoint in place", e))?;
-        for old in keep.superfluous(&self.checkpoints()?) {
-            remove_checkpoint(&old.folder)?;
-        }
-        Ok(())
+        self.remove_superfluous(keep)
+    }
+
+    /// Removes the checkpoints that `keep` does not name.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn remove_superfluous(&self, keep: &Keep) -> Result<()> {
+        keep.superfluous(&self.checkpoints()?).into_iter().try_for_each(|old| remove_checkpoint(&old.folder))
     }
 }
 

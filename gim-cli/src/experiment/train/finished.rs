@@ -4,7 +4,7 @@ use gim_core::Result;
 
 use super::{DatasetPolicy, Training};
 use crate::experiment::progress::Mode as Show;
-use crate::experiment::run_dir::Curves;
+use crate::experiment::run_dir::{Curves, Keep};
 use crate::output;
 
 impl Training<'_> {
@@ -28,6 +28,8 @@ impl Training<'_> {
         run.open_online(&curves)?;
         run.open_log(curves)?;
         run.sweep_records(train, true)?;
+        // A kill may have come between the last checkpoint and the removal of those before it.
+        run.remove_superfluous(&Keep::new(train, self.total))?;
         if show != Show::Quiet {
             output::note(self.next_steps());
         }
