@@ -21,6 +21,8 @@ pub struct FeatureView<'a, F: Scalar> {
     pub layer: Option<(usize, String)>,
     /// The values.
     pub features: &'a Activations<F>,
+    /// [`Module::output`]: that of the encoder, before readout and context network.
+    pub output: &'a Activations<F>,
 }
 
 /// Layouts for batches of several shapes: full and short batches, utterances of any length.
@@ -169,14 +171,15 @@ impl<F: Scalar> Stack<F> {
         assert_eq!(layouts.len(), self.modules.len() + 1, "layouts of the input and of every module's output");
         for (i, module) in self.modules.iter_mut().enumerate() {
             on_pool_thread(|| module.forward(&x, layouts[i + 1], mode));
+            let output = module.output();
             if mode == Mode::Inspect {
                 for (at, (name, features)) in module.layer_outputs().into_iter().enumerate() {
-                    visit(FeatureView { module: i + 1, layer: Some((at, name)), features });
+                    visit(FeatureView { module: i + 1, layer: Some((at, name)), features, output: &output });
                 }
             } else {
-                visit(FeatureView { module: i + 1, layer: None, features: module.features() });
+                visit(FeatureView { module: i + 1, layer: None, features: module.features(), output: &output });
             }
-            x = module.output();
+            x = output;
             module.release();
         }
     }

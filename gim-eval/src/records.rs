@@ -172,9 +172,31 @@ pub enum Group {
     Random,
     /// The trained encoder.
     Trained,
+    /// All modules of the random encoder, side by side.
+    #[serde(rename = "all-random")]
+    AllRandom,
+    /// All modules of the trained encoder, side by side.
+    All,
     /// A kind that this version does not know; figures skip it.
     #[serde(other)]
     Other,
+}
+
+impl Group {
+    /// Whether the features depend on what was learned.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Self::Trained | Self::All)
+    }
+
+    /// Whether they are those of an encoder with random weights.
+    pub fn is_random(self) -> bool {
+        matches!(self, Self::Random | Self::AllRandom)
+    }
+
+    /// Whether they are those of all modules, side by side.
+    pub fn is_of_all(self) -> bool {
+        matches!(self, Self::All | Self::AllRandom)
+    }
 }
 
 /// A group of a feature file. Displayed and parsed as its name in the file.
@@ -184,6 +206,10 @@ pub enum GroupId {
     Trained(usize),
     /// `random_3`: the same module at its initial weights.
     Random(usize),
+    /// `all_modules`: all trained modules, side by side.
+    AllTrained,
+    /// `all_random`: the same at their initial weights.
+    AllRandom,
     /// `baseline_mfcc`: mel-frequency cepstral coefficients.
     Mfcc,
     /// `baseline_pixels`: the image itself.
@@ -203,17 +229,19 @@ impl GroupId {
         match self {
             Self::Trained(_) => Group::Trained,
             Self::Random(_) => Group::Random,
+            Self::AllTrained => Group::All,
+            Self::AllRandom => Group::AllRandom,
             Self::Mfcc => Group::Mfcc,
             Self::Pixels => Group::Raw,
             Self::Snapshot { .. } => Group::Other,
         }
     }
 
-    /// One-based module number; 0 for the input itself.
+    /// One-based module number; 0 for the input itself and for all modules.
     pub fn module(self) -> usize {
         match self {
             Self::Trained(module) | Self::Random(module) | Self::Snapshot { module, .. } => module,
-            Self::Mfcc | Self::Pixels => 0,
+            Self::Mfcc | Self::Pixels | Self::AllTrained | Self::AllRandom => 0,
         }
     }
 }
@@ -223,6 +251,8 @@ impl fmt::Display for GroupId {
         match self {
             Self::Trained(module) => write!(f, "module_{module}"),
             Self::Random(module) => write!(f, "random_{module}"),
+            Self::AllTrained => f.write_str("all_modules"),
+            Self::AllRandom => f.write_str("all_random"),
             Self::Mfcc => f.write_str("baseline_mfcc"),
             Self::Pixels => f.write_str("baseline_pixels"),
             Self::Snapshot { step, module } => write!(f, "snapshot_{step:08}_module_{module}"),
@@ -242,6 +272,8 @@ impl FromStr for GroupId {
             Some(Self::Snapshot { step: step.parse().ok()?, module: module.parse().ok()? })
         };
         match name {
+            "all_modules" => Some(Self::AllTrained),
+            "all_random" => Some(Self::AllRandom),
             "baseline_mfcc" => Some(Self::Mfcc),
             "baseline_pixels" => Some(Self::Pixels),
             _ => number("module_").map(Self::Trained).or_else(|| number("random_").map(Self::Random)).or_else(snapshot),
@@ -418,7 +450,7 @@ fn all_labels() -> f64 {
 pub struct ProbeRow {
     /// Kind of features.
     pub group: Group,
-    /// One-based module number; 0 for the input itself.
+    /// One-based module number; 0 for the input itself and for all modules.
     pub module: usize,
     /// Task of the probe.
     pub task: Task,
@@ -437,6 +469,9 @@ pub struct ProbeRow {
     /// Share of the training labels that were fitted on.
     #[serde(default = "all_labels")]
     pub labels: f64,
+    /// Cells along a side that maps of images were averaged to. None: means over the image, and audio.
+    #[serde(default)]
+    pub pooling: Option<u64>,
     /// Dimensions of the features.
     pub dims: usize,
     /// Rows fitted on.
@@ -485,11 +520,12 @@ impl ProbeRow {
     }
 
     /// Whether the row is of the published protocol itself, which the paper's own values may stand
-    /// beside: a linear head on all labels and, where the published code draws views, a fresh one in
-    /// every epoch.
+    /// beside: a linear head on all labels, of images on means, and, where the published code draws
+    /// views, a fresh one in every epoch.
     pub fn is_published(&self) -> bool {
         let fresh = |epochs| self.views.is_some_and(|v| v >= epochs);
-        self.protocol == Protocol::Paper
+        self.pooling.is_none()
+            && self.protocol == Protocol::Paper
             && !matches!(self.task, Task::Column(_))
             && self.head == Head::Linear
             && self.labels == 1.0
@@ -560,11 +596,21 @@ mod tests {
         let groups = [
             GroupId::Trained(3),
             GroupId::Random(12),
+            GroupId::AllTrained,
+            GroupId::AllRandom,
             GroupId::Mfcc,
             GroupId::Pixels,
             GroupId::Snapshot { step: 200, module: 2 },
         ];
-        let names = ["module_3", "random_12", "baseline_mfcc", "baseline_pixels", "snapshot_00000200_module_2"];
+        let names = [
+            "module_3",
+            "random_12",
+            "all_modules",
+            "all_random",
+            "baseline_mfcc",
+            "baseline_pixels",
+            "snapshot_00000200_module_2",
+        ];
         for (group, name) in groups.into_iter().zip(names) {
             assert_eq!((group.to_string().as_str(), name.parse::<GroupId>().unwrap()), (name, group));
         }

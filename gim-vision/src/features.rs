@@ -1,11 +1,11 @@
-//! Features of images: means over patches and over the grid of patches, and raw pixels as a
-//! baseline.
+//! Features of images: means over patches and over the grid of patches, coarse maps, and raw pixels
+//! as a baseline.
 
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Shape};
 use gim_core::module::Mode;
-use gim_core::stack::Stack;
+use gim_core::stack::{FeatureView, Stack};
 use gim_core::{Key, Pool, Result};
 use ndarray::{Array2, ArrayView2, Axis};
 
@@ -13,6 +13,7 @@ use crate::dataset::ImageDataset;
 use crate::dataset::image::{Color, Image};
 use crate::dataset::loader::{RandomCrop, ViewRecipe, center_view, small_view};
 use crate::dataset::standardize::Standardize;
+use crate::layers::map_mean::MapMean;
 use crate::layers::patches::Patches;
 use crate::network::{NetworkConfig, NetworkKind};
 
@@ -53,7 +54,7 @@ impl CenterCrops {
         crop: CenterCrop,
         network: &NetworkConfig,
     ) -> Result<Self> {
-        let stages = (network.kind == NetworkKind::Cpc).then_some(network.blocks.len());
+        let stages = (network.kind == NetworkKind::Cpc).then_some(network.n_stages());
         Ok(Self { dataset, standardize, crop, patches: network.patches()?, stages })
     }
 
@@ -108,25 +109,71 @@ impl CenterCrops {
         stack: &mut Stack<f32>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Array2<f32>>> {
+        let mut out = Vec::new();
+        self.visit(images, stack, pool, |view, n_patches| out.push(patch_means(view.features, n_patches)))?;
+        Ok(out)
+    }
+
+    /// Center crops (B) → a matrix (B, rows · columns · channels) for each module or stage, as in
+    /// [`Self::patch_features`]: its map, averaged to `side` × `side` cells, or fewer where the map is smaller
+    /// ([`MapMean`]), and written out row by row, channels fastest.
+    ///
+    /// The map of an image that is one patch is the module's output. That of an image of several patches has a position
+    /// for each patch, the patch's mean.
+    ///
+    /// # Errors
+    /// When an image is too small.
+    pub fn pooled_features(
+        &self,
+        images: &[Image],
+        stack: &mut Stack<f32>,
+        pool: &Pool<f32>,
+        side: usize,
+    ) -> Result<Vec<Array2<f32>>> {
+        let (along, stages, mut out) = (self.patches.along(self.crop.side), self.stages, Vec::new());
+        self.visit(images, stack, pool, |view, n_patches| {
+            let channels = view.features.shape().channels;
+            if along > 1 {
+                let means = patch_means(view.features, n_patches);
+                let grid = Shape { batch: images.len(), height: along, width: along, channels };
+                let means: Vec<f32> = means.iter().copied().collect();
+                return out.push(pooled(&means, grid, side));
+            }
+            // What is shown of the encoder's last stage has gone through the readout.
+            let last = view.layer.as_ref().is_none_or(|(layer, _)| Some(layer + 1) == stages);
+            let map = if last { view.output } else { view.features };
+            out.push(pooled(&map.to_vec(), map.shape(), side));
+        })?;
+        Ok(out)
+    }
+
+    /// Shows `take` the features of center crops, and the number of patches that they are of: those of each module or,
+    /// inside an end-to-end module, stage.
+    fn visit(
+        &self,
+        images: &[Image],
+        stack: &mut Stack<f32>,
+        pool: &Pool<f32>,
+        mut take: impl FnMut(&FeatureView<'_, f32>, usize),
+    ) -> Result<()> {
         let CenterCrop { side, color, .. } = self.crop;
         let mut pixels = Vec::new();
         for image in images {
             pixels.extend(center_view(image, side, color, &self.standardize)?);
         }
         let shape = Shape { batch: images.len(), height: side, width: side, channels: color.channels() };
-        let layouts = stack.layouts(self.patches.shape(shape))?;
+        let layouts = stack.eval_layouts(self.patches.shape(shape))?;
         let x = self.patches.cut(&pixels, shape, layouts[0], pool).detach();
         let n_patches = layouts[0].shape.batch;
         let mode = if self.stages.is_some() { Mode::Inspect } else { Mode::Eval };
-        let mut out = Vec::new();
         stack.visit_features(x, &layouts, mode, |view| {
             // As published, CPC is evaluated at its encoder: contexts see nothing below their row.
-            let is_context = view.layer.zip(self.stages).is_some_and(|((layer, _), stages)| layer >= stages);
+            let is_context = view.layer.as_ref().zip(self.stages).is_some_and(|((layer, _), stages)| *layer >= stages);
             if !is_context {
-                out.push(patch_means(view.features, n_patches));
+                take(&view, n_patches);
             }
         });
-        Ok(out)
+        Ok(())
     }
 
     /// The center square of an image, resized to 32 × 32 and standardized → (1, 32 · 32 · C).
@@ -151,6 +198,19 @@ fn patch_means(a: &Activations<f32>, n_patches: usize) -> Array2<f32> {
             to.iter_mut().zip(position).for_each(|(t, p)| *t += *p);
         }
         to /= positions as f32;
+    }
+    out
+}
+
+/// Maps (B, H, W, C) → (B, rows · columns · C): averaged to `side` × `side` cells, row by row.
+fn pooled(maps: &[f32], shape: Shape, side: usize) -> Array2<f32> {
+    let mean = MapMean { side };
+    let dims = shape.height.min(side) * shape.width.min(side) * shape.channels;
+    let item = shape.len() / shape.batch;
+    let mut out = Array2::zeros((shape.batch, dims));
+    let values = out.as_slice_mut().unwrap_or_else(|| unreachable!("new arrays are in order"));
+    for (map, to) in maps.chunks_exact(item).zip(values.chunks_exact_mut(dims)) {
+        mean.of_item(shape, map, to);
     }
     out
 }
@@ -183,5 +243,19 @@ mod tests {
         assert_eq!(patches, ndarray::array![[1.0, 2.0], [5.0, 6.0], [9.0, 10.0], [13.0, 14.0]]);
         assert_eq!(grid_mean(&patches, 0, 2), ndarray::array![[3.0, 4.0]]);
         assert_eq!(grid_mean(&patches, 1, 2), ndarray::array![[11.0, 12.0]]);
+    }
+
+    #[test]
+    fn maps_are_averaged_to_cells_and_written_out_by_row() {
+        // Two images of 4 × 2 positions, one channel.
+        let values: Vec<f32> = (0..16).map(|i| i as f32).collect();
+        let shape = Shape { batch: 2, height: 4, width: 2, channels: 1 };
+        assert_eq!(pooled(&values, shape, 1), ndarray::array![[3.5], [11.5]]);
+        assert_eq!(pooled(&values, shape, 2), ndarray::array![[1.0, 2.0, 5.0, 6.0], [9.0, 10.0, 13.0, 14.0]]);
+        // Three cells of four rows overlap; two columns stay as they are.
+        assert_eq!(
+            pooled(&values[..8], Shape { batch: 1, ..shape }, 3).row(0).to_vec(),
+            [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+        );
     }
 }

@@ -5,6 +5,7 @@ use gim_core::Result;
 
 use crate::experiment::extract::{extract, snapshots};
 use crate::experiment::input::{FeatureFormat, Input, Level, Request, extract_files, write_as};
+use crate::experiment::probe_config::ContentArgs;
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 use crate::output::note;
@@ -41,6 +42,8 @@ pub struct Args {
     /// Kind of file [default: by the name of FILE, else h5].
     #[arg(long, requires = "out")]
     format: Option<FeatureFormat>,
+    #[command(flatten)]
+    contents: ContentArgs,
     /// Use the present dataset even if the run was trained on another.
     #[arg(long, conflicts_with = "input")]
     any_dataset: bool,
@@ -50,7 +53,9 @@ impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
         let run = RunDir::new(self.run);
         // A folder that is not there has no configuration, which says more than a lock could.
-        run.config()?;
+        let config = run.config()?;
+        self.contents.check(config.domain.kind())?;
+        let contents = self.contents.over(&config.probe);
         let format = match (self.format, &self.out) {
             (Some(format), _) => format,
             (None, Some(out)) => FeatureFormat::of(out)?,
@@ -59,7 +64,13 @@ impl Args {
         if let (Some(out), false) = (&self.out, self.input.is_empty()) {
             run.refuse_own(out)?;
             let input = Input::open(self.input)?;
-            let request = Request { input, level: self.level, skip_bad: self.skip_bad, out: out.clone() };
+            let request = Request {
+                input,
+                level: self.level,
+                contents: self.contents,
+                skip_bad: self.skip_bad,
+                out: out.clone(),
+            };
             write_as(format, out, |h5| extract_files(&run, &request, h5, show))?;
             written(out, show);
             return Ok(ExitCode::SUCCESS);
@@ -69,13 +80,13 @@ impl Args {
         let is_own = |out: &PathBuf| same_folder(out, &own) && out.file_name() == own.file_name();
         let Some(out) = self.out.filter(|out| format != FeatureFormat::H5 || !is_own(out)) else {
             let _lock = run.lock()?;
-            extract(&run, &own, true, self.any_dataset, show)?;
+            extract(&run, &own, contents, self.any_dataset, show)?;
             written(&own, show);
             snapshots(&run, &own, &run.snapshots_file(), self.any_dataset, show)?;
             return Ok(ExitCode::SUCCESS);
         };
         run.refuse_own(&out)?;
-        write_as(format, &out, |h5| extract(&run, h5, true, self.any_dataset, show))?;
+        write_as(format, &out, |h5| extract(&run, h5, contents, self.any_dataset, show))?;
         written(&out, show);
         Ok(ExitCode::SUCCESS)
     }

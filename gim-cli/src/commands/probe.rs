@@ -9,7 +9,7 @@ use super::json;
 use crate::experiment::domain::{DomainKind, check_task};
 use crate::experiment::extract::features_of;
 use crate::experiment::probe::{self, ProbeSpec};
-use crate::experiment::probe_config::ProbeConfig;
+use crate::experiment::probe_config::{ContentArgs, ProbeConfig};
 use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::{RunDir, merge_probe_rows};
 use crate::experiment::views::{TEST_VIEWS, ViewLimits, views_of};
@@ -63,6 +63,8 @@ pub struct Args {
     /// probe.memory_mb of the run, 4096 for a file].
     #[arg(long, value_name = "MB")]
     memory_mb: Option<u64>,
+    #[command(flatten)]
+    contents: ContentArgs,
     /// Use the present dataset even if the run was trained on another.
     #[arg(long)]
     any_dataset: bool,
@@ -91,8 +93,9 @@ impl Args {
             labels: self.labels,
             ..ProbeSpec::new(self.task, self.protocol, limits)
         };
-        let within =
-            |settings: &ProbeConfig| ProbeConfig { memory_mb: self.memory_mb.unwrap_or(settings.memory_mb) }.budget();
+        let within = |settings: &ProbeConfig| {
+            ProbeConfig { memory_mb: self.memory_mb.unwrap_or(settings.memory_mb), ..settings.clone() }.budget()
+        };
         let say = |rows: &[_]| -> Result<()> {
             if self.json {
                 return print_line(json(&rows, true)?);
@@ -108,6 +111,8 @@ impl Args {
             let run = RunDir::new(self.source);
             let _lock = run.lock()?;
             let config = run.config()?;
+            self.contents.check(config.domain.kind())?;
+            let contents = self.contents.over(&config.probe);
             // A test image has one view, its center.
             if config.domain.kind() == DomainKind::Vision {
                 spec.views.iter_mut().for_each(|views| views.test = 1);
@@ -117,13 +122,14 @@ impl Args {
                 check_task(self.task, &record)?;
             }
             let file = match spec.views {
-                Some(counts) => views_of(&run, counts, true, self.any_dataset, show)?,
-                None => features_of(&run, true, self.any_dataset, show)?,
+                Some(counts) => views_of(&run, counts, contents, self.any_dataset, show)?,
+                None => features_of(&run, contents, self.any_dataset, show)?,
             };
             let rows = probe::probe(&file, &spec, within(&config.probe), show)?;
             say(&rows)?;
             run.merge_probe_rows(&rows)?;
         } else {
+            self.contents.refuse(&self.source)?;
             let rows = probe::probe(&self.source, &spec, within(&ProbeConfig::default()), show)?;
             say(&rows)?;
             merge_probe_rows(&self.source.with_extension("probe.csv"), &rows)?;

@@ -14,6 +14,7 @@ use crate::experiment::config::Config;
 use crate::experiment::domain::DomainKind;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::probe::{Opened, ProbeSpec};
+use crate::experiment::probe_config::Contents;
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::{DatasetPolicy, Start};
@@ -255,7 +256,7 @@ impl SeedRun<'_> {
         if !missing.is_empty() || !run.has_curves() {
             self.train(show)?;
             lock = Some(run.lock()?);
-            let features = extract::features_of(run, self.baselines.is_none(), false, show)?;
+            let features = extract::features_of(run, self.contents(), false, show)?;
             if self.keep_features {
                 extract::snapshots(run, &features, &run.snapshots_file(), false, show)?;
             }
@@ -282,6 +283,11 @@ impl SeedRun<'_> {
         Ok(done)
     }
 
+    /// What its feature files hold.
+    fn contents(&self) -> Contents {
+        Contents { baselines: self.baselines.is_none(), ..self.config.probe.contents() }
+    }
+
     /// Runs the remaining training steps.
     fn train(&self, show: Show) -> Result<()> {
         let begun = self.run.is_begun();
@@ -298,7 +304,7 @@ impl SeedRun<'_> {
         if open.as_ref().is_none_or(|o| !o.holds(counts)) {
             // Closed before it is made anew.
             *open = None;
-            let file = views_of(self.run, counts, self.baselines.is_none(), false, show)?;
+            let file = views_of(self.run, counts, self.contents(), false, show)?;
             *open = Some(Opened::new(file, Some(counts), self.config.probe.budget())?);
         }
         open.as_ref().ok_or_else(|| Error::internal("views", "were not opened"))

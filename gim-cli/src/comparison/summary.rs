@@ -96,7 +96,7 @@ impl Summary {
     pub(crate) fn covers_baseline(&self, other: &Self) -> bool {
         let key = |s: &Self| (s.group, s.module, s.task, s.protocol, s.head, s.views, s.labels.to_bits());
         let same = |(seed, accuracy)| self.by_seed.get(seed) == Some(accuracy);
-        self.group != Group::Trained && key(self) == key(other) && other.by_seed.iter().all(same)
+        !self.group.is_learned() && key(self) == key(other) && other.by_seed.iter().all(same)
     }
 
     /// Mean and half-width of the primary accuracy: without silence for phones.
@@ -144,8 +144,12 @@ pub(crate) fn summarize(entry: &Entry, domain: DomainKind, rows: &[ProbeRow]) ->
         let ours = |rows: &[&ProbeRow]| {
             Interval::of(&rows.iter().map(|r| 100.0 * r.primary_accuracy()).collect::<Vec<_>>()).map(|i| i.mean)
         };
-        let random_key = (*task, *protocol, *head, *views, *labels, Group::Random, *module);
-        let random = (*group == Group::Trained).then(|| by.get(&random_key)).flatten();
+        let twin = match group {
+            Group::Trained => Some(Group::Random),
+            Group::All => Some(Group::AllRandom),
+            _ => None,
+        };
+        let random = twin.and_then(|twin| by.get(&(*task, *protocol, *head, *views, *labels, twin, *module)));
         let over = random.and_then(|r| Some(ours(rows)? - ours(r)?));
         let of_seed = |seed| random.and_then(|rows| rows.iter().find(|r| r.seed == seed)).map(|r| r.primary_accuracy());
         let over_by_seed =
@@ -218,6 +222,7 @@ pub(crate) fn test_row(group: Group, module: usize, seed: u64, accuracy: f64) ->
         views: None,
         test_views: None,
         labels: 1.0,
+        pooling: None,
         dims: 4,
         train_rows: 10,
         test_rows: 10,

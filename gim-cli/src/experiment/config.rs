@@ -17,7 +17,7 @@ use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
-pub(crate) const PRESETS: [(&str, &str); 9] = [
+pub(crate) const PRESETS: [(&str, &str); 11] = [
     ("audio-paper", include_str!("../../presets/audio-paper.toml")),
     ("audio-small", include_str!("../../presets/audio-small.toml")),
     ("audio-demo", include_str!("../../presets/audio-demo.toml")),
@@ -25,6 +25,8 @@ pub(crate) const PRESETS: [(&str, &str); 9] = [
     ("audio-two-views", include_str!("../../presets/audio-two-views.toml")),
     ("vision-paper", include_str!("../../presets/vision-paper.toml")),
     ("vision-small", include_str!("../../presets/vision-small.toml")),
+    ("vision-vgg32", include_str!("../../presets/vision-vgg32.toml")),
+    ("vision-vgg96", include_str!("../../presets/vision-vgg96.toml")),
     ("vision-quick", include_str!("../../presets/vision-quick.toml")),
     ("vision-two-views", include_str!("../../presets/vision-two-views.toml")),
 ];
@@ -38,7 +40,7 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// Length and schedule of training.
     pub train: TrainConfig,
-    /// Memory of probes.
+    /// Memory of probes, and what features they see.
     pub probe: ProbeConfig,
 }
 
@@ -172,6 +174,11 @@ impl Config {
     fn check(&self) -> Result<()> {
         ranges::check(self.domain.kind(), &self.every_setting())?;
         self.domain.check_views()?;
+        self.domain.model().loss_kind()?;
+        if self.probe.pooling > 1 && self.domain.kind() == DomainKind::Audio {
+            let what = format!("is {}, but features of audio have no maps", self.probe.pooling);
+            return Err(Error::config("probe.pooling", what, "use 1"));
+        }
         let t = &self.train;
         if !t.checkpoint_every.is_multiple_of(t.log_every) {
             let what = format!("{} is not a multiple of log_every, {}", t.checkpoint_every, t.log_every);

@@ -17,6 +17,7 @@ use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::feature_file;
 use crate::experiment::interrupt::{NothingToSave, Scratch, undisturbed};
 use crate::experiment::latent::LatentSample;
+use crate::experiment::probe_config::Contents;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{RunDir, Weights};
 use crate::experiment::train;
@@ -33,10 +34,10 @@ pub(crate) fn trained_modules(file: &FeatureFile) -> Vec<GroupId> {
 ///
 /// # Errors
 /// As [`extract`]; also when the dataset at hand is not the run's, unless `any_dataset`.
-pub(crate) fn features_of(run: &RunDir, baselines: bool, any_dataset: bool, show: Show) -> Result<PathBuf> {
+pub(crate) fn features_of(run: &RunDir, contents: Contents, any_dataset: bool, show: Show) -> Result<PathBuf> {
     let file = run.features_file();
-    if must_be_made(run, &file, baselines, any_dataset, show)? {
-        extract(run, &file, baselines, any_dataset, show)?;
+    if must_be_made(run, &file, contents, any_dataset, show)? {
+        extract(run, &file, contents, any_dataset, show)?;
     }
     Ok(file)
 }
@@ -46,7 +47,13 @@ pub(crate) fn features_of(run: &RunDir, baselines: bool, any_dataset: bool, show
 ///
 /// # Errors
 /// When the dataset at hand is not the run's, unless `any_dataset`, or cannot be read.
-pub(super) fn must_be_made(run: &RunDir, file: &Path, baselines: bool, any_dataset: bool, show: Show) -> Result<bool> {
+pub(super) fn must_be_made(
+    run: &RunDir,
+    file: &Path,
+    contents: Contents,
+    any_dataset: bool,
+    show: Show,
+) -> Result<bool> {
     let here = dataset_at_hand(&run.config()?)?;
     if let Some(here) = &here {
         same_dataset(run, here, any_dataset)?;
@@ -57,7 +64,7 @@ pub(super) fn must_be_made(run: &RunDir, file: &Path, baselines: bool, any_datas
     if here.is_none() && show != Show::Quiet {
         note(format_args!("note: the dataset is not at hand; {} is used without comparing them", file.display()));
     }
-    let why = unfit(run, file, baselines, here.as_ref())?;
+    let why = unfit(run, file, contents, here.as_ref())?;
     if let Some(why) = &why {
         note(format_args!("note: {} {why}: it is made anew", file.display()));
     }
@@ -77,7 +84,7 @@ fn dataset_at_hand(config: &Config) -> Result<Option<TrainedOn>> {
 }
 
 /// Why a file of the run's features cannot be used; none when it can.
-fn unfit(run: &RunDir, file: &Path, baselines: bool, here: Option<&TrainedOn>) -> Result<Option<String>> {
+fn unfit(run: &RunDir, file: &Path, contents: Contents, here: Option<&TrainedOn>) -> Result<Option<String>> {
     if seal_of(file)? != Seal::Holds {
         return Ok(Some("was changed since it was written".into()));
     }
@@ -95,30 +102,38 @@ fn unfit(run: &RunDir, file: &Path, baselines: bool, here: Option<&TrainedOn>) -
     if let Some(here) = here.filter(|here| here.digest != made.dataset_digest) {
         return Ok(Some(format!("is of other files, labels or splits (digest {}) than {here}", made.dataset_digest)));
     }
-    let random = |g: &str| matches!(g.parse::<GroupId>(), Ok(GroupId::Random(_)));
-    Ok((baselines && !file.groups().any(random)).then(|| "lacks the baselines".to_owned()))
+    if made.pooling != contents.pooled() {
+        let name = |pooled: Option<u64>| pooled.map_or("means".to_owned(), |n| format!("maps of {n} × {n}"));
+        return Ok(Some(format!("holds {} of images, not {}", name(made.pooling), name(contents.pooled()))));
+    }
+    let groups: Vec<GroupId> = file.groups().filter_map(|g| g.parse().ok()).collect();
+    if contents.baselines && !groups.iter().any(|id| matches!(id, GroupId::Random(_))) {
+        return Ok(Some("lacks the baselines".to_owned()));
+    }
+    let lacks_all = contents.concatenate && !groups.contains(&GroupId::AllTrained);
+    Ok(lacks_all.then(|| "lacks the modules side by side".to_owned()))
 }
 
-/// Writes the feature file of a run: groups `module_k` and, with baselines, `random_k` and the input's own. Unless `any_dataset`, they
-/// are of the dataset that it was trained on.
+/// Writes the feature file of a run: groups `module_k` and what else `contents` says. Unless `any_dataset`, they are of the
+/// dataset that it was trained on.
 ///
 /// # Errors
 /// When the run or the dataset cannot be read, or the file cannot be written.
-pub(crate) fn extract(run: &RunDir, out: &Path, baselines: bool, any_dataset: bool, show: Show) -> Result<()> {
+pub(crate) fn extract(run: &RunDir, out: &Path, contents: Contents, any_dataset: bool, show: Show) -> Result<()> {
     let (_quick, _unfinished) = (NothingToSave::new(), Scratch::new(&temporary_name(out)?)?);
     let pool = Pool::new();
     let (config, mut trained, _) = train::open(run, &pool)?;
     let weights = run.weights()?;
     let record = run.need_dataset()?;
     let build = || config.build(Some(&record), &pool);
-    let mut random = baselines.then(build).transpose()?;
-    let mut extractor = config.domain.dataset().extractor(&record)?;
+    let mut random = contents.baselines.then(build).transpose()?;
+    let mut extractor = config.domain.dataset().extractor(&record, contents.pooling)?;
     same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
-    let made = provenance(&config, extractor.digest(), &record, weights)?;
+    let made = Provenance { pooling: contents.pooled(), ..provenance(&config, extractor.digest(), &record, weights)? };
     let layout = Layout { labels: extractor.labels(), frames: record.frames(), ..Layout::default() };
-    let mut writing = Writing::new(out, layout, baselines.then(|| extractor.baseline()), made);
+    let mut writing = Writing::new(out, layout, Groups::of(contents, &*extractor), made);
     let mut progress = Progress::new(extractor.items().len() as u64, extractor.noun(), show);
-    let mut take = |item: Extracted, split| writing.append(&item, split);
+    let mut take = |item: Extracted, split| writing.append(item, split);
     let short = each_item(&mut *extractor, &mut trained, random.as_mut(), &pool, &mut progress, &mut take)?;
     let written = writing.finish(&*extractor)?;
     progress.finish(&format!("features of {written} {}", extractor.noun()));
@@ -166,29 +181,27 @@ pub(super) fn each_item(
 pub(super) struct Writing<'a> {
     out: &'a Path,
     layout: Layout,
-    /// The input's group, if there are baselines.
-    baseline: Option<GroupId>,
+    groups: Groups,
     made: Provenance,
     writer: Option<FeatureWriter>,
 }
 
 impl<'a> Writing<'a> {
     /// A file at `out`, of a layout whose groups are not known yet.
-    pub(super) fn new(out: &'a Path, layout: Layout, baseline: Option<GroupId>, made: Provenance) -> Self {
-        Self { out, layout, baseline, made, writer: None }
+    pub(super) fn new(out: &'a Path, layout: Layout, groups: Groups, made: Provenance) -> Self {
+        Self { out, layout, groups, made, writer: None }
     }
 
     /// Appends an item, or a part of one.
     ///
     /// # Errors
     /// As [`FeatureWriter::create`] and [`FeatureWriter::append`].
-    pub(super) fn append(&mut self, item: &Extracted, split: Split) -> Result<()> {
+    pub(super) fn append(&mut self, mut item: Extracted, split: Split) -> Result<()> {
+        self.groups.complete(&mut item);
         let writer = match &mut self.writer {
             Some(w) => w,
             none => {
-                let ids = group_ids(item.groups.len(), self.baseline);
-                let groups = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
-                let layout = Layout { groups, ..self.layout.clone() };
+                let layout = Layout { groups: self.groups.specs(&item), ..self.layout.clone() };
                 none.insert(undisturbed(|| FeatureWriter::create(self.out, layout, &self.made))?)
             }
         };
@@ -212,14 +225,47 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// Groups in the order in which an extractor gives them: the modules and, with baselines, their random twins and the input.
-pub(super) fn group_ids(n: usize, baseline: Option<GroupId>) -> Vec<GroupId> {
-    let modules = if baseline.is_some() { n / 2 } else { n };
-    let random = if baseline.is_some() { modules } else { 0 };
-    (1..=modules).map(GroupId::Trained).chain((1..=random).map(GroupId::Random)).chain(baseline).collect()
+/// The groups of a file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Groups {
+    /// The input's, if there are baselines.
+    pub baseline: Option<GroupId>,
+    /// Whether there are all modules side by side.
+    pub concatenate: bool,
 }
 
-pub(super) fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
+impl Groups {
+    pub(super) fn of(contents: Contents, extractor: &dyn Extractor) -> Self {
+        let baseline = contents.baselines.then(|| extractor.baseline());
+        Self { baseline, concatenate: contents.concatenate }
+    }
+
+    /// Adds to an item what an extractor does not give.
+    pub(super) fn complete(self, item: &mut Extracted) {
+        if self.concatenate {
+            item.concatenate(self.baseline.is_some());
+        }
+    }
+
+    /// The groups of a complete item.
+    pub(super) fn specs(self, item: &Extracted) -> Vec<GroupSpec> {
+        self.ids(item.groups.len()).into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect()
+    }
+
+    /// Names of the `n` groups of a complete item: the modules and, with baselines, their random twins and the input; then
+    /// all modules, and all random ones.
+    fn ids(self, n: usize) -> Vec<GroupId> {
+        let sets = if self.baseline.is_some() { 2 } else { 1 };
+        let n = n - if self.concatenate { sets } else { 0 };
+        let modules = n / sets;
+        let random = if self.baseline.is_some() { modules } else { 0 };
+        let all = [GroupId::AllTrained, GroupId::AllRandom].into_iter().take(if self.concatenate { sets } else { 0 });
+        let own = (1..=modules).map(GroupId::Trained).chain((1..=random).map(GroupId::Random));
+        own.chain(self.baseline).chain(all).collect()
+    }
+}
+
+fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
     let group = id.to_string();
     GroupSpec { name: group.replace('_', " "), group, dims: features.ncols() }
 }
@@ -238,6 +284,7 @@ pub(super) fn provenance(
         trained_on: record.to_json()?,
         step: weights.as_ref().map(|w| w.step),
         checkpoint: weights.map_or(String::new(), |w| w.digest),
+        pooling: None,
     })
 }
 
@@ -268,7 +315,7 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_dataset: 
     let pool = Pool::new();
     let mut stacks = train::snapshots(run, &pool)?;
     let record = run.need_dataset()?;
-    let mut extractor = config.domain.dataset().extractor(&record)?;
+    let mut extractor = config.domain.dataset().extractor(&record, 1)?;
     same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
     let per_item = |label: &LabelSpec| label.per == Per::Item;
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();
@@ -310,4 +357,35 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_dataset: 
         progress.finish(&format!("{written} utterances at {steps} earlier steps in {}", out.display()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_have_their_names() {
+        let item = |n: usize| Extracted {
+            id: String::new(),
+            groups: (0..n).map(|i| Array2::from_elem((2, i + 1), i as f32)).collect(),
+            labels: Vec::new(),
+        };
+        for (baseline, concatenate, n, want) in [
+            (None, false, 2, "module_1 1, module_2 2"),
+            (None, true, 2, "module_1 1, module_2 2, all_modules 3"),
+            (Some(GroupId::Pixels), false, 3, "module_1 1, random_1 2, baseline_pixels 3"),
+            (Some(GroupId::Pixels), true, 3, "module_1 1, random_1 2, baseline_pixels 3, all_modules 1, all_random 2"),
+            (
+                Some(GroupId::Mfcc),
+                true,
+                5,
+                "module_1 1, module_2 2, random_1 3, random_2 4, baseline_mfcc 5, all_modules 3, all_random 7",
+            ),
+        ] {
+            let (groups, mut item) = (Groups { baseline, concatenate }, item(n));
+            groups.complete(&mut item);
+            let specs: Vec<String> = groups.specs(&item).iter().map(|g| format!("{} {}", g.group, g.dims)).collect();
+            assert_eq!(specs.join(", "), want);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Which rows of `probe.csv` count: those of a run's own weights, and in a comparison of its final ones.
 
 use gim_core::{Pool, Result};
-use gim_eval::{Group, ProbeRow};
+use gim_eval::ProbeRow;
 
 use crate::experiment::config::Config;
 use crate::experiment::run_dir::RunDir;
@@ -52,5 +52,5 @@ pub(crate) fn of_final_weights(run: &RunDir, config: &Config) -> Result<Vec<Prob
 
 /// Whether a row does not depend on what was learned.
 fn is_baseline(row: &ProbeRow) -> bool {
-    row.group != Group::Trained
+    !row.group.is_learned()
 }

@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 24] = [
+const MAY_CHANGE: [&str; 26] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -20,7 +20,9 @@ const MAY_CHANGE: [&str; 24] = [
     "data.phone_labels",
     "data.phones",
     "data.cache_mb",
+    "probe.concatenate",
     "probe.memory_mb",
+    "probe.pooling",
     "train.groups",
     "train.link_depth",
     "train.log_every",
@@ -147,6 +149,7 @@ mod tests {
             "data.path=elsewhere",
             "data.cache_mb=1",
             "probe.memory_mb=1",
+            "probe.concatenate=true",
             "train.record_epochs=3",
             "train.record_type=float16",
         ] {

@@ -103,8 +103,8 @@ impl Opened {
 fn probe_opened(source: &Source, file: &Path, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
     let features = source.file();
     let wanted = |g: &&String| {
-        let (_, n) = kind(g);
-        spec.module.is_none_or(|m| n == 0 || n == m)
+        let (group, n) = kind(g);
+        spec.module.is_none_or(|m| n == m || (n == 0 && !group.is_of_all()))
     };
     let names: Vec<String> = features.groups().map(str::to_owned).collect();
     let groups: Vec<&String> = names.iter().filter(wanted).collect();
@@ -236,6 +236,7 @@ fn row(
         views: views.map(|v| v.train),
         test_views: views.map(|v| v.test),
         labels: spec.labels,
+        pooling: made.pooling,
         dims: train.dims(),
         train_rows: train.n_rows(),
         test_rows: score.rows / views.map_or(1, |v| v.test),
@@ -250,8 +251,8 @@ fn row(
         seconds: 0.0,
         seed: made.seed,
         // Baselines depend on no weights.
-        step: made.step.filter(|_| group == Group::Trained),
-        checkpoint: Some(&made.checkpoint).filter(|c| group == Group::Trained && !c.is_empty()).cloned(),
+        step: made.step.filter(|_| group.is_learned()),
+        checkpoint: Some(&made.checkpoint).filter(|c| group.is_learned() && !c.is_empty()).cloned(),
     }
 }
 
@@ -289,6 +290,8 @@ pub(crate) fn name(group: Group, module: usize) -> Option<String> {
     match group {
         Group::Trained => Some(format!("module {module}")),
         Group::Random => Some(format!("random {module}")),
+        Group::All => Some("all modules".into()),
+        Group::AllRandom => Some("all random".into()),
         Group::Mfcc => Some("MFCC".into()),
         Group::Raw => Some("raw pixels".into()),
         Group::Other => None,

@@ -7,6 +7,7 @@ use toml::Value;
 
 use crate::experiment::config::flat;
 use crate::experiment::domain::DomainKind;
+use crate::experiment::probe_config::MOST_CELLS;
 
 /// Values that a setting may have.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 65] = [
+const COMMON: [(&str, Range); 66] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("data.views", Whole(1, 2)),
@@ -92,6 +93,7 @@ const COMMON: [(&str, Range); 65] = [
     ("optimizer.warmup_steps", Whole(0, MOST_STEPS)),
     ("optimizer.weight_decay", Real(0.0, 1e6)),
     ("probe.memory_mb", Whole(0, 1 << 40)),
+    ("probe.pooling", Whole(1, MOST_CELLS as i64)),
     ("train.batch", Whole(1, 65_536)),
     ("train.checkpoint_every", Whole(1, MOST_STEPS)),
     ("train.checkpoint_minutes", Real(0.0, 1e6)),
@@ -127,7 +129,7 @@ const AUDIO: [(&str, Range); 13] = [
     ("network.width", Whole(1, 16_384)),
 ];
 
-const VISION: [(&str, Range); 21] = [
+const VISION: [(&str, Range); 24] = [
     ("data.augment.blur", Real(0.0, 1.0)),
     ("data.augment.brightness", Real(0.0, 10.0)),
     ("data.augment.contrast", Real(0.0, 10.0)),
@@ -145,8 +147,11 @@ const VISION: [(&str, Range); 21] = [
     ("loss.skip", Whole(0, 1_000)),
     ("network.blocks", Wholes(16, 1, 1_000)),
     ("network.cuts", Wholes(16_000, 1, 16_000)),
+    ("network.norm_groups", Whole(1, 16_384)),
     ("network.overlap", Whole(0, 8_191)),
     ("network.patch", Whole(1, 8_192)),
+    ("network.pools", Wholes(16, 1, 16)),
+    ("network.readout_side", Whole(0, 8_192)),
     ("network.stem", Whole(1, 255)),
     ("network.widths", Wholes(16, 1, 16_384)),
 ];

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::temporary_name;
 use gim_core::{Error, Key, Pool, Purpose, Result};
-use gim_eval::{Item, LabelSpec, Layout, PaperProbe, Per, Split, Task, ViewFile, ViewWriter};
+use gim_eval::{Item, LabelSpec, Layout, PaperProbe, Per, Provenance, Split, Task, ViewFile, ViewWriter};
 use ndarray::ArrayView2;
 
 use crate::experiment::domain::Extracted;
 use crate::experiment::environment::TrainedOn;
-use crate::experiment::extract::{group_ids, must_be_made, provenance, same_dataset, spec};
+use crate::experiment::extract::{Groups, must_be_made, provenance, same_dataset};
 use crate::experiment::interrupt::{self, Scratch, undisturbed};
+use crate::experiment::probe_config::Contents;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
@@ -80,13 +81,13 @@ impl ViewLimits {
 pub(crate) fn views_of(
     run: &RunDir,
     counts: ViewCounts,
-    baselines: bool,
+    contents: Contents,
     any_dataset: bool,
     show: Show,
 ) -> Result<PathBuf> {
     let path = run.views_file();
-    if must_be_made(run, &path, baselines, any_dataset, show)? || !holds(&path, counts)? {
-        extract(run, &path, counts, baselines, any_dataset, show)?;
+    if must_be_made(run, &path, contents, any_dataset, show)? || !holds(&path, counts)? {
+        extract(run, &path, counts, contents, any_dataset, show)?;
     }
     Ok(path)
 }
@@ -97,20 +98,28 @@ fn holds(path: &Path, counts: ViewCounts) -> Result<bool> {
 }
 
 /// Writes the views of a run: groups as in its feature file.
-fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_dataset: bool, show: Show) -> Result<()> {
+fn extract(
+    run: &RunDir,
+    out: &Path,
+    counts: ViewCounts,
+    contents: Contents,
+    any_dataset: bool,
+    show: Show,
+) -> Result<()> {
     let _unfinished = Scratch::new(&temporary_name(out)?)?;
     let pool = Pool::new();
     let (config, mut trained, step) = train::open(run, &pool)?;
     let record = run.need_dataset()?;
     let build = || config.build(Some(&record), &pool);
-    let mut random = baselines.then(build).transpose()?;
-    let mut extractor = config.domain.dataset().extractor(&record)?;
+    let mut random = contents.baselines.then(build).transpose()?;
+    let mut extractor = config.domain.dataset().extractor(&record, contents.pooling)?;
     same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
     let of = |split| extractor.items().iter().filter(move |i| i.1 == split).map(|i| i.0).collect::<Vec<usize>>();
     let parts = [(Split::Train, of(Split::Train), counts.train), (Split::Test, of(Split::Test), counts.test)];
     let labels: Vec<LabelSpec> = extractor.labels().into_iter().filter(|l| l.per == Per::Item).collect();
     let made_of = provenance(&config, extractor.digest(), &record, run.weights()?)?;
-    let baseline = baselines.then(|| extractor.baseline());
+    let made_of = Provenance { pooling: contents.pooled(), ..made_of };
+    let groups = Groups::of(contents, &*extractor);
     let mut writer: Option<ViewWriter> = None;
     let total: usize = parts.iter().map(|(_, items, views)| items.len() * views).sum();
     let (mut progress, mut done) = (Progress::new(total as u64, "views", show), 0);
@@ -124,12 +133,12 @@ fn extract(run: &RunDir, out: &Path, counts: ViewCounts, baselines: bool, any_da
                     return Err(Error::Interrupted { step, remedy });
                 }
                 let extracted = extractor.views(some, *split, key, &mut trained, random.as_mut(), &pool)?;
-                for item in extracted.into_iter().flatten() {
+                for mut item in extracted.into_iter().flatten() {
+                    groups.complete(&mut item);
                     let writer = match &mut writer {
                         Some(w) => w,
                         none => {
-                            let ids = group_ids(item.groups.len(), baseline);
-                            let groups = ids.into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect();
+                            let groups = groups.specs(&item);
                             let layout = Layout { groups, labels: labels.clone(), frames: None, deflate: None };
                             none.insert(undisturbed(|| ViewWriter::create(out, layout, &made_of))?)
                         }

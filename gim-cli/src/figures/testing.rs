@@ -66,6 +66,7 @@ pub(super) fn probe_rows(task: Task, n_modules: usize, seeds: &[u64]) -> Vec<Pro
                 head: Head::Linear,
                 views: None,
                 test_views: None,
+                pooling: None,
                 dims: 512,
                 train_rows: 2000,
                 test_rows: 500,

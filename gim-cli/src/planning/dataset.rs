@@ -33,7 +33,7 @@ impl DatasetSize {
         }
         let source = spec.batch_source(&config.train, 0, None)?;
         let record = source.record();
-        let rows = spec.extractor(record)?.rows();
+        let rows = spec.extractor(record, config.probe.pooling)?.rows();
         Ok(Self { name: record.trained_on.name.clone(), epoch_steps: source.epoch_len(), rows, record: None })
     }
 

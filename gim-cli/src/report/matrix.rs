@@ -48,15 +48,16 @@ fn row_name(s: &Summary, features: &str) -> String {
 }
 
 impl Matrix {
-    /// The table of these probes, each with the name of its features.
+    /// The table of these probes, each with the name of its features. All modules side by side have no column.
     pub(super) fn of(shown: &[(&Summary, String)], links: &Links) -> Self {
+        let shown: Vec<_> = shown.iter().filter(|(s, _)| !s.group.is_of_all()).collect();
         let mut modules: Vec<usize> = shown.iter().map(|(s, _)| s.module).collect();
         modules.sort_unstable();
         modules.dedup();
         let best = shown.iter().map(|(s, _)| rounded(s)).max().unwrap_or_default();
         let mut rows: Vec<(Group, MatrixRow)> = Vec::new();
         let mut place: BTreeMap<(String, bool), usize> = BTreeMap::new();
-        for (s, features) in shown {
+        for (s, features) in &shown {
             let name = row_name(s, features);
             let trained = s.group == Group::Trained;
             // Two methods may share a title, and never a name.

@@ -134,8 +134,8 @@ fn probe_section(key: &ProbeKey, methods: &[&Summary], id: String, links: &Links
 
 fn method(s: &Summary) -> String {
     match s.group {
-        Group::Trained => s.title.clone(),
-        Group::Random => "Random encoder".into(),
+        Group::Trained | Group::All => s.title.clone(),
+        Group::Random | Group::AllRandom => "Random encoder".into(),
         _ => "Input".into(),
     }
 }
@@ -148,9 +148,9 @@ fn highest(shown: &[(&Summary, String)]) -> Option<String> {
         let (accuracy, half) = s.primary_accuracy();
         Some((format!("{}, {features}", method(s)), format!("{} %", with(accuracy, half))))
     };
-    let (name, accuracy) = of(|g| g == Group::Trained)?;
+    let (name, accuracy) = of(Group::is_learned)?;
     let mut out = format!("Highest mean: {accuracy} ({name}).");
-    let others = [of(|g| g == Group::Random), of(|g| !matches!(g, Group::Trained | Group::Random))];
+    let others = [of(Group::is_random), of(|g| !g.is_learned() && !g.is_random())];
     for (name, accuracy) in others.into_iter().flatten() {
         out += &format!(" {name}: {accuracy}.");
     }

@@ -5,7 +5,7 @@
 
 use gim_core::{Error, Result};
 use gim_vision::layers::residual::BlockKind;
-use gim_vision::network::NetworkKind;
+use gim_vision::network::{EncoderKind, NetworkConfig, NetworkKind, Norm};
 
 use crate::experiment::domain::Domain;
 
@@ -75,6 +75,9 @@ pub(super) fn places(domain: &Domain, module: usize, name: &str, shape: &[usize]
         Domain::Audio(_) => audio(module, name, shape),
         Domain::Vision(vision) => {
             let network = &vision.network;
+            if network.encoder != EncoderKind::Residual || network.norm != Norm::None {
+                return Err(not_published(module, name, network));
+            }
             let cpc = network.kind == NetworkKind::Cpc;
             Images { block: network.block, stem: network.stem, cpc, prediction_steps: vision.loss.prediction_steps }
                 .places(module, name, shape)
@@ -84,6 +87,16 @@ pub(super) fn places(domain: &Domain, module: usize, name: &str, shape: &[usize]
         let what = format!("module {} has `{name}`, which the published code does not have", module + 1);
         Error::config("--to", what, "the published networks and losses can be exported")
     })
+}
+
+/// The error of a layer of a network that the published code does not have.
+fn not_published(module: usize, layer: &str, network: &NetworkConfig) -> Error {
+    let of = match network.encoder {
+        EncoderKind::Residual => "a residual network with normalization".to_owned(),
+        other => format!("network.encoder = \"{}\"", other.name()),
+    };
+    let what = format!("module {} has `{layer}` of {of}, which the published code does not have", module + 1);
+    Error::config("--to", what, "residual networks without normalization can be exported; `gim extract` takes any")
 }
 
 fn audio(module: usize, name: &str, shape: &[usize]) -> Option<Vec<Place>> {

@@ -186,6 +186,7 @@ fn provenance(file: &hdf5::File) -> hdf5::Result<Provenance> {
         trained_on: text("trained_on")?,
         step: count("step")?,
         checkpoint: text("checkpoint")?,
+        pooling: count("pooling")?,
     })
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn not_finite(path: &Path, group: &str, row: usize) -> Error {
 /// What to do about features of a group that are not finite.
 fn not_finite_remedy(group: &str) -> &'static str {
     match group.parse::<GroupId>().map(GroupId::group) {
-        Ok(Group::Trained) => {
+        Ok(Group::Trained | Group::All) => {
             "did the model diverge? train with a smaller rate; or look for a damaged file in the dataset"
         }
         _ => "look for a damaged file in the dataset",
@@ -137,6 +137,9 @@ pub struct Provenance {
     pub step: Option<u64>,
     /// Digest of the checkpoint behind the features; empty when unknown.
     pub checkpoint: String,
+    /// Cells along a side that maps of images were averaged to, and then written out side by side; `None` for means over
+    /// the image, and for audio.
+    pub pooling: Option<u64>,
 }
 
 /// One item to append.

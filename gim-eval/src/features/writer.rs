@@ -152,6 +152,9 @@ impl FeatureWriter {
             write_attr(&file, "step", &step)?;
         }
         write_attr(&file, "checkpoint", &text(&provenance.checkpoint)?)?;
+        if let Some(pooling) = provenance.pooling {
+            write_attr(&file, "pooling", &pooling)?;
+        }
         for g in &self.layout.groups {
             let group = file.create_group(&g.group)?;
             write_attr(&group, "name", &text(&g.name)?)?;

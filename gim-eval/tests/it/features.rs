@@ -39,6 +39,7 @@ fn provenance() -> Provenance {
         trained_on: "{}".into(),
         step: Some(40),
         checkpoint: "cd".into(),
+        pooling: Some(2),
     }
 }
 

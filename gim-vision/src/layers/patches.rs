@@ -65,7 +65,10 @@ impl Patches {
                     self.along(height),
                     self.along(width)
                 ),
-                format_args!("use images of {side} × {side} or larger, smaller patches, or fewer predictions"),
+                format_args!(
+                    "use images of {side} × {side} or larger, smaller patches, fewer predictions, or \
+                     network.readout = \"map\""
+                ),
             ));
         }
         Ok(())

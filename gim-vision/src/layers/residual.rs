@@ -88,6 +88,21 @@ impl<F: Scalar> Residual<F> {
         Ok(())
     }
 
+    /// The convolutions of f.
+    pub(super) fn convs(&self) -> &[Conv2d<F>] {
+        &self.convs
+    }
+
+    /// The convolution of the shortcut, if there is one.
+    pub(super) fn shortcut(&self) -> Option<&Conv2d<F>> {
+        self.shortcut.as_ref()
+    }
+
+    /// The convolutions of f, and that of the shortcut.
+    pub(super) fn layers_mut(&mut self) -> (&mut [Conv2d<F>], Option<&mut Conv2d<F>>) {
+        (&mut self.convs, self.shortcut.as_mut())
+    }
+
     /// Shapes of the inputs of all convolutions, and of the output.
     fn shapes(&self, x: Shape) -> Result<Vec<Shape>> {
         let mut shapes = vec![x];
@@ -138,7 +153,7 @@ impl<F: Scalar> Residual<F> {
         })
     }
 
-    fn planned(&self, x: Shape) -> Vec<Shape> {
+    pub(super) fn planned(&self, x: Shape) -> Vec<Shape> {
         self.shapes(x).unwrap_or_else(|e| unreachable!("shapes were checked when planned: {e}"))
     }
 }

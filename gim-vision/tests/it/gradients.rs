@@ -8,8 +8,13 @@ use gim_core::param::Params;
 use gim_core::testing::{check_layer, check_readout, uniform};
 use gim_core::{Key, Pool, Purpose};
 use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
+use gim_vision::layers::map_mean::MapMean;
+use gim_vision::layers::normalize::{NormSets, Normalize};
+use gim_vision::layers::normed_residual::NormedResidual;
 use gim_vision::layers::patches::PatchMean;
 use gim_vision::layers::pixelcnn::PixelCnn;
+use gim_vision::layers::pool2d::{Pool2d, Pooling};
+use gim_vision::layers::relu::Relu;
 use gim_vision::layers::residual::{BlockKind, Residual};
 
 fn key() -> Key {
@@ -103,6 +108,21 @@ fn blocks_and_chains() {
     }
 }
 
+#[test]
+fn blocks_with_normalization() {
+    for kind in [BlockKind::Bottleneck, BlockKind::Basic] {
+        let block = |in_channels, stride, sets| -> Box<dyn ItemLayer<f64>> {
+            let block = Residual::new(kind, in_channels, 4, stride, key().with_item(in_channels as u32)).unwrap();
+            Box::new(NormedResidual::new(block, sets).unwrap())
+        };
+        let c = kind.channels(4);
+        for sets in [NormSets::Groups(2), NormSets::Positions] {
+            check(vec![block(c, 1, sets)], grid(3, 4, 3, c), 16);
+            check(vec![block(4, 2, sets), block(c, 1, sets)], grid(3, 4, 4, 4), 17);
+        }
+    }
+}
+
 /// More chunks than there are groups: each group has two, and the last of 17 one.
 #[test]
 fn groups_of_several_chunks() {
@@ -177,6 +197,69 @@ fn context_network() {
 #[test]
 fn patch_mean() {
     check_readout(&PatchMean { grid: [2, 3] }, grid(12, 2, 2, 3), 10);
+}
+
+/// Grids that divide the map, that do not, and that are larger than it.
+#[test]
+fn map_mean() {
+    for side in [1, 2, 3, 9] {
+        check_readout(&MapMean { side }, grid(3, 5, 4, 2), 20 + side as u64);
+    }
+}
+
+/// Squares that fill the map, and that leave rows and columns out.
+#[test]
+fn pooling() {
+    for pooling in [Pooling::Max, Pooling::Average] {
+        for (side, x) in [(1, grid(3, 2, 3, 2)), (2, grid(3, 4, 6, 2)), (2, grid(3, 5, 3, 2)), (3, grid(2, 7, 3, 1))] {
+            check(vec![Box::new(Pool2d::new(pooling, side).unwrap())], x, 30);
+        }
+    }
+    assert!(Pool2d::new(Pooling::Max, 0).is_err());
+    let error = Pool2d::new(Pooling::Max, 2).unwrap().output(grid(1, 1, 4, 1)).unwrap_err().to_string();
+    assert!(error.contains("network.pools") && error.contains("1 × 4"), "{error}");
+}
+
+/// Of equal values, the first one has the gradient, as in PyTorch; what is not finite is not hidden.
+#[test]
+fn max_pooling_of_equal_and_missing_values() {
+    let (layer, pool) = (Pool2d::new(Pooling::Max, 2).unwrap(), Pool::new());
+    let (shape, work) = (grid(1, 2, 2, 2), Work { pool: &pool, threads: Threads::This });
+    let x = [1.0, f64::NAN, 3.0, 2.0, 3.0, 9.0, 0.0, 1.0];
+    let (mut y, mut dx) = ([0.0; 2], [7.0; 8]);
+    layer.forward(&x, shape, &mut y, &mut [], work);
+    assert!(y[0] == 3.0 && y[1].is_nan(), "{y:?}");
+    layer.backward(&x, shape, &[], &mut [5.0, 0.0], Some(&mut dx), &mut [], work);
+    assert_eq!(dx, [0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn normalization() {
+    for (sets, channels) in [(NormSets::Groups(1), 3), (NormSets::Groups(2), 4), (NormSets::Positions, 4)] {
+        let norm = || -> Box<dyn ItemLayer<f64>> {
+            let mut norm = Normalize::new(sets, channels).unwrap();
+            // Away from 1 and 0, where a gradient that forgets them would pass.
+            let mut at = 0;
+            norm.visit(&mut |p| {
+                at += 1;
+                p.value.iter_mut().zip(uniform(channels, at)).for_each(|(v, u)| *v += 0.5 * u);
+            });
+            Box::new(norm)
+        };
+        check(vec![norm()], grid(3, 3, 2, channels), 40);
+        let conv = Conv2d::new(Conv2dConfig::square(2, channels, 3, 1), key()).unwrap();
+        let pooled = Pool2d::new(Pooling::Max, 2).unwrap();
+        check(vec![Box::new(conv), norm(), Box::new(Relu), Box::new(pooled)], grid(3, 4, 5, 2), 41);
+    }
+    for groups in [0, 3] {
+        let error = Normalize::<f64>::new(NormSets::Groups(groups), 4).err().unwrap().to_string();
+        assert!(error.contains("network.norm_groups") && error.contains("divides"), "{error}");
+    }
+}
+
+#[test]
+fn relu_alone() {
+    check(vec![Box::new(Relu)], grid(3, 3, 2, 2), 50);
 }
 
 /// The context of a row may depend on rows above and on its own row, and on nothing below.

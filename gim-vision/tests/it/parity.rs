@@ -11,8 +11,13 @@ use gim_core::sampler::{Recorded, Targets};
 use gim_core::testing::vectors::{Vectors, close, of, tolerance};
 use gim_core::{Key, Pool, Purpose, Scalar};
 use gim_vision::layers::conv2d::{Conv2d, Conv2dConfig};
+use gim_vision::layers::map_mean::MapMean;
+use gim_vision::layers::normalize::{NormSets, Normalize};
+use gim_vision::layers::normed_residual::NormedResidual;
 use gim_vision::layers::patches::{PatchMean, Patches};
 use gim_vision::layers::pixelcnn::PixelCnn;
+use gim_vision::layers::pool2d::{Pool2d, Pooling};
+use gim_vision::layers::relu::Relu;
 use gim_vision::layers::residual::{BlockKind, Residual};
 
 /// Test vectors of images, in our layouts.
@@ -328,4 +333,105 @@ fn supervised_case<F: Scalar>() {
 fn supervised_head() {
     supervised_case::<f32>();
     supervised_case::<f64>();
+}
+
+/// Layers on the input of `parity/layers_torch.py`: output and gradients of Σ r·y, parameters by `names`.
+fn layers_case<F: Scalar>(case: &Case, name: &str, layers: Vec<Box<dyn ItemLayer<F>>>, names: &[(&str, String)]) {
+    let (output_tolerance, grad_tolerance) = tolerance::<F>();
+    let pool = Pool::<F>::new();
+    let mut net = Itemwise::new(layers).with_chunk(2);
+    let of_param = |p: &Param<F>| {
+        let found = names.iter().find(|(ours, _)| *ours == p.name);
+        found.map_or_else(|| panic!("{} has no vectors", p.name), |(_, theirs)| theirs.clone())
+    };
+    net.visit(&mut |p| {
+        let theirs = of_param(p);
+        let values =
+            if case.has(&format!("{name}.{theirs}")) { format!("{name}.{theirs}") } else { format!("in.{theirs}") };
+        p.value = of(&case.channels_last(&values));
+        p.attach_grad(&pool);
+    });
+    let (x, shape) = input(case);
+    let x = Activations::from_slice(Layout::dense(shape), &of::<F>(&x), &pool);
+    let mut y = Activations::new(Layout::dense(net.output(shape).unwrap()), &pool);
+    net.forward(&x, &mut y, Keep::ForBackward, &pool);
+    close(&format!("{name} y"), &y.to_vec(), &case.channels_last(&format!("{name}.y")), output_tolerance);
+    let mut dy = Activations::from_slice(y.layout(), &of::<F>(&case.channels_last(&format!("{name}.r"))), &pool);
+    let mut dx = Activations::new(x.layout(), &pool);
+    net.backward(&x, &y, &mut dy, InputGrad::Overwrite(&mut dx), &pool);
+    close(&format!("{name} dx"), &dx.to_vec(), &case.channels_last(&format!("{name}.dx")), grad_tolerance);
+    net.visit(&mut |p| {
+        let want = case.channels_last(&format!("{name}.d{}", of_param(p)));
+        close(&format!("{name} {}", p.name), p.grad(), &want, grad_tolerance);
+    });
+}
+
+/// The input of `parity/layers_torch.py`, and its shape.
+fn input(case: &Case) -> (Vec<f64>, Shape) {
+    let &[batch, channels, height, width] = &case.shape("in.x")[..] else { panic!("four dimensions") };
+    (case.channels_last("in.x"), Shape { batch, height, width, channels })
+}
+
+fn layers_cases<F: Scalar>() {
+    let case = Case::open("layers");
+    let c = input(&case).1.channels;
+    for (name, pooling) in [("max", Pooling::Max), ("average", Pooling::Average)] {
+        layers_case::<F>(&case, name, vec![Box::new(Pool2d::new(pooling, 2).unwrap())], &[]);
+    }
+    for (name, sets) in [("group", NormSets::Groups(case.n("groups"))), ("layer", NormSets::Positions)] {
+        let names = [("0.weight", "weight".to_owned()), ("0.bias", "bias".to_owned())];
+        layers_case::<F>(&case, name, vec![Box::new(Normalize::new(sets, c).unwrap())], &names);
+    }
+    let conv = |from, to| Box::new(Conv2d::new(Conv2dConfig::square(from, to, 3, 1), key()).unwrap());
+    let pooled = Box::new(Pool2d::new(Pooling::Max, 2).unwrap());
+    let names = ["0.weight", "0.bias", "2.weight", "2.bias"].map(|n| (n, n.replace("2.", "1.")));
+    layers_case::<F>(&case, "vgg", vec![conv(c, 8), Box::new(Relu), conv(8, 4), Box::new(Relu), pooled], &names);
+}
+
+/// A pre-activation block with group normalization.
+fn normed_block_case<F: Scalar>() {
+    let case = Case::open("layers");
+    let block = Residual::new(BlockKind::Basic, input(&case).1.channels, 8, 2, key()).unwrap();
+    let parts = ["norm1", "norm2", "conv1", "conv2", "shortcut"];
+    let names: Vec<(String, String)> = parts
+        .iter()
+        .flat_map(|part| ["weight", "bias"].map(|kind| format!("{part}.{kind}")))
+        .map(|name| (format!("0.{name}"), name))
+        .collect();
+    let names: Vec<(&str, String)> = names.iter().map(|(ours, theirs)| (ours.as_str(), theirs.clone())).collect();
+    let layer = NormedResidual::new(block, NormSets::Groups(2)).unwrap();
+    layers_case::<F>(&case, "block", vec![Box::new(layer)], &names);
+}
+
+#[test]
+fn residual_block_with_normalization() {
+    normed_block_case::<f32>();
+    normed_block_case::<f64>();
+}
+
+#[test]
+fn pooling_and_normalization() {
+    layers_cases::<f32>();
+    layers_cases::<f64>();
+}
+
+fn map_means<F: Scalar>() {
+    let (case, pool) = (Case::open("layers"), Pool::<F>::new());
+    let (x, shape) = input(&case);
+    let x = Activations::from_slice(Layout::dense(shape), &of::<F>(&x), &pool);
+    for side in [2, 3, 4] {
+        let (mean, name) = (MapMean { side }, format!("map{side}"));
+        let mut y = Activations::new(Layout::dense(mean.output(shape).unwrap()), &pool);
+        mean.forward(&x, &mut y, &pool);
+        close(&format!("{name} y"), &y.to_vec(), &case.channels_last(&format!("{name}.y")), tolerance::<F>().0);
+        let dy = Activations::from_slice(y.layout(), &of::<F>(&case.channels_last(&format!("{name}.r"))), &pool);
+        let dx = ReadoutGrad { readout: &mean, dy: &dy }.whole(x.layout(), &pool);
+        close(&format!("{name} dx"), &dx.to_vec(), &case.channels_last(&format!("{name}.dx")), tolerance::<F>().1);
+    }
+}
+
+#[test]
+fn means_of_maps() {
+    map_means::<f32>();
+    map_means::<f64>();
 }

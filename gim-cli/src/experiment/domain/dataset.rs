@@ -72,21 +72,28 @@ pub trait DatasetSpec {
         record: Option<&DatasetRecord>,
     ) -> Result<Box<dyn BatchSource>>;
 
-    /// Opens the dataset for features, which are standardized as in the run of `record`.
+    /// Opens the dataset for features, which are standardized as in the run of `record`. Maps of images are
+    /// averaged to `pooling` rows and columns; 1 for their mean.
     ///
     /// # Errors
     /// When the dataset cannot be used.
-    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>>;
+    fn extractor(&self, record: &DatasetRecord, pooling: usize) -> Result<Box<dyn Extractor>>;
 
     /// Whether a file's name is that of one that [`Self::extractor_of`] reads.
     fn reads(&self, path: &Path) -> bool;
 
-    /// Checks files that belong to no dataset, for features of this level, which are standardized as in
-    /// the run of `record`.
+    /// Checks files that belong to no dataset, for features of this level, which are otherwise as those of
+    /// [`Self::extractor`].
     ///
     /// # Errors
     /// When files cannot be used: all are named. With `files.skip_bad`, when none can.
-    fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>>;
+    fn extractor_of(
+        &self,
+        record: &DatasetRecord,
+        files: LooseFiles,
+        level: Level,
+        pooling: usize,
+    ) -> Result<Box<dyn Extractor>>;
 
     /// Labels of a batch of so many items for measurements without a dataset: class 0 everywhere; empty
     /// without supervision.
@@ -144,7 +151,7 @@ pub struct Extracted {
     /// Its name.
     pub id: String,
     /// A matrix (rows, dims) for each group: the modules; with baselines the random encoder's
-    /// modules and the input itself.
+    /// modules and the input itself; then what [`Self::concatenate`] adds.
     pub groups: Vec<Array2<f32>>,
     /// Labels in the order of [`Extractor::labels`]: one a row, or a single one of the item.
     pub labels: Vec<Vec<i32>>,
@@ -165,6 +172,18 @@ impl Extracted {
         }
         self.more = next.more;
         Ok(())
+    }
+}
+
+impl Extracted {
+    /// Adds the features of all modules side by side and, with baselines, those of the random encoder's modules.
+    pub fn concatenate(&mut self, baselines: bool) {
+        let (sets, modules) = if baselines { (2, self.groups.len() / 2) } else { (1, self.groups.len()) };
+        for set in 0..sets {
+            let views: Vec<_> = self.groups[set * modules..][..modules].iter().map(|g| g.view()).collect();
+            let all = ndarray::concatenate(Axis(1), &views);
+            self.groups.push(all.unwrap_or_else(|e| unreachable!("modules have the same rows: {e}")));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use gim_core::loss::LossKind;
 use gim_core::{Error, Result};
 use gim_vision::layers::residual::BlockKind;
 use gim_vision::network as vision;
+use gim_vision::network::EncoderKind;
 
 use crate::experiment::environment::memory;
 
@@ -91,6 +92,41 @@ pub(super) fn of_speech(network: &audio::NetworkConfig, loss: &audio::LossConfig
 /// Size of a step on patches of shape `x`: the patches of all images are its items.
 pub(super) fn of_images(network: &vision::NetworkConfig, loss: &vision::LossConfig, x: Shape) -> Result<StepSize> {
     let mut size = StepSize::default();
+    let channels = match network.encoder {
+        EncoderKind::Residual => residual(&mut size, network, x),
+        EncoderKind::Vgg | EncoderKind::Mlp => plain(&mut size, network, x),
+    };
+    if matches!(loss.kind()?, LossKind::InfoNce | LossKind::Clapp) {
+        size.parameters += loss.prediction_steps as f64 * channels * channels;
+        size.candidates = x.batch as f64 * (loss.negatives as f64 + 1.0);
+    }
+    Ok(size)
+}
+
+/// Adds the layers of a plain network, and gives the channels of its output.
+fn plain(size: &mut StepSize, network: &vision::NetworkConfig, x: Shape) -> f64 {
+    let (patches, mut side, mut channels) = (x.batch as f64, x.height as f64, x.channels as f64);
+    for (layer, width) in network.widths.iter().enumerate() {
+        let width = *width as f64;
+        let kernel = match network.encoder {
+            EncoderKind::Mlp if layer == 0 => side,
+            EncoderKind::Mlp => 1.0,
+            EncoderKind::Vgg | EncoderKind::Residual => 3.0,
+        };
+        let input = patches * side * side * channels;
+        if network.encoder == EncoderKind::Mlp {
+            side = 1.0;
+        } else if network.pools.contains(&(layer + 1)) {
+            side = (side / 2.0).floor();
+        }
+        size.add_module(kernel * kernel * channels * width, input + patches * side * side * width);
+        channels = width;
+    }
+    channels
+}
+
+/// Adds the blocks of a residual network, and gives the channels of its output.
+fn residual(size: &mut StepSize, network: &vision::NetworkConfig, x: Shape) -> f64 {
     let (patches, mut side) = (x.batch as f64, x.height as f64);
     let mut channels = network.widths.first().map_or(0.0, |w| *w as f64);
     let stem = (network.stem * network.stem * x.channels) as f64;
@@ -115,11 +151,7 @@ pub(super) fn of_images(network: &vision::NetworkConfig, loss: &vision::LossConf
         size.add_module(parameters, input + patches * side * side * out);
         channels = out;
     }
-    if matches!(loss.kind()?, LossKind::InfoNce | LossKind::Clapp) {
-        size.parameters += loss.prediction_steps as f64 * channels * channels;
-        size.candidates = patches * (loss.negatives as f64 + 1.0);
-    }
-    Ok(size)
+    channels
 }
 
 #[cfg(test)]
@@ -132,13 +164,16 @@ mod tests {
     /// The estimate is a lower bound, and most of the parameters that are then built.
     #[test]
     fn most_parameters_are_counted_and_none_twice() {
-        let settings: [(&str, &[&str]); 6] = [
+        let settings: [(&str, &[&str]); 9] = [
             ("audio-quick", &[]),
             ("audio-small", &["network.kind=cpc"]),
             ("audio-quick", &["network.context=0"]),
             ("vision-quick", &[]),
             ("vision-quick", &["network.block=basic"]),
             ("vision-small", &["network.blocks=[1,3,2]"]),
+            ("vision-vgg32", &[]),
+            ("vision-vgg96", &["network.norm=group"]),
+            ("vision-vgg32", &["network.encoder=mlp", "network.pools=[]", "loss.kind=nt-xent"]),
         ];
         for (preset, set) in settings {
             let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();

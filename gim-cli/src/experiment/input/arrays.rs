@@ -156,6 +156,7 @@ impl<'a> Arrays<'a> {
             ("checkpoint", made.checkpoint.clone()),
         ];
         all.extend(made.step.map(|step| ("step", step.to_string())));
+        all.extend(made.pooling.map(|n| ("pooling", n.to_string())));
         if let Some(times) = self.file.frames() {
             all.extend([("first_seconds", times.first.to_string()), ("hop_seconds", times.hop.to_string())]);
         }

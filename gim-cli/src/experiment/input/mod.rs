@@ -11,11 +11,12 @@ use gim_core::data::{all_bad, left_out};
 use gim_core::files::{is_same_file, temporary_name};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FrameTimes, Layout};
+use gim_eval::{FrameTimes, Layout, Provenance};
 
 use crate::experiment::domain::{DomainKind, Extracted, Extractor};
-use crate::experiment::extract::{Writing, each_item, provenance};
+use crate::experiment::extract::{Groups, Writing, each_item, provenance};
 use crate::experiment::interrupt::{NothingToSave, Scratch};
+use crate::experiment::probe_config::ContentArgs;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
@@ -76,6 +77,8 @@ pub(crate) struct Request {
     /// Files and folders, or standard input.
     pub(crate) input: Input,
     pub(crate) level: Option<Level>,
+    /// What the features of images are, and of all modules.
+    pub(crate) contents: ContentArgs,
     /// Leave bad files out.
     pub(crate) skip_bad: bool,
     /// The file that the user named, which is none of the input.
@@ -104,9 +107,12 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     }
     let mut notes = files.notes.clone();
     let good = LooseFiles { skip_bad: true, ..files.clone() };
-    let mut extractor = dataset.extractor_of(&record, files, level).map_err(|e| {
+    let contents = request.contents.over(&config.probe);
+    let pooling = if level == Level::Image { contents.pooling } else { 1 };
+    let mut extractor = dataset.extractor_of(&record, files, level, pooling).map_err(|e| {
         // Those that can be read may be too short: one error names them, too.
-        let short = dataset.extractor_of(&record, good, level).map_or(Vec::new(), |rest| too_short(&*rest, &trained));
+        let short =
+            dataset.extractor_of(&record, good, level, pooling).map_or(Vec::new(), |rest| too_short(&*rest, &trained));
         request.input.name(and_short(e, &short))
     })?;
     if !request.skip_bad {
@@ -117,15 +123,17 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     say([format!("read: {}", extractor.amount())], show);
 
     let made = provenance(&config, extractor.digest(), &record, run.weights()?)?;
+    let made = Provenance { pooling: (pooling > 1).then_some(pooling as u64), ..made };
+    let groups = Groups { baseline: None, concatenate: contents.concatenate };
     let frames = record.frames().filter(|_| level == Level::Frame);
-    let mut writing = Writing::new(out, Layout { frames, ..Layout::default() }, None, made);
+    let mut writing = Writing::new(out, Layout { frames, ..Layout::default() }, groups, made);
     let mut progress = Progress::new(extractor.items().len() as u64, extractor.noun(), show);
     let mut first = true;
     let mut take = |item: Extracted, split| {
         if std::mem::take(&mut first) {
             say([understood(&item, level, frames)], show);
         }
-        writing.append(&item, split)
+        writing.append(item, split)
     };
     let short = each_item(&mut *extractor, &mut trained, None, &pool, &mut progress, &mut take)?;
     let written = writing.finish(&*extractor)?;

@@ -59,6 +59,7 @@ mod tests {
             views: None,
             test_views: None,
             labels,
+            pooling: None,
             dims: 4,
             train_rows: 10,
             test_rows: 10,

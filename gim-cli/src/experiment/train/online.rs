@@ -46,7 +46,7 @@ impl OnlineProbes {
             return Ok(None);
         }
         let (dataset, seed) = (config.domain.dataset(), config.train.seed);
-        let extractor = dataset.extractor(record)?;
+        let extractor = dataset.extractor(record, config.probe.pooling)?;
         let train = extractor.items().iter().filter(|i| i.1 == Split::Train);
         let mut items: Vec<usize> = train.map(|i| i.0).collect();
         shuffle(&mut items, Key::new(seed, Purpose::Probe).with_epoch(1));

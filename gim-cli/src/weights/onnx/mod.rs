@@ -8,7 +8,8 @@
 mod builder;
 mod proto;
 
-use gim_core::Result;
+use gim_core::{Error, Result};
+use gim_vision::network::ReadoutKind;
 use prost::Message;
 
 use self::builder::Builder;
@@ -109,6 +110,10 @@ fn contexts(b: &mut Builder<'_>, prefix: &str, x: &str) -> String {
 }
 
 fn images(b: &mut Builder<'_>, vision: &VisionConfig, facts: &Facts) -> Result<()> {
+    if vision.network.readout != ReadoutKind::Patches {
+        let what = "the graph ends with means of patches, but network.readout is \"map\"";
+        return Err(Error::config("--to", what, "use torch or safetensors"));
+    }
     let (side, channels, size) = (vision.data.crop, vision.data.color.channels(), vision.network.patch);
     let along = vision.network.patches()?.along(side);
     let whole = |n: usize| Size::Value(n as i64);

@@ -303,7 +303,7 @@ impl DatasetSpec for AudioConfig {
         }))
     }
 
-    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
+    fn extractor(&self, record: &DatasetRecord, _: usize) -> Result<Box<dyn Extractor>> {
         Ok(Box::new(SpeechExtractor::new(self, self.corpus()?, record, Level::Frame)?))
     }
 
@@ -311,7 +311,13 @@ impl DatasetSpec for AudioConfig {
         corpus::is_audio(path)
     }
 
-    fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>> {
+    fn extractor_of(
+        &self,
+        record: &DatasetRecord,
+        files: LooseFiles,
+        level: Level,
+        _: usize,
+    ) -> Result<Box<dyn Extractor>> {
         let corpus = Corpus::of_files(&files.root, files.files, files.skip_bad)?;
         Ok(Box::new(SpeechExtractor::new(self, corpus, record, level)?))
     }

@@ -53,7 +53,7 @@ fn training_and_probes_give_a_frame_the_same_label() {
     let mut trained = Vec::new();
     stack.visit_features(x.detach(), layouts, Mode::Eval, |view| trained = view.features.to_vec());
 
-    let mut extractor = audio.extractor(&record).unwrap();
+    let mut extractor = audio.extractor(&record, 1).unwrap();
     let all: Vec<usize> = extractor.items().iter().map(|i| i.0).collect();
     let probed = extractor.extract_whole(&all, &mut stack, &pool).unwrap();
     let slots = labels.len() / 4;
@@ -146,7 +146,7 @@ fn whole_utterances_come_in_file_order_with_all_their_labels() {
         assert_eq!(*labels, *want, "{id}");
     }
     // The published probe for phones learns from features in the same order.
-    let extractor = audio.extractor(source.record()).unwrap();
+    let extractor = audio.extractor(source.record(), 1).unwrap();
     let train = extractor.items().iter().filter(|i| i.1 == gim_eval::Split::Train);
     let ids: Vec<String> = train.map(|i| extractor.id(i.0)).collect();
     assert_eq!(ids, ["ben-1", "ann-1", "ben-0", "ann-0"]);

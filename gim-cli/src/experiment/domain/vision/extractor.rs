@@ -8,7 +8,7 @@ use gim_eval::{GroupId, LabelSpec, Per, Split, Task};
 use gim_vision::dataset;
 use gim_vision::dataset::image::Image;
 use gim_vision::features::{CenterCrops, grid_mean, grid_of};
-use ndarray::Array2;
+use ndarray::{Array2, s};
 use rayon::prelude::*;
 
 use super::VisionData;
@@ -26,16 +26,35 @@ pub(super) struct ImageExtractor {
     flip: bool,
     pad: usize,
     level: Level,
+    /// Rows and columns of maps; 1 for their mean.
+    pooling: usize,
 }
 
 impl ImageExtractor {
     /// Features of both splits of a dataset.
-    pub(super) fn new(crops: CenterCrops, data: &VisionData, level: Level) -> Self {
+    pub(super) fn new(crops: CenterCrops, data: &VisionData, level: Level, pooling: usize) -> Self {
         let part = |split, as_| crops.dataset().split(split).iter().map(move |i| (*i, as_)).collect::<Vec<_>>();
         let mut items = part(dataset::Split::Train, Split::Train);
         items.extend(part(dataset::Split::Test, Split::Test));
         items.sort_by_key(|i| i.0);
-        Self { crops, items, flip: data.flip, pad: data.pad, level }
+        Self { crops, items, flip: data.flip, pad: data.pad, level, pooling }
+    }
+
+    /// Features of crops of some images in each module, by image.
+    fn of_stack(&self, images: &[Image], stack: &mut Stack<f32>, pool: &Pool<f32>) -> Result<Vec<Vec<Array2<f32>>>> {
+        let n = images.len();
+        let of = |groups: &[Array2<f32>], own: &dyn Fn(&Array2<f32>, usize) -> Array2<f32>| -> Vec<Vec<Array2<f32>>> {
+            (0..n).map(|i| groups.iter().map(|g| own(g, i)).collect()).collect()
+        };
+        if self.level != Level::Patch && self.pooling > 1 {
+            let groups = self.crops.pooled_features(images, stack, pool, self.pooling)?;
+            return Ok(of(&groups, &|g, i| g.slice(s![i..=i, ..]).to_owned()));
+        }
+        let groups = self.crops.patch_features(images, stack, pool)?;
+        Ok(match self.level {
+            Level::Patch => of(&groups, &|g, i| grid_of(g, i, n).to_owned()),
+            _ => of(&groups, &|g, i| grid_mean(g, i, n)),
+        })
     }
 
     /// Features of crops of some images.
@@ -47,18 +66,16 @@ impl ImageExtractor {
         random: Option<&mut Stack<f32>>,
         pool: &Pool<f32>,
     ) -> Result<Vec<Extracted>> {
-        let mut groups = self.crops.patch_features(images, trained, pool)?;
+        let of_modules = self.of_stack(images, trained, pool)?;
         let baselines = random.is_some();
-        if let Some(random) = random {
-            groups.extend(self.crops.patch_features(images, random, pool)?);
-        }
+        let of_random = match random {
+            Some(random) => self.of_stack(images, random, pool)?,
+            None => vec![Vec::new(); images.len()],
+        };
         let mut out = Vec::new();
-        for (n, (i, image)) in items.iter().zip(images).enumerate() {
-            let own = |g: &Array2<f32>| match self.level {
-                Level::Patch => grid_of(g, n, items.len()).to_owned(),
-                _ => grid_mean(g, n, items.len()),
-            };
-            let mut features: Vec<Array2<f32>> = groups.iter().map(own).collect();
+        for ((i, image), (mut features, random)) in items.iter().zip(images).zip(of_modules.into_iter().zip(of_random))
+        {
+            features.extend(random);
             if baselines {
                 features.push(self.crops.raw_pixels(image)?);
             }

@@ -290,18 +290,24 @@ impl DatasetSpec for VisionConfig {
         Ok(Box::new(ImageBatches { dataset, loader, patches, image, batch, record, held_out, unusable }))
     }
 
-    fn extractor(&self, record: &DatasetRecord) -> Result<Box<dyn Extractor>> {
-        Ok(Box::new(ImageExtractor::new(self.crops(record)?, &self.data, Level::Image)))
+    fn extractor(&self, record: &DatasetRecord, pooling: usize) -> Result<Box<dyn Extractor>> {
+        Ok(Box::new(ImageExtractor::new(self.crops(record)?, &self.data, Level::Image, pooling)))
     }
 
     fn reads(&self, path: &Path) -> bool {
         dataset::is_image(path)
     }
 
-    fn extractor_of(&self, record: &DatasetRecord, files: LooseFiles, level: Level) -> Result<Box<dyn Extractor>> {
+    fn extractor_of(
+        &self,
+        record: &DatasetRecord,
+        files: LooseFiles,
+        level: Level,
+        pooling: usize,
+    ) -> Result<Box<dyn Extractor>> {
         let dataset = dataset::of_files(&files.root, files.files, &self.options(files.skip_bad))?;
         let crops = self.crops_of(dataset, self.standardize_of(record)?)?;
-        Ok(Box::new(ImageExtractor::new(crops, &self.data, level)))
+        Ok(Box::new(ImageExtractor::new(crops, &self.data, level, pooling)))
     }
 
     fn synthetic_labels(&self, batch: usize) -> Arc<[i32]> {
@@ -311,8 +317,7 @@ impl DatasetSpec for VisionConfig {
 
 impl ModelSpec for VisionConfig {
     fn input(&self, batch: usize) -> Result<Shape> {
-        let patches = self.network.patches()?;
-        patches.check(self.data.crop, self.data.crop, self.loss.need()?)?;
+        let patches = self.network.patches_for(self.data.crop, self.loss.need()?)?;
         Ok(patches.shape(self.images(batch * self.data.views)))
     }
 
@@ -375,7 +380,7 @@ impl ModelSpec for VisionConfig {
 impl FigureSpec for VisionConfig {
     fn input_name(&self) -> String {
         let (n, p) = (self.data.crop, self.network.patch);
-        format!("images, {n} × {n}, as patches of {p} × {p}")
+        if n == p { format!("images, {n} × {n}") } else { format!("images, {n} × {n}, as patches of {p} × {p}") }
     }
 
     fn size_name(&self) -> String {

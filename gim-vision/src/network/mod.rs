@@ -1,22 +1,30 @@
-//! The paper's networks for images, from configuration.
+//! Networks for images, from configuration: the paper's, and others that the field uses.
+
+mod loss;
+mod plain;
+mod residual;
 
 use documented::DocumentedFields;
 use gim_core::activations::Shape;
-use gim_core::data::LabelName;
-use gim_core::layers::{ItemLayer, Itemwise, Layer, LayerInfo, Sequential};
-use gim_core::loss::{InputBlock, LocalLoss, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
+use gim_core::layers::{ItemLayer, Itemwise, Layer, LayerInfo, Readout, Sequential};
+use gim_core::loss::{InputBlock, LocalLoss, LossKind, Place, Supervision};
 use gim_core::module::{LocalModule, Module, Parts};
 use gim_core::optim::OptimizerConfig;
-use gim_core::sampler::{Direction, SamplerKind};
+use gim_core::sampler::Direction;
 use gim_core::stack::Stack;
 use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
-use crate::layers::conv2d::{Conv2d, Conv2dConfig, ORTHOGONAL_GAIN, delta_orthogonal};
+pub use loss::{LossConfig, Target};
+
+use crate::layers::conv2d::ORTHOGONAL_GAIN;
+use crate::layers::map_mean::MapMean;
+use crate::layers::normalize::NormSets;
 use crate::layers::orthonormal::orthonormal;
 use crate::layers::patches::{PatchMean, Patches};
 use crate::layers::pixelcnn::PixelCnn;
-use crate::layers::residual::{BlockKind, Residual};
+use crate::layers::pool2d::Pooling;
+use crate::layers::residual::BlockKind;
 
 // Items of the key that initial weights are drawn from. Other values give other weights for the
 // same seed.
@@ -42,6 +50,63 @@ pub enum NetworkKind {
     Cpc,
 }
 
+/// What the layers of a network are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncoderKind {
+    /// A stem and stages of pre-activation residual blocks: the paper's.
+    Residual,
+    /// Convolutions 3×3, each with a ReLU, and 2×2 pooling after some of them (Simonyan & Zisserman 2015;
+    /// Illing et al. 2021).
+    Vgg,
+    /// Fully connected layers, each with a ReLU, on the values of a patch.
+    Mlp,
+}
+
+impl EncoderKind {
+    /// Name in configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Residual => "residual",
+            Self::Vgg => "vgg",
+            Self::Mlp => "mlp",
+        }
+    }
+}
+
+/// Normalization in front of ReLUs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Norm {
+    /// None, as published for Greedy InfoMax.
+    None,
+    /// Group normalization (Wu & He 2018).
+    Group,
+    /// Layer normalization over the channels of each position (Ba et al. 2016).
+    Layer,
+}
+
+impl Norm {
+    /// What is normalized together, with so many groups of channels; nothing without normalization.
+    fn sets(self, groups: usize) -> Option<NormSets> {
+        match self {
+            Self::None => None,
+            Self::Group => Some(NormSets::Groups(groups)),
+            Self::Layer => Some(NormSets::Positions),
+        }
+    }
+}
+
+/// What the positions of the grid are that losses, context networks and probes see of a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadoutKind {
+    /// Patches of the image: each is the mean over its positions.
+    Patches,
+    /// Positions of the module's own map of the whole image.
+    Map,
+}
+
 /// Initial weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -55,24 +120,41 @@ pub enum Init {
 }
 
 /// Shape of the network; the default is the paper's, the first three stages of a ResNet-50 v2
-/// without normalization.
+/// without normalization. `docs/encoders.md` has the settings of known networks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
     /// How it is cut into modules.
     pub kind: NetworkKind,
-    /// `bottleneck` (ResNet-50) or `basic` (ResNet-34).
+    /// `residual` (the paper's), `vgg` (3 × 3 convolutions) or `mlp` (fully connected).
+    pub encoder: EncoderKind,
+    /// Of `residual`: `bottleneck` (ResNet-50) or `basic` (ResNet-18 and 34).
     pub block: BlockKind,
-    /// Blocks of each stage.
+    /// Of `residual`: blocks of each stage.
     pub blocks: Vec<usize>,
-    /// Channels of each stage; bottlenecks output four times as many.
+    /// Channels of each stage, of which bottlenecks output four times as many; of `vgg` and `mlp`, of each
+    /// layer.
     pub widths: Vec<usize>,
-    /// Numbers of the blocks after which a module ends, counted from 1 over all stages; empty for
-    /// the ends of stages.
+    /// Numbers of the blocks or layers after which a module ends, counted from 1 over all stages; empty
+    /// for the ends of stages and, of `vgg` and `mlp`, for every layer.
     pub cuts: Vec<usize>,
-    /// Side of the stem's kernel, in pixels.
+    /// Of `residual`: side of the stem's kernel, in pixels.
     pub stem: usize,
-    /// Side of a patch, in pixels.
+    /// Of `vgg`: numbers of the layers, counted from 1, that end with pooling over 2 × 2 positions.
+    pub pools: Vec<usize>,
+    /// Of `vgg`: `max` or `average` pooling.
+    pub pooling: Pooling,
+    /// In front of each ReLU: `none` (the paper's), `group` (group normalization) or `layer` (layer
+    /// normalization over channels).
+    pub norm: Norm,
+    /// Groups of channels of `group` normalization.
+    pub norm_groups: usize,
+    /// Grid that losses and probes see of a module: `patches`, each the mean over its positions, or `map`,
+    /// the positions of the module's map, for which the whole image is one patch.
+    pub readout: ReadoutKind,
+    /// Of `map`: rows and columns that the map is averaged to, if it is larger; 0 leaves it as it is.
+    pub readout_side: usize,
+    /// Side of a patch, in pixels; `data.crop` for the whole image.
     pub patch: usize,
     /// Pixels that neighboring patches share.
     pub overlap: usize,
@@ -86,11 +168,18 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         Self {
             kind: NetworkKind::Gim,
+            encoder: EncoderKind::Residual,
             block: BlockKind::Bottleneck,
             blocks: vec![3, 4, 6],
             widths: vec![64, 128, 256],
             cuts: Vec::new(),
             stem: 5,
+            pools: Vec::new(),
+            pooling: Pooling::Max,
+            norm: Norm::None,
+            norm_groups: 32,
+            readout: ReadoutKind::Patches,
+            readout_side: 0,
             patch: 16,
             overlap: 8,
             context_layers: 4,
@@ -99,122 +188,7 @@ impl Default for NetworkConfig {
     }
 }
 
-/// What modules learn from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "&'static str")]
-pub enum Target {
-    /// Their own features further along the grid of patches: InfoNCE, without labels.
-    Future,
-    /// The class of an image: cross-entropy.
-    Classes,
-    /// A column of labels of images: cross-entropy.
-    Column(LabelName),
-}
-
-impl Target {
-    /// The column of labels, if it is one.
-    pub fn column(self) -> Option<LabelName> {
-        if let Self::Column(name) = self { Some(name) } else { None }
-    }
-
-    /// Those that are no columns.
-    const ALL: [Self; 2] = [Self::Future, Self::Classes];
-}
-
-impl From<Target> for &'static str {
-    fn from(target: Target) -> Self {
-        match target {
-            Target::Future => "future",
-            Target::Classes => "classes",
-            Target::Column(name) => name.as_str(),
-        }
-    }
-}
-
-impl TryFrom<String> for Target {
-    type Error = Error;
-
-    fn try_from(name: String) -> Result<Self> {
-        match Self::ALL.into_iter().find(|target| <&str>::from(*target) == name) {
-            Some(target) => Ok(target),
-            None => name.parse().map(Self::Column),
-        }
-    }
-}
-
-/// The loss of every module; the default is the paper's.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
-#[serde(default)]
-pub struct LossConfig {
-    /// The loss; `auto` is InfoNCE, or cross-entropy where the target has labels.
-    pub kind: LossChoice,
-    /// What every module learns from: `future`, without labels, or labels: `classes`, or a
-    /// column of labels that the dataset has.
-    pub target: Target,
-    /// Number of steps K along the grid that are predicted: distances 1 to K, after `skip`.
-    pub prediction_steps: usize,
-    /// Number of negatives N for each prediction.
-    pub negatives: usize,
-    /// Negative sampler.
-    pub sampler: SamplerKind,
-    /// Rows skipped before the first prediction: neighboring patches overlap.
-    pub skip: usize,
-    /// Ways of prediction, of which the losses are averaged: down, up, right, left.
-    pub directions: Vec<Direction>,
-    /// ε inside the published logarithm; 0 for the exact log-softmax.
-    pub epsilon: f64,
-    /// Settings of each kind of loss.
-    #[serde(flatten)]
-    pub settings: LossSettings,
-}
-
-impl Default for LossConfig {
-    fn default() -> Self {
-        Self {
-            kind: LossChoice::default(),
-            target: Target::Future,
-            prediction_steps: 5,
-            negatives: 16,
-            sampler: SamplerKind::Targets,
-            skip: 1,
-            directions: vec![Direction::Down],
-            epsilon: 0.0,
-            settings: LossSettings::default(),
-        }
-    }
-}
-
-impl LossConfig {
-    /// The kind of loss.
-    ///
-    /// # Errors
-    /// When it does not fit the target.
-    pub fn kind(&self) -> Result<LossKind> {
-        self.kind.kind(self.target != Target::Future)
-    }
-
-    /// Smallest number of rows and columns of patches that the loss can be computed on.
-    ///
-    /// # Errors
-    /// As [`Self::kind`].
-    pub fn need(&self) -> Result<usize> {
-        Ok(self.settings.need(self.kind()?, &self.prediction()))
-    }
-
-    fn prediction(&self) -> Prediction {
-        Prediction {
-            prediction_steps: self.prediction_steps,
-            negatives: self.negatives,
-            sampler: self.sampler,
-            skip: self.skip,
-            window: None,
-            epsilon: (self.epsilon > 0.0).then_some(self.epsilon),
-            directions: Some(self.directions.clone()),
-        }
-    }
-}
-
-/// A module's blocks, by stage, and the channels of its output.
+/// A module's layers, by stage, and the channels of its output.
 struct Cut<F: Scalar> {
     stages: Vec<Vec<Box<dyn ItemLayer<F>>>>,
     channels: usize,
@@ -229,16 +203,39 @@ impl NetworkConfig {
         Patches::new(self.patch, self.overlap)
     }
 
-    /// Number of the last block of each module, one-based.
-    fn ends(&self) -> Result<Vec<usize>> {
-        let total: usize = self.blocks.iter().sum();
-        if self.blocks.len() != self.widths.len() || self.blocks.contains(&0) || total == 0 {
-            return Err(Error::config(
-                "network.blocks",
-                format_args!("{:?} blocks of widths {:?}", self.blocks, self.widths),
-                "give one number of blocks, at least 1, and one width for every stage",
-            ));
+    /// How square images of `side` pixels are cut into patches, for a loss that needs grids of `need` × `need`
+    /// positions.
+    ///
+    /// # Errors
+    /// When a setting cannot be used, or the images are too small.
+    pub fn patches_for(&self, side: usize, need: usize) -> Result<Patches> {
+        let patches = self.patches()?;
+        match self.readout {
+            ReadoutKind::Patches => patches.check(side, side, need)?,
+            ReadoutKind::Map => {
+                patches.check(side, side, 1)?;
+                let n = patches.along(side);
+                if n > 1 {
+                    let what = format!("is \"map\", but images of {side} × {side} pixels give {n} × {n} patches");
+                    let remedy = format!("use network.patch = {side} and network.overlap = 0, or \"patches\"");
+                    return Err(Error::config("network.readout", what, remedy));
+                }
+            }
         }
+        Ok(patches)
+    }
+
+    /// Stages of the network, whose features an end-to-end module gives one by one.
+    pub fn n_stages(&self) -> usize {
+        match self.encoder {
+            EncoderKind::Residual => self.blocks.len(),
+            EncoderKind::Vgg | EncoderKind::Mlp => self.widths.len(),
+        }
+    }
+
+    /// Number of the last block or layer of each module, one-based; `natural` are those where nothing is said.
+    fn ends(&self, natural: Vec<usize>) -> Result<Vec<usize>> {
+        let total = natural.last().copied().unwrap_or(0);
         if self.kind == NetworkKind::Cpc {
             if !self.cuts.is_empty() {
                 let what = "a network that learns end to end is not cut";
@@ -248,58 +245,65 @@ impl NetworkConfig {
         }
         let mut ends = self.cuts.clone();
         if ends.is_empty() {
-            let mut sum = 0;
-            ends.extend(self.blocks.iter().map(|b| {
-                sum += b;
-                sum
-            }));
+            ends = natural;
         } else if ends.last() != Some(&total) {
             ends.push(total);
         }
         if ends.windows(2).any(|w| w[0] >= w[1]) || ends[0] == 0 || ends[ends.len() - 1] > total {
+            let parts = if self.encoder == EncoderKind::Residual { "blocks" } else { "layers" };
             return Err(Error::config(
                 "network.cuts",
-                format_args!("{:?} does not rise from 1 to the {total} blocks there are", self.cuts),
-                "give the numbers of the blocks after which to cut, in order",
+                format_args!("{:?} does not rise from 1 to the {total} {parts} there are", self.cuts),
+                format_args!("give the numbers of the {parts} after which to cut, in order"),
             ));
         }
         Ok(ends)
     }
 
-    /// Stem and blocks, cut into modules.
+    /// All layers, cut into modules.
     fn layers<F: Scalar>(&self, in_channels: usize, seed: u64) -> Result<Vec<Cut<F>>> {
-        let ends = self.ends()?;
-        let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: in_channels }];
-        let key = |item: u32| Key::new(seed, Purpose::Init).with_item(item);
-        let mut stem = Conv2d::new(Conv2dConfig::square(in_channels, self.widths[0], self.stem, 1), key(STEM_ITEM))?;
-        let orthogonal = self.init == Init::DeltaOrthogonal;
-        if orthogonal {
-            delta_orthogonal(&mut stem, key(STEM_ITEM + ORTHOGONAL_ITEMS))?;
+        match self.encoder {
+            EncoderKind::Residual => self.residual(in_channels, seed),
+            EncoderKind::Vgg | EncoderKind::Mlp => self.plain(in_channels, seed),
         }
-        cuts[0].stages[0].push(Box::new(stem));
-        let (mut channels, mut block, mut module) = (self.widths[0], 0, 0);
-        for (stage, (n, width)) in self.blocks.iter().zip(&self.widths).enumerate() {
-            for b in 0..*n {
-                if block == ends[module] {
-                    module += 1;
-                    cuts.push(Cut { stages: vec![Vec::new()], channels });
-                } else if b == 0 && stage > 0 {
-                    cuts[module].stages.push(Vec::new());
-                }
-                let stride = if b == 0 && stage > 0 { 2 } else { 1 };
-                let at = key(BLOCK_ITEMS * (block as u32 + 1));
-                let mut layer = Residual::new(self.block, channels, *width, stride, at)?;
-                if orthogonal {
-                    layer.delta_orthogonal(at.with_item(at.item + ORTHOGONAL_ITEMS))?;
-                }
-                channels = self.block.channels(*width);
-                block += 1;
-                let cut = &mut cuts[module];
-                cut.channels = channels;
-                cut.stages.last_mut().unwrap_or_else(|| unreachable!("a module has a stage")).push(Box::new(layer));
-            }
+    }
+
+    /// Rows and columns of the map that the loss is given of an output of shape `z`.
+    fn map_grid(&self, z: Shape) -> [usize; 2] {
+        let side = if self.readout_side == 0 { usize::MAX } else { self.readout_side };
+        [z.height.min(side), z.width.min(side)]
+    }
+
+    /// The part of a module's input of shape `x` that belongs to a position of what its loss is given of the
+    /// output, of shape `z`.
+    fn input_block(&self, x: Shape, z: Shape) -> InputBlock {
+        let [rows, cols] = if self.readout == ReadoutKind::Patches { [1, 1] } else { self.map_grid(z) };
+        InputBlock { height: x.height / rows, width: x.width / cols, channels: x.channels }
+    }
+
+    /// What the loss of module `module` is given of an output of shape `z`; none for the output itself.
+    fn readout_of<F: Scalar>(
+        &self,
+        grid: [usize; 2],
+        module: usize,
+        z: Shape,
+        need: usize,
+    ) -> Result<Option<Box<dyn Readout<F>>>> {
+        if self.readout == ReadoutKind::Patches {
+            return Ok(Some(Box::new(PatchMean { grid })));
         }
-        Ok(cuts)
+        let [rows, cols] = self.map_grid(z);
+        if rows.min(cols) < need {
+            let what = format!(
+                "is \"map\", but the grid of module {module} has {rows} × {cols} positions, and the loss needs \
+                 {need} × {need}"
+            );
+            let remedy = "use larger images, pool after fewer layers, raise network.readout_side, lower \
+                          loss.prediction_steps or loss.skip, or use a loss that predicts nothing";
+            return Err(Error::config("network.readout", what, remedy));
+        }
+        let readout = MapMean { side: self.readout_side };
+        Ok((self.readout_side > 0).then(|| Box::new(readout) as Box<dyn Readout<F>>))
     }
 
     /// Builds the stack at its initial weights; untrained, it is the random encoder. Its input is
@@ -324,14 +328,14 @@ impl NetworkConfig {
         seed: u64,
         pool: &Pool<F>,
     ) -> Result<Stack<F>> {
-        let patches = self.patches()?;
         let kind = loss.kind.kind(supervision.is_some())?;
         let prediction = loss.prediction();
-        patches.check(side, side, loss.settings.need(kind, &prediction))?;
+        let need = loss.settings.need(kind, &prediction);
+        let patches = self.patches_for(side, need)?;
         let grid = [patches.along(side); 2];
+        let mut shape =
+            Shape { batch: grid[0] * grid[1], height: self.patch, width: self.patch, channels: in_channels };
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
-        // Maps of one patch as they enter a module.
-        let mut map = Shape { batch: 1, height: self.patch, width: self.patch, channels: in_channels };
         for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
             let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
             let mut context: Option<Box<dyn Layer<F>>> = None;
@@ -344,26 +348,22 @@ impl NetworkConfig {
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }
             let encoder = Sequential::new(cut.stages.into_iter().map(Itemwise::new));
+            let below = shape;
+            shape = encoder.output(below)?;
+            let readout = self.readout_of(grid, m + 1, shape, need)?;
             let place = Place {
                 channels: cut.channels,
                 context: cut.channels,
-                input: InputBlock { height: map.height, width: map.width, channels: map.channels },
+                input: self.input_block(below, shape),
                 prediction: prediction.clone(),
                 supervision,
             };
-            map = encoder.output(map)?;
             let key = key.with_item(LOSS_ITEM);
             let mut loss = loss.settings.build(kind, &place, key)?;
             if kind == LossKind::InfoNce && self.init == Init::DeltaOrthogonal {
                 orthogonal_predictors(&mut *loss, cut.channels, key.with_item(key.item + ORTHOGONAL_ITEMS))?;
             }
-            let parts = Parts {
-                encoder,
-                readout: Some(Box::new(PatchMean { grid })),
-                context,
-                loss,
-                optimizer: optimizer.build()?,
-            };
+            let parts = Parts { encoder, readout, context, loss, optimizer: optimizer.build()? };
             modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
         }
         Ok(Stack::new(modules))
