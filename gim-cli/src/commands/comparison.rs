@@ -16,7 +16,7 @@ const MOST_SEEDS: u64 = 10_000;
 /// A comparison, and overrides of its settings.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Comparison {
-    /// Comparison: demo, quick (embedded data), small (real data, see GIM_DATA), paper-tables, paper-ablations, or a TOML file
+    /// Comparison: demo, quick (embedded data), small and local (real data, see GIM_DATA), paper-tables, paper-ablations, or a TOML file
     /// that lists runs.
     #[arg(value_name = "COMPARISON", default_value = "quick")]
     what: String,

@@ -23,7 +23,7 @@ enum What {
     /// Show the runs of a comparison, as TOML for `gim reproduce`.
     #[command(after_help = "Example: gim config sweep small > mine.toml")]
     Sweep {
-        /// Comparison: demo, quick, small, paper-tables or paper-ablations.
+        /// Comparison: demo, quick, small, local, paper-tables or paper-ablations.
         name: String,
     },
     /// Show all settings of a preset or file, as TOML with comments.

@@ -18,10 +18,11 @@ pub(crate) const DEMO: &str = "demo";
 const LABEL_SHARES: [f64; 2] = [0.01, 0.1];
 
 /// The built-in comparisons.
-pub(crate) const SWEEPS: [(&str, &str); 5] = [
+pub(crate) const SWEEPS: [(&str, &str); 6] = [
     (DEMO, include_str!("../../sweeps/demo.toml")),
     ("quick", include_str!("../../sweeps/quick.toml")),
     ("small", include_str!("../../sweeps/small.toml")),
+    ("local", include_str!("../../sweeps/local.toml")),
     ("paper-tables", include_str!("../../sweeps/paper-tables.toml")),
     ("paper-ablations", include_str!("../../sweeps/paper-ablations.toml")),
 ];
@@ -290,7 +291,7 @@ mod tests {
                 let size = name.split('-').next().unwrap();
                 assert!(e.preset.ends_with(&format!("-{size}")), "{}: {}", e.name, e.preset);
             }
-            if name == DEMO || name == "paper-tables" {
+            if [DEMO, "local", "paper-tables"].contains(&name) {
                 assert!(sweep.run.iter().all(|e| e.ablation_of.is_none()), "{name} has methods only");
                 continue;
             }

@@ -17,14 +17,16 @@ use crate::experiment::settings::nearest;
 use crate::experiment::train_config::TrainConfig;
 
 /// The presets by name.
-pub(crate) const PRESETS: [(&str, &str); 11] = [
+pub(crate) const PRESETS: [(&str, &str); 13] = [
     ("audio-paper", include_str!("../../presets/audio-paper.toml")),
     ("audio-small", include_str!("../../presets/audio-small.toml")),
+    ("audio-local", include_str!("../../presets/audio-local.toml")),
     ("audio-demo", include_str!("../../presets/audio-demo.toml")),
     ("audio-quick", include_str!("../../presets/audio-quick.toml")),
     ("audio-two-views", include_str!("../../presets/audio-two-views.toml")),
     ("vision-paper", include_str!("../../presets/vision-paper.toml")),
     ("vision-small", include_str!("../../presets/vision-small.toml")),
+    ("vision-local", include_str!("../../presets/vision-local.toml")),
     ("vision-vgg32", include_str!("../../presets/vision-vgg32.toml")),
     ("vision-vgg96", include_str!("../../presets/vision-vgg96.toml")),
     ("vision-quick", include_str!("../../presets/vision-quick.toml")),
