@@ -6,5 +6,6 @@ mod corpus;
 mod gradients;
 mod isolation;
 mod loader;
+mod losses;
 mod parity;
 mod schedules;
