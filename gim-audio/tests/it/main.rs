@@ -6,6 +6,7 @@ mod corpus;
 mod decode;
 mod isolation;
 mod loader;
+mod losses;
 mod mfcc;
 mod parity;
 mod schedules;

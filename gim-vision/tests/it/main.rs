@@ -7,5 +7,6 @@ mod encoders;
 mod gradients;
 mod isolation;
 mod loader;
+mod losses;
 mod parity;
 mod schedules;
