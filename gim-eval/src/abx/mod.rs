@@ -92,6 +92,7 @@ impl Abx {
             spoken.entry((*context, *speaker)).or_default().insert(*phone, group);
             said.entry((*context, *phone)).or_default().insert(*speaker, group);
         }
+        let spoken: Vec<_> = spoken.into_iter().collect();
         let compared: Vec<(Vec<(Cell, f64)>, Vec<(Cell, f64)>)> = spoken
             .par_iter()
             .enumerate()
