@@ -92,7 +92,7 @@ impl Config {
         let defaults = Self { domain: self.domain.kind().into(), ..Self::default() }.every_setting();
         let default = |section: &str, key: &str| defaults.get(section).and_then(|s| s.get(key)).cloned();
         if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
-            data.retain(|key, value| !VIEWS.contains(&key.as_str()) || default("data", key).as_ref() != Some(&*value));
+            data.retain(|key, value| !VIEWS.contains(&key) || default("data", key).as_ref() != Some(&*value));
         }
         if let Some(loss) = table.get_mut("loss").and_then(toml::Value::as_table_mut) {
             for (kind, own) in loss.iter_mut() {

@@ -71,6 +71,8 @@ pub struct AbxErrors {
 type Group = Vec<usize>;
 /// Speaker of A and B, phone of A and X, phone of B, speaker of X.
 type Cell = (usize, usize, usize, usize);
+/// A cell, and the error in one context.
+type CellError = (Cell, f64);
 
 impl Abx {
     /// Errors of `features (N, D)` on items whose rows are theirs. Results do not depend on the number of threads.
@@ -93,7 +95,7 @@ impl Abx {
             said.entry((*context, *phone)).or_default().insert(*speaker, group);
         }
         let spoken: Vec<_> = spoken.into_iter().collect();
-        let compared: Vec<(Vec<(Cell, f64)>, Vec<(Cell, f64)>)> = spoken
+        let compared: Vec<(Vec<CellError>, Vec<CellError>)> = spoken
             .par_iter()
             .enumerate()
             .map(|(n, ((context, speaker), phones))| {
@@ -221,7 +223,7 @@ fn mistaken(to_a: &Array2<f32>, to_b: &Array2<f32>, same: bool) -> f64 {
 }
 
 /// Mean over contexts, then over speakers, then over pairs of phones, and the number of those.
-fn mean(errors: Vec<(Cell, f64)>) -> (Option<f64>, usize) {
+fn mean(errors: Vec<CellError>) -> (Option<f64>, usize) {
     let mut cells: BTreeMap<Cell, (f64, f64)> = BTreeMap::new();
     for (cell, error) in errors {
         let (sum, count) = cells.entry(cell).or_default();

@@ -146,11 +146,12 @@ impl BatchSource for SpeechBatches {
         plans: &LayoutPlans,
         pool: &Pool<f32>,
     ) -> Result<(Activations<f32>, Arc<[i32]>)> {
-        let views = self.held_out.views;
-        let crops = &self.held_out.crops[items.start * views..items.end * views];
+        let (held_out, views) = (&self.held_out, self.held_out.views);
+        let crops = &held_out.crops[items.start * views..items.end * views];
+        let (corpus, standardize, len) = (&self.corpus, &self.standardize, self.crop);
         let read = |(i, crop): (usize, &Crop)| {
-            let mut x = self.held_out.read(crop, i % views, &self.corpus, &self.standardize)?;
-            x.resize(self.crop.unwrap_or(crop.len), 0.0);
+            let mut x = held_out.read(crop, i % views, corpus, standardize)?;
+            x.resize(len.unwrap_or(crop.len), 0.0);
             Ok(x)
         };
         let read = crops.par_iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
