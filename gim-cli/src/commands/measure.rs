@@ -38,7 +38,8 @@ impl Args {
         if self.source.is_dir() {
             let run = RunDir::new(&self.source);
             lock = Some(run.lock()?);
-            (out, file) = (run.measures_file(), features_of(&run, true, self.any_dataset, show)?);
+            let contents = run.config()?.probe.contents();
+            (out, file) = (run.measures_file(), features_of(&run, contents, self.any_dataset, show)?);
         } else {
             lock = None;
             (out, file) = (self.source.with_extension("measures.csv"), self.source);

@@ -369,6 +369,7 @@ mod tests {
             id: String::new(),
             groups: (0..n).map(|i| Array2::from_elem((2, i + 1), i as f32)).collect(),
             labels: Vec::new(),
+            more: false,
         };
         for (baseline, concatenate, n, want) in [
             (None, false, 2, "module_1 1, module_2 2"),

@@ -29,7 +29,7 @@ pub(crate) fn measures(file: &Path, items: Option<&Path>, show: Show) -> Result<
     for (done, group) in groups.iter().enumerate() {
         let parts = utterances.iter().map(|u| features.read_rows(group, features.index().rows(*u)));
         let parts = parts.collect::<Result<Vec<Array2<f32>>>>()?;
-        let views: Vec<_> = parts.iter().map(Array2::view).collect();
+        let views: Vec<_> = parts.iter().map(|part| part.view()).collect();
         let x = concatenate(Axis(0), &views).map_err(|e| Error::internal("rows of features", e))?;
         let none = AbxErrors { within: None, across: None, within_pairs: 0, across_pairs: 0 };
         let abx = if items.is_empty() { none } else { Abx::default().errors(x.view(), &items)? };

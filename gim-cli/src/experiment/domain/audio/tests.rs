@@ -93,7 +93,7 @@ fn a_long_utterance_comes_in_parts() {
     let mut want = whole.features(&mut trained, &waveform, &pool).unwrap();
     want.extend(whole.features(&mut random, &waveform, &pool).unwrap());
     want.push(whole.mfcc(&waveform));
-    let mut extractor = audio.extractor(&record).unwrap();
+    let mut extractor = audio.extractor(&record, 1).unwrap();
     let (mut parts, mut row) = (0, 0);
     let mut take = |at: usize, part: Extracted| {
         let rows = part.groups[0].nrows();
