@@ -46,6 +46,8 @@ pub struct MeasureRow {
     /// ABX error across speakers.
     #[serde(serialize_with = "share")]
     pub abx_across: Option<f64>,
+    /// The list of these items; none for the triphones of the test part.
+    pub abx_list: Option<String>,
     /// Items of ABX.
     pub abx_items: usize,
     /// Seed of the run.

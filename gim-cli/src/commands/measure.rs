@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use gim_core::Result;
-use gim_eval::table;
+use gim_eval::{MeasureRow, table};
 
 use super::json;
 use crate::experiment::extract::features_of;
@@ -51,7 +51,11 @@ impl Args {
         } else {
             print(table_of(&rows))?
         }
-        table::write_rows(&out, &rows)?;
+        // Rows of other lists stay.
+        table::update_rows(&out, |all: &mut Vec<MeasureRow>| {
+            all.retain(|old| rows.iter().all(|new| new.abx_list != old.abx_list));
+            all.extend_from_slice(&rows);
+        })?;
         drop(lock.take());
         Ok(ExitCode::SUCCESS)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::comparison::paper::Method;
 use crate::experiment::config::Config;
-use crate::experiment::domain::no_such_labels;
+use crate::experiment::domain::{DomainKind, no_such_labels};
 use crate::experiment::views::{TEST_VIEWS, ViewLimits};
 
 /// The comparison of `gim demo`.
@@ -225,7 +225,21 @@ impl Sweep {
                 return wrong(format!("names the run `{}` twice, or the name is not a folder", e.name));
             }
         }
+        let mut pooled: BTreeMap<DomainKind, (&str, usize)> = BTreeMap::new();
         for (i, e) in self.run.iter().enumerate() {
+            if e.tasks.as_ref().is_some_and(Vec::is_empty) {
+                return wrong(format!("names no task for `{}`: leave `tasks` out for those of its dataset", e.name));
+            }
+            let config = e.config(&[])?;
+            let (first, pooling) = *pooled.entry(config.domain.kind()).or_insert((&e.name, config.probe.pooling));
+            if pooling != config.probe.pooling {
+                let other = config.probe.pooling;
+                return wrong(format!(
+                    "has probe.pooling = {pooling} for `{first}` and {other} for `{}`: a table compares features of \
+                     one kind",
+                    e.name
+                ));
+            }
             if let Some(reference) = e.ablation_of.as_ref().filter(|t| !names.contains(t)) {
                 return wrong(format!("compares `{}` with `{reference}`, which it does not list", e.name));
             }
@@ -242,7 +256,7 @@ impl Sweep {
                     return wrong(what);
                 }
             }
-            let known = e.config(&[])?.domain.dataset().tasks();
+            let known = config.domain.dataset().tasks();
             // Whether a dataset has a column of labels shows once it is there.
             let unknown = |t: &&Task| !known.contains(t) && !matches!(t, Task::Column(_));
             if let Some(task) = e.tasks.iter().flatten().find(unknown) {

@@ -26,10 +26,11 @@ impl Default for HeldOut {
     }
 }
 
-/// How many of `items` held-out items, in batches of `batch`, a loss of `views` views of each can measure. A loss
-/// that compares views tells items from each other: it leaves out one that would be alone in the last batch.
-pub(crate) fn measurable(items: usize, batch: usize, views: usize) -> usize {
-    if views > 1 && items % batch == 1 { items - 1 } else { items }
+/// How many of `items` held-out items, in batches of `batch`, a loss can measure that needs `least` items in each: it
+/// leaves those of a last batch out that are fewer.
+pub(crate) fn measurable(items: usize, batch: usize, least: usize) -> usize {
+    let last = items % batch;
+    if last < least { items - last } else { items }
 }
 
 impl HeldOut {

@@ -22,6 +22,7 @@ const ROWS: usize = 20_000;
 /// When a file cannot be read, or features are not finite.
 pub(crate) fn measures(file: &Path, items: Option<&Path>, show: Show) -> Result<Vec<MeasureRow>> {
     let features = feature_file::open(file)?;
+    let list = items.map(|list| list.display().to_string());
     let Wanted { utterances, items } = Wanted::of(&features, file, items, show)?;
     let groups: Vec<String> = features.groups().map(str::to_owned).collect();
     let mut progress = Progress::new(groups.len() as u64, "groups of features", show);
@@ -44,6 +45,7 @@ pub(crate) fn measures(file: &Path, items: Option<&Path>, show: Show) -> Result<
             used_dims: participation_ratio(x.slice(ndarray::s![..;every, ..]))?,
             abx_within: abx.within,
             abx_across: abx.across,
+            abx_list: list.clone(),
             abx_items: items.len(),
             seed: made.seed,
             step: made.step.filter(|_| trained),

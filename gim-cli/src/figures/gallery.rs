@@ -36,6 +36,7 @@ fn losses() -> Vec<Named> {
             title: "InfoNCE loss by module".into(),
             subtitle: SUBTITLE.into(),
             runs,
+            loss: gim_core::loss::LossKind::InfoNce,
             negatives: Some(10),
         })
     };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use gim_core::Result;
+use gim_core::loss::LossKind;
 
 use super::axes::{Panel, Sample, Scale, Sheet, columns};
 use super::canvas::{Canvas, Color};
@@ -20,8 +21,9 @@ pub(crate) struct LossByModule {
     pub subtitle: String,
     /// The runs to overlay: seeds, schedules or both.
     pub runs: Vec<LossRun>,
-    /// Negatives per positive, N, of an InfoNCE loss, whose chance level ln(N+1) is drawn. `None`:
-    /// the loss is a cross-entropy, drawn without a chance level.
+    /// The loss.
+    pub loss: LossKind,
+    /// Negatives per positive, N, of an InfoNCE loss, whose chance level ln(N+1) is drawn. `None` for others.
     pub negatives: Option<usize>,
 }
 
@@ -70,7 +72,12 @@ pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
     let held_out: Vec<Vec<Curve>> =
         modules.iter().map(|&m| spec.runs.iter().map(|run| measured(&run.held_out, m)).collect()).collect();
     let chance = spec.negatives.map(|n| ((n + 1) as f64).ln());
-    let name = if spec.negatives.is_some() { "InfoNCE loss" } else { "Cross-entropy" };
+    // Cross-entropies and InfoNCE are in nats; of other losses, a number says nothing beside another loss's.
+    let (name, unit) = match spec.loss {
+        LossKind::InfoNce if spec.negatives.is_some() => ("InfoNCE loss".to_owned(), " (nats)"),
+        LossKind::CrossEntropy | LossKind::Auxiliary => ("Cross-entropy".to_owned(), " (nats)"),
+        other => (format!("Loss {other}"), ""),
+    };
     let (x_scale, y_scale) = scales(curves.iter().chain(&held_out).flatten(), chance);
 
     let mut legend = Vec::new();
@@ -97,7 +104,7 @@ pub(crate) fn loss_by_module(spec: &LossByModule) -> Result<Figure> {
         columns: columns(modules.len()),
         panel: if modules.len() == 1 { (680.0, 380.0) } else { (350.0, 250.0) },
         x_title: "Training step".into(),
-        y_title: format!("{name} (nats)"),
+        y_title: format!("{name}{unit}"),
         notes,
         numbers: true,
     };
@@ -265,7 +272,8 @@ mod tests {
     use super::*;
 
     fn spec(runs: Vec<LossRun>) -> LossByModule {
-        LossByModule { title: "Loss by module — toy".into(), subtitle: "seed 1".into(), runs, negatives: Some(10) }
+        let (title, subtitle) = ("Loss by module — toy".into(), "seed 1".into());
+        LossByModule { title, subtitle, runs, loss: LossKind::InfoNce, negatives: Some(10) }
     }
 
     fn run(label: &str, n_modules: usize, n_steps: usize, seed: u64) -> LossRun {

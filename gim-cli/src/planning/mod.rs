@@ -15,7 +15,7 @@ mod whole;
 
 use std::path::{Path, PathBuf};
 
-use gim_core::Result;
+use gim_core::{Error, Result};
 use gim_eval::table::write_rows;
 use serde::Serialize;
 
@@ -122,11 +122,20 @@ pub(crate) fn plan_config(source: &str, set: &[String], machines: Machines, step
     let config = Config::load(source, set)?;
     let dataset = DatasetSize::of(&config)?;
     let modules = measure(&config, &dataset, steps)?;
+    let mut lacking = None;
     let whole = match config.domain.model().is_end_to_end() {
         true => None,
         false => {
-            let config = Config::load(source, &[set, &[END_TO_END.to_owned()]].concat())?;
-            measure(&config, &dataset, steps)?.pop()
+            let config = Config::load(source, &[set, &[END_TO_END.to_owned()]].concat());
+            match config.and_then(|config| measure(&config, &dataset, steps)) {
+                Ok(mut modules) => modules.pop(),
+                // Not every stack of modules can be one.
+                Err(Error::Config { key, what, .. }) => {
+                    lacking = Some(format!("no end-to-end network is beside it: {key}: {what}"));
+                    None
+                }
+                Err(e) => return Err(e),
+            }
         }
     };
     let threads = rayon::current_num_threads();
@@ -146,7 +155,7 @@ pub(crate) fn plan_config(source: &str, set: &[String], machines: Machines, step
     };
     let predictions = machines.bandwidths.iter().flat_map(rows).collect();
     let run = RunCost::of(source, 1, &config, &modules, &dataset, Encoders::TrainedAndRandom, threads);
-    let assumptions = [text::of_cores(threads), text::of_ranks(), text::of_runs()].concat();
+    let assumptions = [text::of_cores(threads), text::of_ranks(), text::of_runs(), Vec::from_iter(lacking)].concat();
     Ok(ConfigPlan {
         configuration: source.to_owned(),
         threads,

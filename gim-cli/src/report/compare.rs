@@ -216,6 +216,7 @@ fn schedules(runs: &[FinishedRun], out: &Path) -> Result<Vec<PathBuf>> {
             title: "Training loss by module and schedule".into(),
             subtitle: config.domain.figures().size_name(),
             runs: losses,
+            loss: config.domain.model().loss_kind()?,
             negatives: config.domain.model().compared().map(|c| c.negatives),
         })?;
         let [png, ..] = figure.save(out, &format!("schedules-{}", config.domain.kind()))?;

@@ -67,6 +67,7 @@ pub(crate) fn draw_rows(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
         title: "Training loss by module".into(),
         subtitle: subtitle.clone(),
         runs: runs.iter().map(losses_of).collect::<Result<_>>()?,
+        loss: config.domain.model().loss_kind()?,
         negatives: config.domain.model().compared().map(|c| c.negatives),
     };
     figures.push((loss_by_module(&spec)?, "loss".into()));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, PathBuf};
 
 use gim_core::Result;
+use gim_core::loss::LossKind;
 use gim_eval::{ProbeRow, Task};
 
 use super::compare;
@@ -156,10 +157,10 @@ fn lead(methods: &[FinishedRun]) -> Vec<String> {
 
 /// Losses of all runs that share a kind of loss, a figure for each kind that several have.
 fn losses(methods: &[FinishedRun], out: &ComparisonDir) -> Result<Vec<PathBuf>> {
-    let mut kinds: BTreeMap<(DomainKind, &str, Option<usize>), Vec<LossRun>> = BTreeMap::new();
+    let mut kinds: BTreeMap<(DomainKind, LossKind, Option<usize>), Vec<LossRun>> = BTreeMap::new();
     for method in methods {
         let model = method.config.domain.model();
-        let kind = (method.domain(), model.loss_kind()?.name(), model.compared().map(|c| c.negatives));
+        let kind = (method.domain(), model.loss_kind()?, model.compared().map(|c| c.negatives));
         for seed in method.seeds.iter().filter(|s| s.has_curves()) {
             let label = match method.seeds.len() {
                 1 => method.entry.title.clone(),
@@ -169,10 +170,10 @@ fn losses(methods: &[FinishedRun], out: &ComparisonDir) -> Result<Vec<PathBuf>> 
         }
     }
     let mut saved = Vec::new();
-    for (at, ((domain, _, negatives), runs)) in kinds.into_iter().filter(|k| k.1.len() > 1).enumerate() {
+    for (at, ((domain, loss, negatives), runs)) in kinds.into_iter().filter(|k| k.1.len() > 1).enumerate() {
         let subtitle = domain.to_string();
-        let figure =
-            loss_by_module(&LossByModule { title: "Training loss by module".into(), subtitle, runs, negatives })?;
+        let title = "Training loss by module".into();
+        let figure = loss_by_module(&LossByModule { title, subtitle, runs, loss, negatives })?;
         let [png, ..] = figure.save(&out.figures(), &format!("loss-{}", at + 1))?;
         saved.push(png);
     }

@@ -26,7 +26,7 @@ fn take(tensors: &mut Tensors, name: &str, shape: &[usize]) -> Result<Tensor> {
 /// # Errors
 /// When one is missing, or of another shape. The stack is then of no use.
 pub(super) fn fill(stack: &mut Stack<f32>, domain: &Domain, tensors: &mut Tensors) -> Result<()> {
-    each(stack, domain, |place, values| {
+    each(stack, domain, true, |place, values| {
         let tensor = take(tensors, &place.name, &place.shape)?;
         for (at, value) in tensor.values.iter().enumerate() {
             if let Some(ours) = place.ours(at) {
@@ -37,13 +37,13 @@ pub(super) fn fill(stack: &mut Stack<f32>, domain: &Domain, tensors: &mut Tensor
     })
 }
 
-/// The parameters of a stack as published tensors. Masked values are zero.
+/// The parameters of a stack as published tensors, those of its `losses` among them. Masked values are zero.
 ///
 /// # Errors
 /// When the published code has no such network or loss.
-pub(super) fn collect(stack: &mut Stack<f32>, domain: &Domain) -> Result<Tensors> {
+pub(super) fn collect(stack: &mut Stack<f32>, domain: &Domain, losses: bool) -> Result<Tensors> {
     let mut out = Tensors::new();
-    each(stack, domain, |place, values| {
+    each(stack, domain, losses, |place, values| {
         let values = (0..place.len()).map(|at| place.ours(at).map_or(0.0, |ours| values[ours])).collect();
         out.insert(place.name, Tensor { shape: place.shape, values });
         Ok(())
@@ -55,12 +55,13 @@ pub(super) fn collect(stack: &mut Stack<f32>, domain: &Domain) -> Result<Tensors
 fn each(
     stack: &mut Stack<f32>,
     domain: &Domain,
+    losses: bool,
     mut f: impl FnMut(super::places::Place, &mut [f32]) -> Result<()>,
 ) -> Result<()> {
     let mut done = Ok(());
     for (m, module) in stack.modules_mut().iter_mut().enumerate() {
         module.params().visit(&mut |p| {
-            if done.is_ok() {
+            if done.is_ok() && (losses || !p.name.starts_with("loss.")) {
                 let all = places(domain, m, &p.name, &p.shape);
                 done = all.and_then(|all| all.into_iter().try_for_each(|place| f(place, &mut p.value)));
             }

@@ -49,7 +49,8 @@ pub(crate) fn export(run: &RunDir, format: Format, step: Option<u64>, out: &Path
     })?;
     let mut stack: Stack<f32> = config.build(Some(&record), &Pool::new())?;
     checkpoint.load(&mut stack, &config.fingerprint())?;
-    let tensors = collect(&mut stack, &config.domain)?;
+    // ONNX has features only, so any loss will do.
+    let tensors = collect(&mut stack, &config.domain, format != Format::Onnx)?;
     let facts = facts(&config, record, checkpoint.step)?;
     let bytes = match format {
         Format::Torch => torch_file::to_bytes(&as_published(&config.domain, tensors), &facts.to_json()?)?,
@@ -147,7 +148,7 @@ mod tests {
         let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
         let config = Config::load(preset, &set).unwrap();
         let mut stack = config.build(None, &Pool::new()).unwrap();
-        let tensors = collect(&mut stack, &config.domain).unwrap();
+        let tensors = collect(&mut stack, &config.domain, true).unwrap();
         as_published(&config.domain, tensors).into_iter().flat_map(|(names, _)| names).collect()
     }
 

@@ -204,7 +204,7 @@ mod tests {
     fn model(preset: &str, set: &[&str]) -> (Config, Model) {
         let config = Config::load(preset, &settings(set)).unwrap();
         let mut stack = config.build(None, &Pool::new()).unwrap();
-        let tensors = collect(&mut stack, &config.domain).unwrap();
+        let tensors = collect(&mut stack, &config.domain, true).unwrap();
         let model = whole_model(config.domain.kind(), vec![("model.ckpt".into(), tensors)]).unwrap();
         (config, model)
     }

@@ -85,7 +85,8 @@ pub(super) fn places(domain: &Domain, module: usize, name: &str, shape: &[usize]
     };
     found.ok_or_else(|| {
         let what = format!("module {} has `{name}`, which the published code does not have", module + 1);
-        Error::config("--to", what, "the published networks and losses can be exported")
+        let remedy = "export a published network with a published loss; `gim extract` writes the features of any run";
+        Error::config("--to", what, remedy)
     })
 }
 

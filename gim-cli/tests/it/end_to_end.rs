@@ -171,7 +171,7 @@ fn measures_need_no_fit(d: &std::path::Path, run: &str) {
     assert!(errors.iter().all(|e| [0.0, 0.25, 0.5, 0.75, 1.0].contains(e)), "{errors:?}");
     assert!(listed.iter().all(|r| r.abx_items == 4));
     let table = std::fs::read_to_string(d.join(run).join("measures.csv")).unwrap();
-    assert_eq!(table.lines().count(), 14, "{table}");
+    assert_eq!(table.lines().count(), 27, "those of the test part and of the list: {table}");
     let said = String::from_utf8(ok(d, &["measure", run]).stdout).unwrap();
     assert!(said.contains("ABX across %") && said.contains("module 6"), "{said}");
 }
@@ -366,7 +366,7 @@ fn resuming_proves_its_settings_and_mends_the_log() {
     for (key, from, to) in [
         ("train.seed", "seed = 1", "seed = 2"),
         ("train.batch", "batch = 4", "batch = 3"),
-        ("data.crop", "crop = ", "crop = 1"),
+        ("data.crop", "\ncrop = ", "\ncrop = 1"),
         ("train.schedule", "\"simultaneous\"", "\"iterative\""),
         ("optimizer.lr", "lr = ", "lr = 1"),
     ] {

@@ -79,6 +79,10 @@ impl ClappUpdate {
 }
 
 impl LossRule for ClappRule {
+    fn least_items(&self) -> usize {
+        2
+    }
+
     fn need(&self, prediction: &Prediction) -> usize {
         prediction.need()
     }

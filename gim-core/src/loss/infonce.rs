@@ -106,6 +106,10 @@ impl LossRule for InfoNceRule {
         prediction.need()
     }
 
+    fn least_items(&self) -> usize {
+        self.negative_shares.max(1)
+    }
+
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
         let p = &place.prediction;
         if self.negative_shares == 0 {

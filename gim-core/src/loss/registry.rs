@@ -93,6 +93,11 @@ pub trait LossRule: Default + Clone + PartialEq + fmt::Debug + Serialize + Deser
         1
     }
 
+    /// Items that a batch must hold at least.
+    fn least_items(&self) -> usize {
+        if self.needs_views() { 2 } else { 1 }
+    }
+
     /// Whether a batch must hold two views of each item, as [`Compare`](super::Compare) orders them.
     fn needs_views(&self) -> bool {
         false
@@ -108,7 +113,7 @@ pub trait LossRule: Default + Clone + PartialEq + fmt::Debug + Serialize + Deser
 macro_rules! registry {
     ($($(#[$doc:meta])* $kind:ident = $name:literal, $field:ident: $rule:ty;)*) => {
         /// The losses that a configuration can name.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum LossKind {
             $($(#[$doc])* $kind,)*
         }
@@ -144,6 +149,11 @@ macro_rules! registry {
             /// Positions along the grid that loss `kind` needs at least.
             pub fn need(&self, kind: LossKind, prediction: &Prediction) -> usize {
                 match kind { $(LossKind::$kind => self.$field.need(prediction),)* }
+            }
+
+            /// Items that a batch must hold at least for loss `kind`.
+            pub fn least_items(&self, kind: LossKind) -> usize {
+                match kind { $(LossKind::$kind => self.$field.least_items(),)* }
             }
 
             /// Whether loss `kind` needs batches with two views of each item, as

@@ -229,7 +229,7 @@ fn gradients_are_those_of_the_value_or_of_what_stands_in_for_it() {
             }
         }
     }
-    assert_eq!(stopped, 2 * (3 + 4), "three updates of CLAPP, and LPL");
+    assert_eq!(stopped, 2 * (3 + 7), "three updates of CLAPP, and LPL on neighbors and views");
 }
 
 /// An autoencoder of patches: each is an item of the input, and one position of the features.
@@ -482,7 +482,7 @@ fn a_rule_that_collapses_is_found_out() {
         let values: Vec<f32> =
             uniform(GRID.len(), 1).iter().enumerate().map(|(i, x)| if i % 6 == 0 { 1.0 } else { *x as f32 }).collect();
         let x = Activations::from_slice(Layout::dense(GRID), &values, &pool).detach();
-        (0..600).for_each(|step| drop(train(&mut one, &x, info(LossKind::VicReg, step, 1))));
+        (0..1_200).for_each(|step| drop(train(&mut one, &x, info(LossKind::VicReg, step, 1))));
         one.spread().unwrap()
     };
     assert!(run(&settings) < LEAST_SPREAD, "invariance alone: {}", run(&settings));

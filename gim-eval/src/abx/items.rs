@@ -69,6 +69,16 @@ pub fn listed_items(path: &Path, names: &[String], index: &ItemIndex, times: Fra
     let known: BTreeMap<&str, usize> = names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
     let (mut contexts, mut phones, mut speakers) = (Numbers::default(), Numbers::default(), Numbers::default());
     let mut found = Items::default();
+    let is_item =
+        |row: &str| row.split_whitespace().skip(1).take(2).filter(|word| word.parse::<f64>().is_ok()).count() == 2;
+    match lines.rows().next() {
+        None => return Err(Error::file(path, "is empty", "give a list of items")),
+        Some((line, head)) if is_item(head) => {
+            let remedy = "put a line like `#file onset offset phone before after speaker` before it";
+            return Err(lines.error(line, "an item where the head of the list belongs", remedy));
+        }
+        Some(_) => {}
+    }
     for (line, row) in lines.rows().skip(1) {
         let wrong = |what: String| {
             lines.error(line, what, "each line is: file onset offset phone before after speaker, times in seconds")

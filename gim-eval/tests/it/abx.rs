@@ -96,6 +96,8 @@ fn lists_of_items_are_read() {
         ("head\none 0.2 0.1 P AA T s", "before it begins"),
         ("head\nnobody 0.0 0.1 P AA T s", "no item has features (1 lines of unknown files"),
         ("head\n", "no item has features"),
+        ("", "is empty"),
+        ("one 0.0 0.1 P AA T s\none 0.1 0.2 P AA T s\n", "line 1: an item where the head"),
     ] {
         let e = read(text).unwrap_err().to_string();
         assert!(e.contains(says), "{e}");

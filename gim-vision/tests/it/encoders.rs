@@ -55,7 +55,10 @@ fn residual() -> NetworkConfig {
 fn loss(kind: LossKind) -> LossConfig {
     let directions = Direction::ALL.to_vec();
     let kind = LossChoice(Some(kind));
-    LossConfig { kind, prediction_steps: 1, skip: 0, negatives: 4, directions, ..LossConfig::default() }
+    let mut loss = LossConfig { kind, prediction_steps: 1, skip: 0, negatives: 4, directions, ..LossConfig::default() };
+    // The smallest maps have 2 × 2 positions.
+    loss.settings.time_contrastive.segments = 2;
+    loss
 }
 
 fn build(network: &NetworkConfig, loss: &LossConfig, supervision: Option<Supervision>) -> Result<Stack<f32>, String> {

@@ -173,7 +173,17 @@ mod tests {
             ("vision-small", &["network.blocks=[1,3,2]"]),
             ("vision-vgg32", &[]),
             ("vision-vgg96", &["network.norm=group"]),
-            ("vision-vgg32", &["network.encoder=mlp", "network.pools=[]", "loss.kind=nt-xent"]),
+            (
+                "vision-vgg32",
+                &[
+                    "network.encoder=mlp",
+                    "network.pools=[]",
+                    "network.readout=patches",
+                    "network.patch=8",
+                    "network.overlap=4",
+                    "loss.kind=nt-xent",
+                ],
+            ),
         ];
         for (preset, set) in settings {
             let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();

@@ -6,6 +6,7 @@ use gim_core::Result;
 use gim_eval::{ProbeRow, table};
 
 use super::RunDir;
+use crate::output::note;
 
 impl RunDir {
     /// Results of the probes.
@@ -26,7 +27,7 @@ impl RunDir {
 }
 
 /// Adds rows to a table, replacing those of the same group, module, task, protocol, head, views, share
-/// of labels and seed.
+/// of labels and seed, and all of features pooled otherwise: a table compares features of one kind.
 ///
 /// # Errors
 /// When the table cannot be read or written.
@@ -34,10 +35,19 @@ pub(crate) fn merge_probe_rows(path: &Path, new: &[ProbeRow]) -> Result<Vec<Prob
     let id = |r: &ProbeRow| {
         (r.group, r.module, r.task, r.protocol, (r.head, r.views, r.test_views), r.labels.to_bits(), r.seed)
     };
-    table::update_rows(path, |rows: &mut Vec<ProbeRow>| {
+    let mut others = 0;
+    let all = table::update_rows(path, |rows: &mut Vec<ProbeRow>| {
+        let before = rows.len();
+        rows.retain(|old| new.iter().all(|n| n.pooling == old.pooling));
+        others = before - rows.len();
         rows.retain(|old| !new.iter().any(|n| id(n) == id(old)));
         rows.extend_from_slice(new);
-    })
+    })?;
+    if others > 0 {
+        let path = path.display();
+        note(format_args!("note: {others} rows of {path} were of features with another probe.pooling: they are gone"));
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -81,5 +91,7 @@ mod tests {
         let all = run.merge_probe_rows(&[row(1, 1.0, 0.6), row(2, 1.0, 0.7)]).unwrap();
         assert_eq!(all, [row(1, 0.1, 0.3), row(1, 1.0, 0.6), row(2, 1.0, 0.7)]);
         assert_eq!(run.probe_rows().unwrap(), all);
+        let pooled = ProbeRow { pooling: Some(2), ..row(1, 1.0, 0.8) };
+        assert_eq!(run.merge_probe_rows(std::slice::from_ref(&pooled)).unwrap(), [pooled]);
     }
 }

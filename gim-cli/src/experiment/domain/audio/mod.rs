@@ -283,7 +283,11 @@ impl DatasetSpec for AudioConfig {
             }
         };
         let mut utterances: Vec<usize> = held_out.into_iter().filter(long_enough).collect();
-        utterances.truncate(held_out::measurable(utterances.len(), train.batch, views));
+        utterances.truncate(held_out::measurable(
+            utterances.len(),
+            train.batch,
+            self.loss.settings.least_items(self.loss.kind()?),
+        ));
         let crops = |u| (0..views).map(move |view| crop(u, view));
         let crops = utterances.into_iter().flat_map(crops).collect();
         let held_out = HeldOutCrops { crops, views, augment, key };

@@ -79,7 +79,7 @@ fn a_long_utterance_comes_in_parts() {
     let samples = 1_300_000;
     numbered_labels(dir.path(), samples as u32);
     let path = format!("data.path={}", dir.path().display());
-    let set = [&path, "network.width=8", "network.context=4"].map(str::to_owned);
+    let set = [&path, "network.width=8", "network.context=4", "train.batch=4"].map(str::to_owned);
     let config = Config::load("audio-quick", &set).unwrap();
     let Domain::Audio(audio) = &config.domain else { panic!("audio-quick is of audio") };
     let pool = Pool::new();

@@ -276,7 +276,7 @@ impl DatasetSpec for VisionConfig {
         let views = if self.needs_views()? { d.views } else { 1 };
         let mut items: Vec<usize> =
             held_out.into_iter().filter(large_enough).filter(|i| !unusable.contains(i)).collect();
-        items.truncate(held_out::measurable(items.len(), batch, views));
+        items.truncate(held_out::measurable(items.len(), batch, self.loss.settings.least_items(self.loss.kind()?)));
         let held_out = HeldOutImages {
             items,
             crops: self.crops_of(Arc::clone(&dataset), standardize)?,
