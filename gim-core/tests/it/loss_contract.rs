@@ -474,7 +474,7 @@ fn a_rule_that_collapses_is_found_out() {
         let pool = Pool::new();
         let key = Key::new(4, Purpose::Init);
         let encoder = Sequential::new([Box::new(Linear::new(6, 6, key)) as Box<dyn Layer<f32>>]);
-        let optimizer = OptimizerConfig { lr: 0.05, ..OptimizerConfig::default() }.build().unwrap();
+        let optimizer = OptimizerConfig { lr: 0.01, ..OptimizerConfig::default() }.build().unwrap();
         let loss = build(LossKind::VicReg, settings, 6);
         let parts = Parts { encoder, readout: None, context: None, loss, optimizer };
         let mut one = LocalModule::new(1, parts, pool.clone());
@@ -482,7 +482,7 @@ fn a_rule_that_collapses_is_found_out() {
         let values: Vec<f32> =
             uniform(GRID.len(), 1).iter().enumerate().map(|(i, x)| if i % 6 == 0 { 1.0 } else { *x as f32 }).collect();
         let x = Activations::from_slice(Layout::dense(GRID), &values, &pool).detach();
-        (0..1_200).for_each(|step| drop(train(&mut one, &x, info(LossKind::VicReg, step, 1))));
+        (0..2_000).for_each(|step| drop(train(&mut one, &x, info(LossKind::VicReg, step, 1))));
         one.spread().unwrap()
     };
     assert!(run(&settings) < LEAST_SPREAD, "invariance alone: {}", run(&settings));
