@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Kills training runs at random moments, one schedule after the other, and resumes them until they are
-# done. Each folder must then equal that of an undisturbed run, file by file, but for times and
+# done. Each folder must then equal that of an undisturbed run, file by file, but for what measures time and
 # environment.json. Ranks take part where the program has the feature `mpi`.
 #
 #   scripts/random_kills.sh [path/to/gim] [kills of each schedule] [seed of the moments]
@@ -16,11 +16,11 @@ trap '[ -z "$group" ] || kill -KILL -- "-$group" 2>/dev/null || true; rm -rf "$s
 cd "$scratch"
 audio=(audio-quick --set network.width=8 --set network.context=8 --set train.batch=2 --set data.crop=5120)
 vision=(vision-quick --set "network.widths=[4,8,8]" --set train.batch=4)
-steps=(--set train.log_every=2 --set train.checkpoint_every=5 --set train.steps=60)
+steps=(--set train.log_every=2 --set train.checkpoint_every=4 --set train.steps=60)
 
 # contents FOLDER: digests of all files of a run, without times.
 contents() {
-  (cd "$1" && find . -type f ! -name environment.json ! -name timeline.csv | sort | while IFS= read -r file; do
+  (cd "$1" && find . -type f ! -name environment.json ! -name timeline.csv ! -name schedule.csv | sort | while IFS= read -r file; do
     case $file in
       ./train.csv) echo "$file $(cut -d, -f1-5 "$file" | sha256sum)" ;;
       ./record.csv) echo "$file" ;;
@@ -38,7 +38,10 @@ kills() {
   settings=("$@")
   rm -rf whole
   began=$(date +%s%N)
-  "${launch[@]}" "$gim" --quiet --threads 2 train "${settings[@]}" "${steps[@]}" --out whole >/dev/null 2>&1
+  if ! "${launch[@]}" "$gim" --quiet --threads 2 train "${settings[@]}" "${steps[@]}" --out whole >said 2>&1; then
+    cat said >&2
+    exit 2
+  fi
   took=$((($(date +%s%N) - began) / 1000))
   whole=$(contents whole)
   while [ "$kills" -lt "$wanted" ]; do
