@@ -34,16 +34,14 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
-        let (mut lock, out, file);
-        if self.source.is_dir() {
-            let run = RunDir::new(&self.source);
-            lock = Some(run.lock()?);
+        let (_lock, out, file) = if self.source.is_dir() {
+            let run = RunDir::new(self.source);
+            let lock = run.lock()?;
             let contents = run.config()?.probe.contents();
-            (out, file) = (run.measures_file(), features_of(&run, contents, self.any_dataset, show)?);
+            (Some(lock), run.measures_file(), features_of(&run, contents, self.any_dataset, show)?)
         } else {
-            lock = None;
-            (out, file) = (self.source.with_extension("measures.csv"), self.source);
-        }
+            (None, self.source.with_extension("measures.csv"), self.source)
+        };
         let rows = measures(&file, self.items.as_deref(), show)?;
         // Results are printed before they are saved: a table that cannot be written loses none.
         if self.json {
@@ -56,7 +54,6 @@ impl Args {
             all.retain(|old| rows.iter().all(|new| new.abx_list != old.abx_list));
             all.extend_from_slice(&rows);
         })?;
-        drop(lock.take());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,6 +2,7 @@
 //! work is not repeated.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 
 use gim_core::{Error, Pool, Result};
 use gim_eval::{Group, ProbeRow, Protocol, Task};
@@ -11,7 +12,7 @@ use crate::comparison::comparison_dir::ComparisonDir;
 use crate::comparison::summary::{self, Summary};
 use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
-use crate::experiment::domain::DomainKind;
+use crate::experiment::domain::{DomainKind, no_such_labels};
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::probe::{Opened, ProbeSpec};
 use crate::experiment::probe_config::Contents;
@@ -112,7 +113,7 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     let (mut summary, mut runs) = (Vec::new(), Vec::new());
     let mut corpora = Corpora::of(plan)?;
     if plan.scope != Scope::Finished {
-        plan.sweep.run.iter().try_for_each(|entry| entry.check_columns(&plan.set))?;
+        check_columns(plan)?;
     }
     for (i, entry) in plan.sweep.run.iter().enumerate() {
         let config = entry.config(&plan.set)?;
@@ -150,6 +151,27 @@ pub(crate) fn reproduce(plan: &Plan, show: Show) -> Result<Outcome> {
     }
     let ablations = ablations(&plan.sweep.run, &summary);
     Ok(Outcome { runs, summary, ablations })
+}
+
+/// Refuses columns of labels that a dataset lacks, before anything is trained. Each dataset is opened once.
+fn check_columns(plan: &Plan) -> Result<()> {
+    let mut known = BTreeMap::new();
+    for entry in &plan.sweep.run {
+        let columns = entry.columns()?;
+        if columns.is_empty() {
+            continue;
+        }
+        let config = entry.config(&plan.set)?;
+        let classes = match known.entry(Corpora::key(&config)) {
+            Slot::Occupied(slot) => slot.into_mut(),
+            Slot::Vacant(slot) => slot.insert(config.domain.dataset().classes()?),
+        };
+        if let Some(task) = columns.iter().find(|task| !classes.contains_key(task.label())) {
+            let what = format!("{} has {}", entry.name, no_such_labels(task.name(), classes.keys()));
+            return Err(Error::config("tasks", what, "name labels that its dataset has"));
+        }
+    }
+    Ok(())
 }
 
 /// Removes the features that figures were drawn from. They are many times as large as all else, and the

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::comparison::paper::Method;
 use crate::experiment::config::Config;
-use crate::experiment::domain::{DomainKind, no_such_labels};
+use crate::experiment::domain::DomainKind;
 use crate::experiment::views::{TEST_VIEWS, ViewLimits};
 
 /// The comparison of `gim demo`.
@@ -117,23 +117,12 @@ impl Entry {
         Config::load(&self.preset, &[&self.set[..], more].concat())
     }
 
-    /// Refuses columns of labels that the dataset lacks, before anything is trained; `set` overrides settings.
+    /// Columns of labels among the tasks.
     ///
     /// # Errors
-    /// Then, and when the dataset cannot be opened.
-    pub(crate) fn check_columns(&self, set: &[String]) -> Result<()> {
-        let columns: Vec<Task> = self.tasks()?.into_iter().filter(|t| matches!(t, Task::Column(_))).collect();
-        if columns.is_empty() {
-            return Ok(());
-        }
-        let classes = self.config(set)?.domain.dataset().classes()?;
-        match columns.iter().find(|task| !classes.contains_key(task.label())) {
-            Some(task) => {
-                let what = format!("{} has {}", self.name, no_such_labels(task.name(), classes.keys()));
-                Err(Error::config("tasks", what, "name labels that its dataset has"))
-            }
-            None => Ok(()),
-        }
+    /// When the configuration is wrong.
+    pub(crate) fn columns(&self) -> Result<Vec<Task>> {
+        Ok(self.tasks()?.into_iter().filter(|t| matches!(t, Task::Column(_))).collect())
     }
 
     /// Tasks to probe.

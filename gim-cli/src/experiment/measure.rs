@@ -1,5 +1,6 @@
 //! What is known of features without fitting anything: ABX errors and the dimensions in use.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use gim_core::{Error, Result};
@@ -93,13 +94,13 @@ impl Wanted {
                 _ => Vec::new(),
             },
         };
-        let with_items: Vec<bool> = match list {
-            Some(_) => (0..index.n_items())
-                .map(|u| items.iter().any(|item| index.rows(u).contains(&item.rows.start)))
-                .collect(),
-            None => (0..index.n_items()).map(is_test).collect(),
+        let starts: Vec<usize> = index.iter().map(|rows| rows.start).collect();
+        let utterance_of = |item: &AbxItem| starts.partition_point(|start| *start <= item.rows.start) - 1;
+        let wanted: BTreeSet<usize> = match list {
+            Some(_) => items.iter().map(utterance_of).collect(),
+            None => (0..index.n_items()).filter(|u| is_test(*u)).collect(),
         };
-        let utterances: Vec<usize> = (0..index.n_items()).filter(|u| with_items[*u]).collect();
+        let utterances: Vec<usize> = wanted.into_iter().collect();
         if utterances.is_empty() {
             return Err(Error::file(file, "has no test part to measure", "extract features of a dataset with one"));
         }
@@ -109,11 +110,9 @@ impl Wanted {
         for u in &utterances {
             (before[*u], rows) = (index.rows(*u).start - rows, rows + index.rows(*u).len());
         }
-        let starts: Vec<usize> = index.iter().map(|rows| rows.start).collect();
         let moved = |item: AbxItem| {
-            let utterance = starts.partition_point(|start| *start <= item.rows.start) - 1;
-            let rows = item.rows.start - before[utterance]..item.rows.end - before[utterance];
-            AbxItem { rows, ..item }
+            let before = before[utterance_of(&item)];
+            AbxItem { rows: item.rows.start - before..item.rows.end - before, ..item }
         };
         Ok(Self { items: items.into_iter().map(moved).collect(), utterances })
     }

@@ -120,18 +120,21 @@ impl<F: Scalar> Autoencoder<F> {
         let tiling = Tiling { items: positions, first: [0, 0], values: positions * block.len() };
         (whole && tiling.values > 0).then_some(tiling)
     }
+}
 
+/// What decoded blocks are compared with.
+struct Compared<'a, F: Scalar> {
+    input: &'a Activations<F>,
+    tiling: Tiling,
+    block: InputBlock,
+}
+
+impl<F: Scalar> Compared<'_, F> {
     /// Turns what is decoded at position (y, x) of feature item `item` into `scale` times its difference
     /// from the block in the input, and returns the sum of squares. Values beyond the edge are 0.
-    fn compare(
-        &self,
-        input: &Activations<F>,
-        tiling: Tiling,
-        (item, y, x, width): (usize, usize, usize, usize),
-        decoded: &mut [F],
-        scale: F,
-    ) -> f64 {
-        let (block, shape) = (self.block, input.shape());
+    fn with(&self, (item, y, x, width): (usize, usize, usize, usize), decoded: &mut [F], scale: F) -> f64 {
+        let Self { input, tiling, block } = *self;
+        let shape = input.shape();
         let (item, y, x) = if tiling.items == 1 { (item, y, x) } else { (item * tiling.items + y * width + x, 0, 0) };
         let values = input.item(item);
         let top = tiling.first[0] + (y * block.height) as isize;
@@ -213,37 +216,24 @@ impl<F: Scalar> LocalLoss<F> for Autoencoder<F> {
     ) -> LossReport {
         let features = c.unwrap_or(z);
         let Shape { batch, height, width, .. } = features.shape();
-        let (rows, block) = (height * width, self.block.len());
+        let block = self.block.len();
         let Some(input) = self.input.clone() else { panic!("an autoencoder has not been given its input") };
         let tiling = self.tiling(input.shape(), features.shape());
         let tiling = tiling.unwrap_or_else(|| panic!("shapes were not checked: {:?}", input.shape()));
         let values = (batch * tiling.values) as f64;
-        let mut into = context_gradient(c, dz, dc);
-        if let Some(into) = into.as_deref_mut() {
-            into.memory_mut().fill(F::zero());
-        }
-        let mut losses = std::mem::take(&mut self.losses);
-        losses.resize(rows, 0.0);
+        let (compared, losses) = (Compared { input: &input, tiling, block: self.block }, &mut self.losses);
+        losses.resize(height * width, 0.0);
         let mut loss = 0.0;
-        for item in 0..batch {
-            let h = features.item(item);
-            let outputs = self.decoder.forward(h, rows, pool);
-            let mut d = pool.take(rows * block);
-            d.copy_from_slice(outputs.last(h));
-            (d.par_chunks_mut(block), &mut losses).into_par_iter().enumerate().with_min_len(TASK_ROWS).for_each_task(
+        self.decoder.by_item(features, context_gradient(c, dz, dc), pool, |item, d| {
+            (d.par_chunks_mut(block), &mut *losses).into_par_iter().enumerate().with_min_len(TASK_ROWS).for_each_task(
                 "reconstruction",
                 |(row, (d, loss))| {
                     let place = (item, row / width, row % width, width);
-                    *loss = self.compare(&input, tiling, place, d, F::of(2.0 / values));
+                    *loss = compared.with(place, d, F::of(2.0 / values));
                 },
             );
             loss += losses.iter().sum::<f64>();
-            let dh = self.decoder.backward(h, &outputs, d, rows, pool);
-            if let Some(into) = into.as_deref_mut() {
-                into.item_mut(item).copy_from_slice(&dh);
-            }
-        }
-        self.losses = losses;
+        });
         LossReport { loss: loss / values, accuracy: f64::NAN }
     }
 

@@ -3,10 +3,10 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Compare, PairsConfig, TwoViewLoss, center, mean_squares};
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
+use super::LossReport;
+use super::pairs::{Compare, PairRule, PairsConfig, TwoViewLoss, center, mean_squares};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
-use crate::{Buffer, Key, Pool, Result, Scalar};
+use crate::{Buffer, Pool, Result, Scalar};
 
 /// [`BarlowTwins`] by configuration; λ is the published code's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
@@ -33,25 +33,16 @@ impl Default for BarlowTwinsRule {
     }
 }
 
-impl BarlowTwinsRule {
-    fn pairs_config(&self) -> PairsConfig<'_> {
+impl PairRule for BarlowTwinsRule {
+    type Loss<F: Scalar> = BarlowTwins;
+
+    fn pairs(&self) -> PairsConfig<'_> {
         let Self { compare, pairs, distance, ref projector, .. } = *self;
         PairsConfig { compare, pairs, distance, projector }
     }
-}
 
-impl LossRule for BarlowTwinsRule {
-    fn need(&self, prediction: &Prediction) -> usize {
-        self.pairs_config().need(prediction)
-    }
-
-    fn needs_views(&self) -> bool {
-        self.compare.needs_views()
-    }
-
-    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
-        let loss = BarlowTwins { redundancy: self.redundancy };
-        self.pairs_config().build(loss, place, key)
+    fn loss<F: Scalar>(&self, _: usize) -> Result<BarlowTwins> {
+        Ok(BarlowTwins { redundancy: self.redundancy })
     }
 }
 

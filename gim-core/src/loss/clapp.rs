@@ -144,7 +144,7 @@ impl<F: Scalar> Clapp<F> {
     }
 
     fn grid(&self, shape: Shape, direction: Direction, step: StepInfo<'_>) -> PredictionGrid {
-        let (along, across) = extent(direction, shape);
+        let (along, across) = direction.extent(shape);
         let window = self.prediction.window.map_or(along, |w| w.min(along));
         let key = step.key(Purpose::Window).with_item(direction as u32);
         PredictionGrid {
@@ -199,11 +199,6 @@ impl<F: Scalar> Clapp<F> {
     }
 }
 
-/// (positions along a direction, lines across it).
-fn extent(direction: Direction, shape: Shape) -> (usize, usize) {
-    if direction.sideways() { (shape.width, shape.height) } else { (shape.height, shape.width) }
-}
-
 /// Adds the gradients of the targets of distance k: those at position t of the window are row t − offset's
 /// positive, and the negative of that row of the item `shift` before.
 fn add_target_gradients<F: Scalar>(
@@ -252,7 +247,7 @@ impl<F: Scalar> LocalLoss<F> for Clapp<F> {
     fn check(&self, z: Shape, c: Option<Shape>) -> Result<()> {
         assert_eq!((z.channels, c.unwrap_or(z).channels), (self.channels, self.context), "features do not fit");
         let need = self.prediction.need();
-        let along = self.directions.iter().map(|d| extent(*d, z).0).min().unwrap_or(0);
+        let along = self.directions.iter().map(|d| d.extent(z).0).min().unwrap_or(0);
         if along.min(self.prediction.window.unwrap_or(along)) < need {
             let what = format!("{along} positions, or the window, are too few for the farthest prediction");
             let remedy = format!("use inputs and a window of {need} positions or more, or predict fewer");
@@ -341,7 +336,7 @@ impl<F: Scalar> LocalLoss<F> for Clapp<F> {
     fn multiply_adds(&self, z: Shape) -> u64 {
         let per_row = 3 * self.channels * (self.context + 2);
         let rows = |direction: &Direction| {
-            let (along, across) = extent(*direction, z);
+            let (along, across) = direction.extent(z);
             let window = self.prediction.window.map_or(along, |w| w.min(along));
             (1..=self.prediction.prediction_steps)
                 .map(|k| window.saturating_sub(k + self.prediction.skip) * z.batch * across)

@@ -227,18 +227,13 @@ impl<F: Scalar> InfoNce<F> {
         }
     }
 
-    /// (positions along the direction, lines across it).
-    fn extent(&self, shape: Shape) -> (usize, usize) {
-        if self.config.direction.sideways() { (shape.width, shape.height) } else { (shape.height, shape.width) }
-    }
-
     /// The key of a draw. Every direction has draws of its own.
     fn key(&self, step: StepInfo<'_>, purpose: Purpose) -> Key {
         step.key(purpose).with_item(self.config.direction as u32)
     }
 
     fn grid(&self, shape: Shape, step: StepInfo<'_>) -> PredictionGrid {
-        let (along, across) = self.extent(shape);
+        let (along, across) = self.config.direction.extent(shape);
         let window = self.config.window.map_or(along, |w| w.min(along));
         // Differs from the published code: the last window can be drawn too.
         let draw = || self.key(step, Purpose::Window).rng().random_range(0..=along - window);
@@ -371,7 +366,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
         assert_eq!(z.channels, config.channels, "features do not fit the predictor");
         assert_eq!(c.map_or(z.channels, |c| c.channels), config.context, "contexts do not fit the predictor");
         let need = config.prediction_steps + config.skip + 1;
-        let (along, across) = self.extent(z);
+        let (along, across) = self.config.direction.extent(z);
         if along < need {
             return Err(Error::config(
                 "loss.prediction_steps",
@@ -458,7 +453,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
 
     fn multiply_adds(&self, z: Shape) -> u64 {
         let c = &self.config;
-        let (along, across) = self.extent(z);
+        let (along, across) = self.config.direction.extent(z);
         let window = c.window.map_or(along, |w| w.min(along));
         let per_row = c.channels * c.context * 3 + c.channels * (c.negatives + 1) * 3;
         (1..=c.prediction_steps).map(|k| (window.saturating_sub(k + c.skip) * z.batch * across * per_row) as u64).sum()

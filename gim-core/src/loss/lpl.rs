@@ -3,10 +3,10 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Compare, PairsConfig, TwoViewLoss, center, mean_squares};
+use super::LossReport;
+use super::pairs::{Compare, PairRule, PairsConfig, TwoViewLoss, center, mean_squares};
 use super::vicreg::off_diagonal_covariance;
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
-use crate::{Error, Key, Pool, Result, Scalar};
+use crate::{Error, Pool, Result, Scalar};
 
 /// [`Lpl`] by configuration; the weights are the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
@@ -35,28 +35,19 @@ impl Default for LplRule {
     }
 }
 
-impl LplRule {
-    fn pairs_config(&self) -> PairsConfig<'_> {
+impl PairRule for LplRule {
+    type Loss<F: Scalar> = Lpl;
+
+    fn pairs(&self) -> PairsConfig<'_> {
         let Self { compare, pairs, distance, ref projector, .. } = *self;
         PairsConfig { compare, pairs, distance, projector }
     }
-}
 
-impl LossRule for LplRule {
-    fn need(&self, prediction: &Prediction) -> usize {
-        self.pairs_config().need(prediction)
-    }
-
-    fn needs_views(&self) -> bool {
-        self.compare.needs_views()
-    }
-
-    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
-        if self.projector.last().copied().unwrap_or(place.context) < 2 {
+    fn loss<F: Scalar>(&self, channels: usize) -> Result<Lpl> {
+        if channels < 2 {
             return Err(Error::config("loss.lpl", "one channel has none to decorrelate", "use 2 channels or more"));
         }
-        let loss = Lpl { hebbian: self.hebbian, decorrelation: self.decorrelation };
-        self.pairs_config().build(loss, place, key)
+        Ok(Lpl { hebbian: self.hebbian, decorrelation: self.decorrelation })
     }
 }
 

@@ -1,5 +1,6 @@
 //! A multilayer perceptron on rows: the projector of two-view losses and the head of supervised ones.
 
+use crate::activations::Activations;
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::vector::{add_column_sums, relu};
 use crate::param::{Param, Params};
@@ -93,6 +94,34 @@ impl<F: Scalar> Mlp<F> {
             dy = dx;
         }
         dy
+    }
+
+    /// Forward and backward over the positions of each item of `features` (N, H, W, I). `differentiate` gets an
+    /// item's number and its outputs (H·W, O), and turns these into ∂loss/∂outputs. ∂loss/∂features goes to
+    /// `into`, overwritten.
+    pub(super) fn by_item(
+        &mut self,
+        features: &Activations<F>,
+        mut into: Option<&mut Activations<F>>,
+        pool: &Pool<F>,
+        mut differentiate: impl FnMut(usize, &mut [F]),
+    ) {
+        let shape = features.shape();
+        let rows = shape.height * shape.width;
+        if let Some(into) = into.as_deref_mut() {
+            into.memory_mut().fill(F::zero());
+        }
+        for item in 0..shape.batch {
+            let x = features.item(item);
+            let outputs = self.forward(x, rows, pool);
+            let mut d = pool.take(rows * self.out_channels());
+            d.copy_from_slice(outputs.last(x));
+            differentiate(item, &mut d);
+            let dx = self.backward(x, &outputs, d, rows, pool);
+            if let Some(into) = into.as_deref_mut() {
+                into.item_mut(item).copy_from_slice(&dx);
+            }
+        }
     }
 
     /// Multiply-adds of a forward and a backward pass over one row.

@@ -3,11 +3,11 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Compare, PairsConfig, TwoViewLoss, sum_squares};
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
+use super::LossReport;
+use super::pairs::{Compare, PairRule, PairsConfig, TwoViewLoss, sum_squares};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
 use crate::kernels::vector::{add_scaled, dot, exp_shifted};
-use crate::{Key, Pool, Result, Scalar};
+use crate::{Pool, Result, Scalar};
 
 /// [`NtXent`] by configuration; the temperature is the paper's for CIFAR-10.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
@@ -34,25 +34,16 @@ impl Default for NtXentRule {
     }
 }
 
-impl NtXentRule {
-    fn pairs_config(&self) -> PairsConfig<'_> {
+impl PairRule for NtXentRule {
+    type Loss<F: Scalar> = NtXent;
+
+    fn pairs(&self) -> PairsConfig<'_> {
         let Self { compare, pairs, distance, ref projector, .. } = *self;
         PairsConfig { compare, pairs, distance, projector }
     }
-}
 
-impl LossRule for NtXentRule {
-    fn need(&self, prediction: &Prediction) -> usize {
-        self.pairs_config().need(prediction)
-    }
-
-    fn needs_views(&self) -> bool {
-        self.compare.needs_views()
-    }
-
-    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
-        let loss = NtXent { temperature: self.temperature };
-        self.pairs_config().build(loss, place, key)
+    fn loss<F: Scalar>(&self, _: usize) -> Result<NtXent> {
+        Ok(NtXent { temperature: self.temperature })
     }
 }
 

@@ -1,9 +1,13 @@
 //! Losses of two views: of neighboring positions, or of two augmented views of an item.
 
+use std::fmt;
+
+use documented::DocumentedFields;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::mlp::Mlp;
-use super::{LocalLoss, LossReport, Place, Prediction, StepInfo, context_gradient};
+use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo, context_gradient};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::vector::{add_scaled, dot};
 use crate::param::{Param, Params};
@@ -56,6 +60,26 @@ impl Compare {
     }
 }
 
+/// The pairs that a step takes: numbers of some of all, without replacement.
+#[derive(Default)]
+pub(super) struct Drawn {
+    pub(super) pairs: Vec<u32>,
+    scratch: Vec<u32>,
+}
+
+impl Drawn {
+    /// Draws `most` of `all` pairs, or takes all where there are no more.
+    pub(super) fn draw(&mut self, all: usize, most: usize, step: StepInfo<'_>) {
+        self.pairs.clear();
+        if all <= most {
+            self.pairs.extend(0..all as u32);
+        } else {
+            self.pairs.resize(most, 0);
+            permutation_tail(all, &mut self.pairs, &mut self.scratch, &mut step.key(Purpose::Window).rng());
+        }
+    }
+}
+
 /// A [`TwoViewLoss`] on pairs of features of a batch, as [`Compare`] says.
 ///
 /// Each step draws some of all pairs without replacement, or takes all where there are no more. Where
@@ -70,9 +94,7 @@ pub struct Pairs<F: Scalar, L> {
     /// Whether neighbors lie along the height, and along the width.
     ways: [bool; 2],
     projector: Mlp<F>,
-    /// Pairs drawn in this step, and scratch of the draw.
-    drawn: Vec<u32>,
-    scratch: Vec<u32>,
+    drawn: Drawn,
     /// (2n) memory rows of the views; of views that are means, the first of each.
     rows: Vec<u32>,
 }
@@ -90,33 +112,45 @@ pub(super) struct PairsConfig<'a> {
     pub projector: &'a [usize],
 }
 
-impl PairsConfig<'_> {
-    /// Positions along the grid that are needed at least.
-    pub(super) fn need(&self, prediction: &Prediction) -> usize {
-        if self.compare.needs_views() { 1 } else { self.distance + prediction.skip + 1 }
-    }
+/// The settings of a [`TwoViewLoss`] on [`Pairs`]: all that [`LossRule`] asks follows from them.
+pub(super) trait PairRule:
+    Default + Clone + PartialEq + fmt::Debug + Serialize + DeserializeOwned + DocumentedFields
+{
+    /// The loss.
+    type Loss<F: Scalar>: TwoViewLoss<F> + 'static;
 
-    /// `loss` on pairs at `place`. Initial weights are drawn from `key`.
+    /// What pairs it compares.
+    fn pairs(&self) -> PairsConfig<'_>;
+
+    /// The loss of rows of `channels`.
     ///
     /// # Errors
-    /// [`Error::Config`] when no direction is named, or one twice.
-    pub(super) fn build<F: Scalar, L: TwoViewLoss<F> + 'static>(
-        &self,
-        loss: L,
-        place: &Place,
-        key: Key,
-    ) -> Result<Box<dyn LocalLoss<F>>> {
-        let directions = place.prediction.distinct_directions()?;
+    /// [`Error::Config`] when it cannot be computed.
+    fn loss<F: Scalar>(&self, channels: usize) -> Result<Self::Loss<F>>;
+}
+
+impl<R: PairRule> LossRule for R {
+    fn need(&self, prediction: &Prediction) -> usize {
+        let pairs = self.pairs();
+        if pairs.compare.needs_views() { 1 } else { pairs.distance + prediction.skip + 1 }
+    }
+
+    fn needs_views(&self) -> bool {
+        self.pairs().compare.needs_views()
+    }
+
+    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
+        let PairsConfig { compare, pairs, distance, projector } = self.pairs();
+        let projector = Mlp::new("loss.projector", place.context, projector, key);
         Ok(Box::new(Pairs {
-            loss,
+            loss: self.loss::<F>(projector.out_channels())?,
             channels: place.context,
-            pairs: self.pairs,
-            compare: self.compare,
-            distance: self.distance + place.prediction.skip,
-            ways: [false, true].map(|sideways| directions.iter().any(|d| d.sideways() == sideways)),
-            projector: Mlp::new("loss.projector", place.context, self.projector, key),
-            drawn: Vec::new(),
-            scratch: Vec::new(),
+            pairs,
+            compare,
+            distance: distance + place.prediction.skip,
+            ways: place.prediction.ways()?,
+            projector,
+            drawn: Drawn::default(),
             rows: Vec::new(),
         }))
     }
@@ -147,17 +181,11 @@ impl<F: Scalar, L> Pairs<F, L> {
     /// Draws the pairs of a step: fills `rows` with the memory rows of both views.
     fn draw(&mut self, layout: Layout, step: StepInfo<'_>) {
         let all = self.available(layout.shape);
-        self.drawn.clear();
-        if all <= self.pairs {
-            self.drawn.extend(0..all as u32);
-        } else {
-            self.drawn.resize(self.pairs, 0);
-            permutation_tail(all, &mut self.drawn, &mut self.scratch, &mut step.key(Purpose::Window).rng());
-        }
-        let n = self.drawn.len();
+        self.drawn.draw(all, self.pairs, step);
+        let n = self.drawn.pairs.len();
         self.rows.resize(2 * n, 0);
         for i in 0..n {
-            let ends = self.ends(layout, self.drawn[i] as usize);
+            let ends = self.ends(layout, self.drawn.pairs[i] as usize);
             (self.rows[i], self.rows[n + i]) = (ends[0] as u32, ends[1] as u32);
         }
     }

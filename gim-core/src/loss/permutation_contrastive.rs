@@ -5,11 +5,12 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::barlow_twins::Standardized;
+use super::pairs::Drawn;
 use super::{LocalLoss, LossReport, LossRule, Place, Prediction, StepInfo, context_gradient};
 use crate::activations::{Activations, Layout, Shape};
 use crate::kernels::vector::{add_scaled, softplus};
 use crate::param::{Param, Params};
-use crate::sampler::{Direction, PredictionGrid, permutation_tail};
+use crate::sampler::{Direction, PredictionGrid};
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 /// [`PermutationContrastive`] by configuration.
@@ -47,8 +48,7 @@ impl LossRule for PermutationContrastiveRule {
             pair: param("pair", &[1.0, -1.0, 0.0]),
             alone: param("alone", &[1.0, 0.0]),
             offset: Param::new("loss.offset", &[1], vec![F::zero()]),
-            drawn: Vec::new(),
-            scratch: Vec::new(),
+            drawn: Drawn::default(),
             rows: Vec::new(),
         }))
     }
@@ -83,9 +83,7 @@ pub struct PermutationContrastive<F: Scalar> {
     alone: Param<F>,
     /// (1): m.
     offset: Param<F>,
-    /// Pairs drawn in this step, and scratch of the draw.
-    drawn: Vec<u32>,
-    scratch: Vec<u32>,
+    drawn: Drawn,
     /// (3n) memory rows of h_t, then of h_{t−d}, then of h_{t*}.
     rows: Vec<u32>,
 }
@@ -93,7 +91,7 @@ pub struct PermutationContrastive<F: Scalar> {
 impl<F: Scalar> PermutationContrastive<F> {
     /// The grid of a direction: a row is a position with one `distance` further on.
     fn grid(&self, direction: Direction, z: Shape) -> PredictionGrid {
-        let (along, across) = if direction.sideways() { (z.width, z.height) } else { (z.height, z.width) };
+        let (along, across) = direction.extent(z);
         PredictionGrid {
             items: z.batch,
             along,
@@ -115,18 +113,12 @@ impl<F: Scalar> PermutationContrastive<F> {
     /// Draws the pairs of a step: fills `rows`.
     fn draw(&mut self, layout: Layout, step: StepInfo<'_>) {
         let (z, all) = (layout.shape, self.available(layout.shape));
-        self.drawn.clear();
-        if all <= self.pairs {
-            self.drawn.extend(0..all as u32);
-        } else {
-            self.drawn.resize(self.pairs, 0);
-            permutation_tail(all, &mut self.drawn, &mut self.scratch, &mut step.key(Purpose::Window).rng());
-        }
-        let (n, positions) = (self.drawn.len(), z.height * z.width);
+        self.drawn.draw(all, self.pairs, step);
+        let (n, positions) = (self.drawn.pairs.len(), z.height * z.width);
         let mut rng = step.key(Purpose::Negatives).rng();
         self.rows.resize(3 * n, 0);
         for i in 0..n {
-            let mut pair = self.drawn[i] as usize;
+            let mut pair = self.drawn.pairs[i] as usize;
             for direction in &self.directions {
                 let grid = self.grid(*direction, z);
                 if pair >= grid.rows(1) {

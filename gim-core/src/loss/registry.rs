@@ -52,6 +52,15 @@ impl Prediction {
         Ok(ways)
     }
 
+    /// Whether a direction runs along the height, and whether one runs along the width.
+    ///
+    /// # Errors
+    /// As [`Self::distinct_directions`].
+    pub fn ways(&self) -> Result<[bool; 2]> {
+        let directions = self.distinct_directions()?;
+        Ok([false, true].map(|sideways| directions.iter().any(|d| d.sideways() == sideways)))
+    }
+
     /// Positions along a direction that all prediction distances need.
     pub fn need(&self) -> usize {
         self.prediction_steps + self.skip + 1

@@ -3,10 +3,10 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Compare, PairsConfig, TwoViewLoss, apart, center};
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
+use super::LossReport;
+use super::pairs::{Compare, PairRule, PairsConfig, TwoViewLoss, apart, center};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
-use crate::{Key, Pool, Result, Scalar};
+use crate::{Pool, Result, Scalar};
 
 /// [`SlowFeatures`] by configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
@@ -32,25 +32,16 @@ impl Default for SlowFeaturesRule {
     }
 }
 
-impl SlowFeaturesRule {
-    fn pairs_config(&self) -> PairsConfig<'_> {
+impl PairRule for SlowFeaturesRule {
+    type Loss<F: Scalar> = SlowFeatures;
+
+    fn pairs(&self) -> PairsConfig<'_> {
         let Self { compare, pairs, distance, ref projector, .. } = *self;
         PairsConfig { compare, pairs, distance, projector }
     }
-}
 
-impl LossRule for SlowFeaturesRule {
-    fn need(&self, prediction: &Prediction) -> usize {
-        self.pairs_config().need(prediction)
-    }
-
-    fn needs_views(&self) -> bool {
-        self.compare.needs_views()
-    }
-
-    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
-        let loss = SlowFeatures { decorrelation: self.decorrelation };
-        self.pairs_config().build(loss, place, key)
+    fn loss<F: Scalar>(&self, _: usize) -> Result<SlowFeatures> {
+        Ok(SlowFeatures { decorrelation: self.decorrelation })
     }
 }
 

@@ -31,8 +31,7 @@ impl LossRule for TimeContrastiveRule {
     }
 
     fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
-        let directions = place.prediction.distinct_directions()?;
-        let ways = [false, true].map(|sideways| directions.iter().any(|d| d.sideways() == sideways));
+        let ways = place.prediction.ways()?;
         let classes = ways.iter().filter(|used| **used).map(|_| self.segments).product();
         if classes < 2 {
             let what = format!("{} segment leaves nothing to tell apart", self.segments);
@@ -118,26 +117,14 @@ impl<F: Scalar> LocalLoss<F> for TimeContrastive<F> {
             let ((down, _), (across, n)) = (self.segment(0, y, height), self.segment(1, x, width));
             self.labels.push((down * n + across) as i32);
         }
-        let mut into = context_gradient(c, dz, dc);
-        if let Some(into) = into.as_deref_mut() {
-            into.memory_mut().fill(F::zero());
-        }
-        let (rows, share) = (height * width, 1.0 / batch as f64);
+        let (share, classes, labels) = (1.0 / batch as f64, self.classes, &self.labels);
         let mut mean = LossReport { loss: 0.0, accuracy: 0.0 };
-        for item in 0..batch {
-            let x = features.item(item);
-            let outputs = self.classifier.forward(x, rows, pool);
-            let mut d = pool.take(rows * self.classes);
-            d.copy_from_slice(outputs.last(x));
-            let report = cross_entropy_rows(&mut d, self.classes, &self.labels);
+        self.classifier.by_item(features, context_gradient(c, dz, dc), pool, |_, d| {
+            let report = cross_entropy_rows(d, classes, labels);
             mean.loss += share * report.loss;
             mean.accuracy += share * report.accuracy;
             d.iter_mut().for_each(|d| *d *= F::of(share));
-            let dx = self.classifier.backward(x, &outputs, d, rows, pool);
-            if let Some(into) = into.as_deref_mut() {
-                into.item_mut(item).copy_from_slice(&dx);
-            }
-        }
+        });
         mean
     }
 

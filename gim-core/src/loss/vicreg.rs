@@ -3,10 +3,10 @@
 use documented::DocumentedFields;
 use serde::{Deserialize, Serialize};
 
-use super::pairs::{Compare, PairsConfig, TwoViewLoss, apart, center, mean_squares};
-use super::{LocalLoss, LossReport, LossRule, Place, Prediction};
+use super::LossReport;
+use super::pairs::{Compare, PairRule, PairsConfig, TwoViewLoss, apart, center, mean_squares};
 use crate::kernels::gemm::{Mat, MatMut, Store, matmul};
-use crate::{Key, Pool, Result, Scalar};
+use crate::{Pool, Result, Scalar};
 
 /// [`VicReg`] by configuration; the weights are the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
@@ -45,25 +45,16 @@ impl Default for VicRegRule {
     }
 }
 
-impl VicRegRule {
-    fn pairs_config(&self) -> PairsConfig<'_> {
+impl PairRule for VicRegRule {
+    type Loss<F: Scalar> = VicReg;
+
+    fn pairs(&self) -> PairsConfig<'_> {
         let Self { compare, pairs, distance, ref projector, .. } = *self;
         PairsConfig { compare, pairs, distance, projector }
     }
-}
 
-impl LossRule for VicRegRule {
-    fn need(&self, prediction: &Prediction) -> usize {
-        self.pairs_config().need(prediction)
-    }
-
-    fn needs_views(&self) -> bool {
-        self.compare.needs_views()
-    }
-
-    fn build<F: Scalar>(&self, place: &Place, key: Key) -> Result<Box<dyn LocalLoss<F>>> {
-        let loss = VicReg { invariance: self.invariance, variance: self.variance, covariance: self.covariance };
-        self.pairs_config().build(loss, place, key)
+    fn loss<F: Scalar>(&self, _: usize) -> Result<VicReg> {
+        Ok(VicReg { invariance: self.invariance, variance: self.variance, covariance: self.covariance })
     }
 }
 

@@ -26,6 +26,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::activations::Shape;
 use crate::{Error, Result};
 
 /// Direction in which a grid is predicted.
@@ -60,6 +61,11 @@ impl Direction {
     /// Whether predictions run along a row of the image.
     pub fn sideways(self) -> bool {
         matches!(self, Self::Right | Self::Left)
+    }
+
+    /// (positions along the direction, lines across it) of features of shape `z`.
+    pub fn extent(self, z: Shape) -> (usize, usize) {
+        if self.sideways() { (z.width, z.height) } else { (z.height, z.width) }
     }
 }
 
