@@ -14,6 +14,7 @@ cargo fmt --all --check
 if command -v git >/dev/null; then
   for patch in scripts/mutations/*.patch; do git apply --check "$patch"; done
 fi
+if cargo deny --version >/dev/null 2>&1; then cargo deny check licenses bans sources; fi
 cargo clippy --workspace --all-targets "${build[@]}" -q -- -D warnings
 if cargo nextest --version >/dev/null 2>&1; then
   cargo nextest run --workspace --no-fail-fast "${build[@]}" -E 'not test(ranks::)'

@@ -10,7 +10,9 @@ use crate::report::runs;
 /// Write a page about any runs: losses, accuracies, settings that differ, how they were made.
 ///
 /// The page is report.html, its twin in Markdown README.md. Runs that differ in their seed alone are shown as one,
-/// with intervals over seeds. Nothing is computed anew: what a run has not trained or probed yet is left out.
+/// with intervals over seeds. Nothing is trained, extracted or probed: what a run lacks is left out, and the page says
+/// so. Figures of features (similarity, latent space; of images also patches, neighbors, confusion) are drawn where a
+/// run still has its features.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: gim report runs/a runs/b --out runs/a-and-b")]
 pub struct Args {

@@ -32,14 +32,22 @@ type Named = Vec<(Figure, String)>;
 /// When a run lacks its log, or a figure cannot be written.
 pub(crate) fn draw(runs: &[RunDir], out: &Path) -> Result<Vec<PathBuf>> {
     let mut saved = draw_rows(runs, out)?;
-    let first = &runs[0];
-    if first.has_features() {
-        let config = first.config()?;
-        let size = config.domain.figures().size_name();
-        let subtitle = format!("{}, seed {}, {size}", dataset_of(first, &config)?, config.train.seed);
-        saved.extend(save(of_features(first, &config, subtitle)?, out)?);
-    }
+    saved.extend(draw_features(&runs[0], out)?);
     Ok(saved)
+}
+
+/// Draws the figures of a run's features, if it has some. Returns the PNG files.
+///
+/// # Errors
+/// When the features are of other weights or of another dataset, or a figure cannot be written.
+pub(crate) fn draw_features(run: &RunDir, out: &Path) -> Result<Vec<PathBuf>> {
+    if !run.has_features() {
+        return Ok(Vec::new());
+    }
+    let config = run.config()?;
+    let size = config.domain.figures().size_name();
+    let subtitle = format!("{}, seed {}, {size}", dataset_of(run, &config)?, config.train.seed);
+    save(of_features(run, &config, subtitle)?, out)
 }
 
 /// Draws the network and the figures of rows: losses, probes, times. Returns the PNG files.

@@ -9,7 +9,7 @@ use gim_eval::{ProbeRow, Task};
 
 use super::compare;
 use super::comparison::{environments, save};
-use super::draw::{draw_rows, losses_of};
+use super::draw::{draw_features, draw_rows, losses_of};
 use super::figure_file::FigureFile;
 use super::links::Links;
 use super::page::{Page, Report};
@@ -51,10 +51,19 @@ pub(crate) fn write(runs: Vec<RunDir>, out: PathBuf) -> Result<PathBuf> {
     let mut figures = losses(&methods, &out)?;
     let probed: Vec<_> = methods.iter().zip(rows).collect();
     figures.extend(compare::errors(&probed, &out.figures())?);
+    let mut lead = lead(&methods);
     for method in &methods {
+        let folder = out.figures_of(&method.entry);
         let trained: Vec<RunDir> = method.seeds.iter().filter(|s| s.has_curves()).cloned().collect();
         if !trained.is_empty() {
-            figures.extend(draw_rows(&trained, &out.figures_of(&method.entry))?);
+            figures.extend(draw_rows(&trained, &folder)?);
+        }
+        // A report needs no dataset, and features may be older than the weights.
+        if let Some(run) = method.seeds.iter().find(|s| s.has_features()) {
+            match draw_features(run, &folder) {
+                Ok(drawn) => figures.extend(drawn),
+                Err(e) => lead.push(format!("Without figures of the features of {}: {e}.", run.path().display())),
+            }
         }
     }
     let summary: Vec<Summary> =
@@ -67,7 +76,7 @@ pub(crate) fn write(runs: Vec<RunDir>, out: PathBuf) -> Result<PathBuf> {
         summary: &summary,
         ablations: &[],
         peaks: &[],
-        lead: lead(&methods),
+        lead,
         claims: &[],
         further: differences(&methods).into_iter().collect(),
         links: Links::new(&methods, out.path()),
