@@ -34,7 +34,7 @@ pub(super) struct Comparison {
     /// temporary folder].
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
-    /// Override a setting of every run, e.g. --set train.steps=100. May be repeated.
+    /// Override a setting of every run that has it, e.g. --set train.steps=100. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
 }
@@ -81,6 +81,7 @@ impl Comparison {
             let what = format_args!("{} is out of range", sweep.seeds);
             return Err(Error::config("--seeds", what, format_args!("use 1 to {MOST_SEEDS}")));
         }
+        sweep.check_overrides(&self.set)?;
         sweep.views.train = self.views.or(sweep.views.train);
         sweep.views.check("--views", "test_views")?;
         let name = Path::new(&self.what).file_stem().map_or("comparison".into(), |n| n.to_string_lossy().into_owned());

@@ -53,9 +53,6 @@ pub struct Args {
     /// draws one.
     #[arg(long, value_name = "N", default_value_t = TEST_VIEWS)]
     test_views: usize,
-    /// Module to evaluate: all, or a number from 1.
-    #[arg(long, default_value = "all")]
-    module: String,
     /// Share of the training labels to fit on, between 0 and 1.
     #[arg(long, default_value_t = 1.0)]
     labels: f64,
@@ -75,12 +72,6 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, show: Mode) -> Result<ExitCode> {
-        let module = match self.module.as_str() {
-            "all" => None,
-            n => Some(n.parse().map_err(|_| {
-                Error::config("--module", format_args!("`{n}` is not a number"), "use all, or a number from 1")
-            })?),
-        };
         let limits = ViewLimits { train: self.views, test: self.test_views };
         limits.check("--views", "--test-views")?;
         if self.head != Head::Linear && self.protocol != Protocol::Paper {
@@ -89,7 +80,7 @@ impl Args {
         }
         let mut spec = ProbeSpec {
             head: self.head,
-            module,
+            module: self.contents.module,
             labels: self.labels,
             ..ProbeSpec::new(self.task, self.protocol, limits)
         };

@@ -2,7 +2,8 @@
 
 use gim_core::{Error, Result};
 
-use crate::comparison::reproduce::{Corpora, Plan, SeedRun, wanted};
+use crate::comparison::reproduce::{Corpora, Plan, wanted};
+use crate::comparison::seed_run::SeedRun;
 use crate::experiment::config::Config;
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;

@@ -10,5 +10,6 @@ pub(crate) mod memory;
 pub(crate) mod paper;
 pub(crate) mod printed;
 pub(crate) mod reproduce;
+mod seed_run;
 pub(crate) mod summary;
 pub(crate) mod sweep;

@@ -4,24 +4,21 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
-use gim_core::{Error, Pool, Result};
-use gim_eval::{Group, ProbeRow, Protocol, Task};
+use gim_core::{Error, Result};
+use gim_eval::{Protocol, Task};
 
 use crate::comparison::ablations::{Ablation, ablations};
 use crate::comparison::comparison_dir::ComparisonDir;
+use crate::comparison::seed_run::{SeedRun, is_finished};
 use crate::comparison::summary::{self, Summary};
 use crate::comparison::sweep::{Entry, Sweep};
 use crate::experiment::config::Config;
 use crate::experiment::domain::{DomainKind, no_such_labels};
 use crate::experiment::environment::TrainedOn;
-use crate::experiment::probe::{Opened, ProbeSpec};
-use crate::experiment::probe_config::Contents;
+use crate::experiment::probe::ProbeSpec;
 use crate::experiment::progress::Mode as Show;
 use crate::experiment::run_dir::RunDir;
-use crate::experiment::train::{DatasetPolicy, Start};
 use crate::experiment::train_config::TrainConfig;
-use crate::experiment::views::{ViewCounts, views_of};
-use crate::experiment::{extract, final_rows, interrupt, train};
 use crate::output::note;
 
 /// A comparison to run.
@@ -234,121 +231,6 @@ impl Corpora {
     }
 }
 
-/// Whether a run has been trained and has all its probes. Weights and features may be missing.
-fn is_finished(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -> Result<bool> {
-    Ok(run.has_curves() && made_and_missing(wanted, run, config)?.1.is_empty())
-}
-
-/// The rows of the finished probes of the final weights, and the probes that lack a module.
-fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -> Result<(Vec<ProbeRow>, Vec<ProbeSpec>)> {
-    let made = if run.has_probes() { final_rows::of_final_weights(run, config)? } else { Vec::new() };
-    let curves = if run.has_curves() { run.train_rows()? } else { Vec::new() };
-    let modules = curves.iter().map(|r| r.module).max().unwrap_or(0);
-    let mut missing = wanted.to_vec();
-    missing.retain(|spec| {
-        let of = |m| made.iter().any(|r| spec.made(r) && r.group == Group::Trained && r.module == m);
-        !(1..=modules.max(1)).all(of)
-    });
-    Ok((made, missing))
-}
-
-/// One seed of one run, and what it needs.
-pub(super) struct SeedRun<'a> {
-    pub(super) config: &'a Config,
-    pub(super) run: &'a RunDir,
-    pub(super) wanted: &'a [ProbeSpec],
-    /// The run whose baselines (random encoder and input) this run shares, if any.
-    pub(super) baselines: Option<RunDir>,
-    /// The dataset it must be trained on, if known.
-    pub(super) trained_on: Option<&'a TrainedOn>,
-    pub(super) keep_features: bool,
-}
-
-impl SeedRun<'_> {
-    /// Does the training and probes that are missing. Returns the rows of all probes.
-    pub(super) fn finish(&self, show: Show) -> Result<Vec<ProbeRow>> {
-        let run = self.run;
-        if run.is_begun() && run.config()? != *self.config {
-            let what = "holds a run of another configuration";
-            return Err(Error::file(run.path(), what, "choose another --out, or remove this folder"));
-        }
-        let (mut done, missing) = made_and_missing(self.wanted, run, self.config)?;
-        let mut lock = None;
-        // A finished run may have kept its tables and curves only.
-        if !missing.is_empty() || !run.has_curves() {
-            self.train(show)?;
-            lock = Some(run.lock()?);
-            let features = extract::features_of(run, self.contents(), false, show)?;
-            if self.keep_features {
-                extract::snapshots(run, &features, &run.snapshots_file(), false, show)?;
-            }
-            // Opening a file reads all of it.
-            let (mut whole, mut viewed) = (None, None);
-            for spec in &missing {
-                let source = match spec.views {
-                    None => match &mut whole {
-                        Some(opened) => &*opened,
-                        empty => &*empty.insert(Opened::new(features.clone(), None, self.config.probe.budget())?),
-                    },
-                    Some(counts) => self.views(&mut viewed, counts, show)?,
-                };
-                done = self.probe(source, spec, show)?;
-            }
-        }
-        // Others may read what is removed here.
-        let _lock = lock.map_or_else(|| run.lock(), Ok)?;
-        if !self.keep_features {
-            run.remove_features()?;
-        }
-        // No figure needs them, and they are many times as large as the features.
-        run.remove_views()?;
-        Ok(done)
-    }
-
-    /// What its feature files hold.
-    fn contents(&self) -> Contents {
-        Contents { baselines: self.baselines.is_none(), ..self.config.probe.contents() }
-    }
-
-    /// Runs the remaining training steps.
-    fn train(&self, show: Show) -> Result<()> {
-        let begun = self.run.is_begun();
-        if !begun || !train::is_complete(self.run, self.config)? {
-            let policy = self.trained_on.map_or(DatasetPolicy::Begun, DatasetPolicy::Only);
-            let start = if begun { Start::Resume } else { Start::New };
-            train::train(self.config, self.run, start, policy, show, None)?;
-        }
-        Ok(())
-    }
-
-    /// The file of so many views, from `open` if it is the one.
-    fn views<'o>(&self, open: &'o mut Option<Opened>, counts: ViewCounts, show: Show) -> Result<&'o Opened> {
-        if open.as_ref().is_none_or(|o| !o.holds(counts)) {
-            // Closed before it is made anew.
-            *open = None;
-            let file = views_of(self.run, counts, self.contents(), false, show)?;
-            *open = Some(Opened::new(file, Some(counts), self.config.probe.budget())?);
-        }
-        open.as_ref().ok_or_else(|| Error::internal("views", "were not opened"))
-    }
-
-    /// Runs a probe of a file. Returns the rows of all probes so far.
-    fn probe(&self, opened: &Opened, spec: &ProbeSpec, show: Show) -> Result<Vec<ProbeRow>> {
-        if interrupt::requested() {
-            let (.., step) = train::open(self.run, &Pool::new())?;
-            let remedy = "finished work is saved; the same command resumes".into();
-            return Err(Error::Interrupted { step, remedy });
-        }
-        let mut rows = opened.probe(spec, show)?;
-        if let Some(baselines) = &self.baselines {
-            let shared = baselines.probe_rows()?;
-            rows.extend(beside(&rows, shared.iter().filter(|r| spec.made(r)), self.run)?);
-        }
-        self.run.merge_probe_rows(&rows)?;
-        final_rows::of_final_weights(self.run, self.config)
-    }
-}
-
 /// The probes that a run needs.
 pub(super) fn wanted(entry: &Entry, plan: &Plan) -> Result<Vec<ProbeSpec>> {
     // Methods are also evaluated with few labels; ablations with all labels only.
@@ -365,29 +247,4 @@ pub(super) fn wanted(entry: &Entry, plan: &Plan) -> Result<Vec<ProbeSpec>> {
         all.retain(|spec| spec.protocol != Protocol::Paper);
     }
     Ok(all)
-}
-
-/// The baseline rows of `others` that `rows` lacks: those of the input, and of the random encoder at
-/// the same modules.
-fn beside<'a>(rows: &[ProbeRow], others: impl Iterator<Item = &'a ProbeRow>, run: &RunDir) -> Result<Vec<ProbeRow>> {
-    let mut out = Vec::new();
-    let lacks = |o: &&ProbeRow| !rows.iter().any(|r| (r.group, r.module) == (o.group, o.module));
-    for other in others.filter(|o| o.group != Group::Trained).filter(lacks) {
-        match rows.iter().find(|r| r.group == Group::Trained && r.module == other.module) {
-            Some(own) if own.dims != other.dims => {
-                let what = format!(
-                    "module {} has {} features, but {} in the run that its baselines come from",
-                    own.module, own.dims, other.dims
-                );
-                return Err(Error::file(
-                    run.path(),
-                    what,
-                    "remove `baselines` from this run in the list, so that it makes its own",
-                ));
-            }
-            None if other.module > 0 => {}
-            _ => out.push(other.clone()),
-        }
-    }
-    Ok(out)
 }

@@ -109,12 +109,14 @@ pub(crate) struct Sweep {
 }
 
 impl Entry {
-    /// The configuration, with further overrides.
+    /// The configuration, with those of further overrides that its domain has.
     ///
     /// # Errors
     /// When the preset or an override is wrong.
     pub(crate) fn config(&self, more: &[String]) -> Result<Config> {
-        Config::load(&self.preset, &[&self.set[..], more].concat())
+        let own = Config::load(&self.preset, &self.set)?;
+        let more: Vec<String> = more.iter().filter(|o| own.knows(o)).cloned().collect();
+        Config::read(&self.preset, &[&self.set[..], &more].concat())
     }
 
     /// Columns of labels among the tasks.
@@ -259,6 +261,21 @@ impl Sweep {
         Ok(())
     }
 
+    /// Refuses overrides that reach no run.
+    ///
+    /// # Errors
+    /// Then, or when one is wrong.
+    pub(crate) fn check_overrides(&self, set: &[String]) -> Result<()> {
+        let configs: Vec<Config> = self.run.iter().map(|e| e.config(set)).collect::<Result<_>>()?;
+        let reaches = |o: &String| configs.iter().any(|c| c.knows(o) && c.uses(o));
+        let Some(o) = set.iter().find(|o| !reaches(o)) else { return Ok(()) };
+        // A wrong key has a better error.
+        for e in &self.run {
+            Config::load(&e.preset, &[&e.set[..], std::slice::from_ref(o)].concat())?;
+        }
+        Err(Error::config(format_args!("--set {o}"), "has no effect on any run", "leave it out"))
+    }
+
     /// The runs whose names begin with `prefix`, and the runs that they refer to.
     pub(crate) fn only(self, prefix: &str) -> Self {
         self.with(|e| e.name.starts_with(prefix))
@@ -315,6 +332,17 @@ mod tests {
         std::fs::write(file.path(), format!("seeds = 1\n{}", runs.concat())).unwrap();
         let part = Sweep::load(&file.path().to_string_lossy()).unwrap().only("a");
         assert_eq!(part.run.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(), ["c", "b", "a"]);
+    }
+
+    #[test]
+    fn overrides_reach_the_runs_that_have_them() {
+        let quick = Sweep::load("quick").unwrap();
+        let check = |o: &str| quick.check_overrides(&[o.to_owned()]).map_err(|e| e.to_string());
+        // Of speech alone, and of both.
+        assert_eq!([check("data.crop=10240"), check("train.steps=3")], [Ok(()), Ok(())]);
+        assert!(check("loss.clapp.update=scalar").unwrap_err().contains("loss.clapp.update"));
+        assert!(check("train.stepz=3").unwrap_err().contains("`train.steps`"));
+        assert!(check("steps").unwrap_err().contains("section.key=value"));
     }
 
     #[test]

@@ -50,8 +50,23 @@ impl Config {
     /// Loads a preset or a file, with overrides.
     ///
     /// # Errors
-    /// When neither exists, or a key or value is wrong.
+    /// When neither exists, a key or value is wrong, or an override has no effect.
     pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
+        let config = Self::read(source, overrides)?;
+        match overrides.iter().find(|o| !config.uses(o)) {
+            None => Ok(config),
+            Some(o) => {
+                let what = "has no effect: it belongs to another loss than that of loss.kind";
+                Err(Error::config(format_args!("--set {o}"), what, "leave it out, or set loss.kind"))
+            }
+        }
+    }
+
+    /// [`Config::load`] with overrides that may have no effect.
+    ///
+    /// # Errors
+    /// When neither exists, or a key or value is wrong.
+    pub(crate) fn read(source: &str, overrides: &[String]) -> Result<Self> {
         if let Some((name, text)) = PRESETS.iter().find(|p| p.0 == source) {
             return Self::parse(name, text, overrides);
         }
@@ -134,6 +149,16 @@ impl Config {
         self.to_toml().parse().unwrap_or_else(|e| unreachable!("a configuration is always TOML: {e}"))
     }
 
+    /// Whether there is the setting of an override, or a table of its name.
+    pub(crate) fn knows(&self, o: &str) -> bool {
+        is_in(&self.every_setting(), o)
+    }
+
+    /// Whether an override reaches a result. The settings of losses that are not used do not.
+    pub(crate) fn uses(&self, o: &str) -> bool {
+        is_in(&self.to_table(), o) || !self.knows(o)
+    }
+
     /// Name and TOML of the sections that both domains have.
     fn shared_sections(&self) -> [(&'static str, String); 3] {
         [("optimizer", text(&self.optimizer)), ("train", text(&self.train)), ("probe", text(&self.probe))]
@@ -208,6 +233,14 @@ pub(crate) fn flat(table: &toml::Table) -> BTreeMap<String, toml::Value> {
         }
     }
     out
+}
+
+/// Whether a table has the key of an override.
+fn is_in(table: &toml::Table, o: &str) -> bool {
+    let key = o.split('=').next().unwrap_or_default().trim();
+    let mut keys = key.split('.');
+    let first = keys.next().and_then(|key| table.get(key));
+    keys.try_fold(first, |at, key| at.map(|value| value.get(key))).flatten().is_some()
 }
 
 /// The table of a text. Whole numbers too large for TOML become texts, which [`ranges::check_texts`] refuses.
@@ -299,6 +332,9 @@ mod tests {
     fn wrong_keys_and_values_are_named() {
         let e = Config::load("audio-quick", &["optimizer.lrr=1".into()]).unwrap_err().to_string();
         assert!(e.contains("optimizer.lrr") && e.contains("`optimizer.lr`"), "{e}");
+        let other = Config::load("audio-quick", &["loss.clapp.update=scalar".into()]).unwrap_err().to_string();
+        assert!(other.contains("loss.clapp.update") && other.contains("loss.kind"), "{other}");
+        assert!(Config::load("audio-quick", &["loss.kind=clapp".into(), "loss.clapp.update=scalar".into()]).is_ok());
         let both = Config::load("audio-quick", &["train.schedule=both".into()]).unwrap_err().to_string();
         assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
         assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());

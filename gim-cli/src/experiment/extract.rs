@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use gim_core::files::temporary_name;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{
-    FeatureFile, FeatureWriter, GroupId, GroupSpec, Item, LabelSpec, Layout, Per, Provenance, Seal, Split, seal_of,
-};
-use ndarray::{Array2, ArrayView2, Axis};
+use gim_eval::{FeatureFile, FeatureWriter, GroupId, Item, LabelSpec, Layout, Per, Provenance, Seal, Split, seal_of};
+use ndarray::{ArrayView2, Axis};
 
 use crate::experiment::config::Config;
 use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Extracted, Extractor};
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::feature_file;
+use crate::experiment::groups::{Groups, spec};
 use crate::experiment::interrupt::{NothingToSave, Scratch, undisturbed};
 use crate::experiment::latent::LatentSample;
-use crate::experiment::probe_config::Contents;
+use crate::experiment::probe_config::{Baselines, Contents};
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::{RunDir, Weights};
 use crate::experiment::train;
@@ -106,8 +105,14 @@ fn unfit(run: &RunDir, file: &Path, contents: Contents, here: Option<&TrainedOn>
         let name = |pooled: Option<u64>| pooled.map_or("means".to_owned(), |n| format!("maps of {n} × {n}"));
         return Ok(Some(format!("holds {} of images, not {}", name(made.pooling), name(contents.pooled()))));
     }
+    if let Some(module) = made.module.filter(|m| contents.module.map(|m| m as u64) != Some(*m)) {
+        return Ok(Some(format!("holds module {module} alone")));
+    }
     let groups: Vec<GroupId> = file.groups().filter_map(|g| g.parse().ok()).collect();
-    if contents.baselines && !groups.iter().any(|id| matches!(id, GroupId::Random(_))) {
+    let lacks = |is: fn(&GroupId) -> bool| !groups.iter().any(is);
+    if contents.has_random() && lacks(|id| matches!(id, GroupId::Random(_)))
+        || contents.baselines == Baselines::All && lacks(|id| matches!(id, GroupId::Mfcc | GroupId::Pixels))
+    {
         return Ok(Some("lacks the baselines".to_owned()));
     }
     let lacks_all = contents.concatenate && !groups.contains(&GroupId::AllTrained);
@@ -125,11 +130,10 @@ pub(crate) fn extract(run: &RunDir, out: &Path, contents: Contents, any_dataset:
     let (config, mut trained, _) = train::open(run, &pool)?;
     let weights = run.weights()?;
     let record = run.need_dataset()?;
-    let build = || config.build(Some(&record), &pool);
-    let mut random = contents.baselines.then(build).transpose()?;
+    let mut random = contents.stacks(&mut trained, || config.build(Some(&record), &pool))?;
     let mut extractor = config.domain.dataset().extractor(&record, contents.pooling)?;
     same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
-    let made = Provenance { pooling: contents.pooled(), ..provenance(&config, extractor.digest(), &record, weights)? };
+    let made = provenance(&config, extractor.digest(), &record, weights, contents)?;
     let layout = Layout { labels: extractor.labels(), frames: record.frames(), ..Layout::default() };
     let mut writing = Writing::new(out, layout, Groups::of(contents, &*extractor), made);
     let mut progress = Progress::new(extractor.items().len() as u64, extractor.noun(), show);
@@ -225,56 +229,12 @@ impl<'a> Writing<'a> {
     }
 }
 
-/// The groups of a file.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Groups {
-    /// The input's, if there are baselines.
-    pub baseline: Option<GroupId>,
-    /// Whether there are all modules side by side.
-    pub concatenate: bool,
-}
-
-impl Groups {
-    pub(super) fn of(contents: Contents, extractor: &dyn Extractor) -> Self {
-        let baseline = contents.baselines.then(|| extractor.baseline());
-        Self { baseline, concatenate: contents.concatenate }
-    }
-
-    /// Adds to an item what an extractor does not give.
-    pub(super) fn complete(self, item: &mut Extracted) {
-        if self.concatenate {
-            item.concatenate(self.baseline.is_some());
-        }
-    }
-
-    /// The groups of a complete item.
-    pub(super) fn specs(self, item: &Extracted) -> Vec<GroupSpec> {
-        self.ids(item.groups.len()).into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect()
-    }
-
-    /// Names of the `n` groups of a complete item: the modules and, with baselines, their random twins and the input; then
-    /// all modules, and all random ones.
-    fn ids(self, n: usize) -> Vec<GroupId> {
-        let sets = if self.baseline.is_some() { 2 } else { 1 };
-        let n = n - if self.concatenate { sets } else { 0 };
-        let modules = n / sets;
-        let random = if self.baseline.is_some() { modules } else { 0 };
-        let all = [GroupId::AllTrained, GroupId::AllRandom].into_iter().take(if self.concatenate { sets } else { 0 });
-        let own = (1..=modules).map(GroupId::Trained).chain((1..=random).map(GroupId::Random));
-        own.chain(self.baseline).chain(all).collect()
-    }
-}
-
-fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
-    let group = id.to_string();
-    GroupSpec { name: group.replace('_', " "), group, dims: features.ncols() }
-}
-
 pub(super) fn provenance(
     config: &Config,
     dataset: &str,
     record: &DatasetRecord,
     weights: Option<Weights>,
+    contents: Contents,
 ) -> Result<Provenance> {
     Ok(Provenance {
         configuration: config.to_toml(),
@@ -284,7 +244,8 @@ pub(super) fn provenance(
         trained_on: record.to_json()?,
         step: weights.as_ref().map(|w| w.step),
         checkpoint: weights.map_or(String::new(), |w| w.digest),
-        pooling: None,
+        pooling: contents.pooled(),
+        module: contents.module.map(|m| m as u64),
     })
 }
 
@@ -321,7 +282,9 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_dataset: 
     let kept: Vec<bool> = extractor.labels().iter().map(per_item).collect();
     let labels: Vec<_> = extractor.labels().into_iter().filter(per_item).collect();
     let wanted: Vec<_> = extractor.items().iter().copied().filter(|i| sample.holds(&extractor.id(i.0))).collect();
-    let made = provenance(&config, extractor.digest(), &record, run.weights()?)?;
+    // Means over the input, as without any pooling.
+    let contents = Contents { pooling: 1, ..config.probe.contents() };
+    let made = provenance(&config, extractor.digest(), &record, run.weights()?, contents)?;
     let mut writer: Option<FeatureWriter> = None;
     let mut progress = Progress::new(wanted.len() as u64, "utterances at earlier steps", show);
     for (done, (number, split)) in wanted.into_iter().enumerate() {
@@ -357,36 +320,4 @@ pub(crate) fn snapshots(run: &RunDir, features: &Path, out: &Path, any_dataset: 
         progress.finish(&format!("{written} utterances at {steps} earlier steps in {}", out.display()));
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn groups_have_their_names() {
-        let item = |n: usize| Extracted {
-            id: String::new(),
-            groups: (0..n).map(|i| Array2::from_elem((2, i + 1), i as f32)).collect(),
-            labels: Vec::new(),
-            more: false,
-        };
-        for (baseline, concatenate, n, want) in [
-            (None, false, 2, "module_1 1, module_2 2"),
-            (None, true, 2, "module_1 1, module_2 2, all_modules 3"),
-            (Some(GroupId::Pixels), false, 3, "module_1 1, random_1 2, baseline_pixels 3"),
-            (Some(GroupId::Pixels), true, 3, "module_1 1, random_1 2, baseline_pixels 3, all_modules 1, all_random 2"),
-            (
-                Some(GroupId::Mfcc),
-                true,
-                5,
-                "module_1 1, module_2 2, random_1 3, random_2 4, baseline_mfcc 5, all_modules 3, all_random 7",
-            ),
-        ] {
-            let (groups, mut item) = (Groups { baseline, concatenate }, item(n));
-            groups.complete(&mut item);
-            let specs: Vec<String> = groups.specs(&item).iter().map(|g| format!("{} {}", g.group, g.dims)).collect();
-            assert_eq!(specs.join(", "), want);
-        }
-    }
 }

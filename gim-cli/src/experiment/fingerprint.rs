@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 26] = [
+const MAY_CHANGE: [&str; 27] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -20,6 +20,7 @@ const MAY_CHANGE: [&str; 26] = [
     "data.phone_labels",
     "data.phones",
     "data.cache_mb",
+    "probe.by_module",
     "probe.concatenate",
     "probe.memory_mb",
     "probe.pooling",
@@ -150,6 +151,7 @@ mod tests {
             "data.cache_mb=1",
             "probe.memory_mb=1",
             "probe.concatenate=true",
+            "probe.by_module=true",
             "train.record_epochs=3",
             "train.record_type=float16",
         ] {

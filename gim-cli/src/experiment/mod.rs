@@ -11,6 +11,7 @@ pub(crate) mod extract;
 pub(crate) mod feature_file;
 pub(crate) mod final_rows;
 pub(crate) mod fingerprint;
+mod groups;
 pub(crate) mod held_out;
 pub(crate) mod input;
 pub(crate) mod interrupt;

@@ -11,6 +11,7 @@ use gim_eval::{
 
 use crate::experiment::domain::no_such_labels;
 use crate::experiment::feature_file;
+use crate::experiment::probe_config::no_such_module;
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::views::{ViewCounts, ViewLimits};
 use crate::output::note;
@@ -110,8 +111,7 @@ fn probe_opened(source: &Source, file: &Path, spec: &ProbeSpec, show: Show) -> R
     let groups: Vec<&String> = names.iter().filter(wanted).collect();
     if let Some(m) = spec.module.filter(|m| !names.contains(&GroupId::Trained(*m).to_string())) {
         let modules = names.iter().filter(|name| kind(name).0 == Group::Trained).count();
-        let remedy = format_args!("use all, or 1 to {modules}");
-        return Err(Error::config("--module", format_args!("there is no module {m}"), remedy));
+        return Err(no_such_module(m, modules));
     }
     if !features.tasks().any(|label| label == spec.task.label()) {
         let there: Vec<String> = features.tasks().map(str::to_owned).collect();

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use gim_core::files::temporary_name;
 use gim_core::{Error, Key, Pool, Purpose, Result};
-use gim_eval::{Item, LabelSpec, Layout, PaperProbe, Per, Provenance, Split, Task, ViewFile, ViewWriter};
+use gim_eval::{Item, LabelSpec, Layout, PaperProbe, Per, Split, Task, ViewFile, ViewWriter};
 use ndarray::ArrayView2;
 
 use crate::experiment::domain::Extracted;
 use crate::experiment::environment::TrainedOn;
-use crate::experiment::extract::{Groups, must_be_made, provenance, same_dataset};
+use crate::experiment::extract::{must_be_made, provenance, same_dataset};
+use crate::experiment::groups::Groups;
 use crate::experiment::interrupt::{self, Scratch, undisturbed};
 use crate::experiment::probe_config::Contents;
 use crate::experiment::progress::{Mode as Show, Progress};
@@ -110,15 +111,13 @@ fn extract(
     let pool = Pool::new();
     let (config, mut trained, step) = train::open(run, &pool)?;
     let record = run.need_dataset()?;
-    let build = || config.build(Some(&record), &pool);
-    let mut random = contents.baselines.then(build).transpose()?;
+    let mut random = contents.stacks(&mut trained, || config.build(Some(&record), &pool))?;
     let mut extractor = config.domain.dataset().extractor(&record, contents.pooling)?;
     same_dataset(run, &TrainedOn::new(extractor.root(), extractor.digest()), any_dataset)?;
     let of = |split| extractor.items().iter().filter(move |i| i.1 == split).map(|i| i.0).collect::<Vec<usize>>();
     let parts = [(Split::Train, of(Split::Train), counts.train), (Split::Test, of(Split::Test), counts.test)];
     let labels: Vec<LabelSpec> = extractor.labels().into_iter().filter(|l| l.per == Per::Item).collect();
-    let made_of = provenance(&config, extractor.digest(), &record, run.weights()?)?;
-    let made_of = Provenance { pooling: contents.pooled(), ..made_of };
+    let made_of = provenance(&config, extractor.digest(), &record, run.weights()?, contents)?;
     let groups = Groups::of(contents, &*extractor);
     let mut writer: Option<ViewWriter> = None;
     let total: usize = parts.iter().map(|(_, items, views)| items.len() * views).sum();

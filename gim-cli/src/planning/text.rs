@@ -49,7 +49,9 @@ pub(super) fn of_runs() -> Vec<String> {
     [
         "A run is its training steps and one pass that makes features. Probes, views of the published protocol, \
          validation, checkpoints and reading of data are not in it.",
-        "Features are float32, uncompressed, of all modules, and of the random encoder unless another run has it.",
+        "Features are float32, uncompressed, of all modules, and of the random encoder unless another run has it. \
+         With probe.by_module they are those of the largest module, in one run at a time, and lower modules run \
+         again for each.",
     ]
     .map(str::to_owned)
     .to_vec()

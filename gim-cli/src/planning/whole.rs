@@ -26,7 +26,7 @@ pub(crate) struct RunCost {
     pub training_seconds: f64,
     /// Seconds of the forward passes that make features, on this machine.
     pub extraction_seconds: f64,
-    /// GB of features.
+    /// GB of features; with `probe.by_module`, the most that there are at a time.
     pub features_gb: f64,
     /// MB of a checkpoint of each seed.
     pub checkpoint_mb: f64,
@@ -63,10 +63,14 @@ impl RunCost {
             false => (steps_each, steps_each as f64 * costs.iter().map(ModuleCost::seconds).sum::<f64>()),
         };
         let (encoders, all) = (encoders as u64 as f64, seeds as f64);
-        let forward: f64 = costs.iter().map(|c| c.forward_seconds).sum();
+        let channels = costs.iter().map(|c| c.channels);
+        let (forward, kept) = match config.probe.by_module {
+            // Every module runs those below it again.
+            true => (passes(costs), channels.max().unwrap_or(0) as f64),
+            false => (costs.iter().map(|c| c.forward_seconds).sum(), all * channels.sum::<usize>() as f64),
+        };
         let training_seconds = all * one;
         let extraction_seconds = all * encoders * batches(config, dataset.rows) * forward;
-        let channels: usize = costs.iter().map(|c| c.channels).sum();
         let state: usize = costs.iter().map(|c| c.state_bytes).sum();
         let domain = config.domain.kind();
         let here = speed_up(domain, threads);
@@ -78,7 +82,7 @@ impl RunCost {
             step_seconds: one / steps.max(1) as f64,
             training_seconds,
             extraction_seconds,
-            features_gb: all * encoders * (dataset.rows * channels * size_of::<f32>()) as f64 / 1e9,
+            features_gb: encoders * kept * (dataset.rows * size_of::<f32>()) as f64 / 1e9,
             checkpoint_mb: state as f64 / 1e6,
             days_2: days(2),
             days_16: days(16),
@@ -96,6 +100,11 @@ fn stages(costs: &[ModuleCost]) -> f64 {
         seconds
     };
     costs.iter().map(stage).sum()
+}
+
+/// Seconds of a forward pass to each module from the input.
+fn passes(costs: &[ModuleCost]) -> f64 {
+    costs.iter().rev().zip(1..).map(|(c, times)| f64::from(times) * c.forward_seconds).sum()
 }
 
 /// Batches of training that hold as much as `rows` rows of features see.
@@ -136,6 +145,9 @@ mod tests {
         assert!((run.days_2 - 920.0 / DAY).abs() < 1e-9 && run.days_64 < run.days_16 && run.days_16 < run.days_2);
         let three = of(&set, 3, Encoders::Trained);
         assert_eq!((three.steps, three.training_seconds, three.extraction_seconds), (300, 2700.0, 30.0));
+        // The first module runs twice, and the larger of both, in one seed, is on disk.
+        let each = of(&[&set[..], &["probe.by_module=true"]].concat(), 3, Encoders::Trained);
+        assert_eq!((each.extraction_seconds, each.features_gb), (45.0, 1000.0 * 4.0 * 4.0 / 1e9));
         let iterative = of(&["train.steps=10", "train.schedule=iterative"], 1, Encoders::Trained);
         assert_eq!((iterative.steps, iterative.training_seconds), (20, 35.0));
     }

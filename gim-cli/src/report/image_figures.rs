@@ -157,7 +157,8 @@ fn near(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figur
 
 /// Confusion of the linear probe on the last module.
 fn mistaken(crops: &CenterCrops, file: &FeatureFile, subtitle: &str) -> Result<Figure> {
-    let last = trained_modules(file).len();
+    // Every file has features of a module.
+    let last = trained_modules(file).last().map_or(1, |id| id.module());
     let examples = file.examples(&GroupId::Trained(last).to_string(), Task::Classes.label())?;
     let key = Key::new(file.provenance().seed, Purpose::Probe);
     let train = examples.part(Split::Train);

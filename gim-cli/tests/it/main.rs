@@ -4,6 +4,7 @@
 mod absurd;
 mod at_the_prompt;
 mod bench;
+mod by_module;
 mod carry;
 mod common;
 mod comparison;

@@ -187,6 +187,7 @@ fn provenance(file: &hdf5::File) -> hdf5::Result<Provenance> {
         step: count("step")?,
         checkpoint: text("checkpoint")?,
         pooling: count("pooling")?,
+        module: count("module")?,
     })
 }
 

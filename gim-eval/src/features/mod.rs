@@ -140,6 +140,8 @@ pub struct Provenance {
     /// Cells along a side that maps of images were averaged to, and then written out side by side; `None` for means over
     /// the image, and for audio.
     pub pooling: Option<u64>,
+    /// The only module whose features are in the file; `None` for those of all modules.
+    pub module: Option<u64>,
 }
 
 /// One item to append.

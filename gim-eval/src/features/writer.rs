@@ -155,6 +155,9 @@ impl FeatureWriter {
         if let Some(pooling) = provenance.pooling {
             write_attr(&file, "pooling", &pooling)?;
         }
+        if let Some(module) = provenance.module {
+            write_attr(&file, "module", &module)?;
+        }
         for g in &self.layout.groups {
             let group = file.create_group(&g.group)?;
             write_attr(&group, "name", &text(&g.name)?)?;

@@ -40,6 +40,7 @@ fn provenance() -> Provenance {
         step: Some(40),
         checkpoint: "cd".into(),
         pooling: Some(2),
+        module: Some(2),
     }
 }
 

@@ -11,12 +11,13 @@ use gim_core::data::{all_bad, left_out};
 use gim_core::files::{is_same_file, temporary_name};
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
-use gim_eval::{FrameTimes, Layout, Provenance};
+use gim_eval::{FrameTimes, Layout};
 
 use crate::experiment::domain::{DomainKind, Extracted, Extractor};
-use crate::experiment::extract::{Groups, Writing, each_item, provenance};
+use crate::experiment::extract::{Writing, each_item, provenance};
+use crate::experiment::groups::Groups;
 use crate::experiment::interrupt::{NothingToSave, Scratch};
-use crate::experiment::probe_config::ContentArgs;
+use crate::experiment::probe_config::{Baselines, ContentArgs, Contents};
 use crate::experiment::progress::{Mode as Show, Progress};
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train;
@@ -109,6 +110,8 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     let good = LooseFiles { skip_bad: true, ..files.clone() };
     let contents = request.contents.over(&config.probe);
     let pooling = if level == Level::Image { contents.pooling } else { 1 };
+    let contents = Contents { baselines: Baselines::None, pooling, ..contents };
+    contents.stacks(&mut trained, || config.build(Some(&record), &pool))?;
     let mut extractor = dataset.extractor_of(&record, files, level, pooling).map_err(|e| {
         // Those that can be read may be too short: one error names them, too.
         let short =
@@ -122,16 +125,15 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
     say(notes.iter().map(|n| format!("note: {n}")), show);
     say([format!("read: {}", extractor.amount())], show);
 
-    let made = provenance(&config, extractor.digest(), &record, run.weights()?)?;
-    let made = Provenance { pooling: (pooling > 1).then_some(pooling as u64), ..made };
-    let groups = Groups { baseline: None, concatenate: contents.concatenate };
+    let made = provenance(&config, extractor.digest(), &record, run.weights()?, contents)?;
+    let groups = Groups::of(contents, &*extractor);
     let frames = record.frames().filter(|_| level == Level::Frame);
     let mut writing = Writing::new(out, Layout { frames, ..Layout::default() }, groups, made);
     let mut progress = Progress::new(extractor.items().len() as u64, extractor.noun(), show);
     let mut first = true;
     let mut take = |item: Extracted, split| {
         if std::mem::take(&mut first) {
-            say([understood(&item, level, frames)], show);
+            say([understood(&item, contents.module, level, frames)], show);
         }
         writing.append(item, split)
     };
@@ -145,10 +147,14 @@ pub(crate) fn extract_files(run: &RunDir, request: &Request, out: &Path, show: S
 }
 
 /// Modules, dimensions and rows, for the user to read.
-fn understood(item: &Extracted, level: Level, frames: Option<FrameTimes>) -> String {
+fn understood(item: &Extracted, module: Option<usize>, level: Level, frames: Option<FrameTimes>) -> String {
     let dims: Vec<String> = item.groups.iter().map(|g| g.ncols().to_string()).collect();
     let hop = frames.map_or(String::new(), |times| format!(" ({} ms)", times.hop * 1000.0));
-    format!("features: {} modules of {} dimensions, a row per {level}{hop}", dims.len(), dims.join(", "))
+    let of = match module {
+        Some(module) => format!("module {module} of {}", dims[module - 1]),
+        None => format!("{} modules of {}", dims.len(), dims.join(", ")),
+    };
+    format!("features: {of} dimensions, a row per {level}{hop}")
 }
 
 /// An error of bad files that names those that are too short besides.
