@@ -7,6 +7,7 @@ mod bench;
 mod carry;
 mod common;
 mod comparison;
+mod credit;
 mod encoders;
 mod end_to_end;
 mod feature_files;
