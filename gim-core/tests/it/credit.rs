@@ -272,10 +272,12 @@ fn by_features(loss: &mut dyn LocalLoss<f64>, scale: Option<f64>, labels: &[i32]
 /// The gradient of the features is a part that no weight carries, and one that is linear in the feedback weights.
 #[test]
 fn losses_pass_errors_through_feedback_weights() {
+    // With labels, and whether weights alone carry the error.
+    type Case<'a> = (Box<dyn LocalLoss<f64>>, &'a [i32], bool);
     let key = Key::new(SEED, Purpose::Init);
     let config = CrossEntropyConfig { channels: 4, classes: 3, bins: Some(2) };
     let infonce = InfoNceConfig { channels: 4, context: 4, prediction_steps: 2, negatives: 3, ..Default::default() };
-    let losses: [(Box<dyn LocalLoss<f64>>, &[i32], bool); 2] = [
+    let losses: [Case<'_>; 2] = [
         (Box::new(CrossEntropy::new(config, key).unwrap()), &[0, 1, 2, 1], true),
         (Box::new(InfoNce::new(infonce, SamplerKind::Others.build(), key).unwrap()), &[], false),
     ];
