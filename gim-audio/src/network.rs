@@ -1,15 +1,16 @@
 //! The paper's networks for speech, from configuration.
 
 use documented::DocumentedFields;
+use gim_core::credit::CreditAssignment;
 use gim_core::data::LabelName;
 use gim_core::layers::Layer;
 use gim_core::layers::Sequential;
 use gim_core::loss::{InputBlock, LossChoice, LossKind, LossSettings, Place, Prediction, Supervision};
-use gim_core::module::{LocalModule, Module, Parts};
+use gim_core::module::{Module, Overlap, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::SamplerKind;
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
+use gim_core::{Error, Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 use crate::geometry::{ConvSpec, PAPER_STACK};
@@ -59,6 +60,12 @@ pub struct NetworkConfig {
     /// Every convolution's module has a GRU of its own. As published, there is no module of the
     /// context network alone then, so `separate-context` is the same as `fused-context`.
     pub context_per_module: bool,
+    /// How errors go down within a module: `backpropagation`, or `feedback-alignment` through fixed random
+    /// weights.
+    pub credit: CreditAssignment,
+    /// Modules that learn from each loss: its own and those right below it. 1 is Greedy InfoMax; more need
+    /// `train.schedule = "simultaneous"`.
+    pub modules_per_loss: usize,
 }
 
 impl Default for NetworkConfig {
@@ -73,6 +80,8 @@ impl Default for NetworkConfig {
             paddings: of(|s| s.padding),
             bptt: true,
             context_per_module: false,
+            credit: CreditAssignment::default(),
+            modules_per_loss: 1,
         }
     }
 }
@@ -244,13 +253,25 @@ impl NetworkConfig {
         seed: u64,
         pool: &Pool<F>,
     ) -> Result<Stack<F>> {
+        self.credit.build(|purpose| self.draw(loss, supervision, optimizer, Key::new(seed, purpose), pool))
+    }
+
+    /// [`Self::build`] with weights drawn by `layer`.
+    fn draw<F: Scalar>(
+        &self,
+        loss: &LossConfig,
+        supervision: Option<Supervision>,
+        optimizer: &OptimizerConfig,
+        layer: Key,
+        pool: &Pool<F>,
+    ) -> Result<Stack<F>> {
         let kind = loss.kind.kind(supervision.is_some())?;
         let convs = self.convs()?;
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
         let cuts = self.cuts()?;
         let n_modules = cuts.len();
+        let overlap = Overlap { modules_per_loss: self.modules_per_loss, n_modules };
         for (m, (layers, gru)) in cuts.into_iter().enumerate() {
-            let layer = Key::new(seed, Purpose::Init);
             let own = layer.with_module(m as u32 + 1);
             let mut encoder: Vec<Box<dyn Layer<F>>> = Vec::new();
             // A position of the output is as many of the input as the strides skip.
@@ -285,7 +306,7 @@ impl NetworkConfig {
                 loss,
                 optimizer: optimizer.build()?,
             };
-            modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
+            modules.push(overlap.module(m + 1, parts, pool.clone())?);
         }
         Ok(Stack::new(modules))
     }

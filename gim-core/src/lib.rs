@@ -78,6 +78,7 @@
 //! | [`module`], [`stack`] | [`Module`](module::Module), which takes and gives no gradient; modules on top of each other |
 //! | [`loss`], [`sampler`] | local losses and their registry; negative samplers |
 //! | [`collapse`] | whether features are the same everywhere |
+//! | [`credit`] | how errors reach the layers below a loss: back-propagation, feedback alignment |
 //! | [`optim`], [`param`] | Adam, SGD; parameters |
 //! | [`schedule`], [`link`] | the one loop of all schedules; where its batches come from and go to |
 //! | [`checkpoint`], [`files`] | one file per module; files that are written whole or not at all |
@@ -90,6 +91,7 @@
 pub mod activations;
 pub mod checkpoint;
 pub mod collapse;
+pub mod credit;
 pub mod data;
 mod error;
 pub mod files;

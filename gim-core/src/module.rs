@@ -1,5 +1,7 @@
 //! Gradient-isolated modules.
 
+mod overlap;
+
 use rand::RngExt;
 use rayon::prelude::*;
 
@@ -11,6 +13,8 @@ use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
 use crate::param::{Param, Params};
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
+
+pub use overlap::{Errors, Overlap, Overlapping};
 
 /// What a module does with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +114,12 @@ pub trait Module<F: Scalar>: Send {
 
     /// Multiply-adds of (forward pass, loss and backward pass) for an input of shape `x`.
     fn multiply_adds(&self, x: Shape) -> (u64, u64);
+
+    /// The module as one of several that share losses; `None` for a module that trains by itself. One that shares
+    /// losses has no [`Self::train`].
+    fn overlapping(&mut self) -> Option<&mut dyn Overlapping<F>> {
+        None
+    }
 }
 
 /// Largest loss of a module that learns, in nats. Chance is below 20 for any number of candidates; a
@@ -189,8 +199,34 @@ fn corrupt<F: Scalar>(x: &Activations<F>, share: f64, key: Key, pool: &Pool<F>) 
     y
 }
 
+/// What is at a module's borders, as a type: whether gradients may pass.
+pub trait Border<F: Scalar>: Send + Sized {
+    /// The modules that learn from this one's loss, where it is not the only one.
+    fn overlap(&self) -> Option<Overlap>;
+
+    /// [`Module::overlapping`].
+    fn open(module: &mut LocalModule<F, Self>) -> Option<&mut dyn Overlapping<F>>;
+}
+
+/// No gradient enters or leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Isolated;
+
+impl<F: Scalar> Border<F> for Isolated {
+    fn overlap(&self) -> Option<Overlap> {
+        None
+    }
+
+    fn open(_: &mut LocalModule<F, Self>) -> Option<&mut dyn Overlapping<F>> {
+        None
+    }
+}
+
 /// Encoder → (readout) → (context network) → local loss, with an optimizer of its own.
-pub struct LocalModule<F: Scalar> {
+///
+/// Gradients stay within, unless the type says otherwise: `LocalModule<F, Overlap>`.
+pub struct LocalModule<F: Scalar, B: Border<F> = Isolated> {
+    border: B,
     number: usize,
     learnable: Learnable<F>,
     optimizer: Box<dyn Optimizer<F>>,
@@ -200,6 +236,8 @@ pub struct LocalModule<F: Scalar> {
     z: Option<Detached<F>>,
     read: Option<Activations<F>>,
     c: Option<Activations<F>>,
+    /// ∂loss/∂(readout of z), between loss and backward pass of a module that shares losses.
+    dread: Option<Activations<F>>,
     spread: Option<f64>,
     measures_gradient: bool,
     gradient_norm: Option<f64>,
@@ -207,7 +245,13 @@ pub struct LocalModule<F: Scalar> {
 
 impl<F: Scalar> LocalModule<F> {
     /// Module `number` (one-based) of its stack.
-    pub fn new(number: usize, mut parts: Parts<F>, pool: Pool<F>) -> Self {
+    pub fn new(number: usize, parts: Parts<F>, pool: Pool<F>) -> Self {
+        Self::with_border(number, parts, pool, Isolated)
+    }
+}
+
+impl<F: Scalar, B: Border<F>> LocalModule<F, B> {
+    fn with_border(number: usize, mut parts: Parts<F>, pool: Pool<F>, border: B) -> Self {
         parts.encoder.visit(&mut |p| p.name = format!("encoder.{}", p.name));
         if let Some(context) = &mut parts.context {
             context.visit(&mut |p| p.name = format!("context.{}", p.name));
@@ -215,6 +259,7 @@ impl<F: Scalar> LocalModule<F> {
         let Parts { encoder, readout, context, loss, optimizer } = parts;
         let learnable = Learnable { encoder, readout, context, loss };
         Self {
+            border,
             number,
             learnable,
             optimizer,
@@ -223,6 +268,7 @@ impl<F: Scalar> LocalModule<F> {
             z: None,
             read: None,
             c: None,
+            dread: None,
             spread: None,
             measures_gradient: false,
             gradient_norm: None,
@@ -274,9 +320,70 @@ impl<F: Scalar> LocalModule<F> {
         }
         self.z = Some(z);
     }
+
+    /// Loss and gradients of loss and context network, for what the last [`Self::encode`] made, whose output is
+    /// `z`. Gives ∂loss/∂(readout of z), if `wanted`. `x` is the module's input.
+    fn differentiate(
+        &mut self,
+        x: &Detached<F>,
+        z: &Detached<F>,
+        step: StepInfo<'_>,
+        wanted: bool,
+    ) -> Result<(LossReport, Option<Activations<F>>)> {
+        let pool = self.pool.clone();
+        self.learnable.visit(&mut |p| p.attach_grad(&pool));
+        let Learnable { context, loss, .. } = &mut self.learnable;
+        let read: &Activations<F> = self.read.as_ref().unwrap_or(z);
+        let mut dread = wanted.then(|| Activations::new(read.layout(), &pool));
+        let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
+        loss.set_input(Some(x));
+        let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
+        loss.set_input(None);
+        if !report.loss.is_finite() || report.loss > LARGEST_LOSS {
+            self.learnable.visit(&mut |p| p.release_grad());
+            self.release();
+            return Err(Error::Diverged {
+                module: self.number,
+                step: step.step,
+                what: format!("the loss is {:.4e}", report.loss),
+                remedy: "lower optimizer.lr, or look for damaged input".into(),
+            });
+        }
+        if let (Some(context), Some(c), Some(mut dc)) = (context, self.c.take(), dc) {
+            let into = dread.as_mut().map_or(InputGrad::Stop, InputGrad::Add);
+            context.backward(read, &c, &mut dc, into, &pool);
+        }
+        Ok((report, dread))
+    }
+
+    /// The encoder's backward pass from `dread`, ∂loss/∂(readout of `z`); `x` is what was encoded.
+    fn backward_read(
+        &mut self,
+        x: &Activations<F>,
+        z: &Activations<F>,
+        mut dread: Activations<F>,
+        dx: InputGrad<'_, F>,
+    ) {
+        let Learnable { encoder, readout, .. } = &mut self.learnable;
+        match readout {
+            Some(readout) => {
+                let grad = ReadoutGrad { readout: &**readout, dy: &dread };
+                encoder.backward_below(x, z, grad, dx, &self.pool);
+            }
+            None => encoder.backward(x, z, &mut dread, dx, &self.pool),
+        }
+    }
+
+    /// Updates all parameters by their gradients, which it releases.
+    fn update(&mut self) {
+        self.gradient_norm = self.measures_gradient.then(|| gradient_norm(&mut self.learnable));
+        self.optimizer.update(&mut self.learnable);
+        self.learnable.visit(&mut |p| p.release_grad());
+        self.learnable.encoder.release();
+    }
 }
 
-impl<F: Scalar> Module<F> for LocalModule<F> {
+impl<F: Scalar, B: Border<F>> Module<F> for LocalModule<F, B> {
     fn shapes(&self, x: Shape) -> Result<ModuleShapes> {
         let (output, read, c) = self.forward_shapes(x)?;
         self.learnable.loss.check(read, c)?;
@@ -327,6 +434,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
     fn train(&mut self, x: &Detached<F>, step: StepInfo<'_>) -> Result<LossReport> {
         let pool = self.pool.clone();
         assert!(self.z.is_some(), "module {} trains before it has seen a batch", self.number);
+        assert!(self.border.overlap().is_none(), "module {} shares losses: it does not train alone", self.number);
         self.spread = Some(spread(self.features(), &pool));
         let share = self.learnable.loss.corruption();
         let corrupted = (share > 0.0).then(|| corrupt(x, share, step.key(Purpose::Augment), &pool).detach());
@@ -337,43 +445,15 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         }
         let (seen, z) = (corrupted.as_ref().unwrap_or(x), self.z().clone());
         self.z = None;
-        self.learnable.visit(&mut |p| p.attach_grad(&pool));
-        let Learnable { encoder, readout, context, loss } = &mut self.learnable;
-
-        let read: &Activations<F> = self.read.as_ref().unwrap_or(&z);
         // Without trainable layers below the loss, the features' gradient has no use.
-        let mut dread = (!encoder.is_empty()).then(|| Activations::new(read.layout(), &pool));
-        let mut dc = self.c.as_ref().map(|c| Activations::new(c.layout(), &pool));
-        loss.set_input(Some(x));
-        let report = loss.value_and_grad(read, self.c.as_ref(), step, dread.as_mut(), dc.as_mut(), &pool);
-        loss.set_input(None);
-        if !report.loss.is_finite() || report.loss > LARGEST_LOSS {
-            self.learnable.visit(&mut |p| p.release_grad());
-            self.release();
-            return Err(Error::Diverged {
-                module: self.number,
-                step: step.step,
-                what: format!("the loss is {:.4e}", report.loss),
-                remedy: "lower optimizer.lr, or look for damaged input".into(),
-            });
-        }
-        if let (Some(context), Some(c), Some(mut dc)) = (context, self.c.take(), dc) {
-            let into = dread.as_mut().map_or(InputGrad::Stop, InputGrad::Add);
-            context.backward(read, &c, &mut dc, into, &pool);
-        }
-        // The module's input lies below a gradient block: its gradient is never computed.
-        match (readout, dread) {
-            (Some(readout), Some(dread)) => {
-                encoder.backward_below(seen, &z, ReadoutGrad { readout: &**readout, dy: &dread }, &pool);
-            }
-            (None, Some(mut dz)) => encoder.backward(seen, &z, &mut dz, InputGrad::Stop, &pool),
-            (_, None) => {}
+        let wanted = !self.learnable.encoder.is_empty();
+        let (report, dread) = self.differentiate(x, &z, step, wanted)?;
+        if let Some(dread) = dread {
+            // The module's input lies below a gradient block: its gradient is never computed.
+            self.backward_read(seen, &z, dread, InputGrad::Stop);
         }
         self.read = None;
-        self.gradient_norm = self.measures_gradient.then(|| gradient_norm(&mut self.learnable));
-        self.optimizer.update(&mut self.learnable);
-        self.learnable.visit(&mut |p| p.release_grad());
-        self.learnable.encoder.release();
+        self.update();
         Ok(report)
     }
 
@@ -406,7 +486,7 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
     }
 
     fn release(&mut self) {
-        (self.x, self.z, self.read, self.c) = (None, None, None, None);
+        (self.x, self.z, self.read, self.c, self.dread) = (None, None, None, None, None);
         self.learnable.encoder.release();
     }
 
@@ -442,9 +522,16 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
 
     fn multiply_adds(&self, x: Shape) -> (u64, u64) {
         let l = &self.learnable;
-        let mut forward = l.encoder.multiply_adds(x);
+        let encoder = l.encoder.multiply_adds(x);
+        let mut forward = encoder;
         // Weight gradients of all layers, input gradients of all but the first.
-        let mut backward = 2 * forward - l.encoder.first_multiply_adds(x);
+        let mut backward = 2 * encoder - l.encoder.first_multiply_adds(x);
+        let overlap = self.border.overlap();
+        if let Some(overlap) = overlap {
+            let (passes, further) = overlap.passes(self.number - 1);
+            let first = l.encoder.first_multiply_adds(x);
+            backward = passes * backward + further * first + (passes - 1) * encoder;
+        }
         let Ok(mut shape) = l.encoder.output(x) else { return (forward, backward) };
         if let Some(r) = &l.readout {
             let n = r.multiply_adds(shape);
@@ -454,10 +541,14 @@ impl<F: Scalar> Module<F> for LocalModule<F> {
         if let Some(c) = &l.context {
             let n = c.multiply_adds(shape);
             forward += n;
-            backward += if l.encoder.is_empty() { n } else { 2 * n };
+            backward += if l.encoder.is_empty() && overlap.is_none() { n } else { 2 * n };
         }
         // A corrupted input is encoded once more.
         let again = if l.loss.corruption() > 0.0 { forward } else { 0 };
         (forward, backward + again + l.loss.multiply_adds(shape))
+    }
+
+    fn overlapping(&mut self) -> Option<&mut dyn Overlapping<F>> {
+        B::open(self)
     }
 }

@@ -32,6 +32,8 @@ pub enum Purpose {
     View = 10,
     /// Validation: which items are held out, and every draw of its losses.
     Validate = 11,
+    /// Fixed weights that carry errors back in feedback alignment.
+    Feedback = 12,
 }
 
 /// Names one draw.

@@ -75,8 +75,8 @@ pub use knn::{Knn, nearest};
 pub use metrics::{Confusion, Interval, Score};
 pub use probe::{Batch, ConvergedProbe, FittedProbe, HIDDEN, HeadInit, ItemOrder, PaperProbe, Probe};
 pub use records::{
-    Group, GroupId, Head, MeasureRow, OnlineRow, OrderRow, ProbeRow, Protocol, RecordRow, ScheduleRow, Task,
-    TimelineRow, TrainRow,
+    AlignmentRow, Group, GroupId, Head, MeasureRow, OnlineRow, OrderRow, ProbeRow, Protocol, RecordRow, ScheduleRow,
+    Task, TimelineRow, TrainRow,
 };
 pub use regression::{Baseline, Deviation, Measured, compare};
 pub use similarity::{cka_matrix, linear_cka, participation_ratio};

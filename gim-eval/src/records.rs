@@ -71,6 +71,19 @@ pub struct OnlineRow {
     pub accuracy: f64,
 }
 
+/// A row of `alignment.csv`: how far a weight was from the feedback weights that errors take in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlignmentRow {
+    /// Training steps done.
+    pub step: u64,
+    /// One-based module number.
+    pub module: usize,
+    /// Name of the weight within its module.
+    pub weight: String,
+    /// The angle between the two, in degrees: 90 for independent weights, 0 for the same.
+    pub degrees: f64,
+}
+
 /// A row of `schedule.csv`: where the time of a module on a thread of its group went. Times are in
 /// seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

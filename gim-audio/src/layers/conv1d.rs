@@ -86,7 +86,7 @@ impl<F: Scalar> Conv1d<F> {
         let bound = 1.0 / ((kernel_size * in_channels) as f64).sqrt();
         Ok(Self {
             config,
-            weight: Param::uniform("weight", &[out_channels, kernel_size * in_channels], bound, key),
+            weight: Param::uniform("weight", &[out_channels, kernel_size * in_channels], bound, key).transported(),
             bias: Param::uniform("bias", &[out_channels], bound, key.with_item(key.item + 1)),
         })
     }
@@ -153,7 +153,7 @@ impl<F: Scalar> Conv1d<F> {
         let mut w = pool.zeros(q * out_channels * block);
         for (row, to) in w.chunks_exact_mut(block).enumerate() {
             let (i, o) = (q - 1 - row / out_channels, row % out_channels);
-            let from = &self.weight.value[o * kernel_size * in_channels..(o + 1) * kernel_size * in_channels];
+            let from = &self.weight.feedback()[o * kernel_size * in_channels..(o + 1) * kernel_size * in_channels];
             let part = &from[i * block..((i + 1) * block).min(kernel_size * in_channels)];
             to[..part.len()].copy_from_slice(part);
         }

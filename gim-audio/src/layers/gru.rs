@@ -58,8 +58,8 @@ impl<F: Scalar> Gru<F> {
         let param = |name: &str, shape: &[usize], i| Param::uniform(name, shape, bound, key.with_item(key.item + i));
         Ok(Self {
             config,
-            weight_ih: param("weight_ih", &[3 * hidden, in_channels], 0),
-            weight_hh: param("weight_hh", &[3 * hidden, hidden], 1),
+            weight_ih: param("weight_ih", &[3 * hidden, in_channels], 0).transported(),
+            weight_hh: param("weight_hh", &[3 * hidden, hidden], 1).transported(),
             bias_ih: param("bias_ih", &[3 * hidden], 2),
             bias_hh: param("bias_hh", &[3 * hidden], 3),
             saved: Buffer::default(),
@@ -215,7 +215,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
         let mut db = pool.zeros(rows * 3 * h);
         let mut states = pool.zeros(rows * h);
         let mut dh = pool.zeros(items * h);
-        let weight_hh = Packed::new(Mat::new(&self.weight_hh.value, 3 * h, h), pool);
+        let weight_hh = Packed::new(Mat::new(self.weight_hh.feedback(), 3 * h, h), pool);
         for t in (0..steps).rev() {
             for item in 0..items {
                 let row = lx.row(item, t, 0);
@@ -260,7 +260,7 @@ impl<F: Scalar> Layer<F> for Gru<F> {
             InputGrad::Add(dx) => (dx, Store::Add),
         };
         assert_eq!(dx.layout(), lx, "the input's gradient is stored like the input");
-        let weight_ih = Mat::new(&self.weight_ih.value, 3 * h, in_channels);
+        let weight_ih = Mat::new(self.weight_ih.feedback(), 3 * h, in_channels);
         matmul(da, weight_ih, MatMut::new(dx.memory_mut(), rows, in_channels), store, pool);
     }
 }

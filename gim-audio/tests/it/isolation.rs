@@ -95,6 +95,36 @@ fn no_module_feels_one_above() {
     }
 }
 
+/// With two or three modules a loss, one step reaches just so far down: through convolutions, and through the module
+/// that is a context network alone.
+#[test]
+fn a_shared_loss_reaches_so_many_modules() {
+    let after_one_step = |modules_per_loss: usize, scaled: usize| {
+        let pool = Pool::new();
+        let config = NetworkConfig { modules_per_loss, ..network(NetworkKind::SeparateContext) };
+        let mut stack = config.build(&LossConfig::default(), None, &OptimizerConfig::default(), 1, &pool).unwrap();
+        if let Some(above) = scaled.checked_sub(1) {
+            stack.modules_mut()[above].params().visit(&mut |p| p.value.iter_mut().for_each(|v| *v *= 1.5));
+        }
+        let layouts = stack.layouts(Shape::sequence(4, SAMPLES, 1)).unwrap();
+        let waveforms: Vec<f32> = uniform(4 * SAMPLES, 0).iter().map(|x| *x as f32).collect();
+        let x = Activations::from_slice(layouts[0], &waveforms, &pool).detach();
+        let packet = Packet { x, step: 0, labels: [].into(), layouts };
+        step_in_turn(&mut stack, packet, 1, &[Mode::Train; 6], &mut |_| {}).unwrap();
+        weights(&mut stack)
+    };
+    for n in [2, 3] {
+        let before = after_one_step(n, 0);
+        for scaled in 2..=6 {
+            let after = after_one_step(n, scaled);
+            for below in 1..scaled {
+                let feels = before[below - 1] != after[below - 1];
+                assert_eq!(feels, scaled - below < n, "{n} modules a loss: module {below}, module {scaled}");
+            }
+        }
+    }
+}
+
 /// Shapes are known before anything is computed, and the last thing to see inside a module is what
 /// a probe gets.
 #[test]

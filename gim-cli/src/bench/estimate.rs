@@ -175,6 +175,9 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         products = rows.iter().map(|r| product_cost(r, steps, rate)).collect();
         peak = Some(rate);
     }
+    if config.domain.modules_per_loss() > 1 && !features {
+        share_steps(&mut stack, &layouts, &times, &mut module_seconds);
+    }
     let modules = module_costs(&mut stack, &layouts, features, &module_seconds);
     let gflop: f64 = modules.iter().map(|m| m.gflop).sum();
     Ok(Estimate {
@@ -193,6 +196,18 @@ pub(crate) fn estimate(config: &Config, timed: Timed) -> Result<Estimate> {
         chunks,
         whole: WholeRun::of(config, seconds).filter(|_| !features),
     })
+}
+
+/// Shares the time of each step by arithmetic: passes of modules that share losses take turns within a step, so their
+/// times are not measured one by one.
+fn share_steps(stack: &mut Stack<f32>, layouts: &[Layout], times: &[f64], module_seconds: &mut [Vec<f64>]) {
+    let sum = |(forward, rest): (u64, u64)| (forward + rest) as f64;
+    let modules = stack.modules_mut().iter_mut().zip(layouts);
+    let work: Vec<f64> = modules.map(|(module, x)| sum(module.multiply_adds(x.shape))).collect();
+    let all: f64 = work.iter().sum();
+    for (seconds, work) in module_seconds.iter_mut().zip(work) {
+        *seconds = times.iter().map(|time| time * work / all.max(1.0)).collect();
+    }
 }
 
 /// Cost of each module, given the seconds of its steps.

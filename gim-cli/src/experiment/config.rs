@@ -14,7 +14,7 @@ use crate::experiment::place::{Place, locate};
 use crate::experiment::probe_config::ProbeConfig;
 use crate::experiment::ranges;
 use crate::experiment::settings::nearest;
-use crate::experiment::train_config::TrainConfig;
+use crate::experiment::train_config::{Schedule, TrainConfig};
 
 /// The presets by name.
 pub(crate) const PRESETS: [(&str, &str); 13] = [
@@ -216,10 +216,28 @@ impl Config {
             ));
         }
         t.check_schedule(!self.domain.dataset().held_out().is_none())?;
+        self.check_overlap()?;
         if t.steps == 0 && t.epochs == 0 {
             return Err(Error::config("train", "steps and epochs are both 0", "set one of them"));
         }
         Ok(())
+    }
+}
+
+impl Config {
+    /// Refuses losses that train several modules where modules do not learn together.
+    fn check_overlap(&self) -> Result<()> {
+        let n = self.domain.modules_per_loss();
+        let (what, remedy) = if n <= 1 {
+            return Ok(());
+        } else if self.domain.model().is_end_to_end() {
+            ("the network is one module, with one loss", "use 1, or another network.kind")
+        } else if self.train.schedule != Schedule::Simultaneous {
+            ("this schedule never brings a gradient back", "use 1, or train.schedule = \"simultaneous\"")
+        } else {
+            return Ok(());
+        };
+        Err(Error::config("network.modules_per_loss", format_args!("is {n}, but {what}"), remedy))
     }
 }
 

@@ -69,7 +69,7 @@ impl Config {
                 section.remove(key);
             }
         }
-        self.leave_out_views(&mut table);
+        self.leave_out_newer(&mut table);
         // Fingerprints of older versions have no sections that decide nothing.
         table.retain(|_, section| section.as_table().is_none_or(|keys| !keys.is_empty()));
         // The run's record of its dataset knows the items.
@@ -82,18 +82,20 @@ impl Config {
     }
 }
 
-/// Settings of views that decide nothing at their defaults. Fingerprints of older versions have none of them.
-const VIEWS: [&str; 2] = ["views", "augment"];
+/// Settings, by section, that decide nothing at their defaults. Fingerprints of older versions have none of them.
+const NEWER: [(&str, &[&str]); 2] = [("data", &["views", "augment"]), ("network", &["credit", "modules_per_loss"])];
 /// The same of losses of pairs.
 const COMPARE: &str = "compare";
 
 impl Config {
-    /// Removes the settings of views that are at their defaults.
-    fn leave_out_views(&self, table: &mut toml::Table) {
+    /// Removes newer settings that are at their defaults.
+    fn leave_out_newer(&self, table: &mut toml::Table) {
         let defaults = Self { domain: self.domain.kind().into(), ..Self::default() }.every_setting();
         let default = |section: &str, key: &str| defaults.get(section).and_then(|s| s.get(key)).cloned();
-        if let Some(data) = table.get_mut("data").and_then(toml::Value::as_table_mut) {
-            data.retain(|key, value| !VIEWS.contains(&key) || default("data", key).as_ref() != Some(&*value));
+        for (name, newer) in NEWER {
+            if let Some(section) = table.get_mut(name).and_then(toml::Value::as_table_mut) {
+                section.retain(|key, value| !newer.contains(&key) || default(name, key).as_ref() != Some(&*value));
+            }
         }
         if let Some(loss) = table.get_mut("loss").and_then(toml::Value::as_table_mut) {
             for (kind, own) in loss.iter_mut() {
@@ -181,6 +183,10 @@ mod tests {
         for (set, key) in [("train.record_epochs=2", "train.record_epochs"), ("train.record_type=float16", "float16")] {
             let what = difference(&unrecorded, &of(&[iterative, "train.record=true", set])).unwrap();
             assert!(what.contains(key), "{set}: {what}");
+        }
+        assert!(!as_it_was.contains("credit") && !as_it_was.contains("modules_per_loss"));
+        for set in ["network.credit=feedback-alignment", "network.modules_per_loss=2"] {
+            assert!(difference(&as_it_was, &of(&[set])).unwrap().contains("was absent"), "{set}");
         }
         let pairs = of(&["loss.kind=nt-xent"]);
         assert!(!pairs.contains("compare") && !as_it_was.contains("views") && !as_it_was.contains("augment"));

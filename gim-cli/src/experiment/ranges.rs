@@ -42,7 +42,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 66] = [
+const COMMON: [(&str, Range); 67] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("data.views", Whole(1, 2)),
@@ -111,6 +111,7 @@ const COMMON: [(&str, Range); 66] = [
     ("train.steps", Whole(0, MOST_STEPS)),
     ("train.validate_every", Whole(1, MOST_STEPS)),
     ("network.context_layers", Whole(0, 1_000)),
+    ("network.modules_per_loss", Whole(1, 16_000)),
 ];
 
 const AUDIO: [(&str, Range); 13] = [

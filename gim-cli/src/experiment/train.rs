@@ -157,9 +157,10 @@ pub(crate) fn train(
     drop(scratch);
     let averages = Averages::resume(training.stack.modules().len(), &curves.unfinished);
     let (validation, online) = (run.open_validation(&curves)?, run.open_online(&curves)?);
+    let alignment = run.open_alignment(&curves)?;
     let log = run.open_log(curves)?;
     let events = EventLog::for_run(run, config, training.first, training.total)?;
-    let record = Record { log, validation, online, averages, events, lock };
+    let record = Record { log, validation, online, alignment, averages, events, lock };
     let before = record.log.seconds_before();
     let progress = Progress::resumed(training.first, training.total, "steps", show);
     let progress = training.steps(leader, record, progress, &|| before + started.elapsed().as_secs_f64())?;

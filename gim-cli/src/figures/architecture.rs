@@ -19,6 +19,8 @@ pub(crate) struct Architecture {
     pub input: String,
     /// The modules, first one first.
     pub modules: Vec<ModuleBox>,
+    /// Modules that learn from each loss. Gradients are blocked between modules where it is 1.
+    pub modules_per_loss: usize,
 }
 
 /// One module of the diagram.
@@ -91,7 +93,8 @@ pub(crate) fn architecture(spec: &Architecture) -> Result<Figure> {
     let layout = Layout::of(spec)?;
     let mut canvas = Canvas::new(layout.width, layout.height);
     layout.heading.draw(&mut canvas, MARGIN);
-    draw_key(&mut canvas, layout.heading.height() + 2.0, spec.modules.len() > 1)?;
+    let blocked = spec.modules_per_loss <= 1;
+    draw_key(&mut canvas, layout.heading.height() + 2.0, blocked && spec.modules.len() > 1)?;
 
     let middle = layout.middle();
     let mut bottom = layout.height - BELOW - INPUT;
@@ -101,12 +104,17 @@ pub(crate) fn architecture(spec: &Architecture) -> Result<Figure> {
         let top = bottom - height_of(module);
         draw_module(&mut canvas, &layout, module, top, bottom - top);
         draw_loss(&mut canvas, &layout, module, top + (bottom - top) / 2.0);
-        draw_output(&mut canvas, &layout, module, top, i + 1 == spec.modules.len());
+        let above = if i + 1 == spec.modules.len() { Above::Nothing } else { Above::Module { blocked } };
+        draw_output(&mut canvas, &layout, module, top, above);
         bottom = top - BETWEEN;
     }
 
     let caption = match spec.modules.len() {
         1 => "The network: one module, trained end to end by its loss.".to_owned(),
+        n if !blocked => format!(
+            "The network: {n} modules, each with a loss. A loss trains its own module and up to {} below it.",
+            spec.modules_per_loss - 1
+        ),
         n => format!(
             "The network: {n} modules, each trained by its own loss. Activations go up; no gradient passes from module \
              to module.",
@@ -191,14 +199,26 @@ fn draw_loss(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, middle: f
     dashed_arrow(canvas, (left - 3.0, middle + 10.0), (edge + 2.0, middle + 10.0), RED);
 }
 
-/// The arrow from a module's top upward; unless it is the last one, through a gradient block.
-fn draw_output(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, top: f64, last: bool) {
-    let middle = layout.middle();
+/// What is above a module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Above {
+    /// It is the last one.
+    Nothing,
+    /// Another module, behind a gradient block or not.
+    Module { blocked: bool },
+}
+
+/// The arrow from a module's top upward, and what gradients find there.
+fn draw_output(canvas: &mut Canvas, layout: &Layout, module: &ModuleBox, top: f64, above: Above) {
+    let (middle, last) = (layout.middle(), above == Above::Nothing);
     let up = if last { 38.0 } else { BETWEEN - 2.0 };
     arrow(canvas, (middle, top), (middle, top - up), TEXT);
     let label_y = if last { top - 16.0 } else { top - 14.0 };
     canvas.text((middle + 12.0, label_y), Align::Start, module.output.as_str(), LABEL);
-    if !last {
+    if above == (Above::Module { blocked: false }) {
+        dashed_arrow(canvas, (middle - 12.0, top - BETWEEN + 2.0), (middle - 12.0, top - 2.0), RED);
+    }
+    if above == (Above::Module { blocked: true }) {
         // Over the arrow's tail but under its head: activations pass, the bar is for gradients.
         let bar = (layout.left, top - 46.0);
         canvas.rect(bar.0, bar.1, layout.module_width, 12.0, RED);
@@ -290,7 +310,8 @@ mod tests {
     }
 
     fn spec(modules: Vec<ModuleBox>) -> Architecture {
-        Architecture { title: "The audio network".into(), input: "audio: 20 480 samples".into(), modules }
+        let (title, input) = ("The audio network".into(), "audio: 20 480 samples".into());
+        Architecture { title, input, modules, modules_per_loss: 1 }
     }
 
     #[test]
@@ -300,6 +321,14 @@ mod tests {
         check_figure(&figure, &["Module 1", "Module 6", "audio: 20 480 samples", "InfoNCE"]);
         let texts = |text: &str| figure.canvas.texts().iter().filter(|t| **t == text).count();
         assert_eq!((texts("gradient block"), texts("10 negatives z"), texts("context c")), (5, 6, 1));
+    }
+
+    #[test]
+    fn losses_that_train_several_modules_have_no_blocks() {
+        let modules = (1..=3).map(|i| module(i, &["conv 4/2, 512 + ReLU"])).collect();
+        let figure = architecture(&Architecture { modules_per_loss: 2, ..spec(modules) }).unwrap();
+        assert!(!figure.canvas.texts().contains(&"gradient block"));
+        assert!(figure.caption.contains("its own module and up to 1 below"), "{}", figure.caption);
     }
 
     #[test]

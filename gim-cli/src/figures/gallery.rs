@@ -159,6 +159,7 @@ fn architectures() -> Vec<Named> {
             title: title.into(),
             input: "audio: 20 480 samples (1.28 s at 16 kHz)".into(),
             modules,
+            modules_per_loss: 1,
         })
     };
     let all: Vec<&str> = convs.iter().map(|c| c.0.as_str()).chain(["GRU, 256"]).collect();

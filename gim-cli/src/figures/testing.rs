@@ -149,6 +149,7 @@ fn saves_all_files_or_says_why_not() {
             output: "z".into(),
             contrast: None,
         }],
+        modules_per_loss: 1,
     };
     let figure = super::architecture(&spec).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -90,8 +90,17 @@ pub(crate) fn measure(config: &Config, dataset: &DatasetSize, steps: usize) -> R
     }
 }
 
-/// Refuses batches of no fixed size, of which one step says nothing about the others.
+/// Refuses modules that do not train by themselves, and batches of no fixed size, of which one step says nothing
+/// about the others.
 fn check_batches(config: &Config) -> Result<()> {
+    if config.domain.modules_per_loss() > 1 {
+        let what = "is above 1: a plan measures each module by itself";
+        return Err(Error::config(
+            "network.modules_per_loss",
+            what,
+            "plan the same network with 1, or use `gim estimate`",
+        ));
+    }
     match &config.domain {
         Domain::Audio(a) if a.data.whole => {
             let what = "is set: steps differ in length, and a plan measures one";

@@ -146,7 +146,12 @@ fn network(config: &Config, run: &RunDir) -> Result<Figure> {
         }
     });
     let modules = modules.collect();
-    architecture(&Architecture { title: "Network".into(), input: config.domain.figures().input_name(), modules })
+    architecture(&Architecture {
+        title: "Network".into(),
+        input: config.domain.figures().input_name(),
+        modules,
+        modules_per_loss: config.domain.modules_per_loss(),
+    })
 }
 
 /// The linear probes of one task and protocol with all labels; where they saw different views, those

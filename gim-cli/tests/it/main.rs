@@ -8,6 +8,7 @@ mod by_module;
 mod carry;
 mod common;
 mod comparison;
+mod credit;
 mod encoders;
 mod end_to_end;
 mod feature_files;

@@ -80,10 +80,16 @@ impl<F: Scalar> Sequential<F> {
         self.hidden.clear();
     }
 
-    /// The backward pass of a module's encoder, from the gradient of a readout of its output `z`. The
-    /// input gradient is not computed.
-    pub fn backward_below(&mut self, x: &Activations<F>, z: &Activations<F>, grad: ReadoutGrad<'_, F>, pool: &Pool<F>) {
-        self.backward_from(x, InputGrad::Stop, pool, |last, x, dx| match (last, dx) {
+    /// The backward pass of a module's encoder, from the gradient of a readout of its output `z`.
+    pub fn backward_below(
+        &mut self,
+        x: &Activations<F>,
+        z: &Activations<F>,
+        grad: ReadoutGrad<'_, F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        self.backward_from(x, dx, pool, |last, x, dx| match (last, dx) {
             (Stage::Items(last), dx) => last.backward_below(x, grad, dx, pool),
             (last, dx) => last.get_mut().backward(x, z, &mut grad.whole(z.layout(), pool), dx, pool),
         });

@@ -126,10 +126,10 @@ impl<F: Scalar> Clapp<F> {
         let directions = prediction.distinct_directions()?.to_vec();
         let rows = directions.len() * prediction.prediction_steps * place.channels;
         let bound = 1.0 / (place.context as f64).sqrt();
-        let predictor = Param::uniform("loss.predictor.weight", &[rows, place.context], bound, key);
+        let predictor = Param::uniform("loss.predictor.weight", &[rows, place.context], bound, key).transported();
         let retrodictor = (rule.update == ClappUpdate::TwoWeights).then(|| {
             let key = key.with_item(key.item + 1);
-            Param::uniform("loss.retrodictor.weight", &[rows, place.context], bound, key)
+            Param::uniform("loss.retrodictor.weight", &[rows, place.context], bound, key).transported()
         });
         let (channels, context) = (place.channels, place.context);
         Ok(Self { rule, channels, context, prediction, directions, predictor, retrodictor, losses: Vec::new() })
@@ -311,7 +311,7 @@ impl<F: Scalar> LocalLoss<F> for Clapp<F> {
                         dc.iter_mut().for_each(|dc| *dc += slopes[0] + slopes[1]);
                     }
                 } else if to_context {
-                    let w = Mat::new(&self.weights(number).value[weights.clone()], channels, context);
+                    let w = Mat::new(&self.weights(number).feedback()[weights.clone()], channels, context);
                     matmul(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
                 }
                 let dw = MatMut::new(&mut self.weights(number).grad_mut()[weights], channels, context);

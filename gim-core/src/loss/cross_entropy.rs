@@ -104,7 +104,8 @@ impl<F: Scalar> CrossEntropy<F> {
             ));
         }
         let bound = 1.0 / (config.channels as f64).sqrt();
-        let weight = Param::uniform("loss.linear.weight", &[config.classes, config.channels], bound, key);
+        let shape = [config.classes, config.channels];
+        let weight = Param::uniform("loss.linear.weight", &shape, bound, key).transported();
         let bias = Param::uniform("loss.linear.bias", &[config.classes], bound, key.with_item(key.item + 1));
         Ok(Self { config, weight, bias })
     }
@@ -169,7 +170,7 @@ impl<F: Scalar> LocalLoss<F> for CrossEntropy<F> {
         add_column_sums(self.bias.grad_mut(), &d);
         if let Some(into) = context_gradient(c, dz, dc) {
             let mut dpooled = pool.take(rows * channels);
-            let weight = Mat::new(&self.weight.value, classes, channels);
+            let weight = Mat::new(self.weight.feedback(), classes, channels);
             matmul(dlogits, weight, MatMut::new(&mut dpooled, rows, channels), Store::Overwrite, pool);
             pool_bins_backward(&dpooled, bins, into);
         }

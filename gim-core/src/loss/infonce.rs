@@ -184,7 +184,7 @@ impl<F: Scalar> InfoNce<F> {
         }
         let shape = [config.prediction_steps * config.channels, config.context];
         let bound = 1.0 / (config.context as f64).sqrt();
-        let predictor = Param::uniform("loss.predictor.weight", &shape, bound, key);
+        let predictor = Param::uniform("loss.predictor.weight", &shape, bound, key).transported();
         let per_prediction_step = vec![0.0; config.prediction_steps];
         Ok(Self {
             config,
@@ -429,7 +429,7 @@ impl<F: Scalar> LocalLoss<F> for InfoNce<F> {
             }
             // ∂/∂W = dqᵀ c and ∂/∂c = dq W.
             let dq = Mat::new(&dq, rows, cols);
-            let w = Mat::new(&self.predictor.value[weights.clone()], cols, context);
+            let w = Mat::new(&self.predictor.feedback()[weights.clone()], cols, context);
             matmul(dq, w, MatMut::new(&mut dcw, rows, context), Store::Add, pool);
             let dw = MatMut::new(&mut self.predictor.grad_mut()[weights], cols, context);
             matmul(dq.t(), cw, dw, Store::Add, pool);

@@ -32,7 +32,7 @@ impl<F: Scalar> Mlp<F> {
             let bound = 1.0 / (inputs as f64).sqrt();
             let key = |part| key.with_item(key.item + 2 * i as u32 + part);
             layers.push([
-                Param::uniform(format!("{name}.{i}.weight"), &[*width, inputs], bound, key(0)),
+                Param::uniform(format!("{name}.{i}.weight"), &[*width, inputs], bound, key(0)).transported(),
                 Param::uniform(format!("{name}.{i}.bias"), &[*width], bound, key(1)),
             ]);
             inputs = *width;
@@ -86,7 +86,7 @@ impl<F: Scalar> Mlp<F> {
             matmul(d.t(), Mat::new(below, rows, inputs), dweight, Store::Add, pool);
             add_column_sums(bias.grad_mut(), &dy);
             let mut dx = pool.take(rows * inputs);
-            let weight = Mat::new(&weight.value, out, inputs);
+            let weight = Mat::new(weight.feedback(), out, inputs);
             matmul(d, weight, MatMut::new(&mut dx, rows, inputs), Store::Overwrite, pool);
             if i > 0 {
                 dx.iter_mut().zip(below).filter(|(_, y)| **y <= F::zero()).for_each(|(dx, _)| *dx = F::zero());

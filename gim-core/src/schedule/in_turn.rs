@@ -1,5 +1,6 @@
 //! Modules that take turns on one thread: simultaneous and iterative training.
 
+use super::overlapping::step_overlapping;
 use super::{ModuleReport, StackSteps};
 use crate::kernels::on_pool_thread;
 use crate::link::{Packet, Slot};
@@ -16,6 +17,9 @@ use crate::{Result, Scalar};
 ///
 /// # Errors
 /// When a module diverges.
+///
+/// # Panics
+/// When some of several modules that [share losses](crate::module::Overlap) train, and not all.
 pub fn step_in_turn<F: Scalar>(
     stack: &mut Stack<F>,
     packet: Packet<F>,
@@ -25,10 +29,15 @@ pub fn step_in_turn<F: Scalar>(
 ) -> Result<()> {
     let modules = stack.modules_mut();
     let running = modules.len().min(modes.len());
+    let modules = &mut modules[..running];
+    if modes.contains(&Mode::Train) && modules.iter_mut().any(|m| m.overlapping().is_some()) {
+        assert!(modes.iter().all(|mode| *mode == Mode::Train), "modules that share losses train together: {modes:?}");
+        return on_pool_thread(|| step_overlapping(modules, packet, seed, &mut *observe));
+    }
     on_pool_thread(|| {
         let steps = StackSteps { seed, below: 0, modes };
         let mut observe = |_, report: Option<ModuleReport>, _| report.into_iter().for_each(&mut *observe);
-        steps.take_turns(0, &mut modules[..running], packet, &mut Slot::default(), &mut observe)
+        steps.take_turns(0, modules, packet, &mut Slot::default(), &mut observe)
     })
 }
 

@@ -9,6 +9,7 @@ mod groups;
 mod in_turn;
 mod newest;
 mod on_threads;
+mod overlapping;
 mod pipelined;
 mod recorded;
 mod timeline;

@@ -15,7 +15,7 @@ impl<F: Scalar> Linear<F> {
     /// Weights drawn from U(±1/√C).
     pub fn new(in_channels: usize, out_channels: usize, key: Key) -> Self {
         let bound = 1.0 / (in_channels as f64).sqrt();
-        Self { weight: Param::uniform("weight", &[out_channels, in_channels], bound, key) }
+        Self { weight: Param::uniform("weight", &[out_channels, in_channels], bound, key).transported() }
     }
 
     /// (O, C).
@@ -75,7 +75,7 @@ impl<F: Scalar> Layer<F> for Linear<F> {
             InputGrad::Overwrite(dx) => (dx, Store::Overwrite),
             InputGrad::Add(dx) => (dx, Store::Add),
         };
-        let weight = Mat::new(&self.weight.value, o, c);
+        let weight = Mat::new(self.weight.feedback(), o, c);
         for i in 0..x.shape().batch {
             matmul(Mat::new(dy.item(i), n, o), weight, MatMut::new(dx.item_mut(i), n, c), store, pool);
         }

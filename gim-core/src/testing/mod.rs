@@ -2,6 +2,7 @@
 //! accumulation, and the same bits by every schedule. Also test vectors recorded from other
 //! programs ([`vectors`]), and a small layer for tests and examples ([`Linear`]).
 
+mod feedback;
 mod linear;
 mod schedules;
 pub mod vectors;
@@ -14,6 +15,7 @@ use crate::layers::{InputGrad, Keep, Layer, Readout, ReadoutGrad};
 use crate::loss::{LocalLoss, StepInfo};
 use crate::param::Params;
 use crate::{Key, Pool, Purpose};
+use feedback::check_feedback;
 use rand::RngExt;
 
 /// Half-width h of the central differences (f(x + h) − f(x − h)) / 2h.
@@ -123,6 +125,7 @@ pub fn check_readout(readout: &dyn Readout<f64>, z: Shape, seed: u64) {
 /// - the output does not depend on old contents of scratch, and its margins stay zero;
 /// - gradients of parameters and input agree with central differences of Σ r·y, r random;
 /// - parameter gradients accumulate, and `Add` agrees with `Overwrite`;
+/// - with feedback weights, gradients are those of a backward pass through these weights;
 /// - a warm pass allocates no buffers.
 ///
 /// Near a kink, such as ReLU's, a central difference is not the derivative. Within h = 1e-5 of an input
@@ -193,6 +196,7 @@ pub fn check_layer(layer: &mut dyn Layer<f64>, x: Shape, seed: u64) {
     backward(layer, &input, InputGrad::Stop);
     assert_eq!(pool.allocated(), allocated, "{}: a warm pass allocates", layer.describe());
     layer.visit(&mut |p| p.release_grad());
+    check_feedback(layer, x, seed);
 }
 
 /// Checks a loss on features `z` and contexts `c`, both stored with margins:

@@ -107,7 +107,7 @@ impl<F: Scalar> Conv2d<F> {
         let bound = 1.0 / (fan_in as f64).sqrt();
         Ok(Self {
             config,
-            weight: Param::uniform("weight", &[out_channels, config.window()], bound, key),
+            weight: Param::uniform("weight", &[out_channels, config.window()], bound, key).transported(),
             bias: Param::uniform("bias", &[out_channels], bound, key.with_item(key.item + 1)),
             packed: [None, None],
         })
@@ -285,7 +285,11 @@ impl<F: Scalar> ItemLayer<F> for Conv2d<F> {
 
     fn pack(&mut self, pass: Pass, x: Shape, pool: &Pool<F>) {
         let Conv2dConfig { in_channels, out_channels, kernel_size: [kh, kw], stride, .. } = self.config;
-        let (window, kernel_area, weight) = (self.config.window(), kh * kw, &self.weight.value);
+        let (window, kernel_area) = (self.config.window(), kh * kw);
+        let weight = match pass {
+            Pass::Forward => &self.weight.value,
+            Pass::Backward => self.weight.feedback(),
+        };
         let windows = || match pass {
             Pass::Forward => Packed::new(Mat::new(weight, out_channels, window).t(), pool),
             // The kernel turned round: tap by tap from the last one, output channels as depth.

@@ -6,13 +6,14 @@ mod residual;
 
 use documented::DocumentedFields;
 use gim_core::activations::Shape;
+use gim_core::credit::CreditAssignment;
 use gim_core::layers::{ItemLayer, Itemwise, Layer, LayerInfo, Readout, Sequential};
 use gim_core::loss::{InputBlock, LocalLoss, LossKind, Place, Supervision};
-use gim_core::module::{LocalModule, Module, Parts};
+use gim_core::module::{Module, Overlap, Parts};
 use gim_core::optim::OptimizerConfig;
 use gim_core::sampler::Direction;
 use gim_core::stack::Stack;
-use gim_core::{Error, Key, Pool, Purpose, Result, Scalar};
+use gim_core::{Error, Key, Pool, Result, Scalar};
 use serde::{Deserialize, Serialize};
 
 pub use loss::{LossConfig, Target};
@@ -162,6 +163,12 @@ pub struct NetworkConfig {
     pub context_layers: usize,
     /// Initial weights.
     pub init: Init,
+    /// How errors go down within a module: `backpropagation`, or `feedback-alignment` through fixed random
+    /// weights.
+    pub credit: CreditAssignment,
+    /// Modules that learn from each loss: its own and those right below it. 1 is Greedy InfoMax; more need
+    /// `train.schedule = "simultaneous"`.
+    pub modules_per_loss: usize,
 }
 
 impl Default for NetworkConfig {
@@ -184,6 +191,8 @@ impl Default for NetworkConfig {
             overlap: 8,
             context_layers: 4,
             init: Init::Uniform,
+            credit: CreditAssignment::default(),
+            modules_per_loss: 1,
         }
     }
 }
@@ -260,11 +269,11 @@ impl NetworkConfig {
         Ok(ends)
     }
 
-    /// All layers, cut into modules.
-    fn layers<F: Scalar>(&self, in_channels: usize, seed: u64) -> Result<Vec<Cut<F>>> {
+    /// All layers, cut into modules. Their weights are drawn by `key`.
+    fn layers<F: Scalar>(&self, in_channels: usize, key: Key) -> Result<Vec<Cut<F>>> {
         match self.encoder {
-            EncoderKind::Residual => self.residual(in_channels, seed),
-            EncoderKind::Vgg | EncoderKind::Mlp => self.plain(in_channels, seed),
+            EncoderKind::Residual => self.residual(in_channels, key),
+            EncoderKind::Vgg | EncoderKind::Mlp => self.plain(in_channels, key),
         }
     }
 
@@ -328,6 +337,21 @@ impl NetworkConfig {
         seed: u64,
         pool: &Pool<F>,
     ) -> Result<Stack<F>> {
+        let draw = |purpose| self.draw(side, in_channels, loss, supervision, optimizer, Key::new(seed, purpose), pool);
+        self.credit.build(draw)
+    }
+
+    /// [`Self::build`] with weights drawn by `layer`.
+    fn draw<F: Scalar>(
+        &self,
+        side: usize,
+        in_channels: usize,
+        loss: &LossConfig,
+        supervision: Option<Supervision>,
+        optimizer: &OptimizerConfig,
+        layer: Key,
+        pool: &Pool<F>,
+    ) -> Result<Stack<F>> {
         let kind = loss.kind.kind(supervision.is_some())?;
         let prediction = loss.prediction();
         let need = loss.settings.need(kind, &prediction);
@@ -336,8 +360,10 @@ impl NetworkConfig {
         let mut shape =
             Shape { batch: grid[0] * grid[1], height: self.patch, width: self.patch, channels: in_channels };
         let mut modules: Vec<Box<dyn Module<F>>> = Vec::new();
-        for (m, cut) in self.layers::<F>(in_channels, seed)?.into_iter().enumerate() {
-            let key = Key::new(seed, Purpose::Init).with_module(m as u32 + 1);
+        let cuts = self.layers::<F>(in_channels, layer)?;
+        let overlap = Overlap { modules_per_loss: self.modules_per_loss, n_modules: cuts.len() };
+        for (m, cut) in cuts.into_iter().enumerate() {
+            let key = layer.with_module(m as u32 + 1);
             let mut context: Option<Box<dyn Layer<F>>> = None;
             if self.kind == NetworkKind::Cpc && supervision.is_none() {
                 if prediction.distinct_directions()? != [Direction::Down] {
@@ -364,7 +390,7 @@ impl NetworkConfig {
                 orthogonal_predictors(&mut *loss, cut.channels, key.with_item(key.item + ORTHOGONAL_ITEMS))?;
             }
             let parts = Parts { encoder, readout, context, loss, optimizer: optimizer.build()? };
-            modules.push(Box::new(LocalModule::new(m + 1, parts, pool.clone())));
+            modules.push(overlap.module(m + 1, parts, pool.clone())?);
         }
         Ok(Stack::new(modules))
     }

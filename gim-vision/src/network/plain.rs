@@ -1,7 +1,7 @@
 //! Plain networks: convolutions or fully connected layers, one after the other.
 
 use gim_core::layers::ItemLayer;
-use gim_core::{Error, Key, Purpose, Result, Scalar};
+use gim_core::{Error, Key, Result, Scalar};
 
 use super::{BLOCK_ITEMS, Cut, EncoderKind, Init, NetworkConfig, ORTHOGONAL_ITEMS};
 use crate::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
@@ -50,8 +50,9 @@ impl NetworkConfig {
         }
     }
 
-    /// Layers with normalization, ReLU and pooling, each a stage, cut into modules.
-    pub(super) fn plain<F: Scalar>(&self, in_channels: usize, seed: u64) -> Result<Vec<Cut<F>>> {
+    /// Layers with normalization, ReLU and pooling, each a stage, cut into modules. Their weights are drawn by
+    /// `layer`.
+    pub(super) fn plain<F: Scalar>(&self, in_channels: usize, layer: Key) -> Result<Vec<Cut<F>>> {
         self.check_plain()?;
         let ends = self.ends((1..=self.widths.len()).collect())?;
         let mut cuts: Vec<Cut<F>> = Vec::with_capacity(ends.len());
@@ -59,7 +60,7 @@ impl NetworkConfig {
         for end in ends {
             let mut stages = Vec::with_capacity(end - from);
             for i in from..end {
-                let key = Key::new(seed, Purpose::Init).with_item(BLOCK_ITEMS * (i as u32 + 1));
+                let key = layer.with_item(BLOCK_ITEMS * (i as u32 + 1));
                 let mut conv = Conv2d::new(self.plain_conv(i, channels), key)?;
                 if self.init == Init::DeltaOrthogonal {
                     delta_orthogonal(&mut conv, key.with_item(key.item + ORTHOGONAL_ITEMS))?;

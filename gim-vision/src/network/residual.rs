@@ -1,7 +1,7 @@
 //! Residual networks: a stem, and stages of blocks.
 
 use gim_core::layers::ItemLayer;
-use gim_core::{Error, Key, Purpose, Result, Scalar};
+use gim_core::{Error, Key, Result, Scalar};
 
 use super::{BLOCK_ITEMS, Cut, Init, NetworkConfig, ORTHOGONAL_ITEMS, STEM_ITEM};
 use crate::layers::conv2d::{Conv2d, Conv2dConfig, delta_orthogonal};
@@ -29,15 +29,15 @@ impl NetworkConfig {
             .collect())
     }
 
-    /// Stem and blocks, cut into modules.
-    pub(super) fn residual<F: Scalar>(&self, in_channels: usize, seed: u64) -> Result<Vec<Cut<F>>> {
+    /// Stem and blocks, cut into modules. Their weights are drawn by `layer`.
+    pub(super) fn residual<F: Scalar>(&self, in_channels: usize, layer: Key) -> Result<Vec<Cut<F>>> {
         let ends = self.ends(self.ends_of_stages()?)?;
         if !self.pools.is_empty() {
             let what = "residual networks have strides instead of pooling";
             return Err(Error::config("network.pools", what, "leave the pools out, or use network.encoder = \"vgg\""));
         }
         let mut cuts = vec![Cut { stages: vec![Vec::new()], channels: in_channels }];
-        let key = |item: u32| Key::new(seed, Purpose::Init).with_item(item);
+        let key = |item: u32| layer.with_item(item);
         let mut stem = Conv2d::new(Conv2dConfig::square(in_channels, self.widths[0], self.stem, 1), key(STEM_ITEM))?;
         let orthogonal = self.init == Init::DeltaOrthogonal;
         if orthogonal {

@@ -3,6 +3,7 @@
 
 mod common;
 mod corpus;
+mod credit;
 mod encoders;
 mod gradients;
 mod isolation;

@@ -12,6 +12,7 @@ use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
 
 use documented::DocumentedFields;
+use gim_core::credit::CreditAssignment;
 use gim_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -167,6 +168,22 @@ impl Domain {
         match self {
             Self::Audio(a) => a,
             Self::Vision(v) => v,
+        }
+    }
+
+    /// How errors go down within a module.
+    pub(crate) fn credit(&self) -> CreditAssignment {
+        match self {
+            Self::Audio(a) => a.network.credit,
+            Self::Vision(v) => v.network.credit,
+        }
+    }
+
+    /// Modules that learn from each loss.
+    pub(crate) fn modules_per_loss(&self) -> usize {
+        match self {
+            Self::Audio(a) => a.network.modules_per_loss,
+            Self::Vision(v) => v.network.modules_per_loss,
         }
     }
 

@@ -27,6 +27,13 @@ pub(crate) fn check_settings(config: &Config) -> Result<()> {
     if train.probe_every > 0 {
         return only("train.probe_every", "stops for measurements", "set it to 0, or train in one process");
     }
+    if config.domain.modules_per_loss() > 1 {
+        return only(
+            "network.modules_per_loss",
+            "sends gradients between modules",
+            "set it to 1, or train in one process",
+        );
+    }
     Ok(())
 }
 

@@ -33,6 +33,9 @@ pub(crate) struct Curves {
     /// Rows of `online.csv`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub online: Vec<String>,
+    /// Rows of `alignment.csv`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alignment: Vec<String>,
 }
 
 /// What the file holds.

@@ -3,6 +3,7 @@
 //! ```text
 //! config.toml  environment.json  dataset.json  notes.txt   how it was made, and of what
 //! validation.csv  online.csv                          losses on held-out items, probes on the way
+//! alignment.csv                                       angles between weights and feedback weights
 //! train.csv  probe.csv                                what it learned, and how good that is
 //! schedule.csv  timeline.csv  order.csv               where modules' time went, which batches they took
 //! record/module_1/  record.csv                        outputs that the next module trains from

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use gim_core::files::write_atomic;
 use gim_core::{Error, Result};
-use gim_eval::{OnlineRow, TrainRow, table};
+use gim_eval::{AlignmentRow, OnlineRow, TrainRow, table};
 
 use super::RunDir;
 use super::curves::{Curves, values};
@@ -15,10 +15,12 @@ use super::curves::{Curves, values};
 const VALIDATION: &str = "step,epoch,module,loss,accuracy\n";
 /// Columns of `online.csv`.
 const ONLINE: &str = "step,module,task,accuracy\n";
+/// Columns of `alignment.csv`.
+const ALIGNMENT: &str = "step,module,weight,degrees\n";
 
 impl RunDir {
-    pub(super) fn side_files(&self) -> [PathBuf; 2] {
-        [self.validation_file(), self.online_file()]
+    pub(super) fn side_files(&self) -> [PathBuf; 3] {
+        [self.validation_file(), self.online_file(), self.alignment_file()]
     }
 
     fn validation_file(&self) -> PathBuf {
@@ -66,6 +68,29 @@ impl RunDir {
     }
 }
 
+impl RunDir {
+    fn alignment_file(&self) -> PathBuf {
+        self.path.join("alignment.csv")
+    }
+
+    /// Angles between weights and feedback weights; empty for a run that has none.
+    ///
+    /// # Errors
+    /// When the table is damaged.
+    pub(crate) fn alignment_rows(&self) -> Result<Vec<AlignmentRow>> {
+        let file = self.alignment_file();
+        if file.is_file() { table::read_rows(file) } else { Ok(Vec::new()) }
+    }
+
+    /// Opens `alignment.csv`, which then holds the rows of `curves`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn open_alignment(&self, curves: &Curves) -> Result<SideLog> {
+        SideLog::open(self.alignment_file(), ALIGNMENT, curves.alignment.clone())
+    }
+}
+
 /// A table to append to. Its rows hold no times, so two runs of one configuration have the same.
 pub(crate) struct SideLog {
     path: PathBuf,
@@ -108,6 +133,14 @@ impl SideLog {
     /// When the disk refuses.
     pub(crate) fn append_probes(&mut self, rows: &[OnlineRow]) -> Result<()> {
         self.append(rows.iter().map(|r| format!("{},{},{},{:.6}", r.step, r.module, r.task, r.accuracy)))
+    }
+
+    /// Appends rows of angles.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn append_angles(&mut self, rows: &[AlignmentRow]) -> Result<()> {
+        self.append(rows.iter().map(|r| format!("{},{},{},{:.4}", r.step, r.module, r.weight, r.degrees)))
     }
 
     fn append(&mut self, rows: impl Iterator<Item = String>) -> Result<()> {

@@ -22,7 +22,7 @@ impl RunDir {
     /// # Errors
     /// When a table cannot be read, or is damaged.
     pub(crate) fn rows_so_far(&self) -> Result<RowsSoFar> {
-        let [validation, online] = self.side_files();
+        let [validation, online, _] = self.side_files();
         Ok(RowsSoFar {
             train: table::read_finished_rows(&self.train_file())?,
             validation: table::read_finished_rows(&validation)?,

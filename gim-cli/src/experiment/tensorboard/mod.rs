@@ -10,7 +10,7 @@ use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
 use gim_core::{Error, Result};
-use gim_eval::{OnlineRow, Task, TrainRow};
+use gim_eval::{AlignmentRow, OnlineRow, Task, TrainRow};
 use prost::Message;
 
 use crate::experiment::config::{Config, flat};
@@ -93,6 +93,7 @@ impl EventLog {
             log.add_rows(&run.train_rows()?, &[])?;
             log.add_validation(&run.validation_rows()?)?;
             log.add_probes(&run.online_rows()?)?;
+            log.add_angles(&run.alignment_rows()?)?;
             // The pace of the process that wrote them says nothing of this one's.
             log.last = None;
         }
@@ -140,6 +141,19 @@ impl EventLog {
         let events: Vec<_> = rows
             .chunk_by(|a, b| a.step == b.step)
             .map(|rows| summary(rows[0].step, rows.iter().filter_map(value).collect()))
+            .collect();
+        self.file.append(&events)
+    }
+
+    /// Adds rows of alignment.csv.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(crate) fn add_angles(&mut self, rows: &[AlignmentRow]) -> Result<()> {
+        let value = |r: &AlignmentRow| scalar(&format!("feedback_angle/module_{}/{}", r.module, r.weight), r.degrees);
+        let events: Vec<_> = rows
+            .chunk_by(|a, b| a.step == b.step)
+            .map(|rows| summary(rows[0].step, rows.iter().map(value).collect()))
             .collect();
         self.file.append(&events)
     }

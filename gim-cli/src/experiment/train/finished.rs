@@ -26,6 +26,7 @@ impl Training<'_> {
         }
         run.open_validation(&curves)?;
         run.open_online(&curves)?;
+        run.open_alignment(&curves)?;
         run.open_log(curves)?;
         run.sweep_records(train, true)?;
         // A kill may have come between the last checkpoint and the removal of those before it.

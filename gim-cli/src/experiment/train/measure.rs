@@ -1,7 +1,9 @@
-//! Measurements while training goes on: losses on held-out items, and probes. Both need the whole stack in
-//! one thread, in the state after so many steps.
+//! Measurements while training goes on: losses on held-out items, probes, and angles of feedback weights. All need
+//! the whole stack in one thread, in the state after so many steps.
 
 use gim_core::Result;
+use gim_core::credit::{Alignment, CreditAssignment, alignments};
+use gim_eval::AlignmentRow;
 
 use super::{Record, Training};
 
@@ -19,9 +21,17 @@ impl Training<'_> {
         due && self.online.is_some()
     }
 
+    /// Whether the angles of feedback weights are measured after `done` steps: with the rows of train.csv, but on
+    /// threads at the end, because the groups would have to end for every row.
+    fn measures_angles(&self, done: u64) -> bool {
+        let train = &self.config.train;
+        let due = done == self.total || train.takes_turns() && done.is_multiple_of(train.log_every);
+        due && self.config.domain.credit() == CreditAssignment::FeedbackAlignment
+    }
+
     /// Whether anything is measured after `done` steps.
     pub(super) fn measures(&self, done: u64) -> bool {
-        self.validates(done) || self.probes(done)
+        self.validates(done) || self.probes(done) || self.measures_angles(done)
     }
 
     /// The step after `done` that is measured next, where all modules train at once; the last one where none is.
@@ -45,6 +55,15 @@ impl Training<'_> {
         }
         if let Some(online) = self.online.as_mut().filter(|_| probes) {
             record.write_probes(&online.rows(&mut self.stack, done, &self.pool)?)?;
+        }
+        if self.measures_angles(done) {
+            let row = |Alignment { module, weight, degrees }| AlignmentRow {
+                step: done,
+                module: self.below + module,
+                weight,
+                degrees,
+            };
+            record.write_angles(&alignments(&mut self.stack).into_iter().map(row).collect::<Vec<_>>())?;
         }
         Ok(())
     }

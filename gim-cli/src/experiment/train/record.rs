@@ -3,7 +3,7 @@
 use gim_core::checkpoint::{self, CheckpointMeta};
 use gim_core::module::Module;
 use gim_core::{Error, Result};
-use gim_eval::{OnlineRow, TrainRow};
+use gim_eval::{AlignmentRow, OnlineRow, TrainRow};
 
 use crate::experiment::averages::Averages;
 use crate::experiment::lock::FolderLock;
@@ -17,6 +17,8 @@ pub(super) struct Record {
     pub(super) validation: SideLog,
     /// Accuracies of online probes.
     pub(super) online: SideLog,
+    /// Angles between weights and feedback weights.
+    pub(super) alignment: SideLog,
     pub(super) averages: Averages,
     /// What TensorBoard shows, where that is asked for.
     pub(super) events: Option<EventLog>,
@@ -44,6 +46,12 @@ impl Record {
         self.events.as_mut().map_or(Ok(()), |events| events.add_probes(rows))
     }
 
+    /// Writes angles between weights and feedback weights.
+    pub(super) fn write_angles(&mut self, rows: &[AlignmentRow]) -> Result<()> {
+        self.alignment.append_angles(rows)?;
+        self.events.as_mut().map_or(Ok(()), |events| events.add_angles(rows))
+    }
+
     /// Writes a checkpoint of `modules` after `step` steps.
     pub(super) fn save(
         &self,
@@ -57,6 +65,7 @@ impl Record {
         let mut curves = self.log.curves(self.averages.unfinished());
         curves.validation = self.validation.rows();
         curves.online = self.online.rows();
+        curves.alignment = self.alignment.rows();
         run.save(modules, step, &curves, keep)
     }
 }
