@@ -3,10 +3,12 @@
 //! programs ([`vectors`]), and a small layer for tests and examples ([`Linear`]).
 
 mod linear;
+mod replicas;
 mod schedules;
 pub mod vectors;
 
 pub use linear::Linear;
+pub use replicas::{check_layer_replicas, check_replicas};
 pub use schedules::{Input, check_async, check_pipelined};
 
 use crate::activations::{Activations, Layout, Shape};

@@ -1,0 +1,133 @@
+//! The checks that layers and networks must pass with replicas: they give the bits of one process.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::schedules::{Input, STEPS, in_turn};
+use super::{snapshot, uniform};
+use crate::activations::{Activations, Layout, Shape};
+use crate::layers::{InputGrad, Keep, Layer};
+use crate::replicas::{Exchange, Replicas};
+use crate::stack::Stack;
+use crate::{Pool, Scalar};
+
+/// The ends of channels from and to all replicas.
+struct Channels<F> {
+    to: Vec<Sender<Vec<F>>>,
+    from: Vec<Mutex<Receiver<Vec<F>>>>,
+    sent: AtomicUsize,
+}
+
+impl<F: Scalar> Exchange<F> for Channels<F> {
+    fn send(&self, to: &[usize], values: &[F]) {
+        for replica in to {
+            self.sent.fetch_add(values.len(), Ordering::Relaxed);
+            let _ = self.to[*replica].send(values.to_vec());
+        }
+    }
+
+    fn receive(&self, from: usize, values: &mut [F]) {
+        let channel = self.from[from].lock().unwrap_or_else(PoisonError::into_inner);
+        let arrived = channel.recv().unwrap_or_else(|_| panic!("replica {from} is gone"));
+        assert_eq!(arrived.len(), values.len(), "values from replica {from}");
+        values.copy_from_slice(&arrived);
+    }
+}
+
+/// Channels between so many replicas.
+fn channels<F: Scalar>(count: usize) -> Vec<Arc<Channels<F>>> {
+    let (mut sinks, mut sources): (Vec<Vec<_>>, Vec<Vec<_>>) = Default::default();
+    sinks.resize_with(count, Vec::new);
+    sources.resize_with(count, Vec::new);
+    for sinks in &mut sinks {
+        for sources in &mut sources {
+            let (sink, source) = channel();
+            sinks.push(sink);
+            sources.push(Mutex::new(source));
+        }
+    }
+    let both = sinks.into_iter().zip(sources);
+    both.map(|(to, from)| Arc::new(Channels { to, from, sent: AtomicUsize::new(0) })).collect()
+}
+
+/// Runs `work` for each of `count` replicas, on a thread of its own. Gives what they have made, and how
+/// many values each has sent.
+fn at_each<F: Scalar, T: Send>(count: usize, work: &(dyn Fn(&Replicas<F>) -> T + Sync)) -> (Vec<T>, Vec<usize>) {
+    let ends = channels::<F>(count);
+    let made = std::thread::scope(|scope| {
+        let begin = |(own, ends): (usize, &Arc<Channels<F>>)| {
+            let exchange: Arc<dyn Exchange<F>> = Arc::<Channels<F>>::clone(ends);
+            let replicas = Replicas::new(own, count, exchange);
+            scope.spawn(move || work(&replicas))
+        };
+        let threads: Vec<_> = ends.iter().enumerate().map(begin).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
+    });
+    (made, ends.iter().map(|ends| ends.sent.load(Ordering::Relaxed)).collect())
+}
+
+/// Compares training by replicas, each on a thread of its own, with training by one stack: losses, and
+/// the checkpoints of all modules after every step, must be the same at every replica. Batches take
+/// `inputs` in turn. Gives the values that each of two replicas has sent in a step.
+///
+/// # Panics
+/// When they differ.
+pub fn check_replicas(build: &(dyn Fn(&Pool<f32>) -> Stack<f32> + Sync), inputs: &[Input]) -> Vec<f64> {
+    let mut of_two = Vec::new();
+    for (new_pool, name) in [(Pool::low_memory as fn() -> Pool<f32>, "low"), (Pool::new, "ample")] {
+        let train = |replicas: &Replicas<f32>| {
+            let pool = new_pool();
+            let mut stack = build(&pool);
+            stack.modules_mut().iter_mut().for_each(|module| module.set_replicas(replicas));
+            in_turn(stack, &pool, inputs)
+        };
+        let want = train(&Replicas::default());
+        for count in [3, 2] {
+            let (all, sent) = at_each(count, &train);
+            for (own, got) in all.into_iter().enumerate() {
+                assert_eq!(want.reports, got.reports, "losses of replica {own} of {count}, {name} memory");
+                assert!(want == got, "weights of replica {own} of {count}, {name} memory");
+            }
+            of_two = sent.iter().map(|values| *values as f64 / STEPS as f64).collect();
+        }
+    }
+    of_two
+}
+
+/// Compares a layer that replicas share with the same layer alone, on an input of shape `x`: output,
+/// input gradient and gradients of parameters must be the same to the last bit. Some replicas may have
+/// nothing to do.
+///
+/// # Panics
+/// When they differ.
+pub fn check_layer_replicas(build: &(dyn Fn() -> Box<dyn Layer<f64>> + Sync), x: Shape, seed: u64) {
+    let out = build().output(x).unwrap_or_else(|e| panic!("{}: {e}", build().describe()));
+    for y in [build().output_layout(out), Layout::padded(out, 1, out.height + 3)] {
+        let pass = |replicas: &Replicas<f64>| {
+            let pool = Pool::new();
+            let mut layer = build();
+            layer.set_replicas(replicas);
+            layer.visit(&mut |p| p.attach_grad(&pool));
+            let input = Activations::from_slice(layer.input_layout(x, y), &uniform(x.len(), seed), &pool);
+            let mut passes = Vec::new();
+            for add in [false, true] {
+                pool.poison();
+                let mut output = Activations::new(y, &pool);
+                layer.forward(&input, &mut output, Keep::ForBackward, &pool);
+                let mut dy = Activations::from_slice(y, &uniform(out.len(), seed + 1), &pool);
+                let mut dx = Activations::zeros(input.layout(), &pool);
+                let into = if add { InputGrad::Add(&mut dx) } else { InputGrad::Overwrite(&mut dx) };
+                layer.backward(&input, &output, &mut dy, into, &pool);
+                passes.push((output.memory().to_vec(), dx.memory().to_vec(), snapshot(&mut *layer).1));
+            }
+            passes
+        };
+        let want = pass(&Replicas::default());
+        for count in [2, 3, 7] {
+            for (own, got) in at_each(count, &pass).0.into_iter().enumerate() {
+                assert!(want == got, "{}, {x:?} → {y:?}, replica {own} of {count}", build().describe());
+            }
+        }
+    }
+}
