@@ -131,3 +131,80 @@ pub fn check_layer_replicas(build: &(dyn Fn() -> Box<dyn Layer<f64>> + Sync), x:
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::LayerInfo;
+    use crate::param::{Param, Params};
+
+    /// Sums of single precision depend on the order.
+    #[test]
+    fn sums_are_those_of_one_process() {
+        let values = [1e8_f32, 3.0, -1e8, 5.0, 7.0, 1e8, -1e8, 0.1];
+        let sum = |part: &[f32], from: f32| part.iter().fold(from, |sum, value| sum + value);
+        let want = sum(&values, 0.25);
+        assert_ne!(want, sum(&values[..4], 0.25) + sum(&values[4..], 0.0), "the order matters here");
+        for count in [1, 2, 3, 7, 11] {
+            let (sums, sent) = at_each(count, &|replicas: &Replicas<f32>| {
+                let mut total = [0.25];
+                let own = replicas.own_part(values.len(), 1);
+                replicas.add_in_turn(&mut total, |total| total[0] = sum(&values[own], total[0]));
+                replicas.take_sum(&mut total);
+                total[0]
+            });
+            assert_eq!(sums, vec![want; count]);
+            assert_eq!(sent.iter().sum::<usize>(), 2 * (count - 1));
+        }
+    }
+
+    /// Adds the sums that replicas have made from nothing, as an all-reduce does.
+    struct Eager(Replicas<f64>, Param<f64>);
+
+    impl Params<f64> for Eager {
+        fn visit(&mut self, f: &mut dyn FnMut(&mut Param<f64>)) {
+            f(&mut self.1);
+        }
+    }
+
+    impl LayerInfo for Eager {
+        fn describe(&self) -> String {
+            "eager".into()
+        }
+        fn output(&self, x: Shape) -> crate::Result<Shape> {
+            Ok(x)
+        }
+        fn multiply_adds(&self, x: Shape) -> u64 {
+            x.len() as u64
+        }
+    }
+
+    impl Layer<f64> for Eager {
+        fn set_replicas(&mut self, replicas: &Replicas<f64>) {
+            self.0 = replicas.clone();
+        }
+        fn forward(&mut self, x: &Activations<f64>, y: &mut Activations<f64>, _: Keep, _: &Pool<f64>) {
+            (0..x.shape().batch).for_each(|i| y.item_mut(i).copy_from_slice(x.item(i)));
+        }
+        fn backward(
+            &mut self,
+            x: &Activations<f64>,
+            _: &Activations<f64>,
+            _: &mut Activations<f64>,
+            _: InputGrad<'_, f64>,
+            _: &Pool<f64>,
+        ) {
+            let values = x.to_vec();
+            let own: f64 = values[self.0.own_part(values.len(), 1)].iter().sum();
+            self.0.add_in_turn(self.1.grad_mut(), |sum| sum[0] += own);
+            self.0.take_sum(self.1.grad_mut());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "eager")]
+    fn another_order_of_sums_is_found_out() {
+        let layer = || Box::new(Eager(Replicas::default(), Param::new("sum", &[1], vec![0.0]))) as Box<dyn Layer<f64>>;
+        check_layer_replicas(&layer, Shape::sequence(3, 50, 4), 1);
+    }
+}
