@@ -70,26 +70,6 @@ impl Replicas {
             Self::ByGroup(list) => list.iter().any(|n| *n > 1),
         }
     }
-
-    /// The ranks of each group, of so many in all.
-    ///
-    /// # Errors
-    /// When they need another number of ranks.
-    pub(crate) fn of_groups(&self, ranks: usize) -> Result<Vec<usize>> {
-        let refuse = |what: String, remedy: String| Err(Error::config("train.replicas", what, remedy));
-        match self {
-            Self::Each(n) if ranks.is_multiple_of(*n) => Ok(vec![*n; ranks / n]),
-            Self::Each(n) => refuse(
-                format!("each group has {n} replicas, and {ranks} ranks cannot be cut into such groups"),
-                format!("start a multiple of {n} ranks (mpirun -n), or change it"),
-            ),
-            Self::ByGroup(list) if list.iter().sum::<usize>() == ranks => Ok(list.clone()),
-            Self::ByGroup(list) => refuse(
-                format!("{list:?} are {} replicas in all, but there are {ranks} ranks", list.iter().sum::<usize>()),
-                format!("start {} ranks (mpirun -n), or change it", list.iter().sum::<usize>()),
-            ),
-        }
-    }
 }
 
 /// Settings of training.

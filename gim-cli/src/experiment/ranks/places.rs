@@ -7,7 +7,7 @@ use gim_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::config::Config;
-use crate::experiment::train_config::{Groups, Schedule, TrainConfig};
+use crate::experiment::train_config::{Groups, Replicas, Schedule, TrainConfig};
 
 /// Checks that ranks can do what the configuration asks for.
 ///
@@ -47,7 +47,7 @@ impl Places {
     /// # Errors
     /// When there are more groups than modules, or the settings are not for so many ranks.
     pub(crate) fn new(train: &TrainConfig, costs: &[f64], ranks: usize) -> Result<Self> {
-        let replicas = train.replicas.of_groups(ranks)?;
+        let replicas = ranks_of_groups(&train.replicas, ranks)?;
         if replicas.len() > costs.len() {
             let each = ranks / replicas.len();
             let what = format!("{ranks} ranks were started for {} modules", costs.len());
@@ -128,6 +128,28 @@ impl Places {
     }
 }
 
+/// The ranks of each group, of so many in all.
+///
+/// # Errors
+/// When the setting needs another number of ranks.
+fn ranks_of_groups(replicas: &Replicas, ranks: usize) -> Result<Vec<usize>> {
+    let refuse = |what: String, remedy: String| Err(Error::config("train.replicas", what, remedy));
+    match replicas {
+        Replicas::Each(n) if ranks.is_multiple_of(*n) => Ok(vec![*n; ranks / n]),
+        Replicas::Each(n) => refuse(
+            format!("each group has {n} replicas, and {ranks} ranks cannot be cut into such groups"),
+            format!("start a multiple of {n} ranks (mpirun -n), or change it"),
+        ),
+        Replicas::ByGroup(list) => match list.iter().sum::<usize>() {
+            sum if sum == ranks => Ok(list.clone()),
+            sum => refuse(
+                format!("{list:?} are {sum} replicas in all, but there are {ranks} ranks"),
+                format!("start {sum} ranks (mpirun -n), or change it"),
+            ),
+        },
+    }
+}
+
 /// Cuts the modules into contiguous parts, one for each of `ranks`, such that the largest sum of costs a
 /// rank of its part is least.
 fn balance(costs: &[f64], ranks: &[usize]) -> Vec<Range<usize>> {
@@ -157,7 +179,6 @@ fn balance(costs: &[f64], ranks: &[usize]) -> Vec<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::train_config::Replicas;
 
     fn places(train: &TrainConfig, costs: &[f64], ranks: usize) -> Result<Vec<Range<usize>>> {
         Places::new(train, costs, ranks).map(|places| places.groups)
