@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{AUDIO, VISION, assert_goes_on, begin, mpirun, ok_on, process_of, said, signal, train};
 use crate::common::{ok, result};
 
-/// Several groups of chunks in every module, so that both replicas have outputs to compute.
-const PATCHES: [&str; 4] = ["vision-quick", "network.widths=[24,16,16]", "train.batch=8", "data.cache_mb=8"];
+/// Several groups of chunks in the lower modules, so that all replicas have outputs to compute.
+const PATCHES: [&str; 4] = ["vision-quick", "network.widths=[32,8,8]", "train.batch=16", "data.cache_mb=8"];
 
 #[test]
 fn replicas_give_the_bits_of_one_process() {
