@@ -13,6 +13,9 @@ use crate::Scalar;
 
 /// How replicas hand values to each other. Between any two, values arrive in the order in which they
 /// were sent.
+///
+/// A replica waits on a thread of the pool that it computes on. Replicas within one process need a pool
+/// each: in a shared one, those that wait could take all threads, and none would ever go on.
 pub trait Exchange<F: Scalar>: Send + Sync {
     /// Hands `values` to the replicas `to`. Does not wait for them.
     fn send(&self, to: &[usize], values: &[F]);

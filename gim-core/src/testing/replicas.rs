@@ -51,7 +51,8 @@ fn channels<F: Scalar>(count: usize) -> Vec<Arc<Channels<F>>> {
     both.map(|(to, from)| Arc::new(Channels { to, from, sent: AtomicUsize::new(0) })).collect()
 }
 
-/// Runs `work` for each of `count` replicas, on a thread of its own. Gives what they have made, and how
+/// Runs `work` for each of `count` replicas, in a pool of its own: one that waits for another takes no
+/// thread from it. Gives what they have made, and how
 /// many values each has sent.
 fn at_each<F: Scalar, T: Send>(count: usize, work: &(dyn Fn(&Replicas<F>) -> T + Sync)) -> (Vec<T>, Vec<usize>) {
     let ends = channels::<F>(count);
@@ -59,7 +60,9 @@ fn at_each<F: Scalar, T: Send>(count: usize, work: &(dyn Fn(&Replicas<F>) -> T +
         let begin = |(own, ends): (usize, &Arc<Channels<F>>)| {
             let exchange: Arc<dyn Exchange<F>> = Arc::<Channels<F>>::clone(ends);
             let replicas = Replicas::new(own, count, exchange);
-            scope.spawn(move || work(&replicas))
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+            let pool = pool.unwrap_or_else(|e| panic!("no thread for replica {own}: {e}"));
+            scope.spawn(move || pool.install(|| work(&replicas)))
         };
         let threads: Vec<_> = ends.iter().enumerate().map(begin).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e))).collect()
@@ -67,7 +70,7 @@ fn at_each<F: Scalar, T: Send>(count: usize, work: &(dyn Fn(&Replicas<F>) -> T +
     (made, ends.iter().map(|ends| ends.sent.load(Ordering::Relaxed)).collect())
 }
 
-/// Compares training by replicas, each on a thread of its own, with training by one stack: losses, and
+/// Compares training by replicas, each in a pool of its own, with training by one stack: losses, and
 /// the checkpoints of all modules after every step, must be the same at every replica. Batches take
 /// `inputs` in turn. Gives the values that each of two replicas has sent in a step.
 ///
