@@ -81,6 +81,7 @@
 //! | [`credit`] | how errors reach the layers below a loss: back-propagation, feedback alignment |
 //! | [`optim`], [`param`] | Adam, SGD; parameters |
 //! | [`schedule`], [`link`] | the one loop of all schedules; where its batches come from and go to |
+//! | [`replicas`] | the same modules in several places, which share the arithmetic of a batch |
 //! | [`checkpoint`], [`files`] | one file per module; files that are written whole or not at all |
 //! | [`data`] | batches made in parallel with training, in order |
 //! | [`pool`], [`rng`], [`scalar`] | recycled buffers, counter-based randomness, f32 and f64 |
@@ -105,6 +106,7 @@ pub mod module;
 pub mod optim;
 pub mod param;
 pub mod pool;
+pub mod replicas;
 pub mod rng;
 pub mod sampler;
 pub mod scalar;

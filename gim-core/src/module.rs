@@ -12,6 +12,7 @@ use crate::layers::{InputGrad, Keep, Layer, LayerInfo, Part, Readout, ReadoutGra
 use crate::loss::{LocalLoss, LossReport, StepInfo};
 use crate::optim::Optimizer;
 use crate::param::{Param, Params};
+use crate::replicas::Replicas;
 use crate::{Error, Key, Pool, Purpose, Result, Scalar};
 
 pub use overlap::{Errors, Overlap, Overlapping};
@@ -63,6 +64,10 @@ pub trait Module<F: Scalar>: Send {
     /// The next [`Self::forward`] goes over this part of a sequence: [`Layer::set_part`] of the context
     /// network, whose features outside of [`Part::own`] are then unspecified.
     fn set_part(&mut self, part: Option<Part>);
+
+    /// From now on, these hold the same module and share its arithmetic ([`Layer::set_replicas`]). All must
+    /// be given the same batches. Readout, loss and optimizer are computed by each.
+    fn set_replicas(&mut self, replicas: &Replicas<F>);
 
     /// The input of the next module.
     fn output(&self) -> Detached<F>;
@@ -420,6 +425,13 @@ impl<F: Scalar, B: Border<F>> Module<F> for LocalModule<F, B> {
     fn set_part(&mut self, part: Option<Part>) {
         if let Some(context) = &mut self.learnable.context {
             context.set_part(part);
+        }
+    }
+
+    fn set_replicas(&mut self, replicas: &Replicas<F>) {
+        self.learnable.encoder.set_replicas(replicas);
+        if let Some(context) = &mut self.learnable.context {
+            context.set_replicas(replicas);
         }
     }
 

@@ -7,13 +7,19 @@
 //! The whole batch is a single product when every item is stored with margins of zeros, in exactly
 //! s times as many positions as its output. Then the windows of all items lie at the same distance from
 //! each other. A few of them straddle two items; their outputs land on margins, which are cleared.
+//!
+//! Replicas share out windows for outputs and input gradients, and output channels for the gradient of
+//! the weights. What one has computed all get, so nothing is computed twice at a border.
+
+use std::ops::Range;
 
 use gim_core::activations::{Activations, Layout, Shape};
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Store, Threads, gemm, gemm_tn_rows};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::{add_column_sums, add_scaled, relu};
 use gim_core::layers::{InputGrad, Keep, Layer, LayerInfo};
 use gim_core::param::{Param, Params};
+use gim_core::replicas::Replicas;
 use gim_core::{Error, Key, Pool, Result, Scalar};
 use rayon::prelude::*;
 
@@ -41,10 +47,13 @@ pub struct Conv1d<F: Scalar> {
     weight: Param<F>,
     /// (O).
     bias: Param<F>,
+    replicas: Replicas<F>,
 }
 
 /// Rows in a task of the element-wise passes.
 const ROWS: usize = 128;
+/// Rows that replicas do not divide: products of two blocks take them in pairs.
+const PAIR: usize = 2;
 
 /// Weights arranged for products with windows: two blocks that share products with neighbors, or
 /// whole windows.
@@ -88,6 +97,7 @@ impl<F: Scalar> Conv1d<F> {
             config,
             weight: Param::uniform("weight", &[out_channels, kernel_size * in_channels], bound, key).transported(),
             bias: Param::uniform("bias", &[out_channels], bound, key.with_item(key.item + 1)),
+            replicas: Replicas::default(),
         })
     }
 
@@ -123,17 +133,23 @@ impl<F: Scalar> Conv1d<F> {
         format!("conv {in_channels} → {out_channels}, {kernel_size}/{stride}")
     }
 
-    /// Index of the first value of product `i`'s first window.
-    fn first(config: Conv1dConfig, x: &Activations<F>, i: usize, p: &Products) -> usize {
-        (i * p.x_item + x.layout().before - config.padding) * config.in_channels
+    /// Index of the first value of product `i`'s window number `row`.
+    fn first(config: Conv1dConfig, x: &Activations<F>, i: usize, row: usize, p: &Products) -> usize {
+        (i * p.x_item + x.layout().before + row * config.stride - config.padding) * config.in_channels
     }
 
-    /// The windows of product `i` as overlapping rows.
-    fn windows<'a>(config: Conv1dConfig, x: &'a Activations<F>, i: usize, p: &Products) -> Mat<'a, F> {
+    /// These windows of product `i` as overlapping rows.
+    fn windows<'a>(
+        config: Conv1dConfig,
+        x: &'a Activations<F>,
+        i: usize,
+        rows: &Range<usize>,
+        p: &Products,
+    ) -> Mat<'a, F> {
         let Conv1dConfig { in_channels, kernel_size, stride, .. } = config;
         Mat::strided(
-            &x.memory()[Self::first(config, x, i, p)..],
-            p.rows,
+            &x.memory()[Self::first(config, x, i, rows.start, p)..],
+            rows.len(),
             kernel_size * in_channels,
             stride * in_channels,
         )
@@ -176,20 +192,26 @@ impl<F: Scalar> Conv1d<F> {
             && ly.before + blocks <= ly.padded
             && lx.before - padding + blocks * stride <= lx.padded;
         if whole_batch {
-            let rows = (lx.shape.batch - 1) * ly.padded + blocks;
-            let dy = &dy.memory()[(ly.before + 1 - q) * out_channels..];
-            let to = &mut dx.memory_mut()[(lx.before - padding) * in_channels..];
-            if self.is_two_blocks(out_channels) {
-                let w = WinogradWeights::of_rows(&w, stride * in_channels, pool);
-                w.gemm(dy, rows, to, store, |_, _, _| {}, pool);
+            let all = (lx.shape.batch - 1) * ly.padded + blocks;
+            let (rows, cols) = (self.replicas.own_part(all, PAIR), stride * in_channels);
+            let dy = &dy.memory()[(ly.before + 1 - q + rows.start) * out_channels..];
+            let to_all = &mut dx.memory_mut()[(lx.before - padding) * in_channels..];
+            let to = &mut to_all[rows.start * cols..];
+            if rows.is_empty() {
+                // There are more replicas than pairs of rows.
+            } else if self.is_two_blocks(out_channels) {
+                let w = WinogradWeights::of_rows(&w, cols, pool);
+                w.gemm(dy, rows.len(), to, store, |_, _, _| {}, pool);
             } else {
-                let dy = Mat::strided(dy, rows, q * out_channels, out_channels);
-                gemm(&dy, &packed(), MatMut::new(to, rows, stride * in_channels), store, |_, _, _| {}, Threads::All);
+                let dy = Mat::strided(dy, rows.len(), q * out_channels, out_channels);
+                gemm(&dy, &packed(), MatMut::new(to, rows.len(), cols), store, |_, _, _| {}, Threads::All);
             }
+            self.replicas.gather(to_all, all, PAIR, |rows| rows.start * cols..rows.end * cols);
             dx.clear_margins();
             return;
         }
-        // Item by item, through copies with the margins that the layouts at hand do not have.
+        // Item by item, through copies with the margins that the layouts at hand do not have. Each replica
+        // computes all of it.
         let w = packed();
         let mut dys = pool.zeros((blocks + 2 * (q - 1)) * out_channels);
         let mut dxs = pool.take(blocks * stride * in_channels);
@@ -253,6 +275,10 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         Layout::padded(y, 1, y.height + 2)
     }
 
+    fn set_replicas(&mut self, replicas: &Replicas<F>) {
+        self.replicas = replicas.clone();
+    }
+
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, _: Keep, pool: &Pool<F>) {
         let Conv1dConfig { in_channels, out_channels, kernel_size, stride, .. } = self.config;
         let layout = y.layout();
@@ -269,18 +295,29 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
                 pool,
             ))
         };
+        let rows = self.replicas.own_part(p.rows, PAIR);
         for i in 0..p.count {
-            let to = &mut y.memory_mut()[(i * p.y_item + layout.before) * out_channels..];
+            let all = &mut y.memory_mut()[(i * p.y_item + layout.before) * out_channels..];
+            let to = &mut all[rows.start * out_channels..];
             match &weight {
+                _ if rows.is_empty() => {}
                 Arranged::Shared(winograd) => {
-                    let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                    winograd.gemm(x, p.rows, to, Store::Overwrite, bias_and_relu, pool);
+                    let x = &x.memory()[Self::first(self.config, x, i, rows.start, &p)..];
+                    winograd.gemm(x, rows.len(), to, Store::Overwrite, bias_and_relu, pool);
                 }
                 Arranged::Plain(weight) => {
-                    let (x, to) = (Self::windows(self.config, x, i, &p), MatMut::new(to, p.rows, out_channels));
-                    gemm(&x, weight, to, Store::Overwrite, bias_and_relu, Threads::All);
+                    let x = Self::windows(self.config, x, i, &rows, &p);
+                    gemm(
+                        &x,
+                        weight,
+                        MatMut::new(to, rows.len(), out_channels),
+                        Store::Overwrite,
+                        bias_and_relu,
+                        Threads::All,
+                    );
                 }
             }
+            self.replicas.gather(all, p.rows, PAIR, |rows| rows.start * out_channels..rows.end * out_channels);
         }
         y.clear_margins();
     }
@@ -304,17 +341,20 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
         add_column_sums(self.bias.grad_mut(), dy.memory());
         let layout = dy.layout();
         let p = self.products(x.layout(), layout);
+        let (all, own, values) = (0..p.rows, self.replicas.own_part(out_channels, 1), kernel_size * in_channels);
         for i in 0..p.count {
             let from = &dy.memory()[(i * p.y_item + layout.before) * out_channels..];
             if self.is_two_blocks(stride * in_channels) {
-                let x = &x.memory()[Self::first(self.config, x, i, &p)..];
-                outer_of_two(x, from, p.rows, out_channels, self.weight.grad_mut(), pool);
+                let x = &x.memory()[Self::first(self.config, x, i, 0, &p)..];
+                let size = (p.rows, out_channels);
+                outer_of_two(x, from, size, own.clone(), self.weight.grad_mut(), pool);
             } else {
-                let dw = MatMut::new(self.weight.grad_mut(), out_channels, kernel_size * in_channels);
-                let (from, x) = (Mat::new(from, p.rows, out_channels), Self::windows(self.config, x, i, &p));
-                gemm_tn(from, &x, dw, Store::Add, Threads::All, pool);
+                let dw = MatMut::new(self.weight.grad_mut(), out_channels, values);
+                let (from, x) = (Mat::new(from, p.rows, out_channels), Self::windows(self.config, x, i, &all, &p));
+                gemm_tn_rows(from, &x, dw, own.clone(), Store::Add, Threads::All, pool);
             }
         }
+        self.replicas.gather(self.weight.grad_mut(), out_channels, 1, |o| o.start * values..o.end * values);
         match dx {
             InputGrad::Stop => {}
             InputGrad::Overwrite(dx) => self.input_grad(dy, dx, Store::Overwrite, pool),
@@ -327,7 +367,7 @@ impl<F: Scalar> Layer<F> for Conv1d<F> {
 mod tests {
     use super::*;
     use gim_core::Purpose;
-    use gim_core::testing::check_layer;
+    use gim_core::testing::{check_layer, check_layer_replicas};
 
     fn conv(in_channels: usize, kernel_size: usize, stride: usize, padding: usize) -> Conv1d<f64> {
         conv_to(5, in_channels, kernel_size, stride, padding)
@@ -379,6 +419,31 @@ mod tests {
                     Shape::sequence(2, steps, in_channels),
                     60,
                 );
+            }
+        }
+    }
+
+    /// Whole batches as one product and items one by one, with and without shared products; one pair of
+    /// rows, and fewer output channels than replicas.
+    #[test]
+    fn replicas_share_out_rows_and_channels() {
+        let half = LEAST_BLOCK / 2;
+        let cases = [
+            (5, 1, 10, 5, 2),
+            (5, 3, 8, 4, 2),
+            (2, 3, 3, 1, 1),
+            (5, 2, 5, 2, 0),
+            (3, half, 4, 2, 1),
+            (70, half, 4, 2, 1),
+        ];
+        for (out_channels, in_channels, kernel_size, stride, padding) in cases {
+            let conv = || {
+                let conv = conv_to(out_channels, in_channels, kernel_size, stride, padding);
+                Box::new(conv) as Box<dyn Layer<f64>>
+            };
+            for (batch, steps) in [(1, kernel_size), (3, kernel_size + 7 * stride), (4, kernel_size + 20 * stride + 1)]
+            {
+                check_layer_replicas(&conv, Shape::sequence(batch, steps, in_channels), 70);
             }
         }
     }

@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use gim_core::kernels::gemm::{Mat, MatMut, Packed, Rows, Store, Threads, gemm, gemm_tn, prefetch};
+use gim_core::kernels::gemm::{Mat, MatMut, Packed, Rows, Store, Threads, gemm, gemm_tn_rows, prefetch};
 use gim_core::kernels::profile::Tasks;
 use gim_core::kernels::vector::add_scaled;
 use gim_core::{Buffer, Pool, Scalar};
@@ -149,22 +149,31 @@ impl<F: Scalar> WinogradWeights<F> {
 }
 
 /// Adds the gradients of U and V to `grad (cols, 2·block)`, from `dy (rows, cols)` and the
-/// `rows + 1` blocks of `x`.
-pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usize, grad: &mut [F], pool: &Pool<F>) {
+/// `rows + 1` blocks of `x`. Only the columns `own` get theirs.
+pub(crate) fn outer_of_two<F: Scalar>(
+    x: &[F],
+    dy: &[F],
+    (rows, cols): (usize, usize),
+    own: Range<usize>,
+    grad: &mut [F],
+    pool: &Pool<F>,
+) {
     let block = grad.len() / cols / 2;
     let pairs = rows / 2;
     let mut sums = pool.take(pairs * cols);
     add_halves(&dy[..2 * pairs * cols], cols, &mut sums);
     let mut both = pool.take(cols * block);
     let to = MatMut::new(&mut both, cols, block);
-    gemm_tn(Mat::new(&sums, pairs, cols), &shared(x, block, pairs), to, Store::Overwrite, Threads::All, pool);
+    let (from, blocks) = (Mat::new(&sums, pairs, cols), shared(x, block, pairs));
+    gemm_tn_rows(from, &blocks, to, own.clone(), Store::Overwrite, Threads::All, pool);
     for odd in [0, 1] {
         let dy = Mat::strided(dy.get(odd * cols..).unwrap_or(&[]), pairs, cols, 2 * cols);
-        let own = Differences { x, block, plus: 2 * odd, pairs };
+        let differences = Differences { x, block, plus: 2 * odd, pairs };
         let to = MatMut::strided(&mut grad[odd * block..], cols, block, 2 * block);
-        gemm_tn(dy, &own, to, Store::Add, Threads::All, pool);
+        gemm_tn_rows(dy, &differences, to, own.clone(), Store::Add, Threads::All, pool);
     }
-    (grad.par_chunks_mut(2 * block), both.par_chunks(block))
+    let grads_of_own = &mut grad[2 * block * own.start..2 * block * own.end];
+    (grads_of_own.par_chunks_mut(2 * block), both[block * own.start..block * own.end].par_chunks(block))
         .into_par_iter()
         .for_each_task("shared gradients of blocks", |(to, row)| {
             to.chunks_exact_mut(block).for_each(|to| add_scaled(to, F::one(), row))
@@ -172,7 +181,7 @@ pub(crate) fn outer_of_two<F: Scalar>(x: &[F], dy: &[F], rows: usize, cols: usiz
     if rows % 2 == 1 {
         let last = Mat::new(&dy[(rows - 1) * cols..][..cols], 1, cols);
         let window = Mat::new(&x[(rows - 1) * block..], 1, 2 * block);
-        gemm_tn(last, &window, MatMut::new(grad, cols, 2 * block), Store::Add, Threads::All, pool);
+        gemm_tn_rows(last, &window, MatMut::new(grad, cols, 2 * block), own, Store::Add, Threads::All, pool);
     }
 }
 
@@ -207,7 +216,7 @@ mod tests {
         let by_rows = farthest(&y, &want.iter().zip(&start).map(|(w, s)| w + s.f64()).collect::<Vec<_>>());
 
         let mut grad = weight.clone();
-        outer_of_two(&x, &dy, rows, cols, &mut grad, &pool);
+        outer_of_two(&x, &dy, (rows, cols), 0..cols, &mut grad, &pool);
         let want = matmul_naive(Mat::new(&exact_dy, rows, cols).t(), windows);
         let grads = farthest(&grad, &want.iter().zip(&exact_w).map(|(w, s)| w + s).collect::<Vec<_>>());
         [columns, by_rows, grads]

@@ -4,7 +4,7 @@ use gim_audio::network::{LossConfig, NetworkConfig, NetworkKind};
 use gim_core::activations::Shape;
 use gim_core::loss::Supervision;
 use gim_core::optim::OptimizerConfig;
-use gim_core::testing::{check_async, check_pipelined};
+use gim_core::testing::{check_async, check_pipelined, check_replicas};
 
 const SAMPLES: usize = 3200;
 const BATCH: usize = 3;
@@ -24,6 +24,7 @@ fn check(network: &NetworkConfig, supervision: Option<Supervision>) {
     };
     check_pipelined(&build, &inputs);
     check_async(&build, &inputs);
+    check_replicas(&build, &inputs);
 }
 
 fn network(kind: NetworkKind) -> NetworkConfig {

@@ -10,7 +10,7 @@ use crate::experiment::held_out::HeldOut;
 
 /// Settings that may change when a run is resumed: they decide no weight. The dataset is known by its
 /// digest, not by its path.
-const MAY_CHANGE: [&str; 27] = [
+const MAY_CHANGE: [&str; 28] = [
     "data.path",
     // The run's record of its dataset knows files, splits and labels.
     "data.manifest",
@@ -34,6 +34,7 @@ const MAY_CHANGE: [&str; 27] = [
     // What a record holds decides; that there is one does not.
     "train.record",
     "train.record_zstd",
+    "train.replicas",
     "train.snapshots",
     "train.stall_seconds",
     "train.tensorboard",
@@ -148,6 +149,8 @@ mod tests {
             "train.validate_every=7",
             "train.probe_every=7",
             "train.tensorboard=true",
+            "train.replicas=2",
+            "train.replicas=[1,2]",
             "data.validate=0",
             "data.path=elsewhere",
             "data.cache_mb=1",

@@ -16,6 +16,8 @@ enum Range {
     Whole(i64, i64),
     /// A list of up to this many whole numbers.
     Wholes(usize, i64, i64),
+    /// A whole number, or a list of up to this many.
+    WholeOrWholes(usize, i64, i64),
     /// Numbers, both ends included.
     Real(f64, f64),
     /// Two such numbers: an interval.
@@ -30,7 +32,7 @@ enum Range {
     Factors(usize),
 }
 
-use Range::{Factors, Interval, Positive, Real, ShareOrFile, Shares, Whole, Wholes};
+use Range::{Factors, Interval, Positive, Real, ShareOrFile, Shares, Whole, WholeOrWholes, Wholes};
 
 /// Largest β and momentum: below 1 by more than rounding.
 const BELOW_ONE: f64 = 1.0 - 1e-9;
@@ -42,7 +44,7 @@ const MOST_WEIGHT: f64 = 1e6;
 const MOST_STEPS: i64 = 1_000_000_000_000;
 
 /// Settings of both domains.
-const COMMON: [(&str, Range); 67] = [
+const COMMON: [(&str, Range); 68] = [
     ("data.cache_mb", Whole(0, 1 << 24)),
     ("data.validate", ShareOrFile(0.9)),
     ("data.views", Whole(1, 2)),
@@ -104,6 +106,7 @@ const COMMON: [(&str, Range); 67] = [
     ("train.probe_every", Whole(0, MOST_STEPS)),
     ("train.record_epochs", Whole(0, 10_000_000)),
     ("train.record_zstd", Whole(0, 22)),
+    ("train.replicas", WholeOrWholes(16_000, 1, 16_000)),
     ("train.seed", Whole(0, 1 << 62)),
     ("train.slow", Factors(16_000)),
     ("train.snapshots", Shares(1_000)),
@@ -218,6 +221,7 @@ impl Range {
         match self {
             Whole(min, max) => whole(value, min, max),
             Wholes(most, min, max) => list(most, &|v| whole(v, min, max)),
+            WholeOrWholes(most, min, max) => whole(value, min, max) || list(most, &|v| whole(v, min, max)),
             // NaN is in no range.
             Real(min, max) => number(value).is_some_and(|v| v >= min && v <= max),
             Interval(min, max) => {
@@ -240,6 +244,7 @@ impl Range {
         match self {
             Whole(min, max) => format!("{min} to {max}"),
             Wholes(most, min, max) => format!("up to {most} values, each from {min} to {max}"),
+            WholeOrWholes(most, min, max) => format!("{min} to {max}, or a list of up to {most} such numbers"),
             Real(min, BELOW_ONE) => format!("{min} or more, and less than 1"),
             Real(min, max) => format!("{min} to {max}"),
             Interval(min, max) => format!("two numbers from {min} to {max}, the smaller one first"),

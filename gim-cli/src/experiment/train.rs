@@ -127,7 +127,11 @@ pub(crate) fn train(
     let (mut training, curves) = Training::open(config, run, resume)?;
     let record = training.source.record().clone();
     policy.check(run, training.first, &record.trained_on)?;
-    leader.map_or(Ok(()), |leader| training.check_ranks(leader))?;
+    match leader {
+        Some(leader) => training.check_ranks(leader)?,
+        None if resume => {}
+        None => config.train.check_alone()?,
+    }
     if training.is_finished() {
         return training.finish_again(curves, policy, show);
     }

@@ -52,6 +52,26 @@ pub enum Auto {
     Auto,
 }
 
+/// How many ranks each group of modules has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "use a number, or a list with one for each group such as [1, 2]")]
+pub enum Replicas {
+    /// Each group has so many.
+    Each(usize),
+    /// One number for each group.
+    ByGroup(Vec<usize>),
+}
+
+impl Replicas {
+    /// Whether a group has several.
+    pub(crate) fn are_several(&self) -> bool {
+        match self {
+            Self::Each(n) => *n > 1,
+            Self::ByGroup(list) => list.iter().any(|n| *n > 1),
+        }
+    }
+}
+
 /// Settings of training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, DocumentedFields)]
 #[serde(deny_unknown_fields, default)]
@@ -67,6 +87,10 @@ pub struct TrainConfig {
     /// Modules that share a thread (`pipelined`, `async`): lists such as [[1, 2], [3]], or "auto":
     /// `pipelined` balances them by measured cost, `async` gives each its own thread.
     pub groups: Groups,
+    /// Ranks that have the same group of modules and share its arithmetic (`mpirun`): one number for all
+    /// groups, or a list with one for each. The result is that of one process, bit for bit. What negatives
+    /// are drawn from is `loss.infonce.negative_shares`.
+    pub replicas: Replicas,
     /// Batches that may wait between two groups of modules (`pipelined`).
     pub link_depth: usize,
     /// Modules that the run has, from the first one on; 0 for all of the network.
@@ -152,11 +176,35 @@ impl TrainConfig {
             let what = "is set, but only stages of iterative training are recorded";
             return Err(Error::config("train.record", what, "use train.schedule = \"iterative\""));
         }
+        if self.replicas.are_several() && !matches!(self.schedule, Schedule::Simultaneous | Schedule::Pipelined) {
+            let what = "is above 1, but replicas train on every batch, all modules at once";
+            return Err(Error::config(
+                "train.replicas",
+                what,
+                "use train.schedule = \"simultaneous\" or \"pipelined\"",
+            ));
+        }
         for (key, is_set) in [("data.validate", held_out), ("train.probe_every", self.probe_every > 0)] {
             if is_set && self.record {
                 let what = "is set, but the modules below one that trains from a record are not in memory";
                 return Err(Error::config(key, what, "use train.record = false, or measure the finished run"));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses to begin a run with replicas in one process. One that was begun with them may be resumed there.
+    ///
+    /// # Errors
+    /// When a group has several replicas.
+    pub(crate) fn check_alone(&self) -> Result<()> {
+        let ranks = match &self.replicas {
+            Replicas::Each(n) => format!("a multiple of {n}"),
+            Replicas::ByGroup(list) => list.iter().sum::<usize>().to_string(),
+        };
+        if self.replicas.are_several() {
+            let remedy = format!("start it with `mpirun -n RANKS gim train …`, RANKS = {ranks}, or leave it at 1");
+            return Err(Error::config("train.replicas", "replicas are ranks, and this is one process", remedy));
         }
         Ok(())
     }
@@ -202,6 +250,7 @@ impl Default for TrainConfig {
             epochs: 1,
             schedule: Schedule::Simultaneous,
             groups: Groups::Auto(Auto::Auto),
+            replicas: Replicas::Each(1),
             link_depth: 1,
             modules: 0,
             slow: Vec::new(),

@@ -66,7 +66,7 @@ pub(crate) fn scaling(spec: &ScalingCurves) -> Result<Figure> {
         panel: if spec.panels.len() == 1 { (680.0, 380.0) } else { (400.0, 320.0) },
         x_title: "Ranks".into(),
         y_title: "Predicted time of a step (s)".into(),
-        notes: vec!["This version cannot run replicas of modules.".into()],
+        notes: vec!["With replicas: a lower bound.".into()],
         numbers: true,
     };
     let axis = |low, high, n_ticks| match spans_a_decade(low, high) {

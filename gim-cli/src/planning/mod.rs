@@ -55,7 +55,7 @@ pub(crate) struct ScalingRow {
     pub groups: String,
     /// Ranks of each group that share its batches.
     pub replicas: String,
-    /// Whether groups have replicas, which this version cannot run.
+    /// Whether groups have replicas. The figures are lower bounds then: see the assumptions.
     pub has_replicas: bool,
     /// Seconds of a step.
     pub step_seconds: f64,
@@ -65,7 +65,7 @@ pub(crate) struct ScalingRow {
     pub traffic_mb: f64,
     /// Most MB of a rank.
     pub rank_mb: f64,
-    /// Modules of each group without replicas, as this version can run them.
+    /// Modules of each group without replicas.
     pub plain_groups: String,
     /// Seconds of a step of these.
     pub plain_seconds: f64,

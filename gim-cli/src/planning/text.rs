@@ -34,9 +34,9 @@ pub(super) fn of_ranks() -> Vec<String> {
         "Replicas sum gradients around a ring, 2 (r − 1) / r of their bytes through each, after the backward pass. \
          The same holds end to end; its hidden time, in which sums overlap with computing as far as possible, is a \
          lower bound.",
-        "Replicas of modules are a prediction only: this version runs at most one rank a module. With their own \
-         negatives, their result differs from that of one process; loss.infonce.negative_shares draws such \
-         negatives.",
+        "With replicas, times, traffic and memory are lower bounds for train.replicas: this version computes losses \
+         and recurrent contexts at every replica, hands every batch and every output to each, and keeps whole \
+         batches in memory. Its result is that of one process, bit for bit.",
         "Measured on one machine: no number here has been compared with several machines. Contention for cores, \
          memory bandwidth and switches is left out.",
     ]
@@ -104,9 +104,9 @@ impl Display for ConfigPlan {
 
 /// Heads of the table of ranks.
 const HEADS: [&str; 2] = [
-    "        this version   with replicas                              end to end, data-parallel",
+    "        one rank each  with replicas                              end to end, data-parallel",
     "ranks     step s idle   used   step s idle  sent MB  rank MB   used   step s   hidden idle  sent MB  rank MB   \
-     groups: this version; with replicas",
+     groups: one rank each; with replicas",
 ];
 
 /// A number of ranks: greedy modules without and with replicas, end to end, the groups.

@@ -1,5 +1,7 @@
 //! Modules on several processes: the same results as in one. Needs `mpirun`.
 
+mod replicas;
+
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

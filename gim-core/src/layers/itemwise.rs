@@ -5,7 +5,7 @@
 //!
 //! Chunks and groups of chunks depend only on shapes and on [`Pool::is_low_memory`]. Each group sums its
 //! parameter gradients, and the groups' sums are added in order. So results do not depend on the number
-//! of threads.
+//! of threads, nor on the number of replicas, which share out whole groups.
 
 use std::ops::Range;
 
@@ -17,6 +17,7 @@ use crate::kernels::profile::Tasks;
 use crate::kernels::vector::add_scaled;
 use crate::layers::{InputGrad, Keep, Layer, LayerInfo, ReadoutGrad};
 use crate::param::{Param, Params};
+use crate::replicas::Replicas;
 use crate::{Buffer, Pool, Result, Scalar};
 
 /// Values of a chunk in its widest layer: 2 MB in single precision, small enough to stay near its core.
@@ -96,10 +97,12 @@ pub struct Itemwise<F: Scalar> {
     chunk: Option<usize>,
     /// Most values of hidden outputs that are kept.
     kept_outputs: usize,
+    /// They share out whole groups of chunks.
+    replicas: Replicas<F>,
     saved: Option<Saved<F>>,
 }
 
-/// What backward needs of a batch: outputs of all layers but the last, and what the layers keep.
+/// What backward needs of this replica's items: outputs of all layers but the last, and what the layers keep.
 struct Saved<F: Scalar> {
     /// Empty where a layer recomputes its output.
     hidden: Vec<Buffer<F>>,
@@ -138,6 +141,11 @@ impl Plan {
     fn last(&self) -> usize {
         self.shapes.len() - 1
     }
+
+    /// Items of a group.
+    fn per_group(&self) -> usize {
+        self.group * self.chunk
+    }
 }
 
 /// Threads of the products of one of `tasks` tasks: all, where some threads would be left without a
@@ -167,7 +175,7 @@ impl<F: Scalar> Itemwise<F> {
             let said = layer.n_params();
             assert_eq!(said, visited, "{}: number of its parameters, and what it visits", layer.describe());
         }
-        Self { layers, chunk: None, kept_outputs: KEPT_OUTPUTS, saved: None }
+        Self { layers, chunk: None, kept_outputs: KEPT_OUTPUTS, replicas: Replicas::default(), saved: None }
     }
 
     /// Fixes the number of items of a chunk. Results depend on it in the last bits.
@@ -223,10 +231,10 @@ impl<F: Scalar> Itemwise<F> {
             panic!("backward without a forward pass that kept its activations")
         };
         let plan = self.planned(x, pool);
-        let items = x.shape().batch;
+        let (items, per_group) = (x.shape().batch, plan.per_group());
+        let own = self.replicas.own_part(items, per_group);
         let n_params: usize = self.layers.iter().map(|l| l.n_params()).sum();
-        let per_group = plan.group * plan.chunk;
-        let groups = items.div_ceil(per_group);
+        let groups = own.len().div_ceil(per_group);
         let mut sums = scratch(pool, groups * n_params);
         sums.fill(F::zero());
         let (mut dx, store) = match dx {
@@ -236,8 +244,8 @@ impl<F: Scalar> Itemwise<F> {
         };
         let dx_memory: &mut [F] = dx.as_mut().map_or(&mut [], |dx| dx.memory_mut());
         let (dx_item, dy_item) = (plan.item(0), plan.item(plan.last()));
-        let dx_parts = split(dx_memory, dx_item, per_group);
-        let dy_parts = split(dy, dy_item, per_group);
+        let dx_parts = split(portion(dx_memory, &own, dx_item), dx_item, per_group);
+        let dy_parts = split(portion(dy, &own, dy_item), dy_item, per_group);
         let sums_parts = split(&mut sums, n_params, 1);
         let tasks: Vec<_> = sums_parts.zip(dx_parts).zip(dy_parts).enumerate().take(groups).collect();
         for (layer, x) in self.layers.iter_mut().zip(&plan.shapes) {
@@ -247,9 +255,10 @@ impl<F: Scalar> Itemwise<F> {
             }
         }
         let work = Work { pool, threads: within(tasks.len()) };
-        let chain = Backward { layers: &self.layers, plan: &plan, saved: &saved, x: x.memory(), readout, store, work };
+        let (layers, first, x) = (&self.layers, own.start, &x.memory()[span(&own, dx_item)]);
+        let chain = Backward { layers, plan: &plan, saved: &saved, x, first, readout, store, work };
         tasks.into_par_iter().for_each_task("groups of chunks backward", |(g, ((sums, dx), dy))| {
-            let (begin, end) = (g * per_group, items.min((g + 1) * per_group));
+            let (begin, end) = (g * per_group, own.len().min((g + 1) * per_group));
             for from in (begin..end).step_by(plan.chunk) {
                 let to = end.min(from + plan.chunk);
                 let within = from - begin..to - begin;
@@ -257,15 +266,21 @@ impl<F: Scalar> Itemwise<F> {
             }
         });
         self.layers.iter_mut().for_each(|l| l.unpack());
-        let sums = &sums;
+        let (sums, replicas) = (&sums, self.replicas.clone());
         let mut at = 0;
         self.visit(&mut |p| {
             let len = p.value.len();
-            for group in 0..groups {
-                add_scaled(p.grad_mut(), F::one(), &sums[group * n_params + at..][..len]);
-            }
+            replicas.add_in_turn(p.grad_mut(), |grad| {
+                for group in 0..groups {
+                    add_scaled(grad, F::one(), &sums[group * n_params + at..][..len]);
+                }
+            });
             at += len;
         });
+        self.visit(&mut |p| replicas.take_sum(p.grad_mut()));
+        if let Some(dx) = dx {
+            replicas.gather(dx.memory_mut(), items, per_group, |items| span(&items, dx_item));
+        }
     }
 
     fn planned(&self, x: &Activations<F>, pool: &Pool<F>) -> Plan {
@@ -275,12 +290,15 @@ impl<F: Scalar> Itemwise<F> {
     }
 }
 
-/// A backward pass over a batch, of which each task does some chunks.
+/// A backward pass over the items of this replica, of which each task does some chunks. Items are counted
+/// from the first of them.
 struct Backward<'a, F: Scalar> {
     layers: &'a [Box<dyn ItemLayer<F>>],
     plan: &'a Plan,
     saved: &'a Saved<F>,
     x: &'a [F],
+    /// That item's number in the batch.
+    first: usize,
     readout: Option<ReadoutGrad<'a, F>>,
     /// How the input gradient is stored; `None` when it is not computed.
     store: Option<Store>,
@@ -319,7 +337,8 @@ impl<F: Scalar> Backward<'_, F> {
         let recomputed = self.recompute(&items);
         let mut above: Option<Buffer<F>> = self.readout.map(|readout| {
             let mut dy = scratch(pool, plan.item(plan.last()) * items.len());
-            readout.of_items(plan.shapes[plan.last()], items.clone(), &mut dy);
+            let of_batch = self.first + items.start..self.first + items.end;
+            readout.of_items(plan.shapes[plan.last()], of_batch, &mut dy);
             dy
         });
         let mut end = sums.len();
@@ -354,7 +373,7 @@ fn span(items: &Range<usize>, per_item: usize) -> Range<usize> {
     items.start * per_item..items.end * per_item
 }
 
-/// The part of a group's buffer that belongs to some items of the group; empty for an empty buffer.
+/// The part of a buffer that belongs to some of its items; empty for an empty buffer.
 fn portion<'a, F>(buffer: &'a mut [F], items: &Range<usize>, per_item: usize) -> &'a mut [F] {
     if buffer.is_empty() { buffer } else { &mut buffer[span(items, per_item)] }
 }
@@ -390,12 +409,17 @@ impl<F: Scalar> LayerInfo for Itemwise<F> {
 }
 
 impl<F: Scalar> Layer<F> for Itemwise<F> {
+    fn set_replicas(&mut self, replicas: &Replicas<F>) {
+        self.replicas = replicas.clone();
+    }
+
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {
         self.saved = None;
         let plan = self.planned(x, pool);
         let (n, items, last) = (self.layers.len(), x.shape().batch, plan.last());
+        let own = self.replicas.own_part(items, plan.per_group());
         let keeps = keep == Keep::ForBackward;
-        let whole = |per_item: usize| scratch(pool, if keeps { per_item * items } else { 0 });
+        let whole = |per_item: usize| scratch(pool, if keeps { per_item * own.len() } else { 0 });
         // The output of layer i is hidden number i.
         let stays: Vec<bool> = self.layers.iter().map(|l| keeps && !(plan.recompute && l.recomputes())).collect();
         let mut hidden: Vec<Buffer<F>> = (1..n).map(|i| whole(if stays[i - 1] { plan.item(i) } else { 0 })).collect();
@@ -410,7 +434,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         let dense = y.layout().padded == y.shape().height;
         let mut outside = scratch(pool, if dense { 0 } else { plan.item(last) * items });
         let out: &mut [F] = if dense { y.memory_mut() } else { &mut outside };
-        let tasks: Vec<_> = out
+        let tasks: Vec<_> = portion(out, &own, plan.item(last))
             .chunks_mut((plan.item(last) * plan.chunk).max(1))
             .enumerate()
             .map(|(c, y)| {
@@ -423,8 +447,8 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         self.layers.iter_mut().zip(&plan.shapes).for_each(|(l, x)| l.pack(Pass::Forward, *x, pool));
         let layers = &self.layers;
         tasks.into_par_iter().for_each_task("chunks forward", |(c, y, mut hidden, mut kept)| {
-            let from = c * plan.chunk;
-            let items = plan.chunk.min(items - from);
+            let from = own.start + c * plan.chunk;
+            let items = plan.chunk.min(own.end - from);
             let x = &x.memory()[from * plan.item(0)..(from + items) * plan.item(0)];
             // Without a backward pass, hidden activations live as long as the next layer needs them.
             let mut before: Option<Buffer<F>> = None;
@@ -453,6 +477,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
         });
         drop((hidden_parts, kept_parts));
         self.layers.iter_mut().for_each(|l| l.unpack());
+        self.replicas.gather(out, items, plan.per_group(), |items| span(&items, plan.item(last)));
         if !dense {
             let item = plan.item(last).max(1);
             for (i, from) in outside.chunks_exact(item).enumerate() {
@@ -488,7 +513,7 @@ impl<F: Scalar> Layer<F> for Itemwise<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::check_layer;
+    use crate::testing::{check_layer, check_layer_replicas};
 
     /// y = g·x², with g = 1 where nothing is learned.
     struct Square {
@@ -560,6 +585,19 @@ mod tests {
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let x = Shape { batch: 5, height: 3, width: 2, channels: 2 };
         one.install(|| check_layer(&mut Itemwise::new(layers).with_chunk(2), x, 4));
+    }
+
+    #[test]
+    fn replicas_share_out_groups_of_chunks() {
+        for learns in [[true, true], [true, false], [false, true], [false, false]] {
+            for (batch, chunk) in [(1, 1), (5, 2), (40, 1), (41, 2)] {
+                let chain = || {
+                    let layers = learns.into_iter().map(square).collect();
+                    Box::new(Itemwise::new(layers).with_chunk(chunk)) as Box<dyn Layer<f64>>
+                };
+                check_layer_replicas(&chain, Shape { batch, height: 3, width: 2, channels: 2 }, 5);
+            }
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use crate::activations::{Activations, Layout, Shape};
 use crate::param::Params;
+use crate::replicas::Replicas;
 use crate::{Pool, Result, Scalar};
 
 /// Where a layer's input gradient goes.
@@ -94,6 +95,11 @@ pub trait Layer<F: Scalar>: LayerInfo + Params<F> + Send + Sync {
     ///
     /// Parts are for features: their passes keep nothing for a backward pass.
     fn set_part(&mut self, _part: Option<Part>) {}
+
+    /// From now on, these share the layer's arithmetic. `x`, `y`, `dx`, `dy` and the gradients of parameters
+    /// are then whole, and the same, at every replica. A layer that cannot be cut ignores them: each
+    /// replica computes it by itself.
+    fn set_replicas(&mut self, _replicas: &Replicas<F>) {}
 
     /// `x` → `y`. `y`'s margins are left zero.
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>);

@@ -3,6 +3,7 @@
 use crate::activations::{Activations, Layout, Shape};
 use crate::layers::{InputGrad, Itemwise, Keep, Layer, LayerInfo, ReadoutGrad};
 use crate::param::{Param, Params};
+use crate::replicas::Replicas;
 use crate::{Pool, Result, Scalar};
 
 /// A part of a [`Sequential`].
@@ -183,6 +184,10 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
 
     fn output_layout(&self, y: Shape) -> Layout {
         self.layers().last().map_or(Layout::dense(y), |l| l.output_layout(y))
+    }
+
+    fn set_replicas(&mut self, replicas: &Replicas<F>) {
+        self.layers.iter_mut().for_each(|l| l.get_mut().set_replicas(replicas));
     }
 
     fn forward(&mut self, x: &Activations<F>, y: &mut Activations<F>, keep: Keep, pool: &Pool<F>) {

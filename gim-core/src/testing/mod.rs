@@ -4,10 +4,12 @@
 
 mod feedback;
 mod linear;
+mod replicas;
 mod schedules;
 pub mod vectors;
 
 pub use linear::Linear;
+pub use replicas::{check_layer_replicas, check_replicas};
 pub use schedules::{Input, check_async, check_pipelined};
 
 use crate::activations::{Activations, Layout, Shape};

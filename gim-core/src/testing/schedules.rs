@@ -19,7 +19,7 @@ use crate::stack::{LayoutPlans, Stack};
 use crate::{Pool, Result};
 
 /// Steps of a check, and the one after which it stops and resumes.
-const STEPS: u64 = 8;
+pub(super) const STEPS: u64 = 8;
 const STOP: u64 = 3;
 const SEED: u64 = 1;
 
@@ -32,9 +32,9 @@ type BuildStack<'a> = dyn Fn(&Pool<f32>) -> Stack<f32> + 'a;
 /// What training leaves: the reports in order of steps and modules, and the checkpoint of every
 /// module after every step.
 #[derive(Debug, Default, PartialEq)]
-struct Trained {
-    reports: Vec<ModuleReport>,
-    checkpoints: Vec<Vec<Vec<u8>>>,
+pub(super) struct Trained {
+    pub(super) reports: Vec<ModuleReport>,
+    pub(super) checkpoints: Vec<Vec<Vec<u8>>>,
 }
 
 /// Compares pipelined with simultaneous training of the stack: losses, and the checkpoints of all
@@ -44,7 +44,7 @@ struct Trained {
 /// # Panics
 /// When they differ.
 pub fn check_pipelined(build: &BuildStack<'_>, inputs: &[Input]) {
-    let want = in_turn(build, inputs);
+    let want = in_turn(build(&Pool::new()), &Pool::new(), inputs);
     let stack = build(&Pool::new());
     let n = stack.modules().len();
     let costs: Vec<f64> = (1..=n).map(|m| m as f64).collect();
@@ -141,14 +141,13 @@ fn checkpoint(module: &mut dyn Module<f32>, index: usize, step: u64) -> Result<V
     to_bytes(module, &CheckpointMeta { module: index + 1, step, ..CheckpointMeta::default() })
 }
 
-fn in_turn(build: &BuildStack<'_>, inputs: &[Input]) -> Trained {
-    let pool = Pool::new();
-    let mut stack = build(&pool);
+/// Trains all modules of a stack in turn, on batches from the pool.
+pub(super) fn in_turn(mut stack: Stack<f32>, pool: &Pool<f32>, inputs: &[Input]) -> Trained {
     let plans = plan(&stack, inputs);
     let modes = vec![Mode::Train; stack.modules().len()];
     let mut trained = Trained::default();
     for step in 0..STEPS {
-        let packet = packet(&plans, inputs, step, &pool);
+        let packet = packet(&plans, inputs, step, pool);
         step_in_turn(&mut stack, packet, SEED, &modes, &mut |r| trained.reports.push(r))
             .unwrap_or_else(|e| panic!("{e}"));
         let modules = stack.modules_mut().iter_mut().enumerate();

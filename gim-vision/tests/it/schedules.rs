@@ -6,7 +6,7 @@ use gim_core::loss::Supervision;
 use gim_core::module::Mode;
 use gim_core::optim::{OptimizerConfig, OptimizerKind};
 use gim_core::schedule::step_in_turn;
-use gim_core::testing::{check_async, check_pipelined, uniform};
+use gim_core::testing::{check_async, check_pipelined, check_replicas, uniform};
 use gim_vision::layers::residual::BlockKind;
 use gim_vision::network::{LossConfig, NetworkConfig, NetworkKind};
 
@@ -25,6 +25,7 @@ fn check(network: &NetworkConfig, supervision: Option<Supervision>) {
     let inputs = [input(BATCH), input(BATCH), input(BATCH - 1)];
     check_pipelined(&build, &inputs);
     check_async(&build, &inputs);
+    check_replicas(&build, &inputs);
 }
 
 fn network(kind: NetworkKind) -> NetworkConfig {
@@ -56,6 +57,20 @@ fn supervised_modules() {
     for kind in [NetworkKind::Gim, NetworkKind::Cpc] {
         check(&network(kind), Some(Supervision { classes: 3, bins: Some(1) }));
     }
+}
+
+/// Enough patches for several groups of chunks, which replicas share out; a batch of one image has one.
+#[test]
+fn replicas_with_parts_of_their_own() {
+    let network = NetworkConfig { patch: 16, overlap: 8, widths: vec![16, 8, 8], ..network(NetworkKind::Gim) };
+    let (side, loss) = (64, LossConfig { prediction_steps: 2, negatives: 4, ..LossConfig::default() });
+    let build = |pool: &_| network.build(side, 1, &loss, None, &OptimizerConfig::default(), 1, pool).unwrap();
+    let input = |n: usize| {
+        let images = Shape { batch: n, height: side, width: side, channels: 1 };
+        (network.patches().unwrap().shape(images), (0..0).collect())
+    };
+    let sent = check_replicas(&build, &[input(8), input(1), input(7)]);
+    assert!(sent.iter().all(|values| *values > 1e5), "both have computed outputs: {sent:?} values");
 }
 
 /// The weights after one step on `n` of three images, of which these have labels.

@@ -1,9 +1,9 @@
 //! Signs of life: every process sends them to all others, and notes when it has last heard of each.
 
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::boxes::Stream;
+use super::places::Places;
 use super::wire::{Body, Sending, Wire};
 use crate::experiment::interrupt;
 use crate::experiment::train_config::TrainConfig;
@@ -14,7 +14,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Beats {
     rank: usize,
     stall: Duration,
-    places: Vec<Range<usize>>,
+    /// Once training has begun.
+    places: Option<Places>,
     /// When each process was last heard of.
     heard: Vec<Instant>,
     /// The last sign of life to each process, unless it has received it: at most one is on its way.
@@ -26,11 +27,11 @@ impl Beats {
     pub(super) fn new(rank: usize, size: usize) -> Self {
         let stall = Duration::from_secs(TrainConfig::default().stall_seconds);
         let sending = (0..size).map(|_| None).collect();
-        Self { rank, stall, places: Vec::new(), heard: vec![Instant::now(); size], sending, sent: None }
+        Self { rank, stall, places: None, heard: vec![Instant::now(); size], sending, sent: None }
     }
 
-    pub(super) fn begin(&mut self, stall: Duration, places: Vec<Range<usize>>) {
-        (self.stall, self.places) = (stall, places);
+    pub(super) fn begin(&mut self, stall: Duration, places: Places) {
+        (self.stall, self.places) = (stall, Some(places));
     }
 
     pub(super) fn stall(&self) -> Duration {
@@ -95,8 +96,10 @@ impl Beats {
 
     /// Who waits for whom; `sends` when batches are on their way to the silent process.
     pub(super) fn complaint(&self, silent: usize, sends: bool) -> String {
+        let places = self.places.as_ref();
         let waits = match silent {
-            _ if silent + 1 == self.rank => "waits for batches from",
+            _ if places.is_some_and(|p| p.below(self.rank) == Some(silent)) => "waits for batches from",
+            _ if places.is_some_and(|p| p.replicas(self.rank).contains(&silent)) => "waits for the part of",
             _ if sends => "waits for room in the link to",
             _ if self.rank == 0 => "waits for reports of",
             0 => "waits for the end of its work from",
@@ -107,10 +110,15 @@ impl Beats {
     }
 
     fn name(&self, rank: usize) -> String {
-        match self.places.get(rank) {
-            Some(modules) if modules.len() == 1 => format!("rank {rank} (module {})", modules.end),
-            Some(modules) => format!("rank {rank} (modules {}–{})", modules.start + 1, modules.end),
-            None => format!("rank {rank}"),
+        let Some(places) = &self.places else { return format!("rank {rank}") };
+        let (modules, replicas) = (places.modules(rank), places.replicas(rank));
+        let modules = match modules.len() {
+            1 => format!("module {}", modules.end),
+            _ => format!("modules {}–{}", modules.start + 1, modules.end),
+        };
+        match replicas.len() {
+            1 => format!("rank {rank} ({modules})"),
+            n => format!("rank {rank} ({modules}, replica {} of {n})", rank - replicas.start + 1),
         }
     }
 }

@@ -16,10 +16,12 @@ pub(super) enum Stream {
     Beats = 0,
     /// From rank 0 to the others.
     Control = 2,
-    /// From each rank to the next.
+    /// From each rank to those with the modules above, and from rank 0 to those with its own.
     Batches = 4,
     /// From the others to rank 0.
     Reports = 6,
+    /// Between replicas of a group.
+    Values = 8,
 }
 
 /// Messages to another process.
@@ -34,10 +36,6 @@ pub(super) struct Outbox {
 impl Outbox {
     pub(super) fn new(to: usize, stream: Stream, window: usize) -> Self {
         Self { to, stream, window, leaving: VecDeque::new() }
-    }
-
-    pub(super) fn set_window(&mut self, window: usize) {
-        self.window = window;
     }
 
     /// Whether another message may be sent.
@@ -89,10 +87,6 @@ struct Arriving {
 impl Inbox {
     pub(super) fn new(from: usize, stream: Stream, window: usize, out: SyncSender<Arrived>) -> Self {
         Self { from, stream, window, arriving: VecDeque::new(), out }
-    }
-
-    pub(super) fn set_window(&mut self, window: usize) {
-        self.window = window;
     }
 
     /// Receives what there is room for, and hands on what is whole. A message that nobody wants any

@@ -1,6 +1,5 @@
 //! What processes say to each other.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
@@ -12,6 +11,8 @@ use gim_core::{Error, Pool, Result};
 use gim_eval::ScheduleRow;
 use serde::{Deserialize, Serialize};
 
+use super::exchange;
+use super::places::Places;
 use super::wire::{Body, Buffer};
 use crate::experiment::dataset_record::DatasetRecord;
 
@@ -23,6 +24,8 @@ pub(crate) enum Head {
     /// A batch of this shape for the receiver's first module. Body: its activations, margins included.
     /// With `save`, everybody saves the state before it, although the number of steps does not ask for it.
     Batch { step: u64, shape: Shape, labels: Vec<i32>, save: bool },
+    /// What the sender has computed for another replica of its group. Body: the values.
+    Values,
     /// There are no more batches. With `done`, all modules below do so many steps, which everybody is
     /// to save.
     End { done: Option<u64> },
@@ -43,8 +46,8 @@ pub(crate) struct Plan {
     pub record: DatasetRecord,
     /// Of all inputs that there may be.
     pub shapes: Vec<Shape>,
-    /// Modules of each process, 0-based.
-    pub places: Vec<Range<usize>>,
+    /// Modules of each process.
+    pub places: Places,
     /// Steps done before, steps of each module, and of the whole run.
     pub first: u64,
     pub each: u64,
@@ -102,9 +105,9 @@ pub(crate) struct Arrived {
     pub bodies: Vec<Buffer>,
 }
 
-/// How a process stores the batches that it receives.
+/// How a process stores the values that it receives.
 pub(crate) struct Input {
-    /// One for each shape.
+    /// Of batches, one for each shape; none where no batches come.
     pub layouts: Vec<Layout>,
     pub pool: Pool<f32>,
 }
@@ -121,9 +124,9 @@ impl Message {
         Self { head, bodies: Vec::new() }
     }
 
-    pub(crate) fn batch(packet: Packet<f32>, save: bool) -> Self {
+    pub(crate) fn batch(packet: &Packet<f32>, save: bool) -> Self {
         let head = Head::Batch { step: packet.step, shape: packet.x.shape(), labels: packet.labels.to_vec(), save };
-        Self { head, bodies: vec![Body::Values(packet.x)] }
+        Self { head, bodies: vec![Body::Values(packet.x.clone())] }
     }
 
     pub(crate) fn step(step: FinishedStep<Vec<u8>>) -> Self {
@@ -167,6 +170,10 @@ impl Envelope {
                     return Err(Error::internal("message", what));
                 };
                 Ok(vec![Buffer::Values(Activations::new(*layout, pool))])
+            }
+            (Head::Values, Some(Input { pool, .. })) => {
+                let values = self.lengths.iter().map(|n| exchange::layout(n / size_of::<f32>()));
+                Ok(values.map(|layout| Buffer::Values(Activations::new(layout, pool))).collect())
             }
             _ => Ok(self.lengths.iter().map(|n| Buffer::Bytes(vec![0; *n])).collect()),
         }

@@ -1,4 +1,5 @@
-//! Training on several processes, *ranks*, that MPI has started: each has contiguous modules.
+//! Training on several processes, *ranks*, that MPI has started: each has contiguous modules. Several may
+//! have the same ones: *replicas*, which share the arithmetic of each batch.
 //!
 //! Rank 0 reads the data, and writes rows and checkpoints. It tells the others what to train, so they
 //! need no file. Batches go up from rank to rank, reports and checkpoints to rank 0. What moves them
@@ -6,6 +7,7 @@
 
 mod beats;
 mod boxes;
+mod exchange;
 mod follow;
 mod message;
 mod places;
@@ -13,20 +15,22 @@ mod saves;
 mod talker;
 mod wire;
 
-use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use gim_core::link::{Packet, Sink};
-use gim_core::{Error, Result};
+use gim_core::replicas::Replicas;
+use gim_core::{Error, Pool, Result};
 
 use crate::experiment::launched::Joined;
 use crate::experiment::train_config::TrainConfig;
 
-pub(crate) use follow::{Follower, no_talker, rows_of_rank};
+pub(crate) use exchange::Distress;
+use exchange::PeerEnds;
+pub(crate) use follow::{Follower, no_talker, rows_of_group};
 pub(crate) use message::{Arrived, Failure, Head, Input, Message, Plan, finished_step};
-pub(crate) use places::{check_settings, places};
+pub(crate) use places::{Places, check_settings};
 pub(crate) use saves::Saves;
 use talker::{Begin, Command, Ends, Talker};
 use wire::{Body, Wire};
@@ -62,7 +66,7 @@ pub(crate) fn join() -> Result<Joined> {
     let talker = TalkerThread { commands: Some(commands), thread: Some(thread) };
     Ok(match rank {
         0 => Joined::Leads(Leader { size, talker, up, reports }),
-        _ => Joined::Follows(Follower { rank, talker, up: (rank + 1 < size).then_some(up), down, report, control }),
+        _ => Joined::Follows(Follower { rank, talker, up, down, report, control }),
     })
 }
 
@@ -72,8 +76,8 @@ const REPORTS_A_RANK: usize = 4;
 /// Rank 0's hold on the others. When it goes, all end.
 pub(crate) struct Leader {
     pub(crate) size: usize,
-    /// Messages for rank 1.
-    pub(crate) up: SyncSender<Message>,
+    /// Batches for other ranks.
+    pub(crate) up: SyncSender<(usize, Message)>,
     /// From each of the other ranks.
     pub(crate) reports: Vec<Receiver<Arrived>>,
     talker: TalkerThread,
@@ -93,14 +97,20 @@ impl TalkerThread {
         }
     }
 
-    fn begin(&self, train: &TrainConfig, places: &[Range<usize>], input: Option<Input>, run: &str) {
+    fn begin(&self, train: &TrainConfig, places: &Places, input: Option<Input>, peers: Option<PeerEnds>, run: &str) {
         self.tell(Command::Begin(Begin {
             stall: Duration::from_secs(train.stall_seconds),
-            places: places.to_vec(),
+            places: places.clone(),
             input,
+            peers,
             window: train.link_depth,
             remedy: format!("checkpoints are intact; continue with `gim train --resume {run}` on any number of ranks"),
         }));
+    }
+
+    /// For a rank with other replicas, which would wait for it if it failed.
+    fn distress(&self, has_peers: bool) -> Distress {
+        Distress { commands: self.commands.clone().filter(|_| has_peers) }
     }
 }
 
@@ -120,24 +130,43 @@ impl Leader {
         self.talker.tell(Command::Send(to, Message { head: Head::Plan(Box::new(plan)), bodies }));
     }
 
-    /// Begins with training.
-    pub(crate) fn begin(&self, train: &TrainConfig, places: &[Range<usize>], run: &str) {
-        self.talker.begin(train, places, None, run);
+    /// Begins with training. Gives what the modules of this rank are to know of their replicas, and whom to
+    /// tell if they fail.
+    pub(crate) fn begin(
+        &self,
+        train: &TrainConfig,
+        places: &Places,
+        pool: &Pool<f32>,
+        run: &str,
+    ) -> (Replicas<f32>, Distress) {
+        let (replicas, peers) = exchange::peers(places, 0, pool).unzip();
+        let distress = self.talker.distress(peers.is_some());
+        let input = Input { layouts: Vec::new(), pool: pool.clone() };
+        self.talker.begin(train, places, Some(input), peers, run);
+        (replicas.unwrap_or_default(), distress)
     }
 }
 
-/// The link to the next rank, if there is one. It says with a batch what is saved before it.
+/// Links to other ranks, with the modules above or the same ones. They say with a batch what is saved
+/// before it.
 pub(crate) struct Up<'a> {
-    pub(crate) to: Option<SyncSender<Message>>,
+    pub(crate) out: SyncSender<(usize, Message)>,
+    pub(crate) to: Vec<usize>,
     pub(crate) saves: &'a Saves,
+}
+
+impl Up<'_> {
+    pub(crate) fn hand_on(&self, packet: &Packet<f32>) {
+        let save = self.saves.is_extra(packet.step);
+        for to in &self.to {
+            // When the thread that talks has ended, the process has failed.
+            let _ = self.out.send((*to, Message::batch(packet, save)));
+        }
+    }
 }
 
 impl Sink<f32> for Up<'_> {
     fn send(&mut self, packet: Packet<f32>) {
-        if let Some(up) = &self.to {
-            let save = self.saves.is_extra(packet.step);
-            // When the thread that talks has ended, the process has failed.
-            let _ = up.send(Message::batch(packet, save));
-        }
+        self.hand_on(&packet);
     }
 }

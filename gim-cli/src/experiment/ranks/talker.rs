@@ -1,16 +1,17 @@
 //! The one thread of a process that makes calls of MPI. It never computes, and never waits for those
 //! that do.
 
-use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use gim_core::Result;
+use gim_core::{Error, Result};
 
 use super::beats::Beats;
 use super::boxes::{Inbox, Outbox, Stream};
+use super::exchange::PeerEnds;
 use super::message::{Arrived, Head, Input, Message};
+use super::places::Places;
 use super::wire::Wire;
 use crate::output::note;
 
@@ -19,6 +20,8 @@ const SHORTEST_NAP: Duration = Duration::from_micros(10);
 const LONGEST_NAP: Duration = Duration::from_micros(300);
 /// Reports on their way to rank 0.
 const REPORTS: usize = 2;
+/// Messages from another replica that arrive at a time.
+const VALUES: usize = 4;
 /// A process that was stopped for longer than this knows nothing about the silence of others.
 const ABSENT: Duration = Duration::from_millis(500);
 /// Exit code of a process that gives up.
@@ -30,14 +33,18 @@ pub(super) enum Command {
     Send(usize, Message),
     /// Training begins.
     Begin(Begin),
+    /// Ends all processes, and says why.
+    GiveUp(String),
 }
 
 /// What the thread has to know of training.
 pub(super) struct Begin {
     /// Silence after which a process is given up.
     pub(super) stall: Duration,
-    /// Modules of each process, 0-based.
-    pub(super) places: Vec<Range<usize>>,
+    /// Modules of each process.
+    pub(super) places: Places,
+    /// The other replicas, if there are any.
+    pub(super) peers: Option<PeerEnds>,
     /// How batches from below are stored.
     pub(super) input: Option<Input>,
     /// Batches that may be on their way from a process to the next.
@@ -50,14 +57,20 @@ pub(super) struct Talker {
     pub(super) wire: Wire,
     /// None once the other threads of the process want nothing more.
     pub(super) commands: Option<Receiver<Command>>,
-    /// Batches for the next rank, and reports for rank 0.
-    pub(super) up: Receiver<Message>,
+    /// Batches for other ranks, and reports for rank 0.
+    pub(super) up: Receiver<(usize, Message)>,
     pub(super) reports: Receiver<Message>,
     pub(super) beats: Beats,
     control: Vec<Outbox>,
-    batches: Option<Outbox>,
+    /// None before training begins, as `values`.
+    batches: Vec<Outbox>,
     to_first: Option<Outbox>,
+    /// For other replicas: what they are to get, and how it goes there.
+    to_peers: Option<Receiver<(usize, Message)>>,
+    values: Vec<Outbox>,
     inboxes: Vec<Inbox>,
+    /// Where batches go, until it is known from whom they come.
+    down: Option<SyncSender<Arrived>>,
     input: Option<Input>,
     remedy: String,
     /// The rank has said that it reports no more.
@@ -69,7 +82,7 @@ pub(super) struct Talker {
 /// Where the thread takes from and gives to.
 pub(super) struct Ends {
     pub(super) commands: Receiver<Command>,
-    pub(super) up: Receiver<Message>,
+    pub(super) up: Receiver<(usize, Message)>,
     pub(super) reports: Receiver<Message>,
     pub(super) control: SyncSender<Arrived>,
     pub(super) down: SyncSender<Arrived>,
@@ -83,8 +96,6 @@ impl Talker {
         let mut inboxes = Vec::new();
         if rank > 0 {
             inboxes.push(Inbox::new(0, Stream::Control, 1, ends.control));
-            // Closed until it is known how batches are stored.
-            inboxes.push(Inbox::new(rank - 1, Stream::Batches, 0, ends.down));
         } else {
             let others = ends.reports_of.into_iter().enumerate();
             inboxes.extend(others.map(|(i, out)| Inbox::new(i + 1, Stream::Reports, REPORTS, out)));
@@ -96,9 +107,12 @@ impl Talker {
             reports: ends.reports,
             beats: Beats::new(rank, size),
             control: control.map(|to| Outbox::new(to, Stream::Control, usize::MAX)).collect(),
-            batches: (rank + 1 < size).then(|| Outbox::new(rank + 1, Stream::Batches, 1)),
+            batches: Vec::new(),
             to_first: (rank > 0).then(|| Outbox::new(0, Stream::Reports, REPORTS)),
+            to_peers: None,
+            values: Vec::new(),
             inboxes,
+            down: Some(ends.down),
             input: None,
             remedy: String::new(),
             has_ended: false,
@@ -132,7 +146,7 @@ impl Talker {
             last = now;
             self.beats.send(&self.wire);
             if let Some(silent) = self.beats.silent() {
-                let waited = self.batches.as_ref().is_some_and(|b| b.to == silent && !b.is_empty());
+                let waited = self.batches.iter().any(|b| b.to == silent && !b.is_empty());
                 let text = self.beats.complaint(silent, waited);
                 self.give_up(&format!("{text} ({})", self.remedy));
             }
@@ -145,10 +159,15 @@ impl Talker {
     /// Looks once at everything; whether anything has moved.
     fn turn(&mut self) -> Result<bool> {
         let mut busy = self.obey()?;
-        if let Some(out) = self.batches.as_mut().filter(|out| out.has_room())
-            && let Ok(message) = self.up.try_recv()
+        // Batches leave in the order in which they were made, so no rank gets one that a replica lacks for long.
+        if self.batches.iter().all(Outbox::has_room)
+            && let Ok((to, message)) = self.up.try_recv()
         {
-            out.send(&self.wire, message)?;
+            outbox(&mut self.batches, to)?.send(&self.wire, message)?;
+            busy = true;
+        }
+        while let Some(Ok((to, message))) = self.to_peers.as_ref().map(Receiver::try_recv) {
+            outbox(&mut self.values, to)?.send(&self.wire, message)?;
             busy = true;
         }
         if let Some(out) = self.to_first.as_mut().filter(|out| out.has_room())
@@ -159,10 +178,14 @@ impl Talker {
             busy = true;
         }
         busy |= self.receive()?;
-        for out in self.control.iter_mut().chain(&mut self.batches).chain(&mut self.to_first) {
-            busy |= out.poll();
-        }
+        busy |= self.poll_outboxes();
         Ok(busy)
+    }
+
+    /// Lets go of what has been sent; whether there was any.
+    fn poll_outboxes(&mut self) -> bool {
+        let several = self.control.iter_mut().chain(&mut self.batches).chain(&mut self.values);
+        several.chain(&mut self.to_first).fold(false, |busy, out| out.poll() || busy)
     }
 
     fn receive(&mut self) -> Result<bool> {
@@ -188,6 +211,7 @@ impl Talker {
         match commands.try_recv() {
             Ok(Command::Send(to, message)) => self.control[to - 1].send(&self.wire, message)?,
             Ok(Command::Begin(begin)) => self.begin(begin),
+            Ok(Command::GiveUp(why)) => self.give_up(&why),
             Err(TryRecvError::Empty) => return Ok(false),
             Err(TryRecvError::Disconnected) => {
                 self.commands = None;
@@ -203,11 +227,16 @@ impl Talker {
     }
 
     fn begin(&mut self, begin: Begin) {
-        if let Some(out) = &mut self.batches {
-            out.set_window(begin.window);
+        let (rank, places, window) = (self.wire.rank, &begin.places, begin.window);
+        let to = places.beside(rank).chain(places.above(rank));
+        self.batches = to.map(|to| Outbox::new(to, Stream::Batches, window)).collect();
+        if let (Some(from), Some(down)) = (places.below(rank), self.down.take()) {
+            self.inboxes.push(Inbox::new(from, Stream::Batches, window, down));
         }
-        if let Some(inbox) = self.inboxes.get_mut(1).filter(|_| self.wire.rank > 0) {
-            inbox.set_window(begin.window);
+        if let Some(PeerEnds { out, from }) = begin.peers {
+            self.to_peers = Some(out);
+            self.values = from.iter().map(|(to, _)| Outbox::new(*to, Stream::Values, usize::MAX)).collect();
+            self.inboxes.extend(from.into_iter().map(|(from, end)| Inbox::new(from, Stream::Values, VALUES, end)));
         }
         self.beats.begin(begin.stall, begin.places);
         (self.input, self.remedy) = (begin.input, begin.remedy);
@@ -219,9 +248,8 @@ impl Talker {
         let mut barrier = None;
         loop {
             self.receive()?;
-            let outboxes = self.control.iter_mut().chain(&mut self.batches).chain(&mut self.to_first);
-            outboxes.for_each(|out| _ = out.poll());
-            let mut all = self.control.iter().chain(&self.batches).chain(&self.to_first);
+            self.poll_outboxes();
+            let mut all = self.control.iter().chain(&self.batches).chain(&self.values).chain(&self.to_first);
             if barrier.is_none() && all.all(Outbox::is_empty) && self.beats.are_done() {
                 barrier = Some(self.wire.barrier());
             }
@@ -247,4 +275,13 @@ impl Talker {
         self.wire.abort(FAILED);
         std::process::exit(FAILED);
     }
+}
+
+/// The one to this rank.
+///
+/// # Errors
+/// When there is none: a defect of the program.
+fn outbox(all: &mut [Outbox], to: usize) -> Result<&mut Outbox> {
+    let found = all.iter_mut().find(|out| out.to == to);
+    found.ok_or_else(|| Error::internal("MPI", format_args!("nothing goes to rank {to}")))
 }

@@ -21,7 +21,8 @@ use crate::experiment::interrupt;
 use crate::experiment::launched::Leader;
 use crate::experiment::progress::Progress;
 use crate::experiment::ranks::{
-    Arrived, Failure, Head, Message, Plan, Saves, Up, check_settings, finished_step, no_talker, places, rows_of_rank,
+    Arrived, Distress, Failure, Head, Message, Places, Plan, Saves, Up, check_settings, finished_step, no_talker,
+    rows_of_group,
 };
 
 /// Steps of this rank that may wait for the others.
@@ -43,10 +44,10 @@ impl Training<'_> {
     }
 
     /// The modules of each rank.
-    fn places(&self, leader: &Leader) -> Result<Vec<Range<usize>>> {
+    fn places(&self, leader: &Leader) -> Result<Places> {
         check_settings(self.config)?;
         let costs = module_costs(&self.stack, self.plans.largest());
-        places(&self.config.train.groups, &costs, leader.size)
+        Places::new(&self.config.train, &costs, leader.size)
     }
 
     /// Takes the steps that are left; `seconds` are those of the run so far.
@@ -70,14 +71,15 @@ impl Training<'_> {
             run: run.clone(),
         };
         let saves = Saves::new(self.config, &plan.record, self.keep.clone(), (self.first, 0))?;
-        leader.begin(&self.config.train, &places, &run);
-        for (to, modules) in places.iter().enumerate().skip(1) {
-            let states = if self.first > 0 { self.states(modules.clone())? } else { Vec::new() };
+        let (replicas, distress) = leader.begin(&self.config.train, &places, &self.pool, &run);
+        for to in 1..leader.size {
+            let states = if self.first > 0 { self.states(places.modules(to))? } else { Vec::new() };
             leader.send_plan(to, plan.clone(), states);
         }
-        self.stack.keep(places[0].clone());
+        self.stack.keep(places.modules(0));
+        self.stack.modules_mut().iter_mut().for_each(|module| module.set_replicas(&replicas));
         let mut writer = self.writer(record, progress, seconds);
-        let rows = self.run_ranks(leader, &saves, &mut writer)?;
+        let rows = self.run_ranks(leader, &places, distress, &saves, &mut writer)?;
         self.run.write_schedule(&rows)?;
         self.summary = rows.iter().map(shares).collect();
         Ok(writer.progress)
@@ -94,7 +96,14 @@ impl Training<'_> {
     ///
     /// # Errors
     /// [`Error::Interrupted`] when the run is asked to stop, with everything saved; that of a rank.
-    fn run_ranks(&mut self, leader: &Leader, saves: &Saves, writer: &mut Writer<'_>) -> Result<Vec<ScheduleRow>> {
+    fn run_ranks(
+        &mut self,
+        leader: &Leader,
+        places: &Places,
+        distress: Distress,
+        saves: &Saves,
+        writer: &mut Writer<'_>,
+    ) -> Result<Vec<ScheduleRow>> {
         let (train, first, total, n) = (&self.config.train, self.first, self.total, self.stack.modules().len());
         let (source, plans, pool, stack) = (&mut self.source, &self.plans, &self.pool, &mut self.stack);
         let (stop, mut done, mut unreadable) = (AtomicBool::new(false), first, None);
@@ -103,6 +112,7 @@ impl Training<'_> {
         let up = leader.up.clone();
         let outcome = scope(|scope| {
             let (stop, done, unreadable) = (&stop, &mut done, &mut unreadable);
+            let beside = Up { out: up.clone(), to: places.beside(0).collect(), saves };
             scope.spawn(move || {
                 let mut feed = || {
                     let step = *done;
@@ -113,7 +123,9 @@ impl Training<'_> {
                         saves.also_after(step);
                     }
                     *done += 1;
-                    Some(plans.packet(x, step, labels))
+                    let packet = plans.packet(x, step, labels);
+                    beside.hand_on(&packet);
+                    Some(packet)
                 };
                 let save = |module: &mut dyn Module<f32>, index: usize, step| saves.state(module, index, step);
                 let mut finished = |step| own.send(Report::Step(step)).map_err(|_| no_talker());
@@ -126,14 +138,19 @@ impl Training<'_> {
                     first,
                     slow: &train.slow[..n.min(train.slow.len())],
                 };
-                let part = Part { below: 0, above: Box::new(Up { to: Some(up.clone()), saves }) };
+                let part = Part { below: 0, above: Box::new(Up { out: up.clone(), to: places.above(0), saves }) };
                 let timelines = run_pipelined_part(stack, on, part, train.link_depth, &mut feed, &save, &mut finished);
-                let ended = timelines.map(|t| rows_of_rank(&t, 0, 0)).map_err(|e| Failure::of(0, &e));
+                let ended = timelines.map(|t| rows_of_group(&t, 0, 0)).map_err(|e| {
+                    distress.tell(0, &e);
+                    Failure::of(0, &e)
+                });
                 let end = ended.is_ok().then_some(*done);
                 let _ = own.send(Report::Ended(ended));
-                let _ = up.send(Message::bare(Head::End { done: end }));
+                for to in places.beside(0).chain(places.above(0)) {
+                    let _ = up.send((to, Message::bare(Head::End { done: end })));
+                }
             });
-            put_together(&from_own, &leader.reports, writer, stop)
+            put_together(&from_own, &leader.reports, places, writer, stop)
         });
         let rows = outcome.map_err(|e| name_last_checkpoint(e, self.run))?;
         match unreadable {
@@ -157,6 +174,7 @@ fn end(saves: &Saves, steps: u64) -> Option<Packet<f32>> {
 fn put_together(
     own: &Receiver<Report>,
     others: &[Receiver<Arrived>],
+    places: &Places,
     writer: &mut Writer<'_>,
     stop: &AtomicBool,
 ) -> Result<Vec<ScheduleRow>> {
@@ -168,11 +186,12 @@ fn put_together(
             match receive(own, others, rank)? {
                 Report::Ended(how) => ended[rank] = Some(how),
                 Report::Step(new) => match &mut step {
-                    None => step = Some(new),
+                    Some(step) if !places.is_first(rank) => written = written.and(agrees(step, &new, rank)),
                     Some(step) => {
                         step.taken.extend(new.taken);
                         step.saved.extend(new.saved);
                     }
+                    None => step = Some(new),
                 },
             }
         }
@@ -193,6 +212,20 @@ fn put_together(
         }
     }
     failures.into_iter().min_by_key(Failure::step).map_or(Ok(rows), |failure| Err(failure.into_error()))
+}
+
+/// Checks that a replica has the losses of the first one, whose reports are among `step`: others could only
+/// come from other arithmetic.
+///
+/// # Errors
+/// When it has not.
+fn agrees(step: &FinishedStep<Vec<u8>>, replica: &FinishedStep<Vec<u8>>, rank: usize) -> Result<()> {
+    let other = replica.taken.iter().find(|taken| !step.taken.contains(taken));
+    other.map_or(Ok(()), |taken| {
+        let (module, step) = (taken.report.module, replica.step);
+        let what = format!("rank {rank} has another loss of module {module} at step {step} than its replica");
+        Err(Error::data("train.replicas", what, "use machines of one kind"))
+    })
 }
 
 fn receive(own: &Receiver<Report>, others: &[Receiver<Arrived>], rank: usize) -> Result<Report> {

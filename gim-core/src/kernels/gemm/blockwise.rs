@@ -77,7 +77,8 @@ impl<F: Scalar> BlockwiseTn<F> {
         if self.parts.is_empty() {
             c.data.chunks_mut(c.row_stride).take(c.rows).for_each(|row| row[..c.cols].fill(F::zero()));
         } else {
-            add_parts(&self.sums, self.parts.len(), c, Store::Overwrite);
+            let rows = 0..c.rows;
+            add_parts(&self.sums, self.parts.len(), c, rows, Store::Overwrite);
         }
     }
 

@@ -243,7 +243,22 @@ pub fn gemm<F: Scalar>(
 pub fn gemm_tn<F: Scalar>(
     a: Mat<'_, F>,
     b: &impl Rows<F>,
+    c: MatMut<'_, F>,
+    into: Store,
+    threads: Threads,
+    pool: &Pool<F>,
+) {
+    let rows = 0..c.rows;
+    gemm_tn_rows(a, b, c, rows, into, threads, pool);
+}
+
+/// [`gemm_tn`] for these rows of `c` alone, with the bits that they have in the whole product. The other
+/// rows are left as they are.
+pub fn gemm_tn_rows<F: Scalar>(
+    a: Mat<'_, F>,
+    b: &impl Rows<F>,
     mut c: MatMut<'_, F>,
+    own: Range<usize>,
     into: Store,
     threads: Threads,
     pool: &Pool<F>,
@@ -252,19 +267,25 @@ pub fn gemm_tn<F: Scalar>(
     assert_eq!(k, depth, "counts of positions differ: a {:?}, b {:?}", a.dim(), b.dim());
     assert_eq!((m, n), (c.rows, c.cols), "result {:?} for aᵀ, a {:?}, b {:?}", (c.rows, c.cols), a.dim(), b.dim());
     assert_eq!(a.col_stride, 1, "positions are rows of values that lie together");
-    if m == 0 || n == 0 {
+    assert!(own.end <= m, "rows {own:?} of {m}");
+    if own.is_empty() || n == 0 {
         return;
     }
     let tile = F::tile(n);
-    let row_blocks: Vec<_> = parts(m, TN_ROWS, tile.rows).collect();
+    let all_rows: Vec<_> = parts(m, TN_ROWS, tile.rows).collect();
     let col_blocks: Vec<_> = parts(n, TN_COLS, tile.cols).collect();
+    // Where positions are cut follows from the whole product, whoever computes which rows of it.
+    let parts = tn_parts(k, all_rows.len() * col_blocks.len());
+    let within = |rows: Range<usize>| rows.start.max(own.start)..rows.end.min(own.end);
+    let row_blocks: Vec<_> = all_rows.into_iter().map(within).filter(|rows| !rows.is_empty()).collect();
     let blocks = row_blocks.len() * col_blocks.len();
-    let parts = tn_parts(k, blocks);
     let block = |task: usize| (&row_blocks[task / col_blocks.len()], &col_blocks[task % col_blocks.len()]);
     if parts.len() <= 1 {
         let to = Shared::new(&mut c);
         let each_task = |task| gemm_tn_block(a, b, 0..k, tn_depth(k), block(task), to, into == Store::Add);
-        timed(Kind::GemmTn, (k, m, n), threads.count(blocks), || threads.for_each("gemm_tn", blocks, &each_task));
+        timed(Kind::GemmTn, (k, own.len(), n), threads.count(blocks), || {
+            threads.for_each("gemm_tn", blocks, &each_task)
+        });
         return;
     }
     // Each part sums into values of its own; then they are added in order.
@@ -276,8 +297,8 @@ pub fn gemm_tn<F: Scalar>(
         gemm_tn_block(a, b, part, depth, block(task % blocks), to, false);
     };
     let tasks = parts.len() * blocks;
-    timed(Kind::GemmTn, (k, m, n), threads.count(tasks), || threads.for_each("gemm_tn", tasks, &each_task));
-    add_parts(&sums, parts.len(), c, into);
+    timed(Kind::GemmTn, (k, own.len(), n), threads.count(tasks), || threads.for_each("gemm_tn", tasks, &each_task));
+    add_parts(&sums, parts.len(), c, own, into);
 }
 
 /// The parts of `k` positions that [`gemm_tn`] sums one by one, where the result is cut into `blocks`.
@@ -291,10 +312,10 @@ fn tn_depth(len: usize) -> usize {
     parts(len, TN_DEPTH, 8).next().map_or(TN_DEPTH, |depths| depths.len())
 }
 
-/// c (m, n) = or += the sum of `parts` matrices, one after the other.
-fn add_parts<F: Scalar>(sums: &[F], parts: usize, c: MatMut<'_, F>, into: Store) {
+/// These rows of c (m, n) = or += the sum of those of `parts` matrices, one after the other.
+fn add_parts<F: Scalar>(sums: &[F], parts: usize, c: MatMut<'_, F>, rows: Range<usize>, into: Store) {
     let (m, n) = (c.rows, c.cols);
-    for (row, to) in c.data.chunks_mut(c.row_stride).take(m).enumerate() {
+    for (row, to) in c.data.chunks_mut(c.row_stride).enumerate().take(rows.end).skip(rows.start) {
         for part in 0..parts {
             let from = &sums[(part * m + row) * n..][..n];
             if part == 0 && into == Store::Overwrite {
@@ -403,4 +424,55 @@ pub fn matmul_naive<F: Scalar>(a: Mat<'_, F>, b: Mat<'_, F>) -> Vec<F> {
         }
     }
     c
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, by: f64) -> Vec<f32> {
+        (0..n).map(|i| (i as f64 * by).sin() as f32).collect()
+    }
+
+    /// Replicas compute some rows each.
+    #[test]
+    fn rows_alone_have_the_bits_of_the_whole_product() {
+        let pool = Pool::new();
+        for (m, k, n) in [(1, 5, 3), (37, 300, 17), (200, 70, 130), (1000, 520, 40), (513, 8, 600)] {
+            let (a, b) = (values(m * k, 0.7), values(k * n, 0.3));
+            let packed = Packed::new(Mat::new(&b, k, n), &pool);
+            let product = |rows: Range<usize>, into| {
+                let mut c = values(rows.len() * n, 0.9);
+                let a = Mat::new(&a[rows.start * k..rows.end * k], rows.len(), k);
+                gemm(&a, &packed, MatMut::new(&mut c, rows.len(), n), into, |_, _, _| {}, Threads::All);
+                c
+            };
+            let whole = product(0..m, Store::Overwrite);
+            for rows in [0..m / 2, m / 2..m, m / 3..m / 3 + 1, m - 1..m] {
+                assert!(product(rows.clone(), Store::Overwrite) == whole[rows.start * n..rows.end * n], "{m} {rows:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn rows_alone_have_the_bits_of_the_whole_sum() {
+        let pool = Pool::new();
+        for (k, m, n) in [(1, 1, 3), (3, 37, 17), (5000, 5, 40), (9001, 300, 41), (1500, 600, 700)] {
+            let (a, b) = (values(k * m, 0.7), values(k * n, 0.3));
+            let (a, b) = (Mat::new(&a, k, m), Mat::new(&b, k, n));
+            for into in [Store::Overwrite, Store::Add] {
+                let start = values(m * n, 0.9);
+                let (mut whole, mut parts) = (start.clone(), start.clone());
+                gemm_tn(a, &b, MatMut::new(&mut whole, m, n), into, Threads::All, &pool);
+                let cuts = [0, m / 3, m / 2, m];
+                for (i, rows) in cuts.windows(2).map(|cut| cut[0]..cut[1]).enumerate() {
+                    pool.poison();
+                    gemm_tn_rows(a, &b, MatMut::new(&mut parts, m, n), rows, into, Threads::All, &pool);
+                    let after = cuts[i + 1] * n;
+                    assert!(parts[after..] == start[after..], "rows of others change: {k} {m} {n}");
+                }
+                assert!(parts == whole, "{k} {m} {n} {into:?}");
+            }
+        }
+    }
 }
