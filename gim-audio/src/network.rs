@@ -60,8 +60,8 @@ pub struct NetworkConfig {
     /// Every convolution's module has a GRU of its own. As published, there is no module of the
     /// context network alone then, so `separate-context` is the same as `fused-context`.
     pub context_per_module: bool,
-    /// How errors go down within a module: `backpropagation`, or `feedback-alignment` through fixed random
-    /// weights.
+    /// How errors go down within a module: `backpropagation`, `feedback-alignment` (through fixed random weights) or
+    /// `direct-feedback-alignment` (to each layer through a fixed random matrix).
     pub credit: CreditAssignment,
     /// Modules that learn from each loss: its own and those right below it. 1 is Greedy InfoMax; more need
     /// `train.schedule = "simultaneous"`.
@@ -299,13 +299,9 @@ impl NetworkConfig {
                 supervision,
             };
             let loss = loss.settings.build(kind, &place, own.with_item(LOSS_ITEM))?;
-            let parts = Parts {
-                encoder: Sequential::new(encoder),
-                readout: None,
-                context,
-                loss,
-                optimizer: optimizer.build()?,
-            };
+            let mut encoder = Sequential::new(encoder);
+            self.credit.prepare(&mut encoder, own);
+            let parts = Parts { encoder, readout: None, context, loss, optimizer: optimizer.build()? };
             modules.push(overlap.module(m + 1, parts, pool.clone())?);
         }
         Ok(Stack::new(modules))

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::Sequential;
 use crate::param::Params;
 use crate::stack::Stack;
-use crate::{Purpose, Result, Scalar};
+use crate::{Key, Purpose, Result, Scalar};
 
 /// How errors go down within a module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,9 +21,20 @@ pub enum CreditAssignment {
     /// W learns, and in doing so turns towards B. All weights that errors go through have feedback weights,
     /// recurrent ones and those of losses included; see [`Param::transported`](crate::param::Param::transported).
     FeedbackAlignment,
+    /// From the output of a module's encoder straight to the output of each of its layers, through a fixed random
+    /// matrix (Nøkland 2016, "Direct feedback alignment provides learning in deep neural networks"). Loss,
+    /// context network and readout pass their errors exactly.
+    DirectFeedbackAlignment,
 }
 
 impl CreditAssignment {
+    /// Gives the encoder of a module what this rule needs of its own, drawn by `key`, whose purpose does not count.
+    pub fn prepare<F: Scalar>(self, encoder: &mut Sequential<F>, key: Key) {
+        if self == Self::DirectFeedbackAlignment {
+            encoder.set_direct_feedback(key.with_purpose(Purpose::Feedback));
+        }
+    }
+
     /// The stack that `draw` makes of [`Purpose::Init`], with feedback weights where this rule has them: the
     /// weights of a second stack, which `draw` makes of [`Purpose::Feedback`]. They follow from the seed and the
     /// layer's place, as initial weights do, and have the same distribution.

@@ -537,12 +537,12 @@ impl<F: Scalar, B: Border<F>> Module<F> for LocalModule<F, B> {
         let encoder = l.encoder.multiply_adds(x);
         let mut forward = encoder;
         // Weight gradients of all layers, input gradients of all but the first.
-        let mut backward = 2 * encoder - l.encoder.first_multiply_adds(x);
+        let mut backward = l.encoder.backward_multiply_adds(x, false);
         let overlap = self.border.overlap();
         if let Some(overlap) = overlap {
             let (passes, further) = overlap.passes(self.number - 1);
-            let first = l.encoder.first_multiply_adds(x);
-            backward = passes * backward + further * first + (passes - 1) * encoder;
+            let whole = l.encoder.backward_multiply_adds(x, true);
+            backward = (passes - further) * backward + further * whole + (passes - 1) * encoder;
         }
         let Ok(mut shape) = l.encoder.output(x) else { return (forward, backward) };
         if let Some(r) = &l.readout {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use gim_core::credit::CreditAssignment;
 use gim_core::optim::OptimizerConfig;
 use gim_core::stack::Stack;
 use gim_core::{Error, Pool, Result};
@@ -232,6 +233,8 @@ impl Config {
             return Ok(());
         } else if self.domain.model().is_end_to_end() {
             ("the network is one module, with one loss", "use 1, or another network.kind")
+        } else if self.domain.credit() == CreditAssignment::DirectFeedbackAlignment {
+            ("direct feedback carries no error from module to module", "use 1, or another network.credit")
         } else if self.train.schedule != Schedule::Simultaneous {
             ("this schedule never brings a gradient back", "use 1, or train.schedule = \"simultaneous\"")
         } else {

@@ -104,6 +104,34 @@ fn feedback_alignment_end_to_end_and_in_modules() {
     assert!(events.windows(tag.len()).any(|bytes| bytes == tag));
 }
 
+/// Matrices of direct feedback follow from the seed; modules of one layer have no use for them.
+#[test]
+fn direct_feedback_alignment_end_to_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let d = dir.path();
+    folders(&d.join("images"), false);
+    let (direct, whole) = ("network.credit=direct-feedback-alignment", "network.kind=cpc");
+    let labels = ["network.kind=cpc", "loss.target=classes"];
+    let cases: [(&[&str], &[&str], bool); 4] = [
+        (&AUDIO, &[whole], true),
+        (&VISION, &labels, true),
+        (&AUDIO, &["network.kind=fused-context"], false),
+        (&VISION, &[], false),
+    ];
+    for (i, (preset, set, differs)) in cases.into_iter().enumerate() {
+        let [exact, run, resumed] = ["exact", "direct", "resumed"].map(|name| format!("{name}-{i}"));
+        let with = [set, &[direct]].concat();
+        ok(d, &train(preset, &exact, set));
+        ok(d, &train(preset, &run, &with));
+        let want = result(&d.join(&run));
+        assert_eq!(want.1 != result(&d.join(&exact)).1, differs, "{run}");
+        assert!(!d.join(&run).join("alignment.csv").exists());
+        ok(d, &train(preset, &resumed, &with));
+        resume(d, &resumed);
+        assert!(result(&d.join(&resumed)) == want, "{resumed}");
+    }
+}
+
 /// Runs whose losses train several modules are as others: rows, checkpoints and features by module, validation,
 /// resume, threads.
 #[test]
@@ -146,6 +174,7 @@ fn what_shares_no_losses() {
         (&[two, "train.schedule=pipelined"], "simultaneous"),
         (&[two, "train.schedule=async"], "simultaneous"),
         (&[two, "network.kind=cpc"], "one module"),
+        (&[two, "network.credit=direct-feedback-alignment"], "no error from module to module"),
         (&[two, "loss.kind=autoencoder", "loss.autoencoder.corruption=0.3"], "encodes another input"),
         (&["network.modules_per_loss=0"], "1 to"),
         (&["network.credit=feedback"], "feedback-alignment"),

@@ -1,5 +1,6 @@
 //! The layer trait, and layers for every domain.
 
+mod direct;
 mod itemwise;
 mod readout;
 mod sequential;

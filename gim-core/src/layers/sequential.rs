@@ -1,10 +1,11 @@
 //! Layers one after the other.
 
 use crate::activations::{Activations, Layout, Shape};
+use crate::layers::direct::DirectFeedback;
 use crate::layers::{InputGrad, Itemwise, Keep, Layer, LayerInfo, ReadoutGrad};
 use crate::param::{Param, Params};
 use crate::replicas::Replicas;
-use crate::{Pool, Result, Scalar};
+use crate::{Key, Pool, Result, Scalar};
 
 /// A part of a [`Sequential`].
 pub enum Stage<F: Scalar> {
@@ -48,6 +49,8 @@ pub struct Sequential<F: Scalar> {
     layers: Vec<Stage<F>>,
     /// Outputs of all layers but the last, kept for the backward pass and for inspection.
     hidden: Vec<Activations<F>>,
+    /// Where errors go to each layer directly.
+    direct: Option<DirectFeedback<F>>,
 }
 
 impl<F: Scalar> Sequential<F> {
@@ -58,7 +61,29 @@ impl<F: Scalar> Sequential<F> {
             layer.get_mut().visit(&mut |p| p.name = format!("{i}.{}", p.name));
         }
         let hidden = Vec::with_capacity(layers.len());
-        Self { layers, hidden }
+        Self { layers, hidden, direct: None }
+    }
+
+    /// From here on, the error of the output goes to the output of each layer through a fixed random matrix, drawn by
+    /// `key`, and not through the layers above. Within a layer, which may be a stage of several, it goes down
+    /// exactly.
+    pub fn set_direct_feedback(&mut self, key: Key) {
+        self.direct = Some(DirectFeedback::new(key));
+    }
+
+    /// Multiply-adds of the gradients of all weights, and of the inputs that errors go through; of the chain's own
+    /// input only if `wanted`. Matrices of direct feedback are small beside them and not counted.
+    pub fn backward_multiply_adds(&self, x: Shape, wanted: bool) -> u64 {
+        let (mut shape, mut sum) = (x, 0);
+        for (i, layer) in self.layers().enumerate() {
+            let stops = if i == 0 { !wanted } else { self.direct.is_some() };
+            sum += 2 * layer.multiply_adds(shape) - if stops { layer.first_multiply_adds(shape) } else { 0 };
+            match layer.output(shape) {
+                Ok(s) => shape = s,
+                Err(_) => return sum,
+            }
+        }
+        sum
     }
 
     /// Whether this is the identity.
@@ -90,10 +115,46 @@ impl<F: Scalar> Sequential<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
+        if self.direct.is_some() {
+            return self.backward_direct(x, z, &mut grad.whole(z.layout(), pool), dx, pool);
+        }
         self.backward_from(x, dx, pool, |last, x, dx| match (last, dx) {
             (Stage::Items(last), dx) => last.backward_below(x, grad, dx, pool),
             (last, dx) => last.get_mut().backward(x, z, &mut grad.whole(z.layout(), pool), dx, pool),
         });
+    }
+
+    /// The backward pass by direct feedback, from the error `dz` of the output `z`.
+    fn backward_direct(
+        &mut self,
+        x: &Activations<F>,
+        z: &Activations<F>,
+        dz: &mut Activations<F>,
+        dx: InputGrad<'_, F>,
+        pool: &Pool<F>,
+    ) {
+        let n = self.layers.len();
+        assert_eq!(self.hidden.len() + 1, n, "backward without a forward pass that kept its activations");
+        let Some(direct) = &mut self.direct else { unreachable!("a chain with direct feedback") };
+        direct.draw(self.hidden.iter().map(|h| h.shape().channels), z.shape().channels);
+        // The last layer may overwrite `dz`.
+        let mut e = Activations::new(z.layout(), pool);
+        e.memory_mut().copy_from_slice(dz.memory());
+        let (mut dx, mut output) = (Some(dx), None);
+        for i in (0..n).rev() {
+            let hidden = self.hidden.pop();
+            let input = hidden.as_ref().unwrap_or(x);
+            let into = if i == 0 { dx.take().unwrap_or(InputGrad::Stop) } else { InputGrad::Stop };
+            let layer = self.layers[i].get_mut();
+            match &output {
+                None => layer.backward(input, z, dz, into, pool),
+                Some(y) => {
+                    let y: &Activations<F> = y;
+                    layer.backward(input, y, &mut direct.error(i, &e, y.layout(), pool), into, pool);
+                }
+            }
+            output = hidden;
+        }
     }
 
     /// The backward pass, the last layer's by `last(layer, input, input gradient)`.
@@ -220,6 +281,9 @@ impl<F: Scalar> Layer<F> for Sequential<F> {
         dx: InputGrad<'_, F>,
         pool: &Pool<F>,
     ) {
+        if self.direct.is_some() {
+            return self.backward_direct(x, y, dy, dx, pool);
+        }
         self.backward_from(x, dx, pool, |last, x, dx| last.get_mut().backward(x, y, dy, dx, pool));
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use gim_core::activations::{Activations, Layout, Shape};
 use gim_core::credit::{CreditAssignment, alignments};
-use gim_core::layers::{Layer, Sequential};
+use gim_core::layers::{InputGrad, Keep, Layer, Sequential};
 use gim_core::link::Packet;
 use gim_core::loss::{CrossEntropy, CrossEntropyConfig, InfoNce, InfoNceConfig, LocalLoss, StepInfo};
 use gim_core::module::{LocalModule, Mode, Module, Overlap, Parts};
 use gim_core::optim::{OptimizerConfig, OptimizerKind};
-use gim_core::param::Params;
+use gim_core::param::{Param, Params};
 use gim_core::sampler::SamplerKind;
 use gim_core::schedule::{ModuleReport, step_in_turn};
 use gim_core::stack::Stack;
@@ -311,6 +311,88 @@ fn feedback_and_shared_losses_go_together() {
     };
     let (exact, aligned) = (build(CreditAssignment::Backpropagation), build(CreditAssignment::FeedbackAlignment));
     assert!(exact[0] != aligned[0]);
+}
+
+/// A linear network learns four classes by feedback alignment, and its weights turn towards the feedback weights, the
+/// classifier's the most. Those of the first layer, which hand nothing down, do not have to.
+#[test]
+fn weights_turn_towards_feedback_weights() {
+    let pool = Pool::<f64>::new();
+    let draw = |purpose| {
+        let key = Key::new(SEED, purpose);
+        let layers = [(8, 16), (16, 16)].into_iter().zip(0..).map(|((i, o), item)| linear::<f64>(i, o, key, item));
+        let classifier = CrossEntropyConfig { channels: 16, classes: 4, bins: Some(1) };
+        let optimizer = OptimizerConfig { kind: OptimizerKind::Sgd, lr: 0.5, momentum: 0.0, ..Default::default() };
+        let parts = Parts {
+            encoder: Sequential::new(layers),
+            readout: None,
+            context: None,
+            loss: Box::new(CrossEntropy::new(classifier, key.with_item(9))?),
+            optimizer: optimizer.build()?,
+        };
+        Ok(Stack::new(vec![Box::new(LocalModule::new(1, parts, pool.clone())) as Box<dyn Module<f64>>]))
+    };
+    let mut stack = CreditAssignment::FeedbackAlignment.build(draw).unwrap();
+    let before = alignments(&mut stack);
+    let labels: Vec<i32> = (0..16).map(|item| item % 4).collect();
+    let means = uniform(4 * 8, 1);
+    let mut last = f64::NAN;
+    for step in 0..300 {
+        let noise = uniform(16 * 8, 100 + step);
+        let of = |i: usize| means[labels[i / 8] as usize * 8 + i % 8] + 0.3 * noise[i];
+        let x = ndarray::Array4::from_shape_vec((16, 1, 1, 8), (0..16 * 8).map(of).collect()).unwrap();
+        last = stack.step(x.view(), &labels, SEED, step).unwrap()[0].loss.loss;
+    }
+    let after = alignments(&mut stack);
+    assert!(last < 0.2, "{last}");
+    assert!(after[1].degrees < before[1].degrees - 4.0, "{before:?} {after:?}");
+    assert!(after[2].degrees < 65.0, "{before:?} {after:?}");
+}
+
+/// Direct feedback by its definition, on linear layers: ∂W_i = (B_i e)ᵀ x_i, the last layer's with e itself. The
+/// error of the input is that of the first layer.
+#[test]
+fn direct_feedback_by_definition() {
+    let pool = Pool::<f64>::new();
+    let (key, feedback) = (Key::new(SEED, Purpose::Init), Key::new(SEED, Purpose::Feedback).with_item(7));
+    let widths = [3, 5, 4, 2];
+    let mut chain = Sequential::<f64>::new((0..3).map(|i| linear::<f64>(widths[i], widths[i + 1], key, i as u32)));
+    chain.set_direct_feedback(feedback);
+    chain.visit(&mut |p| p.attach_grad(&pool));
+    let shape = Shape::sequence(2, 3, widths[0]);
+    let dense = |channels: usize, seed| {
+        let shape = shape.with_channels(channels);
+        Activations::from_slice(Layout::dense(shape), &uniform(shape.len(), seed), &pool)
+    };
+    let (x, e) = (dense(3, 1), dense(2, 2));
+    let mut z = dense(2, 3);
+    chain.forward(&x, &mut z, Keep::ForBackward, &pool);
+    let array = |values: &[f64], columns: usize| {
+        ndarray::Array2::from_shape_vec((values.len() / columns, columns), values.to_vec()).unwrap()
+    };
+    let mut weights = Vec::new();
+    chain.visit(&mut |p| weights.push(array(&p.value, p.shape[1])));
+    let error = array(&e.to_vec(), 2);
+    let mut inputs = vec![array(&x.to_vec(), 3)];
+    inputs.extend(chain.hidden().iter().map(|h| array(&h.to_vec(), h.shape().channels)));
+    let (mut dz, mut dx) = (dense(2, 2), dense(3, 4));
+    chain.backward(&x, &z, &mut dz, InputGrad::Overwrite(&mut dx), &pool);
+    let mut grads = Vec::new();
+    chain.visit(&mut |p| grads.push(array(p.grad(), p.shape[1])));
+    let at = |layer: usize| match layer {
+        2 => error.clone(),
+        _ => {
+            let key = feedback.with_item(feedback.item + layer as u32);
+            let bound = 1.0 / 2.0_f64.sqrt();
+            let b = Param::<f64>::uniform("b", &[widths[layer + 1], 2], bound, key).value;
+            error.dot(&array(&b, 2).t())
+        }
+    };
+    let near = |a: &ndarray::Array2<f64>, b: &ndarray::Array2<f64>| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12);
+    for (layer, got) in grads.iter().enumerate() {
+        assert!(near(got, &at(layer).t().dot(&inputs[layer])), "layer {layer}");
+    }
+    assert!(near(&array(&dx.to_vec(), 3), &at(0).dot(&weights[0])));
 }
 
 /// Angles are those of vectors: of a weight with itself, with its negative, and with an orthogonal one.

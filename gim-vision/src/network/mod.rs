@@ -163,8 +163,8 @@ pub struct NetworkConfig {
     pub context_layers: usize,
     /// Initial weights.
     pub init: Init,
-    /// How errors go down within a module: `backpropagation`, or `feedback-alignment` through fixed random
-    /// weights.
+    /// How errors go down within a module: `backpropagation`, `feedback-alignment` (through fixed random weights) or
+    /// `direct-feedback-alignment` (to each layer through a fixed random matrix).
     pub credit: CreditAssignment,
     /// Modules that learn from each loss: its own and those right below it. 1 is Greedy InfoMax; more need
     /// `train.schedule = "simultaneous"`.
@@ -373,7 +373,8 @@ impl NetworkConfig {
                 let net = PixelCnn::new(cut.channels, self.context_layers, key.with_item(CONTEXT_ITEM))?;
                 context = Some(Box::new(Itemwise::new(vec![Box::new(net)])));
             }
-            let encoder = Sequential::new(cut.stages.into_iter().map(Itemwise::new));
+            let mut encoder = Sequential::new(cut.stages.into_iter().map(Itemwise::new));
+            self.credit.prepare(&mut encoder, key);
             let below = shape;
             shape = encoder.output(below)?;
             let readout = self.readout_of(grid, m + 1, shape, need)?;

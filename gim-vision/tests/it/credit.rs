@@ -132,7 +132,12 @@ fn feedback_alignment_within_modules() {
             (0..stack.modules().len()).map(|m| values(&mut stack, m)).collect::<Vec<_>>()
         })
     };
-    for network in [&aligned, &whole, &NetworkConfig { modules_per_loss: 2, ..aligned.clone() }] {
+    let direct = CreditAssignment::DirectFeedbackAlignment;
+    // One module of several stages; a layer of a plain network is a stage.
+    let direct =
+        [NetworkConfig { credit: direct, ..whole.clone() }, NetworkConfig { credit: direct, cuts: vec![3], ..vgg() }];
+    let shared = NetworkConfig { modules_per_loss: 2, ..aligned.clone() };
+    for network in [&aligned, &whole, &shared, &direct[0], &direct[1]] {
         let one = after(network, 1);
         assert!(one == after(network, 3), "threads change bits");
         let plain = NetworkConfig { credit: CreditAssignment::Backpropagation, ..network.clone() };
