@@ -12,7 +12,7 @@ use crate::experiment::progress::Mode;
 use crate::experiment::run_dir::RunDir;
 use crate::experiment::train::{DatasetPolicy, Start, train};
 use crate::experiment::train_config::Schedule;
-use crate::output::print_line;
+use crate::output::{note, print_line};
 
 /// Train a network.
 ///
@@ -82,7 +82,7 @@ impl Args {
             (None, None) => Start::New,
             _ => Start::Resume,
         };
-        let (config, run) = self.config_and_run()?;
+        let (config, run) = self.config_and_run(show)?;
         let begun = from.map_or(Ok(()), |from| begin(&config, &run, &from));
         let trained =
             begun.and_then(|()| save_on_interrupt()).and_then(|()| train(&config, &run, start, policy, show, leader));
@@ -95,7 +95,7 @@ impl Args {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn config_and_run(self) -> Result<(Config, RunDir)> {
+    fn config_and_run(self, show: Mode) -> Result<(Config, RunDir)> {
         if let Some(folder) = self.resume {
             let run = RunDir::new(folder);
             if run.has_probes() && run.newest_checkpoint()?.is_none() {
@@ -120,6 +120,9 @@ impl Args {
         let schedule = self.schedule.and_then(|s| s.to_possible_value());
         set.extend(schedule.map(|s| format!("train.schedule={}", s.get_name())));
         let loaded = Config::load(&config, &set)?;
+        if show != Mode::Quiet {
+            loaded.unused(&set).into_iter().for_each(note);
+        }
         let run = match self.out {
             Some(out) => RunDir::new(out),
             None => RunDir::claim(Path::new("runs"), &name_of(&config))?,

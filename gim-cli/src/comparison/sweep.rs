@@ -116,7 +116,7 @@ impl Entry {
     pub(crate) fn config(&self, more: &[String]) -> Result<Config> {
         let own = Config::load(&self.preset, &self.set)?;
         let more: Vec<String> = more.iter().filter(|o| own.knows(o)).cloned().collect();
-        Config::read(&self.preset, &[&self.set[..], &more].concat())
+        Config::load(&self.preset, &[&self.set[..], &more].concat())
     }
 
     /// Columns of labels among the tasks.
@@ -339,7 +339,7 @@ mod tests {
         let quick = Sweep::load("quick").unwrap();
         let check = |o: &str| quick.check_overrides(&[o.to_owned()]).map_err(|e| e.to_string());
         // Of speech alone, and of both.
-        assert_eq!([check("data.crop=10240"), check("train.steps=3")], [Ok(()), Ok(())]);
+        assert_eq!([check("network.context=8"), check("train.steps=3")], [Ok(()), Ok(())]);
         assert!(check("loss.clapp.update=scalar").unwrap_err().contains("loss.clapp.update"));
         assert!(check("train.stepz=3").unwrap_err().contains("`train.steps`"));
         assert!(check("steps").unwrap_err().contains("section.key=value"));

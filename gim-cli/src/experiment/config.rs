@@ -51,23 +51,8 @@ impl Config {
     /// Loads a preset or a file, with overrides.
     ///
     /// # Errors
-    /// When neither exists, a key or value is wrong, or an override has no effect.
-    pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
-        let config = Self::read(source, overrides)?;
-        match overrides.iter().find(|o| !config.uses(o)) {
-            None => Ok(config),
-            Some(o) => {
-                let what = "has no effect: it belongs to another loss than that of loss.kind";
-                Err(Error::config(format_args!("--set {o}"), what, "leave it out, or set loss.kind"))
-            }
-        }
-    }
-
-    /// [`Config::load`] with overrides that may have no effect.
-    ///
-    /// # Errors
     /// When neither exists, or a key or value is wrong.
-    pub(crate) fn read(source: &str, overrides: &[String]) -> Result<Self> {
+    pub fn load(source: &str, overrides: &[String]) -> Result<Self> {
         if let Some((name, text)) = PRESETS.iter().find(|p| p.0 == source) {
             return Self::parse(name, text, overrides);
         }
@@ -153,6 +138,12 @@ impl Config {
     /// Whether there is the setting of an override, or a table of its name.
     pub(crate) fn knows(&self, o: &str) -> bool {
         is_in(&self.every_setting(), o)
+    }
+
+    /// Notes on overrides that have no effect.
+    pub(crate) fn unused(&self, overrides: &[String]) -> Vec<String> {
+        let unused = overrides.iter().filter(|o| !self.uses(o));
+        unused.map(|o| format!("note: --set {o} has no effect: it is of another loss than that of loss.kind")).collect()
     }
 
     /// Whether an override reaches a result. The settings of losses that are not used do not.
@@ -353,9 +344,13 @@ mod tests {
     fn wrong_keys_and_values_are_named() {
         let e = Config::load("audio-quick", &["optimizer.lrr=1".into()]).unwrap_err().to_string();
         assert!(e.contains("optimizer.lrr") && e.contains("`optimizer.lr`"), "{e}");
-        let other = Config::load("audio-quick", &["loss.clapp.update=scalar".into()]).unwrap_err().to_string();
-        assert!(other.contains("loss.clapp.update") && other.contains("loss.kind"), "{other}");
-        assert!(Config::load("audio-quick", &["loss.kind=clapp".into(), "loss.clapp.update=scalar".into()]).is_ok());
+        let unused = |set: &[&str]| {
+            let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+            Config::load("audio-quick", &set).unwrap().unused(&set)
+        };
+        let notes = unused(&["train.steps=2", "loss.clapp.update=scalar"]);
+        assert!(notes.len() == 1 && notes[0].contains("loss.clapp.update"), "{notes:?}");
+        assert!(unused(&["loss.kind=clapp", "loss.clapp.update=scalar"]).is_empty());
         let both = Config::load("audio-quick", &["train.schedule=both".into()]).unwrap_err().to_string();
         assert!(both.contains("schedule") && both.contains("simultaneous"), "{both}");
         assert!(Config::load("audio-quick", &["train.snapshots=[1.5]".into()]).is_err());

@@ -202,7 +202,7 @@ fn the_papers_protocol_sees_random_crops() {
     assert_eq!((file.views(), file.test_views()), (2, 3));
     assert!(rows.iter().all(|r| r["test_rows"] == file.test_items()));
     let bits = |file: &gim_eval::ViewFile| {
-        let all = file.file().read_group("random_2").unwrap();
+        let all = file.file().read_group("random_1").unwrap();
         all.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
     };
     let before = bits(&file);

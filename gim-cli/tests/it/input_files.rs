@@ -308,7 +308,7 @@ fn python_reads_the_files_and_scikit_learn_gives_the_same_accuracy() {
         assert!((theirs - ours).abs() <= 0.002, "{task}: {theirs}, not {ours}");
     }
     if let Some(text) = parity(d, "read_h5py.py", &["run/features.h5"], &["h5py"]) {
-        assert!(text.contains("module_6: ") && text.contains("phone: ") && text.contains("per frame"), "{text}");
+        assert!(text.contains("module_1: ") && text.contains("phone: ") && text.contains("per frame"), "{text}");
     }
     if let Some(text) = parity(d, "read_pandas.py", &["run"], &["pandas"]) {
         assert!(text.contains("phones") && text.contains("converged") && text.contains("run"), "{text}");

@@ -185,7 +185,11 @@ impl Talker {
     /// Lets go of what has been sent; whether there was any.
     fn poll_outboxes(&mut self) -> bool {
         let several = self.control.iter_mut().chain(&mut self.batches).chain(&mut self.values);
-        several.chain(&mut self.to_first).fold(false, |busy, out| out.poll() || busy)
+        let mut busy = false;
+        for out in several.chain(&mut self.to_first) {
+            busy |= out.poll();
+        }
+        busy
     }
 
     fn receive(&mut self) -> Result<bool> {
