@@ -18,6 +18,14 @@ pub fn read_rows<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Vec<T>> 
     rows_of(path, &fs::read(path).map_err(|e| Error::io(path, "read", e))?)
 }
 
+/// All rows of a table; none where there is no file.
+///
+/// # Errors
+/// When a row does not fit the columns of `T`.
+pub fn read_rows_if_any<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    if path.is_file() { read_rows(path) } else { Ok(Vec::new()) }
+}
+
 /// The rows of a table that another process may be appending to: a last line without its end is left out. None where there
 /// is no file yet.
 ///
@@ -58,9 +66,7 @@ pub fn write_rows<T: Serialize>(path: impl AsRef<Path>, rows: &[T]) -> Result<()
 pub fn update_rows<T: Serialize + DeserializeOwned>(path: &Path, change: impl FnOnce(&mut Vec<T>)) -> Result<Vec<T>> {
     let mut rows = Vec::new();
     update_atomic(path, || {
-        if path.is_file() {
-            rows = read_rows(path)?;
-        }
+        rows = read_rows_if_any(path)?;
         change(&mut rows);
         to_csv(path, &rows)
     })?;

@@ -149,7 +149,7 @@ pub(crate) fn check(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result
 /// When there is one seed, or the file cannot be written.
 pub(crate) fn update(plan: &Plan, summary: &[Summary], baseline: &Path) -> Result<usize> {
     spread(plan)?;
-    let mut rows: Vec<Baseline> = if baseline.is_file() { table::read_rows(baseline)? } else { Vec::new() };
+    let mut rows: Vec<Baseline> = table::read_rows_if_any(baseline)?;
     rows.retain(|b| !listed(plan, b));
     let digests = digests(plan)?;
     for (name, (value, spread, test_rows)) in values(summary) {

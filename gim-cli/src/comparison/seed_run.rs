@@ -21,14 +21,20 @@ pub(super) fn is_finished(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -
 /// The rows of the finished probes of the final weights, and the probes that lack a module.
 fn made_and_missing(wanted: &[ProbeSpec], run: &RunDir, config: &Config) -> Result<(Vec<ProbeRow>, Vec<ProbeSpec>)> {
     let made = if run.has_probes() { final_rows::of_final_weights(run, config)? } else { Vec::new() };
-    let curves = if run.has_curves() { run.train_rows()? } else { Vec::new() };
-    let modules = curves.iter().map(|r| r.module).max().unwrap_or(0);
+    let modules = if run.has_curves() { modules_of(run)? } else { 0 };
     let mut missing = wanted.to_vec();
-    missing.retain(|spec| {
-        let of = |m| made.iter().any(|r| spec.made(r) && r.group == Group::Trained && r.module == m);
-        !(1..=modules.max(1)).all(of)
-    });
+    missing.retain(|spec| !(1..=modules.max(1)).all(|module| is_made(spec, module, &made)));
     Ok((made, missing))
+}
+
+/// Modules that a run has trained.
+fn modules_of(run: &RunDir) -> Result<usize> {
+    Ok(run.train_rows()?.iter().map(|r| r.module).max().unwrap_or(0))
+}
+
+/// Whether a probe of a trained module is among the rows.
+fn is_made(spec: &ProbeSpec, module: usize, rows: &[ProbeRow]) -> bool {
+    rows.iter().any(|r| spec.made(r) && r.group == Group::Trained && r.module == module)
 }
 
 /// One seed of one run, and what it needs.
@@ -103,12 +109,9 @@ impl SeedRun<'_> {
 
     /// The same, a module after the other. `done` are the rows so far.
     fn probe_by_module(&self, specs: &[ProbeSpec], done: Vec<ProbeRow>, show: Show) -> Result<Vec<ProbeRow>> {
-        let modules = self.run.train_rows()?.iter().map(|r| r.module).max().unwrap_or(0);
-        for module in 1..=modules {
-            let is_made =
-                |s: &ProbeSpec| done.iter().any(|r| s.made(r) && r.group == Group::Trained && r.module == module);
+        for module in 1..=modules_of(self.run)? {
             let of = |s: &ProbeSpec| ProbeSpec { module: Some(module), ..s.clone() };
-            let missing: Vec<ProbeSpec> = specs.iter().filter(|s| !is_made(s)).map(of).collect();
+            let missing: Vec<ProbeSpec> = specs.iter().filter(|s| !is_made(s, module, &done)).map(of).collect();
             let contents = self.contents().of_module(module);
             // The input is probed once.
             let contents = match (contents.baselines, module) {

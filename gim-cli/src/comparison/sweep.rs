@@ -116,6 +116,9 @@ impl Entry {
     pub(crate) fn config(&self, more: &[String]) -> Result<Config> {
         let own = Config::load(&self.preset, &self.set)?;
         let more: Vec<String> = more.iter().filter(|o| own.knows(o)).cloned().collect();
+        if more.is_empty() {
+            return Ok(own);
+        }
         Config::load(&self.preset, &[&self.set[..], &more].concat())
     }
 
@@ -266,8 +269,11 @@ impl Sweep {
     /// # Errors
     /// Then, or when one is wrong.
     pub(crate) fn check_overrides(&self, set: &[String]) -> Result<()> {
+        if set.is_empty() {
+            return Ok(());
+        }
         let configs: Vec<Config> = self.run.iter().map(|e| e.config(set)).collect::<Result<_>>()?;
-        let reaches = |o: &String| configs.iter().any(|c| c.knows(o) && c.uses(o));
+        let reaches = |o: &String| configs.iter().any(|c| c.uses(o));
         let Some(o) = set.iter().find(|o| !reaches(o)) else { return Ok(()) };
         // A wrong key has a better error.
         for e in &self.run {

@@ -148,7 +148,7 @@ impl Config {
 
     /// Whether an override reaches a result. The settings of losses that are not used do not.
     pub(crate) fn uses(&self, o: &str) -> bool {
-        is_in(&self.to_table(), o) || !self.knows(o)
+        is_in(&self.to_table(), o)
     }
 
     /// Name and TOML of the sections that both domains have.

@@ -13,7 +13,7 @@ use crate::experiment::dataset_record::DatasetRecord;
 use crate::experiment::domain::{Extracted, Extractor};
 use crate::experiment::environment::{Environment, TrainedOn};
 use crate::experiment::feature_file;
-use crate::experiment::groups::{Groups, spec};
+use crate::experiment::groups::{Groups, spec, specs};
 use crate::experiment::interrupt::{NothingToSave, Scratch, undisturbed};
 use crate::experiment::latent::LatentSample;
 use crate::experiment::probe_config::{Baselines, Contents};
@@ -201,11 +201,11 @@ impl<'a> Writing<'a> {
     /// # Errors
     /// As [`FeatureWriter::create`] and [`FeatureWriter::append`].
     pub(super) fn append(&mut self, mut item: Extracted, split: Split) -> Result<()> {
-        self.groups.complete(&mut item);
+        let ids = self.groups.complete(&mut item);
         let writer = match &mut self.writer {
             Some(w) => w,
             none => {
-                let layout = Layout { groups: self.groups.specs(&item), ..self.layout.clone() };
+                let layout = Layout { groups: specs(&ids, &item), ..self.layout.clone() };
                 none.insert(undisturbed(|| FeatureWriter::create(self.out, layout, &self.made))?)
             }
         };

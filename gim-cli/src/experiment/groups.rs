@@ -19,42 +19,42 @@ impl Groups {
         Self { contents, input: extractor.baseline() }
     }
 
-    /// Adds to an item what an extractor does not give, and removes what is not wanted.
-    pub(super) fn complete(self, item: &mut Extracted) {
+    /// Adds to an item what an extractor does not give, and removes what is not wanted. Gives the groups that are left.
+    pub(super) fn complete(self, item: &mut Extracted) -> Vec<GroupId> {
         if self.contents.concatenate {
             item.concatenate(self.contents.has_random());
         }
-        if self.contents.baselines == Baselines::Random {
-            // Behind both sets of modules.
-            let sides = if self.contents.concatenate { 2 } else { 0 };
-            item.groups.remove(item.groups.len() - 1 - sides);
-        }
-        if let Some(module) = self.contents.module {
-            // The stacks end with the module: it is the last of each set.
-            let mut at = 0..;
-            item.groups.retain(|_| at.next().is_some_and(|i| i + 1 == module || i + 1 >= 2 * module));
-        }
+        let given = self.given(item.groups.len());
+        let mut ids = given.iter();
+        item.groups.retain(|_| ids.next().is_some_and(|id| self.wants(*id)));
+        given.into_iter().filter(|id| self.wants(*id)).collect()
     }
 
-    /// The groups of a complete item.
-    pub(super) fn specs(self, item: &Extracted) -> Vec<GroupSpec> {
-        self.ids(item.groups.len()).into_iter().zip(&item.groups).map(|(id, g)| spec(id, g)).collect()
-    }
-
-    /// Names of the `n` groups of a complete item: the modules and, with baselines, their random twins and the input; then
-    /// all modules, and all random ones.
-    fn ids(self, n: usize) -> Vec<GroupId> {
+    /// The `n` groups of an item with all that there can be: the modules and, with a random encoder, their random twins and
+    /// the input; then all modules, and all random ones.
+    fn given(self, n: usize) -> Vec<GroupId> {
         let sets = if self.contents.has_random() { 2 } else { 1 };
         let all = if self.contents.concatenate { sets } else { 0 };
-        let modules = match self.contents.module {
-            Some(module) => module..=module,
-            None => 1..=(n - all) / sets,
-        };
+        // The input makes the division uneven, and falls away.
+        let modules = 1..=(n - all) / sets;
         let random = modules.clone().filter(|_| sets > 1).map(GroupId::Random);
-        let input = (self.contents.baselines == Baselines::All).then_some(self.input);
+        let input = self.contents.has_random().then_some(self.input);
         let all = [GroupId::AllTrained, GroupId::AllRandom].into_iter().take(all);
         modules.map(GroupId::Trained).chain(random).chain(input).chain(all).collect()
     }
+
+    fn wants(self, id: GroupId) -> bool {
+        match id {
+            GroupId::Trained(module) | GroupId::Random(module) => self.contents.module.is_none_or(|k| k == module),
+            id if id == self.input => self.contents.baselines == Baselines::All,
+            _ => true,
+        }
+    }
+}
+
+/// The groups of a complete item.
+pub(super) fn specs(ids: &[GroupId], item: &Extracted) -> Vec<GroupSpec> {
+    ids.iter().zip(&item.groups).map(|(id, g)| spec(*id, g)).collect()
 }
 
 pub(super) fn spec(id: GroupId, features: &Array2<f32>) -> GroupSpec {
@@ -104,8 +104,9 @@ mod tests {
             (contents(Baselines::None, false).of_module(3), GroupId::Mfcc, 3, "module_3 3"),
         ] {
             let (groups, mut item) = (Groups { contents, input }, item(n));
-            groups.complete(&mut item);
-            let specs: Vec<String> = groups.specs(&item).iter().map(|g| format!("{} {}", g.group, g.dims)).collect();
+            let ids = groups.complete(&mut item);
+            assert_eq!(ids.len(), item.groups.len());
+            let specs: Vec<String> = specs(&ids, &item).iter().map(|g| format!("{} {}", g.group, g.dims)).collect();
             assert_eq!(specs.join(", "), want);
         }
     }

@@ -10,7 +10,7 @@ use ndarray::ArrayView2;
 use crate::experiment::domain::Extracted;
 use crate::experiment::environment::TrainedOn;
 use crate::experiment::extract::{must_be_made, provenance, same_dataset};
-use crate::experiment::groups::Groups;
+use crate::experiment::groups::{Groups, specs};
 use crate::experiment::interrupt::{self, Scratch, undisturbed};
 use crate::experiment::probe_config::Contents;
 use crate::experiment::progress::{Mode as Show, Progress};
@@ -133,11 +133,11 @@ fn extract(
                 }
                 let extracted = extractor.views(some, *split, key, &mut trained, random.as_mut(), &pool)?;
                 for mut item in extracted.into_iter().flatten() {
-                    groups.complete(&mut item);
+                    let ids = groups.complete(&mut item);
                     let writer = match &mut writer {
                         Some(w) => w,
                         none => {
-                            let groups = groups.specs(&item);
+                            let groups = specs(&ids, &item);
                             let layout = Layout { groups, labels: labels.clone(), frames: None, deflate: None };
                             none.insert(undisturbed(|| ViewWriter::create(out, layout, &made_of))?)
                         }

@@ -58,7 +58,7 @@ impl RunDir {
     /// When the table cannot be read or written.
     pub(crate) fn merge_record_row(&self, row: RecordRow) -> Result<()> {
         let path = self.record_file();
-        let mut rows: Vec<RecordRow> = if path.is_file() { table::read_rows(&path)? } else { Vec::new() };
+        let mut rows: Vec<RecordRow> = table::read_rows_if_any(&path)?;
         rows.retain(|r| r.module != row.module);
         rows.push(row);
         rows.sort_by_key(|r| r.module);

@@ -32,8 +32,7 @@ impl RunDir {
     /// # Errors
     /// When the table is damaged.
     pub(crate) fn validation_rows(&self) -> Result<Vec<TrainRow>> {
-        let file = self.validation_file();
-        if file.is_file() { table::read_rows(file) } else { Ok(Vec::new()) }
+        table::read_rows_if_any(&self.validation_file())
     }
 
     /// Opens `validation.csv`, which then holds the rows of `curves`.
@@ -55,8 +54,7 @@ impl RunDir {
     /// # Errors
     /// When the table is damaged.
     pub(crate) fn online_rows(&self) -> Result<Vec<OnlineRow>> {
-        let file = self.online_file();
-        if file.is_file() { table::read_rows(file) } else { Ok(Vec::new()) }
+        table::read_rows_if_any(&self.online_file())
     }
 
     /// Opens `online.csv`, which then holds the rows of `curves`.
@@ -78,8 +76,7 @@ impl RunDir {
     /// # Errors
     /// When the table is damaged.
     pub(crate) fn alignment_rows(&self) -> Result<Vec<AlignmentRow>> {
-        let file = self.alignment_file();
-        if file.is_file() { table::read_rows(file) } else { Ok(Vec::new()) }
+        table::read_rows_if_any(&self.alignment_file())
     }
 
     /// Opens `alignment.csv`, which then holds the rows of `curves`.
